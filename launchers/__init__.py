@@ -1,0 +1,3 @@
+"""Brings servers up and watches them: builds, engines, processes, readiness."""
+
+DISTRIBUTION = "serving-load-harness"

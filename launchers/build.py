@@ -1,0 +1,35 @@
+"""What is served: weights, quantization, and the engine's arguments."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar = str | int | float | bool
+
+
+class Build(BaseModel):
+    """One TOML file of `launchers/builds/`, or a `[builds.NAME]` table of a `harness.toml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    engine: str = "vllm"
+    model: str
+    """A folder (relative to the TOML file), a hub id, or `demo:NAME` for a shipped checkpoint."""
+    quantization: str | None = None
+    """As the reader should call it: fp16, gptq, awq, nf4, …; only named, never interpreted."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: str | None = None
+    max_model_len: int | None = Field(default=None, gt=0)
+    arguments: dict[str, Scalar] = {}
+    """Further arguments of the engine: `gpu-memory-utilization = 0.8` → `--gpu-memory-…=0.8`;
+    true → the bare flag."""
+    environment: dict[str, str] = {}
+    command: list[str] | None = None
+    """How to start the engine, when not found by itself, e.g. `["/opt/vllm/bin/vllm"]`."""
+    image: str | None = None
+    """Container image to start the engine from."""
+    ready_timeout_s: float = Field(default=600, gt=0)

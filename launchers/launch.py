@@ -1,0 +1,246 @@
+"""Brings a server up, and down again in every case."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from launchers.engines import Start, StartRequest, load_engine
+from launchers.errors import BuildError, LaunchError
+from launchers.model import resolve_model, weights_hash
+from launchers.processes import GuardedProcess, tail
+from launchers.redact import redact_argv, redact_mapping
+from launchers.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from launchers.build import Build
+    from launchers.engines import Engine, Facts
+    from launchers.processes import ExitStatus
+
+LOG_FILE = "server.log"
+POLL_S = 0.2
+NEWS_S = 5.0
+"""How often `on_line` hears what a loading server does."""
+NEWS_CHARACTERS = 140
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that was brought up, and its process."""
+
+    server: Server
+    process: GuardedProcess
+
+    def poll(self) -> ExitStatus | None:
+        """How the server has ended; None while it lives."""
+        return self.process.poll()
+
+    def tail(self, lines: int = 15) -> list[str]:
+        """Return the last lines of the server's log."""
+        return self.process.tail(lines)
+
+
+@contextmanager
+def launch(
+    build: Build,
+    folder: Path,
+    *,
+    base_dir: Path,
+    on_line: Callable[[str], None],
+    port: int | None = None,
+    reserve_client_cpu: bool = True,
+    install_missing: bool = True,
+) -> Iterator[Running]:
+    """Serve `build` on 127.0.0.1 while the context is open; everything has ended after it.
+
+    Args:
+        build: what to serve.
+        folder: gets `server.log`.
+        base_dir: where relative folders of the build start: its TOML's folder.
+        on_line: gets what happens, in lines for a person.
+        port: a free one unless said here or in the build's arguments.
+        reserve_client_cpu: on CPUs, leave one to the load client (`Server.client_cpus`).
+        install_missing: make the engine's managed environment if it is not there.
+
+    Raises:
+        BuildError, UnknownNameError: the build cannot be served as it is.
+        InstallError: no engine, and it could not be installed.
+        LaunchError: the server did not come up; ends with its log's last lines.
+    """
+    engine = load_engine(build.engine)
+    request = StartRequest(
+        build=build,
+        source=resolve_model(build, base_dir),
+        port=_port(build, port),
+        reserve_client_cpu=reserve_client_cpu,
+        install_missing=install_missing,
+        on_line=on_line,
+    )
+    start = engine.start(request)
+    log = folder / LOG_FILE
+    on_line(f"{build.name}: starting {engine.name} on port {request.port}, log in {log}")
+    try:
+        process = GuardedProcess(start, log)
+    except OSError as error:
+        raise LaunchError(f"cannot write {log}: {error.strerror}") from error
+    try:
+        yield Running(_bring_up(engine, request, start, process), process)
+    finally:
+        process.stop()
+
+
+def _bring_up(
+    engine: Engine, request: StartRequest, start: Start, process: GuardedProcess
+) -> Server:
+    """Wait for readiness and gather what is known of the server."""
+    began = time.monotonic()
+    source = request.source
+    weights = weights_hash(source.folder) if source.folder else {"hub_id": source.hub_id}
+    _Readiness(engine, request, process).wait()
+    ready_s = round(time.monotonic() - began, 2)
+    facts = _facts(engine, process.log, request.port)
+    server = _server(engine, request, start, facts, process)
+    server.provenance.update(weights=weights, ready_s=ready_s)
+    request.on_line(f"{request.build.name}: ready after {ready_s:.0f} s at {server.base_url}")
+    return server
+
+
+def _port(build: Build, port: int | None) -> int:
+    asked = port or build.arguments.get("port")
+    if asked is None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            return int(sock.getsockname()[1])
+    if not isinstance(asked, int) or not 0 < asked < 2**16:
+        raise BuildError(build.name, "arguments.port", f"{asked!r} is no port (1 to 65535)")
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", asked))
+        except OSError as error:
+            raise LaunchError(
+                f"port {asked} on 127.0.0.1 cannot be used ({error.strerror}): stop what listens "
+                "there, or leave the port out to get a free one"
+            ) from error
+    return asked
+
+
+@dataclass(frozen=True)
+class _Readiness:
+    """Waits until the server is healthy and has generated one token."""
+
+    engine: Engine
+    request: StartRequest
+    process: GuardedProcess
+
+    def wait(self) -> None:
+        began = news = time.monotonic()
+        deadline = began + self.request.build.ready_timeout_s
+        healthy = False
+        last = "nothing answered"
+        # No proxy of the environment may come between: this is 127.0.0.1.
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{self.request.port}", trust_env=False
+        ) as client:
+            while (now := time.monotonic()) < deadline:
+                if status := self.process.poll():
+                    raise self._error(f"ended while it was loading ({status})")
+                try:
+                    if not healthy:
+                        reply = client.get(self.engine.ready_path, timeout=2)
+                        healthy = reply.status_code == httpx.codes.OK
+                        last = f"{self.engine.ready_path} answered {reply.status_code}"
+                    if healthy and self._generates(client, deadline - now):
+                        return
+                except httpx.HTTPError as error:
+                    last = str(error) or type(error).__name__
+                if now - news >= NEWS_S:
+                    news = now
+                    line = "".join(tail(self.process.log, 1))[:NEWS_CHARACTERS]
+                    self.request.on_line(
+                        f"{self.request.build.name}: loading, {now - began:.0f} s: {line}"
+                    )
+                time.sleep(POLL_S)
+        limit = f"ready_timeout_s = {self.request.build.ready_timeout_s:g} s"
+        raise self._error(
+            f"was not ready within {limit} ({last}); a larger one in the build waits longer"
+        )
+
+    def _generates(self, client: httpx.Client, timeout_s: float) -> bool:
+        body = {"model": self.request.source.name, "prompt": "1", "max_tokens": 1}
+        reply = client.post("/v1/completions", json=body, timeout=max(timeout_s, 1))
+        if reply.status_code == httpx.codes.OK:
+            return _has_token(reply)
+        if reply.is_client_error:
+            raise self._error(
+                f"is up but refused to generate: HTTP {reply.status_code} {reply.text[:300]}"
+            )
+        return False
+
+    def _error(self, problem: str) -> LaunchError:
+        lines = "\n".join(f"  {line}" for line in self.process.tail())
+        shown = f"the last lines of {self.process.log}:\n{lines}" if lines else "its log is empty"
+        return LaunchError(f"server {self.request.build.name!r} {problem}; {shown}")
+
+
+def _has_token(reply: httpx.Response) -> bool:
+    """Whether an answer holds a generated token: text, or at least its count."""
+    try:
+        page = reply.json()
+        text = page["choices"][0]["text"]
+        return bool(text or (page.get("usage") or {}).get("completion_tokens"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _facts(engine: Engine, log: Path, port: int) -> Facts:
+    pages = {}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        for path in engine.fact_pages:
+            try:
+                reply = client.get(path, timeout=10)
+            except httpx.HTTPError:
+                continue
+            if reply.status_code == httpx.codes.OK:
+                pages[path] = reply.text
+    return engine.facts(log.read_text(errors="replace"), pages)
+
+
+def _server(
+    engine: Engine, request: StartRequest, start: Start, facts: Facts, process: GuardedProcess
+) -> Server:
+    build, source = request.build, request.source
+    provenance = {
+        "engine": engine.name,
+        "engine_version": facts.version,
+        "model": source.location,
+        "quantization": build.quantization,
+        "argv": redact_argv(start.argv),
+        "environment": redact_mapping(start.environment),
+        "cpus": start.cpus,
+        **start.provenance,
+        "reported": facts.provenance,
+    }
+    return Server(
+        build=build.name,
+        engine=engine.name,
+        engine_version=facts.version,
+        base_url=f"http://127.0.0.1:{request.port}/v1",
+        model=source.name,
+        pid=process.pid,
+        log=process.log,
+        tokenizer=source.tokenizer,
+        pin_output=engine.pin_output,
+        max_model_len=facts.max_model_len or build.max_model_len,
+        client_cpus=start.client_cpus,
+        kv_cache_tokens=facts.kv_cache_tokens,
+        provenance=provenance,
+    )

@@ -1,0 +1,141 @@
+"""A server's process tree under its guard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launchers.errors import LaunchError
+
+if TYPE_CHECKING:
+    from launchers.engines import Start
+
+GUARD = Path(__file__).with_name("guard.py")
+GRACE_S = 10.0
+"""Between TERM and KILL."""
+TAIL_BYTES = 65_536
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class ExitStatus:
+    """How a server's process ended."""
+
+    code: int | None
+    signal: str | None = None
+
+    @classmethod
+    def from_wait(cls, status: int) -> ExitStatus:
+        """Read the status word of `waitpid`."""
+        if os.WIFSIGNALED(status):
+            return cls(None, signal.Signals(os.WTERMSIG(status)).name)
+        return cls(os.waitstatus_to_exitcode(status))
+
+    def __str__(self) -> str:
+        return f"killed by {self.signal}" if self.signal else f"exit status {self.code}"
+
+
+class GuardedProcess:
+    """A server and its guard (launchers/guard.py).
+
+    The guard ends the server, with all descendants, when `stop` is called or when this process
+    is gone, however that happens.
+    """
+
+    def __init__(self, start: Start, log: Path, *, grace_s: float = GRACE_S) -> None:
+        """Start the server; its output is appended to `log`.
+
+        Raises:
+            LaunchError: the program cannot be executed.
+            OSError: the log cannot be written.
+        """
+        self.log = log
+        self._grace_s = grace_s
+        self._status: ExitStatus | None = None
+        self.pid = 0
+        with log.open("ab") as output:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(GUARD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=os.environ | start.environment,
+                start_new_session=True,
+            )
+        try:
+            self.pid = self._begin(start)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _begin(self, start: Start) -> int:
+        plan = {
+            "argv": start.argv,
+            "cpus": start.cpus,
+            "grace_s": self._grace_s,
+            "cleanup": start.cleanup,
+        }
+        to_guard, from_guard = self._guard.stdin, self._guard.stdout
+        assert to_guard is not None  # noqa: S101 - narrows the type
+        assert from_guard is not None  # noqa: S101
+        with contextlib.suppress(BrokenPipeError):
+            to_guard.write(json.dumps(plan).encode() + b"\n")
+            to_guard.flush()
+        answer = json.loads(from_guard.readline() or '{"failed": "its guard has died"}')
+        if "failed" in answer:
+            raise LaunchError(f"cannot start {start.argv[0]}: {answer['failed']}")
+        os.set_blocking(from_guard.fileno(), False)
+        return int(answer["pid"])
+
+    def poll(self) -> ExitStatus | None:
+        """How the server's own process has ended; None while it lives."""
+        if self._status is None and self._guard.stdout and not self._guard.stdout.closed:
+            line = self._guard.stdout.readline()
+            if line:
+                status = json.loads(line)["exit"]
+                self._status = ExitStatus(None) if status is None else ExitStatus.from_wait(status)
+            elif self._guard.poll() is not None:
+                self._status = ExitStatus(None, "its guard, which has died")
+        return self._status
+
+    def tail(self, lines: int = TAIL_LINES) -> list[str]:
+        """Return the log's last lines, empty ones left out."""
+        return tail(self.log, lines)
+
+    def stop(self) -> None:
+        """End the server and all its descendants; return when they are gone."""
+        if self._guard.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._guard.stdin.close()
+        try:
+            self._guard.wait(self._grace_s + 60)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.wait()
+        if self._guard.returncode != 0 and self._status is None and self.pid:
+            # The guard was killed: the kernel has sent TERM to the server, which may ignore it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.poll()
+        if self._guard.stdout:
+            self._guard.stdout.close()
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:
+    """Return a log's last lines, empty ones left out; nothing when it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    kept = [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
+    return kept[-lines:]

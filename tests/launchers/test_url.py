@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from launchers.errors import ConnectError
+from launchers.url import candidates, connect
+
+Pages = dict[str, tuple[int, object]]
+Serve = Callable[[Pages], str]
+
+
+def models(*names: str, **fields: object) -> tuple[int, object]:
+    return 200, {"object": "list", "data": [{"id": name, **fields} for name in names]}
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve pages (path → status and JSON or text) on a port of their own; return the root."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(pages: Pages) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, page = pages.get(self.path, (404, {"detail": "Not Found"}))
+                if page == "key?":
+                    allowed = self.headers["authorization"] == "Bearer hunter2"
+                    status, page = models("guarded") if allowed else (401, {"error": "no key"})
+                body = (page if isinstance(page, str) else json.dumps(page)).encode()
+                self.send_response(status)
+                if status == 307:
+                    self.send_header("location", "https://elsewhere.example/v1/models")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+CACHE = (
+    'vllm:cache_config_info{block_size="128",cache_dtype="auto",enable_prefix_caching="True",'
+    'num_gpu_blocks="4096",num_cpu_blocks="None"} 1.0\n'
+)
+
+
+def test_a_vllm_is_known_by_what_it_says(serve: Serve) -> None:
+    root = serve(
+        {
+            "/v1/models": models("llama", owned_by="vllm", max_model_len=2048),
+            "/version": (200, {"version": "0.32.0"}),
+            "/metrics": (200, "# HELP x\n" + CACHE),
+        }
+    )
+    server = connect(root)
+    assert (server.build, server.engine, server.engine_version) == ("url", "vllm", "0.32.0")
+    assert server.base_url == f"{root}/v1"
+    assert (server.model, server.max_model_len) == ("llama", 2048)
+    assert server.pin_output == ("ignore_eos", "min_tokens")
+    assert server.kv_cache_tokens == 128 * 4096
+    assert (server.pid, server.log, server.tokenizer) == (None, None, None)
+
+
+def test_an_unknown_server_is_taken_as_it_is(serve: Serve) -> None:
+    server = connect(serve({"/v1/models": models("m")}))
+    assert (server.engine, server.engine_version, server.pin_output) == ("unknown", None, ())
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/", "/v1/models", "/v1/chat/completions"])
+def test_the_base_is_found_however_it_is_typed(serve: Serve, suffix: str) -> None:
+    root = serve({"/v1/models": models("m")})
+    assert connect(root + suffix).base_url == f"{root}/v1"
+    assert connect(root.removeprefix("http://") + suffix).base_url == f"{root}/v1"
+
+
+def test_a_base_with_another_path(serve: Serve) -> None:
+    root = serve({"/openai/models": models("m")})
+    assert connect(f"{root}/openai").base_url == f"{root}/openai"
+    assert candidates("https://h/openai") == ["https://h/openai/v1", "https://h/openai"]
+    assert candidates("https://h/api/v2") == ["https://h/api/v2"]
+    assert candidates("[::1]:80") == ["http://[::1]:80/v1"]
+
+
+@pytest.mark.parametrize("url", ["ftp://h/v1", "http://", "http://h:99999", "", "http://h:0/v1"])
+def test_no_url(url: str) -> None:
+    with pytest.raises(ConnectError, match=r"http://127\.0\.0\.1:8000/v1"):
+        connect(url)
+
+
+def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConnectError, match="--api-key-env") as caught:
+        connect("http://me:hunter2@127.0.0.1:8000/v1")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_query_is_refused() -> None:
+    with pytest.raises(ConnectError, match="query"):
+        connect("http://127.0.0.1:8000/v1?version=1")
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ConnectError, match=rf"cannot connect to .*:{port}/v1.*is the server up"):
+        connect(f"http://127.0.0.1:{port}")
+
+
+def test_a_host_that_does_not_exist() -> None:
+    with pytest.raises(ConnectError, match="cannot connect to"):
+        connect("http://no-such-host.invalid:8000/v1")
+
+
+def test_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConnectError, match="did not answer in time"):
+            connect(url, timeout_s=0.2)
+
+
+def test_something_that_is_not_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"-ERR unknown command\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ConnectError, match="does not speak HTTP"):
+            connect(f"http://127.0.0.1:{other.getsockname()[1]}/v1")
+        thread.join()
+
+
+def test_https_to_a_plain_server(serve: Serve) -> None:
+    root = serve({"/v1/models": models("m")})
+    with pytest.raises(ConnectError, match=r"cannot connect to https.*SSL"):
+        connect(root.replace("http:", "https:"))
+
+
+def test_a_key_is_asked_for_and_taken_from_the_environment(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = serve({"/v1/models": (200, "key?")})
+    with pytest.raises(ConnectError, match=r"answered 401.*--api-key-env"):
+        connect(root)
+    with pytest.raises(ConnectError, match=r"MY_KEY.*is not set"):
+        connect(root, api_key_env="MY_KEY")
+    monkeypatch.setenv("MY_KEY", "hunter2")
+    server = connect(root, api_key_env="MY_KEY")
+    assert server.model == "guarded"
+    assert "hunter2" not in repr(server)
+    assert connect(root, headers={"Authorization": "Bearer hunter2"}).model == "guarded"
+
+
+def test_a_404_names_the_base(serve: Serve) -> None:
+    with pytest.raises(ConnectError, match=r"/v1/models answered 404.*the API's base"):
+        connect(serve({}))
+    with pytest.raises(ConnectError, match="answered 404"):
+        connect(serve({}), "m")
+
+
+@pytest.mark.parametrize(
+    "pages", [{"/v1/models": (500, "no hub")}, {"/health": (200, "ok")}], ids=["500", "404"]
+)
+def test_a_server_that_cannot_list_its_models_needs_a_name(serve: Serve, pages: Pages) -> None:
+    root = serve(pages)
+    with pytest.raises(ConnectError, match="name one with --model"):
+        connect(root)
+    assert connect(root, "m").model == "m"
+
+
+@pytest.mark.parametrize("page", ["<html>hello</html>", {"data": 3}, [1]])
+def test_a_page_that_is_no_list_of_models(serve: Serve, page: object) -> None:
+    with pytest.raises(ConnectError, match="no list of models"):
+        connect(serve({"/v1/models": (200, page)}))
+
+
+def test_redirects_are_not_followed(serve: Serve) -> None:
+    with pytest.raises(ConnectError, match=r"redirects to https://elsewhere\.example"):
+        connect(serve({"/v1/models": (307, "")}))
+
+
+def test_several_models_need_a_choice(serve: Serve) -> None:
+    root = serve({"/v1/models": models("llama-awq", "llama-fp16")})
+    with pytest.raises(ConnectError, match="llama-awq, llama-fp16: choose one with --model"):
+        connect(root)
+    assert connect(root, "llama-fp16").model == "llama-fp16"
+    with pytest.raises(ConnectError, match="did you mean 'llama-awq'"):
+        connect(root, "lama-awq")
+
+
+def test_no_model_at_all(serve: Serve) -> None:
+    with pytest.raises(ConnectError, match="lists no model"):
+        connect(serve({"/v1/models": models()}))
+
+
+def test_proxies_of_the_environment_are_left_out(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert connect(serve({"/v1/models": models("m")})).model == "m"
