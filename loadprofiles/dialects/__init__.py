@@ -1,0 +1,94 @@
+"""Wire dialects: how a request is written and what one event of the answer means.
+
+Each module of this folder ends in `DIALECT: Dialect = …`; the folder is the registry.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from typing import Annotated, NamedTuple, Protocol, cast
+
+import msgspec
+
+from loadprofiles.errors import UnknownDialectError
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
+"""A number of tokens as a server states it; more than this can be no count."""
+
+
+class Event(NamedTuple):
+    """What one server-sent event says."""
+
+    text: str = ""
+    """Generated text, of the answer unless `reasoning`."""
+    reasoning: bool = False
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+    """Message of an error event inside a 200 stream."""
+    end: bool = False
+    """The dialect's own end mark."""
+
+
+class Dialect(Protocol):
+    """One way of asking for a completion and of streaming it back."""
+
+    path: str
+    """Appended to the API's base, e.g. `/completions`."""
+
+    def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
+        """Return the request's JSON body, streaming on, output length pinned with `pin` fields."""
+        ...
+
+    def decode(self, data: bytes) -> Event:
+        """Read one event's data.
+
+        Raises:
+            msgspec.DecodeError: it is not what this dialect sends.
+            UnicodeDecodeError, RecursionError: neither, and further from it.
+        """
+        ...
+
+
+class _ErrorBody(msgspec.Struct, gc=False):
+    error: object = None
+    message: str | None = None
+    detail: object = None
+
+
+def error_message(content: bytes) -> str | None:
+    """Return what a JSON error object says, of OpenAI's, FastAPI's and TGI's shapes.
+
+    That is `error.message`, `error`, `message` or `detail`; None where there is none of them.
+    """
+    try:
+        body = msgspec.json.decode(content, type=_ErrorBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if isinstance(body.error, dict) and body.error.get("message"):
+        return str(body.error["message"])
+    said = body.error or body.message or body.detail
+    return str(said) if said else None
+
+
+def dialect_names() -> list[str]:
+    """Names of the dialects in this folder, as the command line spells them."""
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__))
+
+
+def load_dialect(name: str) -> Dialect:
+    """Return the dialect of that name.
+
+    Raises:
+        UnknownDialectError: there is none; the message lists those there are.
+    """
+    names = dialect_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise UnknownDialectError(f"dialect: no dialect {name!r} ({', '.join(names)}){meant}")
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    return cast("Dialect", module.DIALECT)

@@ -1,0 +1,77 @@
+"""OpenAI `/v1/completions`, as vLLM, SGLang, llama.cpp and `transformers serve` answer it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from loadprofiles.dialects import Count, Dialect, Event, error_message
+
+_DONE = b"[DONE]"
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    text: str | None = ""
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+    object: str | None = None
+
+
+_NO_USAGE, _NO_CHOICE = _Usage(), _Choice()
+_decode = msgspec.json.Decoder(_Chunk).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def pin_fields(pin: tuple[str, ...], max_tokens: int) -> dict[str, object]:
+    """Fields that make the answer exactly `max_tokens` long, of those the engine knows."""
+    values: dict[str, object] = {"ignore_eos": True, "min_tokens": max_tokens}
+    return {name: values[name] for name in pin}
+
+
+class OpenAICompletions:
+    """See the module's text."""
+
+    path = "/completions"
+
+    def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
+        """Return the request's JSON body."""
+        body = {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+            "temperature": 0.0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        return _encode(body | pin_fields(pin, max_tokens))
+
+    def decode(self, data: bytes) -> Event:
+        """Read one event's data."""
+        if data == _DONE:
+            return Event(end=True)
+        chunk = _decode(data)
+        if chunk.error is not None or chunk.object == "error":
+            return Event(error=error_message(data) or "an error event without a message")
+        usage = chunk.usage or _NO_USAGE
+        choice = chunk.choices[0] if chunk.choices else _NO_CHOICE
+        return Event(
+            choice.text or "",
+            False,
+            choice.finish_reason,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+        )
+
+
+DIALECT: Dialect = OpenAICompletions()

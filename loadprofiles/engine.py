@@ -1,0 +1,350 @@
+"""The load engine: many streams, one epoll, exact stamps.
+
+All sockets are raw (`_socket`, which gevent never patches) and non-blocking, and lie in one
+private epoll set whose descriptor gevent's hub watches; so Locust's greenlets run as ever, but a
+token costs no greenlet switch. A read is one `recvmsg` that brings the kernel's receive stamp
+along; the bytes pass through httptools for framing and are kept. Nothing is decoded here.
+
+Knows no event loop. `drive` hands in the epoll class, because Locust patches it away.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+import httptools
+
+from loadprofiles.clock import SO_TIMESTAMPNS, kernel_stamp_ns, wall_minus_monotonic_ns
+from loadprofiles.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from select import epoll as Epoll  # noqa: N812 - a class, and `epoll` is what holds one
+
+EPOLLIN, EPOLLOUT = 0x001, 0x004
+_READ_BYTES = 16_384
+_ANCILLARY_BYTES = 64
+_POLL_EVENTS = 256
+_MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_STALE_NS = 1_000_000_000
+"""A kept-alive connection that breaks so soon after sending had been closed before."""
+_PRECONNECT_BATCH = 64
+"""Connections opened at once: servers queue at least this many (SOMAXCONN was 128 for long)."""
+_PRECONNECT_S = 1.0
+_NOT_ENDED = {
+    "connecting": "not connected",
+    "sending": "the request was not taken",
+    "reading": "no end of the answer",
+}
+_NO_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+_now = time.perf_counter_ns
+
+
+class Engine:
+    """Keeps any number of streams open towards one address; never blocks, never waits.
+
+    `epoll` is the class that gevent's patching takes away. Whoever runs the loop calls `pump`
+    when `fd` is readable and `expire` now and then. Times are CLOCK_MONOTONIC ns.
+    """
+
+    def __init__(
+        self, address: tuple[object, ...], family: int, timeout_s: float, epoll: type[Epoll]
+    ) -> None:
+        self._address = address
+        self._family = family
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._epoll_class = epoll
+        self._epoll = epoll()
+        self._poll = self._epoll.poll
+        self.fd: int = self._epoll.fileno()
+        self._turn = 0
+        self._live: dict[int, Stream] = {}
+        self._idle: dict[int, _socket.socket] = {}
+        self.connections = self.reads = 0
+        self.kernel_stamps: bool | None = None
+        """Whether the kernel stamps what it receives; None before the first answer's end."""
+        # The kernel begins to stamp a little after the first socket has asked for it.
+        self._stamping = self._open()
+        self._offset_ns = wall_minus_monotonic_ns()
+        self.first_offset_ns = self._offset_ns
+
+    @property
+    def in_flight(self) -> int:
+        """Streams that have not ended."""
+        return len(self._live)
+
+    # --- connecting ----------------------------------------------------------------------------
+
+    def submit(self, request: bytes, on_done: Callable[[Stream], None], meta: object) -> Stream:
+        """Send `request` at once; `on_done(stream)` is called at its end.
+
+        That is from `pump`, `expire` or `abort`, or from here where it cannot even be tried.
+        Takes an open connection where one is idle, else connects (and stamps `sent_ns` only once
+        connected). Failures arrive through `on_done`, never as exceptions.
+        """
+        stream = Stream(request, on_done, meta)
+        sock = self._take_idle()
+        if sock is None:
+            self._connect(stream)
+        else:
+            self._adopt(stream, sock)
+            stream.state = "sending"
+            self._send(stream)
+        return stream
+
+    def preconnect(self, count: int) -> None:
+        """Open idle connections until there are `count`, so that no measured request has to.
+
+        Blocks until they are open, at most about a second after the last that could be opened.
+        Failures are silent here and meet the request that then connects by itself.
+        """
+        missing = count - len(self._idle)
+        while missing > 0 and self._open_idle(min(missing, _PRECONNECT_BATCH)):
+            missing -= _PRECONNECT_BATCH
+
+    def _open_idle(self, count: int) -> bool:
+        opening: dict[int, _socket.socket] = {}
+        try:
+            with self._epoll_class() as waiting:
+                for _ in range(count):
+                    sock = self._open()
+                    self.connections += 1
+                    opening[sock.fileno()] = sock
+                    waiting.register(sock.fileno(), EPOLLOUT)
+                    sock.connect_ex(self._address)
+                end = time.monotonic() + _PRECONNECT_S
+                while opening and (left := end - time.monotonic()) > 0:
+                    for fd, _ in waiting.poll(left):
+                        waiting.unregister(fd)
+                        if opening[fd].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
+                            return False
+                        self._epoll.register(fd, EPOLLIN)
+                        self._idle[fd] = opening.pop(fd)
+        except OSError:  # out of file descriptors
+            return False
+        finally:
+            for sock in opening.values():
+                sock.close()
+        return not opening
+
+    def _take_idle(self) -> _socket.socket | None:
+        while self._idle:
+            fd, sock = self._idle.popitem()
+            try:
+                sock.recv(1, _socket.MSG_PEEK)  # an end, or bytes that nobody asked for
+            except BlockingIOError:
+                return sock
+            except OSError:
+                pass
+            self._close(fd, sock)
+        return None
+
+    def _open(self) -> _socket.socket:
+        sock = _socket.socket(self._family, _socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        try:
+            sock.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        except OSError:
+            self.kernel_stamps = False
+        return sock
+
+    def _adopt(self, stream: Stream, sock: _socket.socket) -> None:
+        stream.sock, stream.fd, stream.recvmsg = sock, sock.fileno(), sock.recvmsg
+        stream.turn = self._turn
+        self._live[stream.fd] = stream
+
+    def _connect(self, stream: Stream) -> None:
+        stream.state = "connecting"
+        stream.connect_started_ns = _now()
+        try:
+            sock = self._open()
+            self._epoll.register(sock.fileno(), EPOLLOUT)
+        except OSError as problem:  # out of file descriptors
+            self._finish(stream, "connect", problem.strerror)
+            return
+        self.connections += 1
+        self._adopt(stream, sock)
+        code = sock.connect_ex(self._address)
+        if code not in (0, errno.EINPROGRESS):
+            self._end(stream, "connect", os.strerror(code))
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def _advance(self, stream: Stream, event: int) -> bool:
+        """Carry on with connecting or sending; return whether there is something to read."""
+        if stream.turn == self._turn:
+            return False  # the event is about a closed socket that had this number before
+        if stream.state == "connecting":
+            code = stream.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+            if code:
+                self._end(stream, "connect", os.strerror(code))
+                return False
+            stream.connect_ns = _now() - stream.connect_started_ns
+            stream.state = "sending"
+        elif event & EPOLLIN:
+            return True  # a server may answer before it has read everything
+        self._send(stream)
+        return False
+
+    def _send(self, stream: Stream) -> None:
+        if stream.sent_ns is None:
+            stream.sent_ns = _now()
+        rest = memoryview(stream.request)[stream.sent_bytes :]
+        try:
+            sent = stream.sock.send(rest)
+        except BlockingIOError:
+            sent = 0
+        except (BrokenPipeError, ConnectionResetError):
+            stream.close = True  # what the server said before may still be there to read
+            sent = len(rest)
+        except OSError as problem:
+            self._broken(stream, problem)
+            return
+        first = not stream.sent_bytes
+        stream.sent_bytes += sent
+        if sent < len(rest):
+            self._epoll.modify(stream.fd, EPOLLIN | EPOLLOUT)
+            return
+        if not first or stream.connect_ns is not None:
+            self._epoll.modify(stream.fd, EPOLLIN)
+        stream.state = "reading"
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Take what has arrived. Called by the hub whenever `fd` is readable."""
+        live = self._live
+        offset = self._offset_ns
+        self._turn += 1
+        for fd, event in self._poll(0, _POLL_EVENTS):
+            stream = live.get(fd)
+            if stream is None:
+                self._drop_idle(fd)
+                continue
+            if stream.state != "reading" and not self._advance(stream, event):
+                continue
+            try:
+                data, ancillary, _, _ = stream.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as problem:
+                self._broken(stream, problem)
+                continue
+            now = _now()
+            if not data:
+                self._closed(stream)
+                continue
+            reads = stream.reads
+            reads.user_ns.append(now)
+            stamp = kernel_stamp_ns(ancillary)
+            reads.kernel_ns.append(stamp and stamp - offset)
+            try:
+                stream.feed(data)
+            except _NO_HTTP as problem:
+                self._garbled(stream, problem)
+                continue
+            size = len(stream.body)
+            reads.body_end.append(size)
+            self.reads += 1
+            if stream.complete:
+                self._end(stream, None, None)
+            elif size > _MAX_RESPONSE_BYTES:
+                self._end(stream, "malformed", f"response exceeds {_MAX_RESPONSE_BYTES} bytes")
+
+    def _garbled(self, stream: Stream, problem: Exception) -> None:
+        """Bytes that are no HTTP; behind a whole response they cost the connection alone."""
+        stream.reads.body_end.append(len(stream.body))
+        stream.close = True
+        if stream.complete:
+            self._end(stream, None, None)
+        else:
+            self._end(stream, "malformed", f"not HTTP: {problem}")
+
+    def _closed(self, stream: Stream) -> None:
+        """The peer closed: the regular end of a response without a length, else a broken one."""
+        if not stream.reads.user_ns:
+            self._broken(stream, ConnectionResetError(errno.ECONNRESET, "closed without an answer"))
+            return
+        stream.close = True
+        regular = stream.status and not stream.sized
+        self._end(stream, None if regular else "truncated", "connection closed in mid-answer")
+
+    def _broken(self, stream: Stream, problem: OSError) -> None:
+        """A connection broke. A kept-alive one that the server had closed is tried once anew."""
+        stream.close = True
+        unused = stream.connect_ns is None and not stream.retried and not stream.reads.user_ns
+        if unused and _now() - (stream.sent_ns or 0) < _STALE_NS:
+            del self._live[stream.fd]
+            self._close(stream.fd, stream.sock)
+            stream.retried = True
+            stream.sent_ns = None
+            stream.renew()
+            self._connect(stream)
+            return
+        self._end(stream, "reset", problem.strerror or str(problem))
+
+    def _end(self, stream: Stream, error: str | None, detail: str | None) -> None:
+        del self._live[stream.fd]
+        whole = error is None and stream.complete and stream.state == "reading"
+        if whole and not stream.close:
+            self._idle[stream.fd] = stream.sock
+        else:
+            self._close(stream.fd, stream.sock)
+        if stream.reads.kernel_ns and not self.kernel_stamps:
+            self.kernel_stamps = any(stream.reads.kernel_ns)
+        self._finish(stream, error, detail)
+
+    @staticmethod
+    def _finish(stream: Stream, error: str | None, detail: str | None) -> None:
+        stream.done_ns = _now()
+        stream.error = error
+        stream.detail = detail if error else None
+        stream.state = "done"
+        stream.release()
+        stream.on_done(stream)
+
+    def _drop_idle(self, fd: int) -> None:
+        sock = self._idle.pop(fd, None)
+        if sock is not None:
+            self._close(fd, sock)
+
+    def _close(self, fd: int, sock: _socket.socket) -> None:
+        self._epoll.unregister(fd)
+        sock.close()
+
+    # --- keeping house -------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """End the streams that are past their time."""
+        limit = _now() - self._timeout_ns
+        late = [stream for stream in self._live.values() if stream.submitted_ns <= limit]
+        for stream in late:
+            if stream.state != "done":
+                what = _NOT_ENDED[stream.state]
+                self._end(stream, "timeout", f"{what} after {self._timeout_ns / 1e9:g} s")
+
+    def abort(self, detail: str) -> None:
+        """End every stream, as "aborted"."""
+        for stream in list(self._live.values()):
+            if stream.state != "done":
+                self._end(stream, "aborted", detail)
+
+    def clock_step_ns(self) -> int:
+        """Return by how much the wall clock has moved against the monotonic one since the start.
+
+        Later stamps are not corrected: the caller falls back to user stamps instead.
+        """
+        return wall_minus_monotonic_ns() - self.first_offset_ns
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.abort("the driver is closing")
+        for fd in list(self._idle):
+            self._drop_idle(fd)
+        self._stamping.close()
+        self._epoll.close()

@@ -1,0 +1,132 @@
+"""How long prompts and answers are: a number of tokens, or a distribution of it.
+
+Pure: `(distribution, count, rng) → lengths`. Normal and lognormal lengths are truncated to
+[low, high] by inverting the distribution function, so the bounds carry no heap of clipped values
+and no draw is ever repeated.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+MAX_TOKENS = 1_000_000
+
+Tokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+IntArray = NDArray[np.int64]
+
+
+class _Bounded(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: Tokens
+    high: Tokens
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low > self.high:
+            msg = f"low = {self.low} is above high = {self.high}; swap them"
+            raise ValueError(msg)
+        return self
+
+    def _check_centre(self, name: str, value: float) -> None:
+        if not self.low <= value <= self.high:
+            raise ValueError(
+                f"{name} = {value:g} lies outside low = {self.low} … high = {self.high}; "
+                f"move {name} inside, or widen the bounds"
+            )
+
+
+class Uniform(_Bounded):
+    """Every whole number from `low` to `high`, both included, equally often."""
+
+    kind: Literal["uniform"]
+
+
+class Normal(_Bounded):
+    """Bell-shaped around `mean` with standard deviation `sd`, truncated to [low, high]."""
+
+    kind: Literal["normal"]
+    mean: Positive
+    sd: Positive
+
+    @model_validator(mode="after")
+    def _mean_inside(self) -> Self:
+        self._check_centre("mean", self.mean)
+        return self
+
+
+class LogNormal(_Bounded):
+    """Right-skewed, as real traffic is: ln(length) is normal around ln(median), sd `sigma`.
+
+    Truncated to [low, high]. sigma = 0.35 means that two thirds lie within a factor of 1.4.
+    """
+
+    kind: Literal["lognormal"]
+    median: Positive
+    sigma: Annotated[float, Field(gt=0, le=5, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _median_inside(self) -> Self:
+        self._check_centre("median", self.median)
+        return self
+
+
+def _which(value: object) -> str | None:
+    if isinstance(value, int):
+        return "fixed"
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if isinstance(kind, str) else None
+
+
+Length = Annotated[
+    Annotated[Tokens, Tag("fixed")]
+    | Annotated[Uniform, Tag("uniform")]
+    | Annotated[Normal, Tag("normal")]
+    | Annotated[LogNormal, Tag("lognormal")],
+    Discriminator(
+        _which,
+        custom_error_type="length_kind",
+        custom_error_message=(
+            "should be a whole number of tokens, or a table with kind = "
+            '"uniform", "normal" or "lognormal"'
+        ),
+    ),
+]
+
+
+def longest(length: Length) -> int:
+    """The largest number of tokens that `length` can give."""
+    return length if isinstance(length, int) else length.high
+
+
+def sample_lengths(length: Length, count: int, rng: np.random.Generator) -> IntArray:
+    """Draw `count` lengths in tokens; the first n do not depend on `count`."""
+    if isinstance(length, int):
+        return np.full(count, length, dtype=np.int64)
+    u = rng.random(count)
+    if isinstance(length, Uniform):
+        values = length.low + np.floor(u * (length.high - length.low + 1))
+    elif isinstance(length, Normal):
+        values = _truncated(NormalDist(length.mean, length.sd), length.low, length.high, u)
+    else:
+        normal = NormalDist(math.log(length.median), length.sigma)
+        low, high = math.log(length.low), math.log(length.high)
+        values = np.exp(_truncated(normal, low, high, u))
+    whole: IntArray = np.rint(values).astype(np.int64)
+    return np.clip(whole, length.low, length.high)
+
+
+def _truncated(
+    normal: NormalDist, low: float, high: float, u: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Map u in [0, 1) to `normal` conditioned on [low, high]."""
+    p_low, p_high = normal.cdf(low), normal.cdf(high)
+    p = np.clip(p_low + u * (p_high - p_low), 1e-16, 1 - 1e-16)
+    return np.fromiter(map(normal.inv_cdf, p.tolist()), dtype=np.float64, count=len(p))

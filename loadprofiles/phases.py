@@ -1,0 +1,122 @@
+"""Warm-up, window, drain: which request comes next, and when a cell is over. No event loop."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns as now_ns
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loadprofiles.records import Phase
+    from loadprofiles.session import Session
+
+_INTERRUPTED_DRAIN_NS = 2_000_000_000
+
+
+class Phases:
+    """Where a cell stands. `on_over` is called, perhaps twice, when there is no more to do.
+
+    A closed loop warms up until `plan.warmup` requests are done and every stream has finished one,
+    then measures, and keeps sending until the last measured answer is in, so that the load stays
+    constant for it. An open loop's window is [start, start + duration); what was due in it counts.
+    """
+
+    def __init__(self, session: Session, on_over: Callable[[], None]) -> None:
+        self.session = session
+        self.plan = session.plan
+        self.draining_until_ns: int | None = None
+        self.over = False
+        self._on_over = on_over
+        self._warm_streams: set[int] = set()
+
+    def next_phase(self) -> Phase | None:
+        """Closed loop: which phase the next request belongs to; None when the cell is over."""
+        session = self.session
+        if session.stopping:
+            return None
+        if session.window_start is None:
+            if self._is_cold():
+                return "warmup"
+            session.open_window()
+        if not self.sending_is_over():
+            return "measured"
+        self.begin_drain()
+        self._finish_if_measured()
+        return None if self.over else "cooldown"
+
+    def stream_ended(self, index: int, phase: Phase) -> None:
+        """Closed loop: note that a stream has finished a request."""
+        if phase == "warmup":
+            self._warm_streams.add(index)
+
+    def ended(self, phase: Phase) -> None:
+        """Closed loop: be done with the last measured answer, without waiting for a stream."""
+        if phase == "measured" and self.plan.mode == "closed":
+            self._finish_if_measured()
+
+    def _is_cold(self) -> bool:
+        plan = self.plan
+        if not plan.warmup:
+            return False
+        enough = self.session.done["warmup"] >= plan.warmup
+        return not enough or len(self._warm_streams) < (plan.streams or 1)
+
+    def sending_is_over(self) -> bool:
+        """Closed loop: whether no further measured request is to be sent."""
+        wanted = self.plan.requests
+        enough = wanted is not None and self.session.sent["measured"] >= wanted
+        return enough or self.window_is_over()
+
+    def _finish_if_measured(self) -> None:
+        session = self.session
+        if self.sending_is_over() and session.done["measured"] == session.sent["measured"]:
+            session.close_window()
+            self.finish()
+
+    def finish(self) -> None:
+        """Declare the cell over."""
+        self.over = True
+        self._on_over()
+
+    def window_is_over(self) -> bool:
+        """Whether the measured window's length is past."""
+        start, length_ns = self.session.window_start, self.plan.duration_ns
+        return start is not None and length_ns is not None and now_ns() >= start.at_ns + length_ns
+
+    def begin_drain(self) -> None:
+        """Start the clock of the drain, once."""
+        if self.draining_until_ns is None:
+            self.draining_until_ns = now_ns() + int(self.plan.drain_s * 1e9)
+
+    def stop(self, reason: Literal["interrupted", "stopped"]) -> None:
+        """Send nothing more; answers under way get a moment."""
+        if self.session.stopping is None:
+            self.session.stopping = reason
+            self.session.close_window()
+            self.draining_until_ns = now_ns() + _INTERRUPTED_DRAIN_NS
+
+    def tick(self) -> None:
+        """Ten times a second: time-outs, the window's end, the drain's end, answers to decode."""
+        session = self.session
+        session.engine.expire()
+        session.decode_some()
+        if self.window_is_over():
+            session.close_window()
+            self.begin_drain()
+        if self.draining_until_ns is not None and now_ns() > self.draining_until_ns:
+            self.stop("stopped")
+            session.engine.abort("unfinished at the end of the drain")
+            self.finish()
+        if session.stopping and session.engine.in_flight == 0:
+            self.finish()
+
+
+def peak_overlap(due_ns: list[int], service_ns: int) -> int:
+    """Return how many requests are under way at most if each takes `service_ns`."""
+    peak = first = 0
+    for position, at_ns in enumerate(due_ns):
+        while due_ns[first] < at_ns - service_ns:
+            first += 1
+        peak = max(peak, position - first + 1)
+    return peak

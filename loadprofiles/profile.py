@@ -1,0 +1,191 @@
+"""A profile: the shape of the traffic, as one TOML file says it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from loadprofiles.arrivals import Bursty, Closed, Constant, Poisson, Ramp
+from loadprofiles.errors import ProfileError
+from loadprofiles.lengths import Length  # noqa: TC001 - pydantic reads it at run time
+
+MAX_STREAMS = 10_000
+"""One client process holds no more: file descriptors and ephemeral ports run out."""
+MAX_REQUESTS = 2_000_000
+"""Per cell. A window that would need more was hardly meant."""
+
+Seconds = Annotated[float, Field(allow_inf_nan=False, le=86_400)]
+Level = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the command line says instead of the profile; None leaves the profile's value.
+
+    `duration_s` or `requests`, where given, replace both of the profile's: asking for 100
+    requests lifts the profile's time limit. Given together, whichever comes first ends the window.
+    """
+
+    duration_s: float | None = None
+    requests: int | None = None
+    warmup: int | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    timeout_s: float | None = None
+
+
+class Profile(BaseModel):
+    """One TOML file of `loadprofiles/profiles/`, or a `[profiles.NAME]` table of `harness.toml`.
+
+    The level is the number of open streams of a closed loop; else the mean rate in requests/s
+    over the window, whatever the arrivals' shape.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    arrival: Annotated[Constant | Poisson | Bursty | Ramp | Closed, Field(discriminator="kind")]
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)]
+    """Levels that are driven when the command line names none."""
+    prompt_tokens: Length
+    output_tokens: Length
+    duration_s: Annotated[Seconds, Field(gt=0)] | None = None
+    """Length of the measured window; None: it lasts until `requests` are sent."""
+    requests: Annotated[int, Field(gt=0, le=MAX_REQUESTS, strict=True)] | None = None
+    """Ends the window after this many measured requests."""
+    warmup_requests: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 10
+    """Sent and discarded before the window opens."""
+    drain_s: Annotated[Seconds, Field(ge=0)] = 30
+    """How long to wait for answers after the window."""
+    timeout_s: Annotated[Seconds, Field(gt=0)] = 60
+    """A request without its end after this long has failed."""
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_differ(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        for level in levels:
+            if levels.count(level) > 1:
+                raise ValueError(f"{level:g} is there twice; leave one out")
+        return levels
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.duration_s is None and self.requests is None:
+            raise ValueError("duration_s or requests must say how long the window is; set one")
+        arrival = self.arrival
+        if isinstance(arrival, Bursty) and self.duration_s is not None:
+            needed = arrival.first_burst_end_s
+            if self.duration_s < needed:
+                raise ValueError(
+                    f"duration_s: {self.duration_s:g} s end before the first burst does; make it "
+                    f"at least {needed:g}, or lower burst_every_s = {arrival.burst_every_s:g}"
+                )
+        for level in self.levels:
+            problem = self._stream_problem(level)
+            if problem:
+                raise ValueError(f"levels: {problem}")
+        return self
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the level is a number of streams, and not a rate."""
+        return isinstance(self.arrival, Closed)
+
+    def check_level(self, level: float) -> None:
+        """Refuse a level that this profile, with its window, cannot be driven at.
+
+        Raises:
+            ProfileError: with the reason and the fix.
+        """
+        if math.isfinite(level) and level > 0:
+            problem = (
+                self._stream_problem(level)
+                or self._rate_problem(level)
+                or self._burst_problem(level)
+            )
+        else:
+            problem = f"{level:g} must be a number above 0"
+        if problem:
+            raise ProfileError("level" if self.is_closed else "rate", problem)
+
+    def with_overrides(self, overrides: Overrides) -> Profile:
+        """Return this profile with the command line's values, validated again.
+
+        Raises:
+            ProfileError: with all that is wrong.
+        """
+        changes: dict[str, object] = {
+            "warmup_requests": overrides.warmup,
+            "prompt_tokens": overrides.prompt_tokens,
+            "output_tokens": overrides.output_tokens,
+            "timeout_s": overrides.timeout_s,
+        }
+        changes = {field: value for field, value in changes.items() if value is not None}
+        if overrides.duration_s is not None or overrides.requests is not None:
+            changes |= {"duration_s": overrides.duration_s, "requests": overrides.requests}
+        try:
+            return Profile.model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise _profile_error(error) from error
+
+    def _stream_problem(self, level: float) -> str | None:
+        if not self.is_closed:
+            return None
+        if level != int(level):
+            return f"{level:g} is no whole number of streams; write {max(1, round(level))}"
+        if level > MAX_STREAMS:
+            return f"{level:g} streams are more than one client holds; at most {MAX_STREAMS}"
+        return None
+
+    def _rate_problem(self, level: float) -> str | None:
+        if self.is_closed or self.duration_s is None:
+            return None
+        expected = level * self.duration_s
+        if expected <= MAX_REQUESTS:
+            return None
+        return (
+            f"{level:g} requests/s for {self.duration_s:g} s are {expected:.3g} requests; "
+            f"lower it or duration_s (at most {MAX_REQUESTS} requests a cell)"
+        )
+
+    def _burst_problem(self, level: float) -> str | None:
+        """Bursty by number of requests: are there enough of them to reach a whole burst?"""
+        if not isinstance(self.arrival, Bursty) or self.requests is None:
+            return None
+        needed = math.ceil(self.arrival.first_burst_end_s * level)
+        if self.requests >= needed:
+            return None
+        return (
+            f"at {level:g} requests/s, requests = {self.requests} end before the first burst "
+            f"does; ask for at least {needed}"
+        )
+
+
+def builtin_profiles() -> dict[str, Path]:
+    """The profiles shipped with the package: name → TOML file, sorted by name."""
+    folder = Path(__file__).parent / "profiles"
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def _profile_error(error: ValidationError) -> ProfileError:
+    problems = []
+    for item in error.errors(include_url=False):
+        text = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if text.startswith("should"):
+            text += f", not {item['input']!r}"
+        # a validator of the whole profile names the field itself
+        problems.append(f"{item['loc'][0]}: {text}" if item["loc"] else text)
+    field, _, text = problems[0].partition(": ")
+    return ProfileError(field, "; ".join([text, *problems[1:]]))

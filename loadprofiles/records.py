@@ -1,0 +1,186 @@
+"""What goes into the driver's process and what comes out of it.
+
+`plan.json` + `bodies.jsonl` go in, `samples.jsonl` + `drive.json` come out, one `Progress`
+object a second is printed while it runs. All `*_ns` are CLOCK_MONOTONIC of the host that sends
+the requests, unless the text says "offset".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCHEMA = 1
+PLAN_FILE = "plan.json"
+BODIES_FILE = "bodies.jsonl"
+SAMPLES_FILE = "samples.jsonl"
+DRIVE_FILE = "drive.json"
+
+HEADERS_VARIABLE = "LOADPROFILES_HEADERS"
+
+Phase = Literal["warmup", "measured", "cooldown"]
+
+
+class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the driver needs to drive one cell; no clock and no secret in it.
+
+    `bodies.jsonl` beside it holds one request body a line: first `warmup` bodies for the warm-up,
+    then those of the measured requests. A closed loop that outlasts them starts over.
+    """
+
+    schema: int = SCHEMA
+    host: str
+    port: int
+    path: str
+    """Path of the request line, e.g. `/v1/completions`."""
+    headers: list[str] = []
+    """Names of extra request headers. Their values, which may be secret, come by the environment
+    variable `HEADERS_VARIABLE`, a JSON object."""
+    api_key_env: str | None = None
+    """Environment variable whose value is sent as `Authorization: Bearer …`."""
+    dialect: str
+    mode: Literal["open", "closed"]
+    streams: int | None = None
+    """Closed loop: how many streams are kept open."""
+    due_ns: list[int] | None = None
+    """Open loop: departures as offsets from the window's start, ascending."""
+    duration_ns: int | None = None
+    """Length of the measured window; None: until `requests` measured requests are done."""
+    requests: int | None = None
+    """Closed loop: stop after this many measured requests."""
+    warmup: int
+    """Requests sent and discarded before the window opens. In a closed loop each stream also
+    finishes one request first, unless this is 0."""
+    drain_s: float
+    """How long to wait for answers after the last measured departure."""
+    timeout_s: float
+    """A request without its end after this long has failed."""
+    output_tokens: list[int]
+    """Planned output length of each body, in the order of `bodies.jsonl`."""
+    prompts_exact: bool = False
+    """Whether a tokenizer counted every prompt and found the length asked for; else estimated."""
+    cpus: list[int] | None = None
+    """CPUs the driver binds itself to; None: wherever the kernel puts it."""
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One request. `first_ns`, `last_ns` and `chunk_ns` come from `clock`."""
+
+    seq: int
+    """Position among the requests of its phase; in open loop the index into `due_ns`."""
+    body: int
+    """Line of `bodies.jsonl` (from 0) that was sent."""
+    request_id: str
+    phase: Phase
+    due_ns: int
+    """When it should have left. Closed loop: when its stream became free."""
+    submitted_ns: int | None = None
+    """When the driver took it up; None if it never did (dropped)."""
+    sent_ns: int | None = None
+    """Just before the first byte was handed to the kernel on an open connection."""
+    first_ns: int | None = None
+    """First generated text of any channel (content, reasoning, tool call)."""
+    first_answer_ns: int | None = None
+    """First generated text that is not reasoning."""
+    last_ns: int | None = None
+    """Last generated text."""
+    done_ns: int | None = None
+    """End of the response, or the moment the request failed."""
+    status: int = 0
+    """HTTP status; 0 when there was none."""
+    error: str | None = None
+    """None for an answer; else its kind: dropped, connect, timeout, reset, truncated, empty,
+    http_429, http_500, …, error_event, malformed, aborted."""
+    detail: str | None = None
+    """The first line of what the server or the system said about the error."""
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    """As the server counts them; None when it did not say."""
+    output_tokens: int | None = None
+    """As the server counts them, else the number of generated chunks (`token_source`)."""
+    token_source: Literal["server", "chunks"] = "server"  # noqa: S105 - no password
+    planned_output_tokens: int = 0
+    chunk_ns: list[int] = []
+    """Gaps between successive generated chunks (one fewer than chunks). 0 means that both came
+    in one read and share its stamp: the gap was not seen."""
+    lag_us: list[int] = []
+    """For each generated chunk: how long after the kernel received it the driver read it.
+    Empty with user-space stamps."""
+    output_chars: int = 0
+    connect_ns: int | None = None
+    """How long connecting took; None on a connection that was open already."""
+    retried: bool = False
+    """A kept-alive connection turned out closed: sent once more, on a new one, at `sent_ns`."""
+    clock: Literal["kernel", "user"] = "kernel"
+
+
+class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How the driver itself fared in one cell."""
+
+    schema: int = SCHEMA
+    ended: Literal["done", "interrupted", "stopped"]
+    """done: all of the plan; interrupted: asked to stop early; stopped: the drain's bound."""
+    window_start_ns: int
+    window_end_ns: int
+    """The measured window. Open loop: [start, start + duration)."""
+    clock: Literal["kernel", "user"]
+    wall_minus_monotonic_ns: int
+    """CLOCK_REALTIME − CLOCK_MONOTONIC when the driver began: anchors every stamp to wall time."""
+    clock_step_ns: int
+    """By how much that offset moved until the end; above 50 µs the kernel stamps are dropped."""
+    cpu_s: float
+    """CPU time of the driver's process within the window."""
+    run_delay_s: float | None
+    """Time the driver was ready to run in the window but had no CPU (/proc/self/schedstat)."""
+    gc_collections: int
+    """Garbage collections within the window (0 expected: the collector is off)."""
+    connections: int
+    samples: int
+    """Lines of `samples.jsonl`; a reader that finds fewer has lost some."""
+    versions: dict[str, str]
+    """python, locust, gevent, httptools, kernel."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What the driver prints about once a second, one JSON object a line."""
+
+    phase: Literal["connect", "warmup", "measured", "drain", "done"]
+    elapsed_s: float
+    """Since the window opened (0 before)."""
+    left_s: float | None
+    sent: int
+    ok: int
+    failed: int
+    in_flight: int
+    tokens_per_s: float
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+
+
+def read_samples(folder: Path) -> Iterator[Sample]:
+    """Yield the samples of a cell's folder in the order they finished.
+
+    Raises:
+        msgspec.ValidationError: a line is not a sample.
+        OSError: the file cannot be read.
+    """
+    decode = msgspec.json.Decoder(Sample).decode
+    with (folder / SAMPLES_FILE).open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):  # a killed driver may leave half a line
+                yield decode(line)
+
+
+def read_drive_report(folder: Path) -> DriveReport:
+    """Read `drive.json` of a cell's folder.
+
+    Raises:
+        msgspec.ValidationError: it is not one.
+        OSError: it cannot be read.
+    """
+    return msgspec.json.decode((folder / DRIVE_FILE).read_bytes(), type=DriveReport)

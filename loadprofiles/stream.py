@@ -1,0 +1,131 @@
+"""One request on the wire, from submission to the end of its response."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from typing import TYPE_CHECKING, Any, Literal
+
+import httptools
+
+from loadprofiles.answer import Reads
+
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
+State = Literal["connecting", "sending", "reading", "done"]
+_SWITCHING_PROTOCOLS = 101
+HTTP_OK = 200
+_NOTED = {b"location": "Location", b"retry-after": "Retry-After"}
+
+
+class Stream:
+    """One request. Also the callback object of its httptools parser.
+
+    Times are CLOCK_MONOTONIC ns. `error` is None, "connect", "timeout", "reset", "truncated",
+    "malformed" or "aborted"; an HTTP status other than 200 is no error here.
+    """
+
+    __slots__ = (
+        "body",
+        "close",
+        "complete",
+        "connect_ns",
+        "connect_started_ns",
+        "detail",
+        "done_ns",
+        "error",
+        "fd",
+        "feed",
+        "meta",
+        "note",
+        "on_done",
+        "parser",
+        "reads",
+        "recvmsg",
+        "request",
+        "retried",
+        "sent_bytes",
+        "sent_ns",
+        "sized",
+        "sock",
+        "state",
+        "status",
+        "submitted_ns",
+        "turn",
+    )
+
+    sock: _socket.socket
+    recvmsg: Any
+    fd: int
+    turn: int
+    connect_started_ns: int
+
+    def __init__(self, request: bytes, on_done: Callable[[Stream], None], meta: object) -> None:
+        self.request = request
+        self.on_done = on_done
+        self.meta = meta
+        self.submitted_ns = time.perf_counter_ns()
+        self.sent_ns: int | None = None
+        self.done_ns: int | None = None
+        self.connect_ns: int | None = None
+        self.error: str | None = None
+        self.detail: str | None = None
+        self.retried = False
+        self.state: State = "connecting"
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget everything about a response, for the first try and for the one retry."""
+        self.parser: Any = httptools.HttpResponseParser(self)
+        self.feed: Any = self.parser.feed_data
+        self.reads = Reads(array("q"), array("q"), array("q"))
+        self.body = bytearray()
+        self.status = 0
+        self.note = ""
+        self.sent_bytes = 0
+        self.complete = False
+        self.close = False
+        self.sized = False
+
+    def release(self) -> None:
+        """Break the cycle with the parser: the garbage collector is off while measuring."""
+        self.parser = self.feed = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether this is a whole 200 response; what it says is read later."""
+        return self.error is None and self.status == HTTP_OK
+
+    # --- the parser's callbacks ----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Refuse a second response: the parser then raises, with `complete` set."""
+        if self.complete:
+            raise ValueError("bytes behind the end of the response")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep what matters."""
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
+            self.sized = True
+        elif name in _NOTED:
+            self.note = f"{_NOTED[name]}: {value.decode('latin-1')}"
+
+    def on_headers_complete(self) -> None:
+        """Keep the status."""
+        self.status = self.parser.get_status_code()
+        if not self.parser.should_keep_alive():
+            self.close = True
+
+    def on_body(self, data: bytes) -> None:
+        """Keep the body, without its HTTP chunks' framing."""
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        """Note the end of the response; an interim one (100 Continue, 103) is none."""
+        if self.status < HTTP_OK and self.status != _SWITCHING_PROTOCOLS:
+            self.status, self.close, self.sized = 0, False, False
+        else:
+            self.complete = True

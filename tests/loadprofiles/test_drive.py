@@ -1,0 +1,491 @@
+"""The driver's process against the mock server: real Locust, real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from launchers.mock import FAULTS
+from loadprofiles.phases import peak_overlap
+from loadprofiles.records import (
+    DRIVE_FILE,
+    DriveReport,
+    Progress,
+    Sample,
+    read_drive_report,
+    read_samples,
+)
+
+ROOT = Path(__file__).parents[2]
+MS = 1_000_000
+SECOND = 1000 * MS
+StartMock = Callable[..., str]
+MakeCell = Callable[..., Path]
+RunDriver = Callable[[Path], "subprocess.CompletedProcess[str]"]
+Start = Callable[[], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start drivers that are told their folder on standard input, as `harness` does it."""
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "loadprofiles.drive"],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield begin
+
+
+def tell(process: subprocess.Popen[bytes], folder: Path) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{folder}\n".encode())
+    process.stdin.flush()
+
+
+def wait_for_samples(process: subprocess.Popen[bytes], folder: Path, count: int) -> None:
+    """Return when so many samples are in the file."""
+    deadline = time.monotonic() + 40
+    while True:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        with contextlib.suppress(OSError):
+            if len(list(read_samples(folder))) >= count:
+                return
+        time.sleep(0.1)
+
+
+def results(folder: Path) -> tuple[list[Sample], DriveReport]:
+    samples, report = list(read_samples(folder)), read_drive_report(folder)
+    assert len(samples) == report.samples
+    assert len({sample.request_id for sample in samples}) == len(samples)
+    for sample in samples:
+        times = [sample.due_ns, sample.submitted_ns, sample.sent_ns, sample.first_ns]
+        times += [sample.last_ns, sample.done_ns]
+        known = [moment for moment in times if moment is not None]
+        assert known == sorted(known), sample
+        if sample.error is None and sample.clock == "kernel":
+            assert len(sample.chunk_ns) == len(sample.lag_us) - 1
+            assert min(sample.lag_us) >= 0
+            assert sum(sample.chunk_ns) == (sample.last_ns or 0) - (sample.first_ns or 0)
+    return samples, report
+
+
+def measured(samples: list[Sample]) -> list[Sample]:
+    return sorted((s for s in samples if s.phase == "measured"), key=lambda sample: sample.seq)
+
+
+def test_an_open_loop_sends_its_schedule(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver, tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth.jsonl"
+    url = mock("--ttft-ms", "20", "--itl-ms", "2", "--truth", str(truth))
+    due = [n * 10 * MS for n in range(90)] + [950 * MS] * 10
+    folder = make_cell(url, mode="open", due_ns=due, duration_ns=SECOND)
+    run_driver(folder)
+    samples, report = results(folder)
+    sent = measured(samples)
+    assert [sample.due_ns - report.window_start_ns for sample in sent] == due
+    assert [sample.body for sample in sent] == list(range(4, 104))
+    assert Counter(sample.phase for sample in samples) == {"warmup": 4, "measured": 100}
+    assert {(s.error, s.output_tokens, s.token_source, s.finish_reason) for s in samples} == {
+        (None, 8, "server", "length")
+    }
+    received = [json.loads(line)["request_id"] for line in truth.read_text().splitlines()]
+    assert sorted(received) == sorted(sample.request_id for sample in samples)
+    assert {sample.clock for sample in sent} == {"kernel"}
+    assert (report.ended, report.clock, report.gc_collections) == ("done", "kernel", 0)
+    assert report.window_end_ns - report.window_start_ns == SECOND
+    assert set(report.versions) == {"python", "kernel", "locust", "gevent", "httptools"}
+
+
+def test_a_closed_loop_holds_its_streams(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--ttft-ms", "40", "--itl-ms", "10")
+    folder = make_cell(url, mode="closed", streams=6, duration_ns=2 * SECOND, warmup=4, tokens=12)
+    done = run_driver(folder)
+    samples, report = results(folder)
+    start_ns, end_ns = report.window_start_ns, report.window_end_ns
+    assert end_ns - start_ns == 2 * SECOND
+    warm = [sample for sample in samples if sample.phase == "warmup"]
+    assert len(warm) >= 6, "every stream finishes one request first"
+    for sample in measured(samples):
+        assert start_ns <= sample.due_ns < end_ns + 50 * MS
+        assert sample.error is None
+    busy = sum(
+        max(0, min(sample.done_ns or end_ns, end_ns) - max(sample.due_ns, start_ns))
+        for sample in samples
+    )
+    assert busy / (end_ns - start_ns) > 5.5
+    last = max(sample.done_ns or 0 for sample in measured(samples))
+    assert last > end_ns, "what was under way at the window's end is finished"
+    cool = [sample for sample in samples if sample.phase == "cooldown"]
+    assert {sample.error for sample in cool} <= {None, "aborted"}
+    assert report.ended == "done"
+    progress = [msgspec.json.decode(line, type=Progress) for line in done.stdout.splitlines()]
+    assert progress[-1].phase == "done"
+    assert progress[-1].failed == 0
+    assert "measured" in {line.phase for line in progress}
+
+
+@pytest.mark.parametrize("duration_ns", [None, 60 * SECOND])
+def test_a_closed_loop_ends_with_its_requests(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver, duration_ns: int | None
+) -> None:
+    url = mock("--ttft-ms", "10", "--itl-ms", "2")
+    folder = make_cell(url, mode="closed", streams=4, requests=30, duration_ns=duration_ns)
+    run_driver(folder)
+    samples, report = results(folder)
+    assert len(measured(samples)) == 30
+    assert all(sample.error is None for sample in measured(samples))
+    last = max(sample.done_ns or 0 for sample in measured(samples))
+    assert last <= report.window_end_ns < last + SECOND
+    assert report.ended == "done"
+
+
+def test_whichever_comes_first_ends_the_window(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--ttft-ms", "10", "--itl-ms", "2")
+    folder = make_cell(url, mode="closed", streams=2, requests=100_000, duration_ns=SECOND // 2)
+    run_driver(folder)
+    samples, report = results(folder)
+    assert report.window_end_ns - report.window_start_ns == SECOND // 2
+    assert 2 <= len(measured(samples)) < 100
+
+
+def test_no_warm_up(mock: StartMock, make_cell: MakeCell, run_driver: RunDriver) -> None:
+    url = mock("--ttft-ms", "10", "--itl-ms", "2")
+    folder = make_cell(url, mode="closed", streams=3, requests=9, warmup=0)
+    run_driver(folder)
+    samples, _ = results(folder)
+    assert {sample.phase for sample in samples} <= {"measured", "cooldown"}
+    assert len(measured(samples)) == 9
+
+
+def test_the_drain_is_bounded(mock: StartMock, make_cell: MakeCell, run_driver: RunDriver) -> None:
+    url = mock("--fault", "stall", "--ttft-ms", "5", "--itl-ms", "2")
+    folder = make_cell(
+        url, mode="open", due_ns=[0, MS], duration_ns=SECOND // 2, warmup=0, drain_s=0.5
+    )
+    run_driver(folder)
+    samples, report = results(folder)
+    assert report.ended == "stopped"
+    assert {(sample.error, len(sample.chunk_ns)) for sample in samples} == {("aborted", 2)}
+    done = max(sample.done_ns or 0 for sample in samples)
+    assert done - report.window_end_ns < 2 * SECOND
+
+
+def test_the_drain_of_a_closed_loop_is_bounded(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--fault", "silent")
+    folder = make_cell(
+        url, mode="closed", streams=2, duration_ns=SECOND // 2, warmup=0, drain_s=0.5
+    )
+    run_driver(folder)
+    samples, report = results(folder)
+    assert (report.ended, [sample.error for sample in samples]) == ("stopped", ["aborted"] * 2)
+
+
+EXPECTED = {
+    **{name: name for name in FAULTS if name.startswith("http_")},
+    "redirect": "http_307", "error_event": "error_event", "reset": "reset",
+    "truncated": "truncated", "stall": "timeout", "silent": "timeout", "empty": "empty",
+    "malformed": "malformed", "no_usage": None, "no_stream": "malformed", "no_http": "malformed",
+}  # fmt: skip
+SAID = {
+    "http_400": "told to 400", "http_429": "Retry-After: 1: told to 429",
+    "http_503": "upstream unavailable", "redirect": "Location: http://192.0.2.1/v1/completions",
+    "error_event": "engine died", "no_stream": "stream: true", "no_http": "not HTTP",
+    "silent": "after 0.5 s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_has_its_name(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver, fault: str
+) -> None:
+    url = mock("--fault", fault, "--ttft-ms", "5", "--itl-ms", "5")
+    folder = make_cell(
+        url, mode="open", due_ns=[0, 0, 9 * MS], duration_ns=10 * MS, warmup=0, timeout_s=0.5
+    )
+    run_driver(folder)
+    samples, report = results(folder)
+    assert [sample.error for sample in samples] == [EXPECTED[fault]] * 3
+    assert all(SAID.get(fault, "") in (sample.detail or "") for sample in samples)
+    assert report.ended == "done"
+    if fault == "no_usage":
+        assert {(s.output_tokens, s.token_source) for s in samples} == {(8, "chunks")}
+
+
+def test_faults_do_not_touch_the_others(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--fault", "http_500:0.3", "--ttft-ms", "10", "--itl-ms", "2")
+    folder = make_cell(url, mode="closed", streams=4, requests=60)
+    run_driver(folder)
+    samples, _ = results(folder)
+    kinds = Counter(sample.error for sample in measured(samples))
+    assert set(kinds) == {None, "http_500"}
+    assert sum(kinds.values()) == 60
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_a_server_that_refuses(make_cell: MakeCell, run_driver: RunDriver) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    for fields in ({"mode": "open", "due_ns": [0, 5 * MS]}, {"mode": "closed", "streams": 2}):
+        folder = make_cell(url, duration_ns=SECOND // 2, **fields)
+        run_driver(folder)
+        samples, report = results(folder)
+        assert {sample.error for sample in samples} == {"connect"}
+        assert {sample.sent_ns for sample in samples} == {None}
+        assert len(measured(samples)) >= 2
+        assert len(samples) < 40, "it does not hammer"
+        assert report.ended == "done"
+
+
+def test_a_server_that_dies(mock: StartMock, make_cell: MakeCell, run_driver: RunDriver) -> None:
+    url = mock("--die-after", "30", "--ttft-ms", "20", "--itl-ms", "5")
+    folder = make_cell(url, mode="closed", streams=4, duration_ns=2 * SECOND)
+    run_driver(folder)
+    samples, report = results(folder)
+    kinds = Counter(sample.error for sample in samples)
+    assert kinds[None] in range(26, 31)
+    assert set(kinds) <= {None, "reset", "truncated", "connect", "aborted"}
+    assert kinds["connect"] >= 4
+    assert report.ended == "done"
+
+
+def test_localhost_is_where_the_server_is(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1").replace("127.0.0.1", "localhost")
+    folder = make_cell(url, mode="open", due_ns=[0, 5 * MS], duration_ns=10 * MS)
+    run_driver(folder)
+    assert {sample.error for sample in results(folder)[0]} == {None}
+
+
+@pytest.mark.parametrize("how", ["end of stdin", "a line", "SIGTERM"])
+@pytest.mark.parametrize("mode", ["open", "closed"])
+def test_interrupted(
+    mock: StartMock, make_cell: MakeCell, start: Start, how: str, mode: str
+) -> None:
+    url = mock("--ttft-ms", "10", "--itl-ms", "5", "--fault", "stall:0.05")
+    fields = {"streams": 4} if mode == "closed" else {"due_ns": [n * 20 * MS for n in range(3000)]}
+    folder = make_cell(url, mode=mode, duration_ns=60 * SECOND, timeout_s=60, **fields)
+    process = start()
+    tell(process, folder)
+    wait_for_samples(process, folder, 20)
+    begin = time.monotonic()
+    assert process.stdin is not None
+    if how == "SIGTERM":
+        process.send_signal(signal.SIGTERM)
+    elif how == "a line":
+        process.stdin.write(b"stop\n")
+        process.stdin.flush()
+    else:
+        process.stdin.close()
+    assert process.wait(20) == 0
+    assert time.monotonic() - begin < 8, "2 s of drain, and a busy machine"
+    samples, report = results(folder)
+    assert report.ended == "interrupted"
+    assert sum(sample.error is None for sample in samples) >= 15
+    assert {sample.error for sample in samples} <= {None, "aborted"}
+    assert not list(folder.glob("*.part"))
+
+
+def test_interrupted_before_the_window(mock: StartMock, make_cell: MakeCell, start: Start) -> None:
+    folder = make_cell(mock("--fault", "silent"), mode="open", due_ns=[0], duration_ns=SECOND)
+    process = start()
+    tell(process, folder)
+    assert process.stdout is not None
+    process.stdout.readline()  # a first word: it is warming up
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(20) == 0
+    samples, report = results(folder)
+    assert (report.ended, report.window_end_ns - report.window_start_ns) == ("interrupted", 0)
+    assert {(sample.phase, sample.error) for sample in samples} == {("warmup", "aborted")}
+
+
+def test_a_driver_that_is_told_nothing_ends(start: Start) -> None:
+    process = start()
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(20) == 0
+
+
+def test_a_killed_driver_leaves_whole_samples(
+    mock: StartMock, make_cell: MakeCell, start: Start
+) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1")
+    folder = make_cell(url, mode="closed", streams=8, duration_ns=60 * SECOND, tokens=40)
+    process = start()
+    tell(process, folder)
+    wait_for_samples(process, folder, 50)
+    process.kill()
+    process.wait()
+    samples = list(read_samples(folder))
+    assert len(samples) >= 50
+    assert not (folder / DRIVE_FILE).exists()
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "loadprofiles.drive"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+child.stdin.write(sys.argv[1].encode() + b"\\n")
+child.stdin.flush()
+print(child.pid, flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_driver_whose_parent_is_killed_ends(mock: StartMock, make_cell: MakeCell) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1")
+    folder = make_cell(url, mode="closed", streams=2, duration_ns=60 * SECOND)
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(folder)], cwd=ROOT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        wait_for_samples(parent, folder, 5)
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while not (folder / DRIVE_FILE).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert results(folder)[1].ended == "interrupted"
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_nobody_reads_the_progress(mock: StartMock, make_cell: MakeCell, start: Start) -> None:
+    """A harness that is stopped (Ctrl-Z) must not stop the driver in mid-measurement."""
+    url = mock("--ttft-ms", "5", "--itl-ms", "1")
+    process = start()
+    assert process.stdout is not None
+    folder = make_cell(url, mode="closed", streams=2, duration_ns=2 * SECOND)
+    tell(process, folder)
+    writer = os.open(f"/proc/{process.pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.close(writer)
+    process.wait(30)
+    assert process.returncode == 0
+    assert results(folder)[1].ended == "done"
+
+
+def in_child(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+LOCUSTS_NUMBERS = """
+import sys
+import locust
+from pathlib import Path
+from loadprofiles import drive
+environments = []
+class Kept(drive.Environment):
+    def __init__(self, **fields):
+        super().__init__(**fields)
+        environments.append(self)
+drive.Environment = Kept
+drive.run(Path(sys.argv[1]), listen=False)
+stats = environments[0].stats
+print(stats.total.num_requests, stats.total.num_failures, stats.get("ttft", "LLM").num_requests)
+"""
+
+
+def test_locusts_own_numbers_have_each_request_once(mock: StartMock, make_cell: MakeCell) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1", "--fault", "http_500:0.3")
+    folder = make_cell(url, mode="open", due_ns=[n * MS for n in range(40)], duration_ns=50 * MS)
+    done = in_child(LOCUSTS_NUMBERS, folder)
+    assert done.returncode == 0, done.stderr
+    samples, _ = results(folder)
+    failed = sum(sample.error is not None for sample in samples)
+    assert 0 < failed < 44
+    expected = [len(samples), failed, len(samples) - failed]
+    assert done.stdout.splitlines()[-1].split() == [str(count) for count in expected]
+
+
+BROKEN = """
+import sys
+import locust
+from pathlib import Path
+from loadprofiles import drive
+def broken(*_):
+    raise ZeroDivisionError("on purpose")
+{patch} = broken
+drive.run(Path(sys.argv[1]), listen=False)
+"""
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "drive.Engine.pump",  # in a watcher of the hub
+        "drive.Session.decode_one",  # in the idle watcher
+        "drive.Phases.tick",  # in a timer
+        "drive.Phases.next_phase",  # in a user's greenlet
+    ],
+)
+def test_a_mistake_of_ours_ends_the_process(
+    mock: StartMock, make_cell: MakeCell, patch: str
+) -> None:
+    folder = make_cell(mock("--ttft-ms", "5"), mode="closed", streams=2, duration_ns=60 * SECOND)
+    done = in_child(BROKEN.replace("{patch}", patch), folder)
+    assert done.returncode == 1
+    assert "on purpose" in done.stderr
+    assert not (folder / DRIVE_FILE).exists()
+
+
+def test_a_plan_without_its_bodies_is_refused(make_cell: MakeCell) -> None:
+    folder = make_cell("http://127.0.0.1:1/v1", mode="open", due_ns=[0], duration_ns=SECOND)
+    (folder / "bodies.jsonl").write_bytes(b"{}\n")
+    done = in_child(BROKEN.replace("{patch} = broken", ""), folder)
+    assert done.returncode == 1
+    assert "holds 1 bodies; the plan has 4 for the warm-up and 5 in all" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("due", "service", "expected"),
+    [([], 5, 0), ([0], 5, 1), ([0, 1, 2, 10, 11], 2, 3), ([0, 0, 0], 0, 3), ([0, 9, 18], 5, 1)],
+)
+def test_peak_overlap(due: list[int], service: int, expected: int) -> None:
+    assert peak_overlap(due, service) == expected

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from loadprofiles.lengths import Length, LogNormal, Normal, Uniform, longest, sample_lengths
+
+LENGTH: TypeAdapter[Any] = TypeAdapter(Length)
+UNIFORM = Uniform(kind="uniform", low=16, high=96)
+NORMAL = Normal(kind="normal", mean=60, sd=15, low=10, high=110)
+LOGNORMAL = LogNormal(kind="lognormal", median=128, sigma=0.35, low=20, high=900)
+
+
+@st.composite
+def lengths(draw: st.DrawFn) -> Length:
+    kind = draw(st.sampled_from(["fixed", "uniform", "normal", "lognormal"]))
+    low = draw(st.integers(1, 5000))
+    high = draw(st.integers(low, low + 5000))
+    centre = draw(st.floats(low, high))
+    if kind == "fixed":
+        return low
+    if kind == "uniform":
+        return Uniform(kind="uniform", low=low, high=high)
+    if kind == "normal":
+        sd = draw(st.floats(1e-3, 1e6))
+        return Normal(kind="normal", mean=centre, sd=sd, low=low, high=high)
+    sigma = draw(st.floats(1e-3, 5))
+    return LogNormal(kind="lognormal", median=centre, sigma=sigma, low=low, high=high)
+
+
+@given(lengths(), st.integers(0, 200), st.integers(0, 2**63))
+def test_any_length_lies_within_its_bounds(length: Length, count: int, seed: int) -> None:
+    drawn = sample_lengths(length, count, np.random.default_rng(seed))
+    low = length if isinstance(length, int) else length.low
+    assert drawn.dtype == np.int64
+    assert drawn.shape == (count,)
+    assert np.all((drawn >= low) & (drawn <= longest(length)))
+    more = sample_lengths(length, count + 50, np.random.default_rng(seed))
+    assert np.array_equal(drawn, more[:count])
+
+
+def test_uniform_reaches_both_ends_equally() -> None:
+    drawn = sample_lengths(UNIFORM, 81_000, np.random.default_rng(1))
+    counts = np.bincount(drawn)[16:]
+    assert len(counts) == 81
+    chi_square = float(((counts - 1000) ** 2 / 1000).sum())
+    assert abs(chi_square - 80) < 4 * math.sqrt(160)
+
+
+def test_normal_has_its_mean_and_deviation() -> None:
+    drawn = sample_lengths(NORMAL, 20_000, np.random.default_rng(1))
+    assert drawn.mean() == pytest.approx(60, abs=0.4)
+    assert drawn.std() == pytest.approx(15, abs=0.4)
+
+
+def test_lognormal_has_its_median_and_spread() -> None:
+    drawn = sample_lengths(LOGNORMAL, 20_000, np.random.default_rng(1))
+    assert np.median(drawn) == pytest.approx(128, abs=1.5)
+    assert np.log(drawn).std() == pytest.approx(0.35, abs=0.01)
+
+
+def test_bounds_carry_no_heap() -> None:
+    tight = Normal(kind="normal", mean=50, sd=1000, low=1, high=100)
+    counts = np.bincount(sample_lengths(tight, 50_000, np.random.default_rng(1)))
+    assert counts[100] < 2 * counts[50]
+    assert counts[1] < 2 * counts[50]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "greater than or equal to 1"),
+        (True, "valid integer"),
+        (12.5, "whole number of tokens, or a table with kind"),
+        ("128", "whole number of tokens, or a table with kind"),
+        ({"low": 1, "high": 2}, "whole number of tokens, or a table with kind"),
+        ({"kind": "gauss", "low": 1, "high": 2}, "whole number of tokens, or a table with kind"),
+        ({"kind": "uniform", "low": 9, "high": 2}, "low = 9 is above high = 2; swap them"),
+        ({"kind": "uniform", "low": 0, "high": 2}, "uniform.low"),
+        ({"kind": "uniform", "low": 1, "high": 2, "mean": 1}, "uniform.mean"),
+        ({"kind": "normal", "mean": 5, "sd": 0, "low": 1, "high": 9}, "normal.sd"),
+        ({"kind": "normal", "mean": 50, "sd": 1, "low": 1, "high": 9}, "mean = 50 lies outside"),
+        (
+            {"kind": "lognormal", "median": 50, "sigma": 1, "low": 1, "high": 9},
+            "median = 50 lies outside low = 1 … high = 9; move median inside",
+        ),
+    ],
+)
+def test_impossible_lengths_are_refused_by_name(value: object, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        LENGTH.validate_python(value)
+    assert caught.value.error_count() == 1
+    assert message in str(caught.value)
+
+
+def test_lengths_survive_the_manifest() -> None:
+    for length in (64, UNIFORM, NORMAL, LOGNORMAL):
+        assert LENGTH.validate_json(LENGTH.dump_json(length)) == length

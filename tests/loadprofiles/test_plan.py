@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from loadprofiles import plan as plan_module
+from loadprofiles.arrivals import NS
+from loadprofiles.errors import ProfileError, TokenizerError, UnknownDialectError
+from loadprofiles.plan import POOL_LEAST, POOL_MOST, Target, make_plan
+from loadprofiles.profile import Overrides, Profile
+from loadprofiles.records import DrivePlan
+
+TARGET = Target(
+    host="127.0.0.1",
+    port=8000,
+    path="/v1",
+    model="demo",
+    headers=("X-Team",),
+    pin_output=("ignore_eos", "min_tokens"),
+    max_model_len=2048,
+)
+STEADY = Profile.model_validate({
+    "name": "steady",
+    "arrival": {"kind": "poisson"},
+    "levels": [10],
+    "prompt_tokens": {"kind": "uniform", "low": 20, "high": 40},
+    "output_tokens": {"kind": "uniform", "low": 16, "high": 96},
+    "duration_s": 5,
+    "warmup_requests": 3,
+})  # fmt: skip
+CLOSED = Profile.model_validate(
+    STEADY.model_dump() | {"name": "closed", "arrival": {"kind": "closed"}, "levels": [1]}
+)
+
+
+def make(folder: Path, **changes: Any) -> DrivePlan:  # noqa: ANN401 - whatever make_plan takes
+    arguments: dict[str, Any] = {
+        "profile": STEADY,
+        "level": 10,
+        "repeat": 1,
+        "seed": 7,
+        "target": TARGET,
+        "dialect": "openai-completions",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    return make_plan(folder, **(arguments | changes))
+
+
+def bodies(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "bodies.jsonl").read_bytes().splitlines()]
+
+
+def prompts(folder: Path) -> list[str]:
+    return [body["prompt"] for body in bodies(folder)]
+
+
+def test_an_open_plan_lies_in_the_folder_as_returned(tmp_path: Path) -> None:
+    plan = make(tmp_path, cpus=[1])
+    assert msgspec.json.decode((tmp_path / "plan.json").read_bytes(), type=DrivePlan) == plan
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bodies.jsonl", "plan.json"]
+    assert (plan.host, plan.port, plan.path) == ("127.0.0.1", 8000, "/v1/completions")
+    assert plan.headers == ["X-Team"]
+    assert (plan.mode, plan.streams, plan.requests) == ("open", None, None)
+    assert plan.duration_ns == 5 * NS
+    assert plan.due_ns is not None
+    assert plan.due_ns == sorted(plan.due_ns)
+    assert 20 < len(plan.due_ns) < 80
+    assert plan.cpus == [1]
+    assert (plan.warmup, plan.drain_s, plan.timeout_s) == (3, 30, 60)
+    assert plan.prompts_exact is False
+
+
+def test_each_body_asks_for_its_planned_length(tmp_path: Path) -> None:
+    plan = make(tmp_path)
+    assert plan.due_ns is not None
+    written = bodies(tmp_path)
+    assert len(written) == plan.warmup + len(plan.due_ns) == len(plan.output_tokens)
+    for body, tokens in zip(written, plan.output_tokens, strict=True):
+        assert body["model"] == "demo"
+        assert body["max_tokens"] == body["min_tokens"] == tokens
+        assert body["ignore_eos"] is True
+    assert len(set(plan.output_tokens)) > 5
+    assert len({body["prompt"] for body in written}) == len(written)
+
+
+def test_two_builds_get_the_same_prompts_at_the_same_moments(tmp_path: Path) -> None:
+    other = dataclasses.replace(TARGET, model="demo-awq", port=9000, pin_output=("ignore_eos",))
+    one = make(tmp_path / "fp16")
+    two = make(tmp_path / "awq", target=other, dialect="openai-chat")
+    assert one.due_ns == two.due_ns
+    assert one.output_tokens == two.output_tokens
+    asked = [body["messages"][0]["content"] for body in bodies(tmp_path / "awq")]
+    assert asked == prompts(tmp_path / "fp16")
+    assert two.path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"level": 11}, {"repeat": 2}, {"seed": 8},
+     {"profile": STEADY.model_copy(update={"name": "other"})}],
+    ids=["level", "repeat", "seed", "profile"],
+)  # fmt: skip
+def test_another_cell_has_other_prompts_and_moments(tmp_path: Path, change: dict[str, Any]) -> None:
+    one, two = make(tmp_path / "a"), make(tmp_path / "b", **change)
+    assert one.due_ns != two.due_ns
+    assert not set(prompts(tmp_path / "a")) & set(prompts(tmp_path / "b"))
+
+
+def test_ten_and_ten_point_nought_are_one_level(tmp_path: Path) -> None:
+    assert make(tmp_path / "a", level=10) == make(tmp_path / "b", level=10.0)
+
+
+def test_the_warm_up_does_not_change_what_is_measured(tmp_path: Path) -> None:
+    one = make(tmp_path / "a")
+    two = make(tmp_path / "b", profile=STEADY.with_overrides(Overrides(warmup=0)))
+    assert two.warmup == 0
+    assert one.due_ns == two.due_ns
+    assert one.output_tokens[3:] == two.output_tokens
+    assert prompts(tmp_path / "a")[3:] == prompts(tmp_path / "b")
+
+
+def test_a_cell_is_the_same_for_ever(tmp_path: Path) -> None:
+    """A change here makes old runs incomparable with new ones: say so in the change log."""
+    plan = make(tmp_path)
+    assert plan.due_ns is not None
+    assert [due // 1000 for due in plan.due_ns[:3]] == [160768, 257676, 348714]
+    assert plan.output_tokens[:5] == [50, 69, 69, 75, 51]
+    assert [prompt.split(":")[0] for prompt in prompts(tmp_path)[3:5]] == [
+        "6779927366",
+        "5042846185",
+    ]
+
+
+def test_a_closed_plan_has_more_bodies_than_the_window_needs(tmp_path: Path) -> None:
+    plan = make(tmp_path / "few", profile=CLOSED, level=8)
+    assert (plan.mode, plan.streams, plan.due_ns) == ("closed", 8, None)
+    assert (plan.duration_ns, plan.requests) == (5 * NS, None)
+    assert plan.warmup == 8  # each stream finishes one request before the window opens
+    assert len(prompts(tmp_path / "few")) == 8 + POOL_LEAST
+    assert len(set(prompts(tmp_path / "few"))) == 8 + POOL_LEAST
+    many = make(tmp_path / "many", profile=CLOSED, level=64)
+    assert len(many.output_tokens) == 64 + 8 * 64 * 5
+
+
+def test_the_pool_of_a_closed_loop_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "POOL_MOST", 1500)
+    plan = make(tmp_path, profile=CLOSED, level=1000)
+    assert len(plan.output_tokens) == 1000 + 1500
+    assert POOL_MOST < 100_000
+
+
+def test_closed_by_requests_has_exactly_those_bodies(tmp_path: Path) -> None:
+    profile = CLOSED.with_overrides(Overrides(requests=20, warmup=0))
+    plan = make(tmp_path, profile=profile, level=4)
+    assert (plan.requests, plan.duration_ns, plan.warmup) == (20, None, 0)
+    assert len(prompts(tmp_path)) == 20
+
+
+def test_open_by_requests_ends_where_the_next_would_have_been(tmp_path: Path) -> None:
+    plan = make(tmp_path, profile=STEADY.with_overrides(Overrides(requests=40)))
+    assert plan.due_ns is not None
+    assert plan.duration_ns is not None
+    assert len(plan.due_ns) == 40
+    assert plan.due_ns[-1] < plan.duration_ns
+
+
+def test_of_duration_and_requests_the_first_ends_an_open_window(tmp_path: Path) -> None:
+    whole = make(tmp_path / "whole")
+    few = STEADY.with_overrides(Overrides(duration_s=5, requests=10))
+    first = make(tmp_path / "few", profile=few)
+    assert whole.due_ns is not None
+    assert first.due_ns == whole.due_ns[:10]
+    assert first.duration_ns == whole.due_ns[10]
+    many = STEADY.with_overrides(Overrides(duration_s=5, requests=1000))
+    assert make(tmp_path / "many", profile=many) == whole
+
+
+def test_a_tokenizer_makes_the_plan_exact(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(["a payment of ten dollars was made to the bakery"], trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    profile = STEADY.with_overrides(Overrides(prompt_tokens=77))
+    plan = make(tmp_path / "cell", profile=profile, tokenizer=tmp_path)
+    assert plan.prompts_exact is True
+    assert {len(tokenizer.encode(prompt).ids) for prompt in prompts(tmp_path / "cell")} == {77}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (Overrides(prompt_tokens=2000, output_tokens=49), "prompt_tokens"),
+        (Overrides(prompt_tokens=49, output_tokens=2000), "output_tokens"),
+    ],
+)
+def test_what_the_model_cannot_take_is_refused_before_anything_is_written(
+    tmp_path: Path, overrides: Overrides, field: str
+) -> None:
+    with pytest.raises(ProfileError, match=r"= 2049 do not fit the model's 2048") as caught:
+        make(tmp_path, profile=STEADY.with_overrides(overrides))
+    assert caught.value.field == field
+    assert not list(tmp_path.iterdir())
+    unknown = dataclasses.replace(TARGET, max_model_len=None)
+    make(tmp_path, profile=STEADY.with_overrides(overrides), target=unknown)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"level": 0}, ProfileError, "rate: 0 must be"),
+        ({"level": 1e-9}, ProfileError, "rate: 1e-09 requests/s for 5 s happen to give no request"),
+        ({"profile": CLOSED, "level": 1.5}, ProfileError, "level: 1.5 is no whole number"),
+        ({"seed": -1}, ProfileError, "seed: -1 must be 0 or more"),
+        ({"dialect": "openai-completion"}, UnknownDialectError, "did you mean openai-completions"),
+        ({"tokenizer": Path("/nowhere")}, TokenizerError, "no tokenizer.json in /nowhere"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make(tmp_path, **change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_that_breaks_off_leaves_the_old_one_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def break_off(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plan_module, "make_prompts", break_off)
+    with pytest.raises(OSError, match="No space"):
+        make(tmp_path, seed=8)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_no_secret_is_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "hunter2")
+    plan = make(tmp_path, target=dataclasses.replace(TARGET, api_key_env="MY_KEY"))
+    assert plan.api_key_env == "MY_KEY"
+    assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_long_schedules_cost_in_proportion(tmp_path: Path) -> None:
+    """20,000 requests, each with a body; quadratic work would take minutes."""
+    profile = STEADY.with_overrides(Overrides(duration_s=20, prompt_tokens=8, warmup=0))
+    plan = make(tmp_path, profile=profile, level=1000)
+    assert plan.due_ns is not None
+    assert len(plan.due_ns) == len(plan.output_tokens) == pytest.approx(20_000, rel=0.05)
+    assert np.all(np.diff(plan.due_ns) >= 0)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from loadprofiles import session as session_module
+from loadprofiles.dialects import load_dialect
+from loadprofiles.engine import Engine
+from loadprofiles.records import HEADERS_VARIABLE, PLAN_FILE, DrivePlan, read_samples
+from loadprofiles.session import Session, Ticket, _request_head
+from loadprofiles.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+URL = "http://127.0.0.1:1/v1"
+EVENT = b'data: {"choices":[{"text":"a"}]}\n\n'
+
+
+def plan_of(folder: Path) -> DrivePlan:
+    return msgspec.json.decode((folder / PLAN_FILE).read_bytes(), type=DrivePlan)
+
+
+@pytest.fixture
+def session(make_cell: Callable[..., Path]) -> Iterator[Session]:
+    folder = make_cell(URL, mode="closed", streams=1, requests=5)
+    engine = Engine(("127.0.0.1", 1), socket.AF_INET, 5, select.epoll)
+    made = Session(folder, plan_of(folder), load_dialect("openai-completions"), engine)
+    yield made
+    made.close()
+    engine.close()
+
+
+def finished(seq: int, events: int, **fields: object) -> Stream:
+    stream = Stream(b"", lambda _: None, Ticket(seq, 4, f"r{seq}", "measured", 0))
+    stream.status = 200
+    stream.body += EVENT * events + b"data: [DONE]\n\n"
+    stream.reads.user_ns.append(stream.submitted_ns)
+    stream.reads.kernel_ns.append(stream.submitted_ns)
+    stream.reads.body_end.append(len(stream.body))
+    stream.done_ns = stream.submitted_ns + 1000
+    for name, value in fields.items():
+        setattr(stream, name, value)
+    return stream
+
+
+def test_undecoded_answers_are_bounded(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that is never idle never decodes: then ending streams have to do it."""
+    size = len(finished(0, 100).body)
+    monkeypatch.setattr(session_module, "_UNDECODED_BYTES", 10 * size)
+    for seq in range(50):
+        session._keep(finished(seq, 100))
+        assert session._undecoded_bytes <= 10 * size
+    assert session.samples == 40
+    while session.decode_one():
+        pass
+    assert (session.samples, session._undecoded_bytes) == (50, 0)
+
+
+def test_a_busy_loop_decodes_now_and_then(session: Session) -> None:
+    for seq in range(3):
+        session._keep(finished(seq, 2))
+    session.decode_some()
+    assert session.samples == 3
+    for seq in range(3, 5):
+        session._keep(finished(seq, 2))
+    session.decode_one()
+    session.decode_some()
+    assert session.samples == 4, "one was decoded since: the loop finds time by itself"
+    session.decode_some()
+    assert session.samples == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "detail"),
+    [
+        ({}, None, None),
+        ({"error": "reset", "detail": "gone"}, "reset", "gone"),
+        ({"status": 500, "body": b'{"error": "no"}'}, "http_500", "no"),
+        ({"status": 500, "body": b"ups", "error": "truncated"}, "http_500", "ups"),
+        ({"status": 500, "error": "timeout", "detail": "late"}, "timeout", "late"),
+        ({"status": 429, "body": b"", "note": "Retry-After: 7"}, "http_429", "Retry-After: 7"),
+        ({"status": 302, "body": b"", "note": "Location: /login"}, "http_302", "Location: /login"),
+        ({"status": 204, "body": b""}, "http_204", ""),
+    ],
+)
+def test_errors(
+    session: Session,
+    tmp_path: Path,
+    fields: dict[str, object],
+    error: str | None,
+    detail: str | None,
+) -> None:
+    session._keep(finished(0, 3, **fields))
+    session.decode_one()
+    session.flush()
+    (sample,) = read_samples(tmp_path / "cell0")
+    assert (sample.error, sample.detail) == (error, detail)
+
+
+def test_requests(make_cell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "s3cret")
+    monkeypatch.setenv(HEADERS_VARIABLE, '{"X-Tenant": "a"}')
+    folder = make_cell(
+        "http://[::1]:8000/v1",
+        mode="closed",
+        streams=1,
+        headers=["X-Tenant"],
+        api_key_env="MY_KEY",
+    )
+    head, tail = _request_head(plan_of(folder))
+    lines = (head + b"r1" + tail + b"2\r\n\r\n{}").split(b"\r\n")
+    assert lines[0] == b"POST /v1/completions HTTP/1.1"
+    assert {
+        b"Host: [::1]:8000",
+        b"X-Tenant: a",
+        b"Authorization: Bearer s3cret",
+        b"X-Request-Id: r1",
+        b"Content-Length: 2",
+    } <= set(lines)
+    assert b"s3cret" not in (folder / PLAN_FILE).read_bytes()

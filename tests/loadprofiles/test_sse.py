@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from loadprofiles.sse import events
+
+BOM = b"\xef\xbb\xbf"
+
+
+def oracle(body: bytes) -> list[bytes]:
+    """The data of each event, by the letter of the standard's interpretation rules."""
+    lines = re.split(rb"\r\n|\n|\r", body.removeprefix(BOM))
+    found: list[bytes] = []
+    data: list[bytes] = []
+    for line in [*lines, b""]:  # what ends without a blank line counts here
+        name, colon, value = line.partition(b":")
+        if not line:
+            found.append(b"\n".join(data))
+            data = []
+        elif name == b"data" and colon:
+            data.append(value.removeprefix(b" "))
+    return [event for event in found if event]
+
+
+SEPARATORS = "\u2028\x85".encode()
+pieces = st.sampled_from(
+    [
+        b"data:", b"data: ", b"data", b": ping", b"event: x", b"id:1", b"\r", b"\n", b"\r\n",
+        b"\n\n", b"{}", b"[DONE]", b" ", b"x", b"\x00", b"\xff", SEPARATORS, BOM,
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(pieces, max_size=40).map(b"".join))
+@example(b"data: a\r\rdata: b\n\ndata: c\r\n\r\n")
+@example(BOM + b"data: a\ndata:b\n\n: comment\n\ndata:\n\ndata: c")
+@example('data: {"text": "a\u2028b\u0085c"}\n\n'.encode())
+def test_events_are_the_standards(body: bytes) -> None:
+    assert [data for _, data in events(body)] == oracle(body)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_read(body: bytes) -> None:
+    ends = [end for end, _ in events(body)]
+    assert ends == sorted(ends)
+    assert all(0 < end <= len(body) for end in ends)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("start", [b"", BOM])
+def test_an_event_ends_with_its_data(newline: bytes, start: bytes) -> None:
+    first, second = b"data: one", b"data: two" + newline + b"data: three"
+    body = start + first + newline * 2 + b": ping" + newline * 2 + second + newline * 2
+    assert list(events(body)) == [
+        (len(start + first), b"one"),
+        (len(body) - 2 * len(newline), b"two\nthree"),
+    ]
+
+
+def test_a_line_separator_inside_json_is_text() -> None:
+    text = "data: a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\n\n".encode()
+    assert [data for _, data in events(text)] == [text[6:-2]]
