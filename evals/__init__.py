@@ -1,0 +1,3 @@
+"""Asks and grades."""
+
+DISTRIBUTION = "serving-load-harness"
