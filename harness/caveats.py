@@ -1,0 +1,242 @@
+"""What a reader must mind about a cell besides the client: each rule looks at one thing.
+
+The rules that judge the client itself are in `harness.validity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from harness import stats
+from harness.measurement import Caveat
+from harness.request import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.backlog import Backlog
+    from harness.measurement import Metrics, Requests, Stat
+    from harness.merges import Merges
+    from loadprofiles.records import DrivePlan, DriveReport, Sample
+
+DROPPED_SHARE: Final = 0.001
+SHORT_PINNED: Final = 0.01
+SHORT_FREE: Final = 0.05
+OWN_CORE: Final = (
+    "give the driver a CPU of its own, ask for less load, or drive from another machine"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What `harness.measure` has found out already, and what it was told."""
+
+    requests: Requests
+    metrics: Metrics
+    in_flight_mean: float
+    offered_rate: float
+    queue: Backlog
+    max_fail_ratio: float
+    shared_machine: bool
+    prompt_length_estimated: bool
+    output_pinned: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Everything a rule looks at."""
+
+    plan: DrivePlan
+    drive: DriveReport
+    evidence: Evidence
+    found: int
+    """Samples that were read, of all phases."""
+    measured: Sequence[Sample]
+    answered: Sequence[Sample]
+    window_s: float
+    clock: Literal["kernel", "user"]
+    merges: Merges
+    lag: Stat
+    slip: Stat
+    cpu: float
+    run_delay: float | None
+
+
+Rule = Callable[[Case], Iterator[Caveat]]
+
+
+def _samples_lost(case: Case) -> Iterator[Caveat]:
+    missing = case.drive.samples - case.found
+    if not missing and case.plan.due_ns is not None and case.drive.ended == "done":
+        missing = len(case.plan.due_ns) - len(case.measured)
+    if missing:
+        yield Caveat(
+            "samples_lost",
+            f"The driver reported {case.drive.samples} samples and {case.found} were read, of "
+            f"{len(case.measured)} measured requests. The numbers are not those of the whole "
+            "cell: look at drive.log and at the free space on the disk, and run it again.",
+            invalidates=True,
+        )
+
+
+def _interrupted(case: Case) -> Iterator[Caveat]:
+    if case.drive.ended == "interrupted":
+        asked = f" of {case.plan.duration_ns / NS_PER_S:g} s" if case.plan.duration_ns else ""
+        yield Caveat(
+            "interrupted",
+            f"The cell was interrupted after {case.window_s:.1f} s{asked}. Its numbers cover what "
+            "was done until then; run it again for the whole.",
+        )
+    elif case.drive.ended == "stopped":
+        cut = case.evidence.requests.errors.get("aborted", 0)
+        yield Caveat(
+            "drain_cut",
+            f"The drain ended after {case.plan.drain_s:g} s with {cut} requests unanswered, which "
+            "count as failed (aborted). Allow a longer drain, or ask for less load.",
+        )
+
+
+def _few_samples(case: Case) -> Iterator[Caveat]:
+    n = case.evidence.requests.ok
+    if not n:
+        yield Caveat(
+            "few_samples",
+            "Not one measured request was answered, so there is nothing to report. See the "
+            "failures, the server's log and drive.log.",
+            invalidates=True,
+        )
+    elif n < stats.PRECISE_AT["p95"]:
+        names = {name: name.replace("_", ".") for name in stats.PERCENTILES}
+        missing = [names[name] for name, least in stats.AT_LEAST.items() if n < least]
+        rough = [
+            names[name]
+            for name, least in stats.PRECISE_AT.items()
+            if n < least and names[name] not in missing
+        ]
+        parts = [
+            f"{', '.join(group)} {word}"
+            for group, word in ((missing, "cannot be given"), (rough, "imprecise"))
+            if group
+        ]
+        yield Caveat(
+            "few_samples",
+            f"Only {n} requests were answered: {'; '.join(parts)}. Measure longer: p95 wants "
+            f"{stats.PRECISE_AT['p95']} answers.",
+        )
+
+
+def _failures(case: Case) -> Iterator[Caveat]:
+    requests = case.evidence.requests
+    kinds = {kind: count for kind, count in requests.errors.items() if count}
+    if case.drive.ended == "interrupted":  # cut off by the user, no fault of the server
+        kinds.pop("aborted", None)
+    failed = sum(kinds.values())
+    if not failed:
+        return
+    ratio, limit = failed / requests.sent, case.evidence.max_fail_ratio
+    listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    over = f", more than the {limit:.1%} that --max-fail-ratio allows" if ratio > limit else ""
+    example = next((s.detail for s in case.measured if s.error in kinds and s.detail), None)
+    said = f' One said: "{example}".' if example else ""
+    yield Caveat(
+        "failures",
+        f"{failed} of {requests.sent} requests failed ({ratio:.1%}{over}): {listed}.{said} "
+        "Latencies are those of the answered ones; metrics_with_failures counts the others.",
+        invalidates=ratio > limit,
+    )
+
+
+def _dropped(case: Case) -> Iterator[Caveat]:
+    dropped, planned = case.evidence.requests.dropped, case.evidence.requests.planned
+    if dropped and case.drive.ended != "interrupted":
+        yield Caveat(
+            "departures_dropped",
+            f"{dropped} of {planned} requests were due and never left the client, so the server "
+            f"had less load than asked. See drive.log; {OWN_CORE}.",
+            invalidates=dropped > DROPPED_SHARE * planned,
+        )
+
+
+def _unstable(case: Case) -> Iterator[Caveat]:
+    queue, offered = case.evidence.queue, case.evidence.offered_rate
+    if not queue.stable:
+        yield Caveat(
+            "unstable",
+            f"The queue grew by {queue.growth_rps:.2f} requests/s while {offered:.2f} requests/s "
+            "were offered: this load is above what the server can do, and the latencies "
+            "depend on how long was measured. Ask for a lower rate.",
+        )
+
+
+def _prompts_reused(case: Case) -> Iterator[Caveat]:
+    bodies = [sample.body for sample in case.measured if sample.sent_ns is not None]
+    again = len(bodies) - len(set(bodies))
+    if again:
+        yield Caveat(
+            "prompts_reused",
+            f"{again} of {len(bodies)} requests sent a prompt that had been sent before, so a "
+            "prefix cache may have made them faster. Plan more requests or a shorter window.",
+        )
+
+
+def _retried(case: Case) -> Iterator[Caveat]:
+    again = sum(sample.retried for sample in case.measured)
+    if again:
+        yield Caveat(
+            "retried",
+            f"{again} requests were sent a second time because the server had closed an idle "
+            "connection; TTFT counts from the second time, TTFT from due from the first. Raise "
+            "the server's keep-alive time.",
+        )
+
+
+def _answers(case: Case) -> Iterator[Caveat]:
+    counted = [s for s in case.answered if s.token_source == "server"]  # noqa: S105 - no password
+    if len(counted) < len(case.answered):
+        yield Caveat(
+            "tokens_from_chunks",
+            f"The server did not count the tokens of {len(case.answered) - len(counted)} answers; "
+            "their generated chunks are counted instead, too few where a chunk holds several "
+            "tokens. Use a server or dialect that sends usage.",
+        )
+    made = sum(sample.output_tokens or 0 for sample in counted)
+    asked = sum(sample.planned_output_tokens for sample in counted)
+    short = sum((s.output_tokens or 0) < s.planned_output_tokens for s in counted)
+    if case.evidence.output_pinned and short > SHORT_PINNED * len(counted):
+        yield Caveat(
+            "short_answers",
+            f"{short} of {len(counted)} answers were shorter than asked ({made} of {asked} tokens) "
+            "although the length was pinned: the server ignores the pin or ran out of context. Do "
+            "not compare this build's speed with one that did all the work.",
+        )
+    elif not case.evidence.output_pinned and made < (1 - SHORT_FREE) * asked:
+        yield Caveat(
+            "short_answers",
+            f"The answers have {made} of the {asked} tokens planned, since this server cannot be "
+            "told to ignore the end of text. Compare builds by time per token, not per request.",
+        )
+
+
+def _circumstances(case: Case) -> Iterator[Caveat]:
+    if case.evidence.shared_machine:
+        yield Caveat(
+            "shared_machine",
+            "Server and client ran on one machine and shared it. Drive from a second machine, or "
+            "leave cores to the client, for figures to size a deployment with.",
+        )
+    if case.evidence.prompt_length_estimated:
+        yield Caveat(
+            "prompt_length_estimated",
+            "Prompts were made without the model's tokenizer, so their lengths are estimates; "
+            "prompt_tokens has the server's count. Pass --tokenizer to make them exact.",
+        )
+
+
+COUNT_RULES: Final[tuple[Rule, ...]] = (
+    _samples_lost, _interrupted, _few_samples, _failures, _dropped,
+)  # fmt: skip
+OTHER_RULES: Final[tuple[Rule, ...]] = (
+    _unstable, _prompts_reused, _retried, _answers, _circumstances,
+)  # fmt: skip

@@ -1,0 +1,94 @@
+"""The command line. Commands are imported when they run, so that `harness --help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError, Parameter
+
+from harness import __version__
+from harness.errors import BadInputError, ExitCode, HarnessError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPILOGUE = """\
+NAME is a build or profile shipped with the package, one of harness.toml
+(found upwards from here, or --config FILE), or the path of a TOML file.
+
+Exit codes: 0 done and valid, 1 verdict FAIL, 2 bad input, 3 a server could
+not be installed, started or reached, 4 the measurement is invalid,
+5 inconclusive, 70 a bug, 130 interrupted.
+"""
+DOCTOR = """\
+Say what is installed, what is missing, and how to get it.
+
+Answers 0 if the main job, `harness load --server awq`, can work on this machine, and 3 if not.
+"""
+
+
+def build_app() -> App:
+    """The whole command tree; no command's module is imported by it."""
+    common = {"help_format": "plaintext", "default_parameter": Parameter(negative=())}
+    app = App(
+        name="harness",
+        help="Which build on which server holds my latency targets at my traffic?",
+        help_epilogue=EPILOGUE,
+        version=__version__,
+        version_flags=["--version"],
+        suppress_keyboard_interrupt=False,
+        **common,  # type: ignore[arg-type]  # one dict for all three apps
+    )
+    app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
+    app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
+    app.command("harness.cli.report:report", help="Make the report of a run again.")
+    app.command("harness.cli.doctor:doctor", help=DOCTOR)
+    listing = App(name="list", help="List servers or profiles.")
+    listing.command("harness.cli.listing:servers", help="The builds that can be served.")
+    listing.command("harness.cli.listing:profiles", help="The shapes of traffic.")
+    app.command(listing)
+    engines = App(name="engines", help="List or install serving engines.")
+    engines.command("harness.cli.engines:list_engines", name="list", help="Engines found here.")
+    engines.command(
+        "harness.cli.engines:install_engine",
+        name="install",
+        help="Install an engine that harness manages.",
+    )
+    app.command(engines)
+    return app
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code; what the user must know is on stderr."""
+    try:
+        result = build_app()(
+            list(argv), print_error=False, exit_on_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        words = " ".join(error.command_chain or ())
+        print(f"harness: {error}\nTry: harness {words} --help".replace("  ", " "), file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    except Exception as error:
+        known = translate(error)
+        if known is None:
+            raise
+        print(f"harness: {known}", file=sys.stderr)
+        return known.exit_code
+    return int(result) if result is not None else ExitCode.OK
+
+
+def translate(error: Exception) -> HarnessError | None:
+    """Turn an exception of a leaf into ours; None for one that nobody expected."""
+    if isinstance(error, HarnessError):
+        return error
+    import launchers.errors as launching
+    import loadprofiles.errors as planning
+
+    if isinstance(error, (launching.BuildError, launching.UnknownNameError)):
+        return BadInputError(str(error))
+    if isinstance(error, launching.LauncherError):
+        return ServerError(str(error))
+    if isinstance(error, planning.LoadProfilesError):
+        return BadInputError(str(error))
+    return None

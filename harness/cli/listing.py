@@ -1,0 +1,74 @@
+"""`harness list servers` and `harness list profiles`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from harness.cli.tables import print_json, print_table
+from harness.config import find_build, find_profile, load_config
+from harness.doctor import start_error
+from harness.errors import ExitCode
+from launchers.model import builtin_builds
+from loadprofiles.profile import builtin_profiles
+
+
+def servers(*, json: bool = False, config: Path | None = None) -> int:
+    """List the builds that can be served, and whether each can start on this machine.
+
+    Args:
+        json: Print a JSON array on stdout instead of a table.
+        config: The harness.toml to read; otherwise the first one from here upwards.
+    """
+    found = load_config(config)
+    rows: list[dict[str, object]] = []
+    for name in sorted({*builtin_builds(), *found.builds}):
+        build, base_dir = find_build(name, found)
+        rows.append(
+            build.model_dump(include={"name", "engine", "model", "quantization", "description"})
+            | {"from": str(found.path) if name in found.builds else "shipped"}
+            | {"problem": str(start_error(build, base_dir) or "") or None}
+        )
+    columns = {"name": "name", "engine": "engine", "model": "model"}
+    columns |= {"quantization": "quantization", "from": "from", "problem": "can start here"}
+    _print(rows, columns, json=json)
+    return ExitCode.OK
+
+
+def profiles(*, json: bool = False, config: Path | None = None) -> int:
+    """List the shapes of traffic.
+
+    Args:
+        json: Print a JSON array on stdout instead of a table.
+        config: The harness.toml to read; otherwise the first one from here upwards.
+    """
+    found = load_config(config)
+    rows: list[dict[str, object]] = []
+    for name in sorted({*builtin_profiles(), *found.profiles}):
+        profile = find_profile(name, found)
+        rows.append(
+            profile.model_dump(include={"name", "levels", "duration_s", "requests", "description"})
+            | {"arrival": profile.arrival.kind}
+            | {"level_unit": "concurrency" if profile.is_closed else "requests/s"}
+            | {"from": str(found.path) if name in found.profiles else "shipped"}
+        )
+    columns = {"name": "name", "arrival": "arrival", "levels": "levels", "level_unit": "unit"}
+    _print(rows, columns | {"from": "from", "description": "what it is"}, json=json)
+    return ExitCode.OK
+
+
+def _print(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, json: bool) -> None:
+    """One table, or one JSON array, on stdout."""
+    if json:
+        print_json(rows)
+    else:
+        cells = ([escape(_cell(row[key], key)) for key in columns] for row in rows)
+        print_table(list(columns.values()), cells)
+
+
+def _cell(value: object, key: str) -> str:
+    if key == "problem":
+        return "yes" if value is None else f"no: {value}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(f"{item:g}" for item in value)
+    return "" if value is None else str(value)

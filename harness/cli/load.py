@@ -1,0 +1,242 @@
+"""`harness load`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from harness.config import Config, find_build, find_profile, load_config
+from harness.errors import BadInputError, ExitCode
+from harness.live import Live
+from harness.provenance import mask_command, mask_text
+from harness.reports import load_report
+from harness.reports.terminal import print_run
+from harness.run import LoadRequest, run_load
+from harness.rundir import RunFolder
+from harness.serving import Url
+from harness.slo import Slo, parse_slo
+from launchers.build import Build
+from loadprofiles.dialects import load_dialect
+from loadprofiles.profile import Overrides, Profile
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OUR_HEADERS = {
+    *("accept", "connection", "content-length", "content-type", "expect", "host"),
+    *("transfer-encoding", "user-agent", "x-request-id"),
+}
+
+
+def load(  # noqa: PLR0913 - one parameter for each flag
+    *,
+    server: str | None = None,
+    url: Annotated[str | None, Parameter(name=["--url", "--base-url", "--target"])] = None,
+    model: str | None = None,
+    profile: str,
+    level: Annotated[
+        str | None, Parameter(name=["--level", "--concurrency", "--max-concurrency"])
+    ] = None,
+    rate: Annotated[str | None, Parameter(name=["--rate", "--request-rate"])] = None,
+    duration: float | None = None,
+    requests: Annotated[
+        int | None, Parameter(name=["--requests", "--num-requests", "--num-prompts"])
+    ] = None,
+    warmup: int | None = None,
+    repeats: int = 1,
+    prompt_tokens: Annotated[int | None, Parameter(name=["--prompt-tokens", "--isl"])] = None,
+    output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
+    slo: str | None = None,
+    goodput: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    dialect: str = "openai-completions",
+    tokenizer: Path | None = None,
+    header: tuple[str, ...] = (),
+    api_key_env: str | None = None,
+    ignore_eos: bool = False,
+    timeout: float | None = None,
+    max_fail_ratio: float = 0.05,
+    seed: int = 0,
+    metadata: tuple[str, ...] = (),
+    out: Path = Path("runs"),
+    config: Path | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> int:
+    """Drive traffic at servers and measure what they do.
+
+    Args:
+        server: Builds to bring up and measure one after the other, by comma.
+        url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server.
+        model: The model to ask the --url for, where it serves several.
+        profile: Shape of the traffic: a name of `harness list profiles`, or a TOML file.
+        level: Streams held open, by comma (closed-loop profiles).
+        rate: Mean requests per second, by comma (open-loop profiles).
+        duration: Length of the measured window in seconds.
+        requests: Measured requests per cell.
+        warmup: Requests sent and discarded first.
+        repeats: Measure each cell so often, each time with other prompts and arrivals.
+        prompt_tokens: Length of every prompt, instead of the profile's distribution.
+        output_tokens: Length of every answer, instead of the profile's distribution.
+        slo: Limits for goodput, e.g. "ttft_p95_ms<=500,itl_p95_ms<=50".
+        goodput: The same as vLLM spells it: ttft:500 tpot:50 e2el:5000 (ms).
+        dialect: openai-completions or openai-chat.
+        tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
+        header: K=V, sent with each request; for secrets use --api-key-env.
+        api_key_env: Environment variable whose value is sent as a bearer token.
+        ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
+        timeout: A request without its end after so many seconds has failed.
+        max_fail_ratio: Share of failed requests above which a cell is invalid.
+        seed: Decides prompts, lengths and arrivals.
+        metadata: K=V, kept in the manifest.
+        out: Folder that gets the run's folder.
+        config: The harness.toml to read; otherwise the first one from here upwards.
+        quiet: Nothing on stderr while it runs.
+        json: Print measurements.json on stdout, and nothing else there.
+    """
+    found = load_config(config)
+    load_dialect(dialect)
+    shape = find_profile(profile, found).with_overrides(
+        Overrides(
+            duration_s=duration,
+            requests=requests,
+            warmup=warmup,
+            prompt_tokens=prompt_tokens,
+            output_tokens=output_tokens,
+            timeout_s=timeout,
+        )
+    )
+    headers, levels = _headers(header), _levels(shape, level, rate)
+    if api_key_env is not None and "authorization" in map(str.lower, headers):
+        raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
+    limits = _limits(slo, goodput)
+    request = LoadRequest(
+        servers=_servers(server, url, model, found),
+        profile=shape,
+        levels=levels,
+        repeats=_at_least("repeats", repeats, 1),
+        seed=_at_least("seed", seed, 0),
+        slo=limits,
+        dialect=dialect,
+        tokenizer=tokenizer,
+        headers=headers,
+        api_key_env=api_key_env,
+        force_ignore_eos=ignore_eos,
+        max_fail_ratio=_share("max-fail-ratio", max_fail_ratio),
+        asked={
+            "server": server,
+            "url": mask_text(url) if url else None,
+            "model": model,
+            "profile": profile,
+            "levels": levels,
+            "repeats": repeats,
+            "seed": seed,
+            "slo": str(limits) if limits else None,
+            "dialect": dialect,
+            "tokenizer": tokenizer,
+            "headers": sorted(headers),
+            "api_key_env": api_key_env,
+            "ignore_eos": ignore_eos,
+            "max_fail_ratio": max_fail_ratio,
+            "metadata": _pairs("metadata", metadata),
+        },
+        command=mask_command(["harness", *sys.argv[1:]]),
+    )
+    with Live(quiet=quiet) as live:
+        run, code = run_load(request, out, live)
+    return _show(run, code, json=json)
+
+
+def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
+    """Print the numbers: as JSON, or as tables for a person."""
+    if json:
+        sys.stdout.write(load_report("json").render(run))
+    elif run.read_measurements().cells:
+        print_run(run, Console(highlight=False))
+    else:
+        print(f"Nothing was measured; what there is lies in {run.path}")
+    return code
+
+
+def _servers(
+    server: str | None, url: str | None, model: str | None, config: Config
+) -> list[tuple[Build, Path]] | Url:
+    if url is not None and server is None:
+        return Url(url=url, model=model)
+    if server is None or url is not None:
+        raise BadInputError("give either --server NAME[,NAME…] or --url URL")
+    if model is not None:
+        raise BadInputError("--model goes with --url; a --server's build names its model")
+    return [find_build(name, config) for name in _names(server)]
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise BadInputError(f'--server: an empty name in "{text}"')
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f'--server: "{name}" is there twice; --repeats measures it again')
+    return names
+
+
+def _levels(profile: Profile, level: str | None, rate: str | None) -> list[float]:
+    """The levels to drive, of the flag that fits the profile, else the profile's own."""
+    fits, other = ("--level", "--rate") if profile.is_closed else ("--rate", "--level")
+    given, misfit = (level, rate) if profile.is_closed else (rate, level)
+    if misfit is not None:
+        kind = "keeps streams open" if profile.is_closed else "sends at a rate"
+        raise BadInputError(f"{other}: the profile {profile.name} {kind}; use {fits}")
+    if given is None:
+        return list(profile.levels)
+    levels = []
+    for word in given.split(","):
+        try:
+            levels.append(float(word))
+        except ValueError:
+            raise BadInputError(f'{fits}: "{word.strip()}" is no number') from None
+    for value in levels:
+        if levels.count(value) > 1:
+            raise BadInputError(f"{fits}: {value:g} is there twice; --repeats measures it again")
+    return levels
+
+
+def _limits(slo: str | None, goodput: tuple[str, ...]) -> Slo | None:
+    text = ",".join([*([slo] if slo is not None else []), *goodput])
+    return parse_slo(text) if slo is not None or goodput else None
+
+
+def _headers(values: tuple[str, ...]) -> dict[str, str]:
+    headers = _pairs("header", values)
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise BadInputError(f"--header: {name!r} cannot name a header")
+        if name.lower() in _OUR_HEADERS:
+            raise BadInputError(f"--header: {name} is for the load driver to set; leave it out")
+        if not value.isascii():
+            raise BadInputError(f"--header: the value of {name} is not ASCII")
+    return headers
+
+
+def _pairs(flag: str, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, sign, content = value.partition("=")
+        if not sign or not name.strip():
+            raise BadInputError(f'--{flag}: "{value}" is no K=V')
+        if not (name + content).isprintable():
+            raise BadInputError(f"--{flag}: {name!r} holds a control character")
+        pairs[name.strip()] = content.strip()
+    return pairs
+
+
+def _at_least(flag: str, value: int, least: int) -> int:
+    if value < least:
+        raise BadInputError(f"--{flag}: {value} must be {least} or more")
+    return value
+
+
+def _share(flag: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise BadInputError(f"--{flag}: {value:g} must lie between 0 and 1, e.g. 0.05")
+    return value

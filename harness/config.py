@@ -1,0 +1,271 @@
+"""Builds and profiles by name: shipped, of `harness.toml`, or from a TOML file's path."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import BadInputError, did_you_mean
+from harness.provenance import is_secret
+from harness.tomlfile import KeyPath, TomlFile, read_toml
+from launchers.build import Build
+from launchers.model import builtin_builds
+from loadprofiles.profile import Profile, builtin_profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+CONFIG_FILE = "harness.toml"
+_TABLES: dict[str, type[BaseModel]] = {"builds": Build, "profiles": Profile}
+_QUOTED = re.compile(r"'([^']*)'")
+_TOML_WORDS = {
+    "valid dictionary or object to extract fields from": "table",
+    "valid dictionary": "table",
+    "valid tuple": "array",
+    "valid list": "array",
+    "Tuple should": "should",
+    "List should": "should",
+    " after validation": "",
+}
+_MAX_SHOWN = 60
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a `harness.toml` defines; empty when there is none."""
+
+    path: Path | None = None
+    builds: Mapping[str, Build] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+
+
+def load_config(path: Path | None = None, start: Path | None = None) -> Config:
+    """Read `path`, or the first `harness.toml` from `start` (the current folder) upwards.
+
+    Raises:
+        BadInputError: with all mistakes of the file, each with its line.
+    """
+    if path is None:
+        start = (start or Path.cwd()).absolute()
+        found = (folder / CONFIG_FILE for folder in (start, *start.parents))
+        path = next((file for file in found if file.is_file()), None)
+        if path is None:
+            return Config()
+    file = read_toml(path.absolute())
+    mistakes = []
+    named: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+    for table, content in file.data.items():
+        if table not in _TABLES:
+            near = did_you_mean(table, _TABLES)
+            mistakes.append((file.line((table,)), f"{table}: unknown table{near}"))
+            continue
+        for name, value in _entries(content, table, file, mistakes):
+            where = (table, name)
+            model = _check(_TABLES[table], value, name, file, where, mistakes)
+            if model is not None:
+                named[table][name] = model
+    _raise(file, mistakes)
+    return Config(file.path, named["builds"], named["profiles"])
+
+
+def find_build(name: str, config: Config) -> tuple[Build, Path]:
+    """The build called `name` and the folder that its relative paths count from.
+
+    Raises:
+        BadInputError: there is none, or its file has mistakes.
+    """
+    if _is_path(name):
+        path = Path(name).absolute()
+        return _from_file(Build, path), path.parent
+    if name in config.builds and config.path is not None:
+        return config.builds[name], config.path.parent
+    shipped = builtin_builds()
+    if name in shipped:
+        return _from_file(Build, shipped[name]), shipped[name].parent
+    raise _unknown("server", name, {*shipped, *config.builds}, "harness list servers")
+
+
+def find_profile(name: str, config: Config) -> Profile:
+    """The profile called `name`.
+
+    Raises:
+        BadInputError: there is none, or its file has mistakes.
+    """
+    if _is_path(name):
+        return _from_file(Profile, Path(name).absolute())
+    if name in config.profiles:
+        return config.profiles[name]
+    shipped = builtin_profiles()
+    if name in shipped:
+        return _from_file(Profile, shipped[name])
+    raise _unknown("profile", name, {*shipped, *config.profiles}, "harness list profiles")
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".toml") or "/" in name or os.sep in name
+
+
+def _unknown(kind: str, name: str, known: set[str], ask: str) -> BadInputError:
+    return BadInputError(
+        f'no {kind} "{name}"{did_you_mean(name, known)}',
+        hint=f"There are {', '.join(sorted(known))}; `{ask}` says more.",
+    )
+
+
+def _from_file(model: type[_Model], path: Path) -> _Model:
+    """One build or profile from a file of its own; its name is the file's unless it says so."""
+    file = read_toml(path)
+    mistakes: list[tuple[int, str]] = []
+    found = _check(model, file.data, path.stem, file, (), mistakes)
+    _raise(file, mistakes)
+    assert found is not None  # noqa: S101 - without a model there were mistakes
+    return found
+
+
+def _entries(
+    content: object, table: str, file: TomlFile, mistakes: list[tuple[int, str]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The `[table.NAME]`s of one table; what is no table is a mistake."""
+    if not isinstance(content, dict):
+        mistakes.append((file.line((table,)), f"{table}: should be tables [{table}.NAME]"))
+        return
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield name, value
+        else:
+            text = f"{table}.{name}: should be a table [{table}.{name}]"
+            mistakes.append((file.line((table, name)), text))
+
+
+def _check(
+    model: type[_Model],
+    value: dict[str, Any],
+    name: str,
+    file: TomlFile,
+    where: KeyPath,
+    mistakes: list[tuple[int, str]],
+) -> _Model | None:
+    """Validate one table and add what is wrong with it to `mistakes`."""
+    try:
+        found = model.model_validate({"name": name, **value})
+    except ValidationError as error:
+        mistakes += _render(error, model, value, file, where)
+        return None
+    if where and getattr(found, "name", name) != name:
+        text = f"{_dotted((*where, 'name'))}: its name is {name!r} already; leave this line out"
+        mistakes.append((file.line((*where, "name")), text))
+    return found
+
+
+def _raise(file: TomlFile, mistakes: list[tuple[int, str]]) -> None:
+    if not mistakes:
+        return
+    lines = "\n".join(f"{_short(file.path)}:{line}: {text}" for line, text in sorted(mistakes))
+    count = len(mistakes)
+    raise BadInputError(lines if count == 1 else f"{count} mistakes in the configuration:\n{lines}")
+
+
+def _short(path: Path) -> str:
+    """The path from the current folder where it lies below, as an editor's link wants it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _render(
+    error: ValidationError,
+    model: type[BaseModel],
+    value: dict[str, Any],
+    file: TomlFile,
+    where: KeyPath,
+) -> list[tuple[int, str]]:
+    """One line for each field that is wrong; a union's several complaints are joined."""
+    fields: dict[KeyPath, list[str]] = {}
+    for item in error.errors(include_url=False):
+        if item["type"] == "too_short" and len(item["input"]) != item["ctx"]["actual_length"]:
+            continue  # too short only because its items are wrong, each of which is listed
+        path = _in_text(item["loc"], value, missing=item["type"] == "missing")
+        message = _message(item, path, model)
+        if message not in fields.setdefault(path, []):
+            fields[path].append(message)
+    rendered = []
+    for path, messages in fields.items():
+        name = _dotted((*where, *path))
+        text = _joined(messages) + _shown(value, path, messages)
+        rendered.append((file.line((*where, *path)), f"{name}: {text}" if name else text))
+    return rendered
+
+
+def _in_text(location: KeyPath, value: object, *, missing: bool) -> KeyPath:
+    """Drop from pydantic's location what stands for a member of a union, not for a key."""
+    path: list[str | int] = []
+    for index, part in enumerate(location):
+        there = (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        )
+        if there:
+            value = value[part]  # type: ignore[index]  # either kind takes its own part
+        if there or (missing and index == len(location) - 1):
+            path.append(part)
+    return tuple(path)
+
+
+def _message(item: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> str:
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_not_found":
+        return f"{_tag_field(context)} is missing"
+    if kind == "union_tag_invalid":
+        near = did_you_mean(context["tag"], re.findall(_QUOTED, context["expected_tags"]))
+        return f"{_tag_field(context)} should be one of {context['expected_tags']}{near}"
+    if kind == "extra_forbidden":
+        names = set(_field_names(model.model_json_schema())) - {str(path[-1])}
+        return f"unknown field{did_you_mean(str(path[-1]), names)}"
+    if kind == "string_pattern_mismatch":
+        return f"{item['input']!r} does not match {context['pattern']}"
+    text = item["msg"].partition(", unable to")[0]
+    for pydantic, toml in _TOML_WORDS.items():
+        text = text.replace(pydantic, toml)
+    return text.removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _joined(messages: list[str]) -> str:
+    """A union's complaints as one: `should be a valid string or integer`."""
+    first, *others = messages
+    return " or ".join([first, *(re.sub("^should be a (valid )?", "", text) for text in others)])
+
+
+def _tag_field(context: Mapping[str, Any]) -> str:
+    return str(context["discriminator"]).strip("'")
+
+
+def _shown(value: object, path: KeyPath, messages: list[str]) -> str:
+    """`, not -5`: the wrong value itself, where it is short and can be no secret."""
+    hidden = "environment" in path or any(is_secret(str(part)) for part in path)
+    if not path or hidden or not messages[0].startswith("should be"):
+        return ""
+    for part in path:
+        value = value[part]  # type: ignore[index]  # _in_text walked here before
+    shown = repr(value)
+    return f", not {shown}" if len(shown) <= _MAX_SHOWN else ""
+
+
+def _field_names(schema: object) -> Iterator[str]:
+    """Every property's name of a JSON Schema, at any depth."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for part in schema.values():
+            yield from _field_names(part)
+
+
+def _dotted(path: KeyPath) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(
+        "."
+    )

@@ -1,0 +1,240 @@
+"""From the samples of a cell to its numbers. Pure; every definition is in docs/method.md.
+
+Latencies are those of the measured requests that were answered. Throughput and requests in
+flight are about the window: they count what every phase did within it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from harness import stats
+from harness.backlog import Backlog, backlog, in_flight
+from harness.caveats import Evidence
+from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse
+from harness.request import NS_PER_MS, NS_PER_S, RequestValues, chunks_of
+from harness.validity import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.measurement import Stat
+    from harness.slo import Slo
+    from loadprofiles.records import DrivePlan, DriveReport, Sample
+
+PER_REQUEST: Final[Mapping[str, stats.Slow]] = {
+    "ttft_ms": "high",
+    "ttft_due_ms": "high",
+    "ttfa_ms": "high",
+    "stall_ms": "high",
+    "tpot_ms": "high",
+    "e2e_ms": "high",
+    "sequence_tps": "low",
+    "decode_tps": "low",
+}
+"""Metrics with one value a request, and the side on which they hurt."""
+WITH_FAILURES: Final = ("ttft_due_ms", "e2e_ms")
+MAX_FAIL_RATIO: Final = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellFacts:
+    """What is known of a cell before its samples are read."""
+
+    id: str
+    build: str
+    engine: str
+    engine_version: str | None
+    model: str
+    profile: str
+    repeat: int
+    level: dict[str, float]
+    max_fail_ratio: float = MAX_FAIL_RATIO
+    """Share of failed requests above which the cell is invalid."""
+    shared_machine: bool = False
+    """Server and client run on one machine and share its CPUs, caches or memory."""
+    prompt_length_estimated: bool = False
+    """Prompts were made without the model's tokenizer."""
+    output_pinned: bool = False
+    """The requests told the engine to make exactly the planned number of tokens."""
+    server: ServerUse = field(default_factory=ServerUse)
+
+
+def measure(
+    facts: CellFacts,
+    plan: DrivePlan,
+    samples: Sequence[Sample],
+    drive: DriveReport,
+    slo: Slo | None = None,
+) -> CellMeasurement:
+    """Compute everything that `measurements.json` says of one cell.
+
+    The order of `samples` does not matter, and the same samples give the same bytes. A cell
+    without a single answer has empty statistics and is invalid; nothing is raised.
+    """
+    samples = sorted(samples, key=lambda sample: (sample.phase, sample.seq, sample.request_id))
+    measured = [sample for sample in samples if sample.phase == "measured"]
+    answered = [sample for sample in measured if sample.error is None]
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    window_s = max(0.0, (end_ns - start_ns) / NS_PER_S)
+    mean_in_flight, peak = in_flight(samples, start_ns, end_ns)
+    queue = Backlog(growth_rps=0.0, stable=True)
+    if plan.mode == "open":
+        queue = backlog(samples, start_ns, end_ns)
+    requests = _requests(plan, measured)
+    values = [RequestValues.of(sample) for sample in answered]
+    due_in_window = sum(start_ns <= sample.due_ns < end_ns for sample in measured)
+    offered = due_in_window
+    if plan.due_ns is not None:  # also those whose sample is missing
+        offered = max(offered, sum(offset < end_ns - start_ns for offset in plan.due_ns))
+    sent_in_window = sum(
+        sample.sent_ns is not None and start_ns <= sample.sent_ns < end_ns for sample in measured
+    )
+    metrics = _metrics(samples, answered, values, drive, slo)
+    return CellMeasurement(
+        id=facts.id,
+        build=facts.build,
+        engine=facts.engine,
+        engine_version=facts.engine_version,
+        model=facts.model,
+        profile=facts.profile,
+        repeat=facts.repeat,
+        level=facts.level,
+        requests=requests,
+        offered_rate=_per_second(offered, window_s),
+        achieved_rate=_per_second(sent_in_window, window_s),
+        in_flight_mean=mean_in_flight,
+        in_flight_peak=peak,
+        backlog_growth_rps=queue.growth_rps,
+        stable=queue.stable,
+        window_s=window_s,
+        prompt_tokens=_prompt_tokens(answered),
+        output_tokens=sum(sample.output_tokens or 0 for sample in answered),
+        token_source=_token_source(answered),
+        tokens_per_chunk=_tokens_per_chunk(answered),
+        metrics=metrics,
+        metrics_with_failures=_with_failures(measured, values),
+        client=judge(
+            plan,
+            samples,
+            drive,
+            Evidence(
+                requests=requests,
+                metrics=metrics,
+                in_flight_mean=mean_in_flight,
+                offered_rate=_per_second(offered, window_s),
+                queue=queue,
+                max_fail_ratio=facts.max_fail_ratio,
+                shared_machine=facts.shared_machine,
+                prompt_length_estimated=facts.prompt_length_estimated,
+                output_pinned=facts.output_pinned,
+            ),
+        ),
+        server=facts.server,
+    )
+
+
+def _requests(plan: DrivePlan, measured: Sequence[Sample]) -> Requests:
+    """Count the measured requests. One that could not connect was sent in vain: it failed."""
+    kinds = Counter(sample.error for sample in measured if sample.error is not None)
+    dropped = kinds.pop("dropped", 0)
+    failed = sum(kinds.values())
+    planned = len(measured)
+    if plan.due_ns is not None:
+        planned = len(plan.due_ns)
+    elif plan.requests is not None:
+        planned = plan.requests
+    return Requests(
+        planned=planned,
+        sent=len(measured) - dropped,
+        ok=len(measured) - dropped - failed,
+        failed=failed,
+        dropped=dropped,
+        errors={"timeout": 0} | dict(sorted(kinds.items())),
+        truncated=kinds["truncated"],
+        empty=kinds["empty"],
+    )
+
+
+def _metrics(
+    samples: Sequence[Sample],
+    answered: Sequence[Sample],
+    values: Sequence[RequestValues],
+    drive: DriveReport,
+    slo: Slo | None,
+) -> Metrics:
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    window_s = max(0.0, (end_ns - start_ns) / NS_PER_S)
+    ok = [sample for sample in samples if sample.error is None]
+    ended = sum(sample.last_ns is not None and start_ns <= sample.last_ns < end_ns for sample in ok)
+    good = None
+    if slo is not None:
+        due = (sample for sample in answered if start_ns <= sample.due_ns < end_ns)
+        good = _per_second(sum(slo.met_by(sample) for sample in due), window_s)
+    return Metrics(
+        itl_ms=stats.describe_pooled(
+            [np.asarray(sample.chunk_ns, dtype=np.int64) for sample in answered],
+            rng=stats.rng_for("itl_ms"),
+            scale=1 / NS_PER_MS,
+        ),
+        aggregate_tps=_per_second(_tokens_within(ok, start_ns, end_ns), window_s),
+        request_rate=_per_second(ended, window_s),
+        goodput=good,
+        **{name: _describe(name, values) for name in PER_REQUEST},
+    )
+
+
+def _describe(name: str, values: Sequence[RequestValues], failures: int = 0) -> Stat:
+    defined = (getattr(value, name) for value in values)
+    numbers = [value for value in defined if value is not None]
+    return stats.describe(
+        numbers + [inf] * failures, rng=stats.rng_for(name), slow=PER_REQUEST[name]
+    )
+
+
+def _with_failures(measured: Sequence[Sample], values: Sequence[RequestValues]) -> dict[str, Stat]:
+    """Count each failed and each dropped request as infinite."""
+    failures = len(measured) - len(values)
+    return {name: _describe(name, values, failures) for name in WITH_FAILURES}
+
+
+def _tokens_within(ok: Sequence[Sample], start_ns: int, end_ns: int) -> float:
+    """Tokens whose chunk arrived in [start, end), an answer's tokens spread evenly over chunks."""
+    total = 0.0
+    for sample in ok:
+        first, last, tokens = sample.first_ns, sample.last_ns, sample.output_tokens
+        if first is None or last is None or not tokens or last < start_ns or first >= end_ns:
+            continue
+        if start_ns <= first and last < end_ns:
+            total += tokens
+            continue
+        stamps = first + np.concatenate([[0], np.cumsum(sample.chunk_ns, dtype=np.int64)])
+        inside = int(((stamps >= start_ns) & (stamps < end_ns)).sum())
+        total += tokens * inside / stamps.size
+    return total
+
+
+def _prompt_tokens(answered: Sequence[Sample]) -> int | None:
+    """Sum over the answers; None unless the server counted every one."""
+    counts = [sample.prompt_tokens for sample in answered if sample.prompt_tokens is not None]
+    return sum(counts) if counts and len(counts) == len(answered) else None
+
+
+def _token_source(answered: Sequence[Sample]) -> Literal["server", "chunks"]:
+    """One answer whose server did not count is enough to say so."""
+    counted = all(sample.token_source == "server" for sample in answered)  # noqa: S105 - no password
+    return "server" if counted else "chunks"
+
+
+def _tokens_per_chunk(answered: Sequence[Sample]) -> float | None:
+    chunks = sum(chunks_of(sample) for sample in answered)
+    return sum(sample.output_tokens or 0 for sample in answered) / chunks if chunks else None
+
+
+def _per_second(count: float, window_s: float) -> float:
+    return count / window_s if window_s else 0.0

@@ -1,0 +1,125 @@
+"""What a run has found so far, and the files that say so; written again after every cell."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import __version__
+from harness.errors import HarnessError
+from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo
+from harness.provenance import provenance
+from harness.reports import load_report
+from harness.rundir import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.matrix import Cell
+    from harness.rundir import RunFolder
+
+REPORTS = ("html", "markdown")
+
+
+class RunRecord:
+    """The numbers of a run under way.
+
+    Args:
+        folder: where they are written.
+        command: the command line, secrets masked.
+        seed: the run's.
+        cells: all that are to be measured.
+        request: the manifest's `request`: what was asked, as plain values.
+        profile: the manifest's `profile`.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        command: Sequence[str],
+        seed: int,
+        cells: Sequence[Cell],
+        request: Mapping[str, object],
+        profile: Mapping[str, object],
+    ) -> None:
+        self.folder = folder
+        self._cells = cells
+        self._request = request
+        self._profile = profile
+        self._servers: dict[str, Mapping[str, object]] = {}
+        self._measured: dict[str, CellMeasurement] = {}
+        self._caveats: list[Caveat] = []
+        self._info = RunInfo(
+            id=folder.path.name,
+            path=str(folder.path),
+            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            command=shlex.join(command),
+            seed=seed,
+            harness_version=__version__,
+        )
+
+    def add_server(self, build: str, found: Mapping[str, object]) -> None:
+        """Keep a server's provenance."""
+        self._servers[build] = found
+
+    def add_cell(self, measurement: CellMeasurement) -> None:
+        """Keep a cell's numbers."""
+        self._measured[measurement.id] = measurement
+
+    def add_problem(self, code: str, text: str) -> None:
+        """Keep a reason why this run must not be believed as a whole."""
+        self._caveats.append(Caveat(code, text, invalidates=True))
+
+    @property
+    def measured(self) -> int:
+        """How many cells have numbers."""
+        return len(self._measured)
+
+    def measurements(self) -> Measurements:
+        """All numbers so far."""
+        cells = list(self._measured.values())
+        valid = bool(cells) and all(cell.client.valid for cell in cells)
+        return Measurements(
+            run=self._info,
+            cells=cells,
+            valid=valid and not any(caveat.invalidates for caveat in self._caveats),
+            caveats=self._caveats,
+        )
+
+    def save(self) -> None:
+        """Write `manifest.json` and `measurements.json`.
+
+        Raises:
+            BadInputError: the folder cannot be written (any more).
+        """
+        self.folder.write_manifest(
+            {
+                "run": self._info,
+                "request": self._request,
+                **self._provenance,
+                "profile": self._profile,
+                "servers": self._servers,
+                "cells": [{**cell.describe(), "seed": self._info.seed} for cell in self._cells],
+            }
+        )
+        self.folder.write_measurements(self.measurements())
+
+    def write_reports(self) -> list[str]:
+        """Write the reports. One that fails costs a line of the answer, never the run."""
+        problems = []
+        for name in REPORTS:
+            report = load_report(name)
+            try:
+                text = report.render(self.folder)
+                write_atomically(self.folder.path / f"report{report.suffix}", text.encode())
+            except HarnessError as error:
+                problems.append(f"no {name} report: {error}")
+        return problems
+
+    @cached_property
+    def _provenance(self) -> dict[str, object]:
+        return provenance(Path.cwd())

@@ -1,0 +1,51 @@
+"""Reports: pure functions of a run folder. The same folder gives the same bytes.
+
+A format is one module of this package that ends in an annotated constant,
+`REPORT: Report = Markdown()`; the folder is the registry.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Protocol
+
+from harness.errors import BadInputError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.rundir import RunFolder
+
+NAMES: Final = ("csv", "html", "json", "markdown", "terminal")
+"""The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
+
+
+class Report(Protocol):
+    """One format."""
+
+    @property
+    def suffix(self) -> str:
+        """File suffix with its dot, e.g. `.html`."""
+
+    def render(self, run: RunFolder) -> str:
+        """Return the whole report of a run; reads the folder and changes nothing in it.
+
+        Raises:
+            BadInputError: `manifest.json` or `measurements.json` is missing or broken.
+        """
+
+
+def load_report(name: str) -> Report:
+    """Load a format by its name, e.g. `html`.
+
+    Raises:
+        BadInputError: there is none; the text names the closest one and all that exist.
+    """
+    if name in {module.name for module in pkgutil.iter_modules(__path__)}:
+        report = getattr(import_module(f"{__name__}.{name}"), "REPORT", None)
+        if report is not None:
+            found: Report = report
+            return found
+    raise BadInputError(
+        f'no report format "{name}"{did_you_mean(name, NAMES)}',
+        hint=f"Formats: {', '.join(NAMES)}.",
+    )

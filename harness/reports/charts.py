@@ -1,0 +1,390 @@
+"""What the charts of the HTML report draw, as plain values ready for JSON.
+
+Every chart has at most about 2,000 points, fewer when there are many cells, so that the file
+stays small; what is left out of a scatter never includes its extremes.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from harness.reports import series
+from harness.reports.figures import headline_ttft, is_open, itl_name, level, level_value, plain
+from harness.reports.words import has_repeats, unique
+from loadprofiles import arrivals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.reports.cells import CellRecords
+    from harness.reports.figures import Percentile
+    from harness.reports.series import Floats, Ints
+
+Chart = dict[str, Any]
+
+_POINTS_IN_ALL: Final = 16_000
+_POINTS_A_CHART: Final = 2_000
+_POINTS_A_CDF: Final = 160
+_FAILURES_SHOWN: Final = 400
+_TABLE_ROWS: Final = 20
+_LOG_FROM_RATIO: Final = 40
+_LEADS: Final = ((50, (1, 2, 5)), (5, (1, 2, 3, 5)), (0, (1, 1.5, 2, 3, 5, 7)))
+"""Leading digits of an axis's labels, by the ratio of its ends."""
+
+
+def points_a_chart(cells: int) -> int:
+    """How many points a chart over time may have when there are so many cells."""
+    return max(120, min(_POINTS_A_CHART, _POINTS_IN_ALL // max(1, cells)))
+
+
+def arrival_of(profile: Mapping[str, object]) -> arrivals.OpenArrival | None:
+    """The open-loop arrival process of a resolved profile; None for a closed loop or none known."""
+    for value in profile.values():
+        if isinstance(value, dict) and "kind" in value:
+            for kind in get_args(arrivals.OpenArrival):
+                try:
+                    found: arrivals.OpenArrival = TypeAdapter(kind).validate_python(value)
+                except ValidationError:
+                    continue
+                return found
+    return None
+
+
+def bursts(arrival: arrivals.OpenArrival | None, window_s: float) -> list[tuple[float, float]]:
+    """Start and end of each burst, in seconds from the window's start."""
+    if not isinstance(arrival, arrivals.Bursty):
+        return []
+    start = (arrival.burst_every_s - arrival.burst_s) / 2
+    found = []
+    while start < window_s:
+        found.append((start, min(start + arrival.burst_s, window_s)))
+        start += arrival.burst_every_s
+    return found
+
+
+def over_time(
+    cell: CellMeasurement,
+    records: CellRecords,
+    arrival: arrivals.OpenArrival | None,
+    *,
+    most: int,
+) -> Chart | None:
+    """Arrivals, requests in flight, tokens and TTFT of one cell over its window; None if empty.
+
+    Seconds count from the window's start. Rates are per second, TTFT in ms.
+    """
+    measured = records.measured
+    if not measured:
+        return None
+    start, window_end = _window(cell, records)
+    starts, ends = series.spans(records.samples)
+    end = max(window_end, int(ends.max()) if ends.size else 0)
+    span_s = (end - start) / series.NS_PER_S
+    edges = series.bin_edges(start, end, series.bin_width_s(span_s, len(measured), most=most))
+    times, weights = series.token_stamps(records.answered)
+    due = np.array([sample.due_ns for sample in measured], dtype=np.int64)
+    mean, _ = series.in_flight(starts, ends, edges)
+    window_s = (window_end - start) / series.NS_PER_S
+    chart: Chart = {
+        "t": _short((edges[:-1] - start) / series.NS_PER_S),
+        "bin_s": float(edges[1] - edges[0]) / series.NS_PER_S,
+        "window_s": round(window_s, 3),
+        "arrivals": _short(series.rate_per_bin(due, edges)),
+        "in_flight": _short(mean),
+        "tokens": _short(series.rate_per_bin(times, edges, weights)),
+        "planned": _planned(cell, arrival, edges - start, window_s),
+        "bursts": [[round(a, 3), round(b, 3)] for a, b in bursts(arrival, window_s)],
+        "open": is_open(cell),
+    }
+    return chart | _first_tokens(cell, records, start, most)
+
+
+def over_time_rows(
+    cell: CellMeasurement, records: CellRecords
+) -> list[tuple[float, float, float, int, float]]:
+    """The same in few rows: second, arrivals/s, mean and peak in flight, tokens/s."""
+    if not records.measured:
+        return []
+    start, end = _window(cell, records)
+    width_s = series.bin_width_s((end - start) / series.NS_PER_S, 0, most=_TABLE_ROWS)
+    edges = series.bin_edges(start, end, width_s)
+    due = np.array([sample.due_ns for sample in records.measured], dtype=np.int64)
+    mean, peak = series.in_flight(*series.spans(records.samples), edges)
+    tokens = series.rate_per_bin(*_stamps(records, edges))
+    offered = series.rate_per_bin(due, edges)
+    seconds = (edges[:-1] - start) / series.NS_PER_S
+    columns = (seconds, offered, mean, peak, tokens)
+    return [
+        (float(second), float(rate), float(level_mean), int(highest), float(speed))
+        for second, rate, level_mean, highest, speed in zip(*columns, strict=True)
+    ]
+
+
+def _stamps(records: CellRecords, edges: Ints) -> tuple[Ints, Ints, Floats]:
+    times, weights = series.token_stamps(records.answered)
+    return times, edges, weights
+
+
+def _window(cell: CellMeasurement, records: CellRecords) -> tuple[int, int]:
+    """Start and end of the measured window on the samples' clock."""
+    if records.drive is not None:
+        start, end = records.drive.window_start_ns, records.drive.window_end_ns
+    else:
+        start = records.measured[0].due_ns
+        end = start + round(cell.window_s * series.NS_PER_S)
+    return start, max(end, start + 1)
+
+
+def _planned(
+    cell: CellMeasurement, arrival: arrivals.OpenArrival | None, offsets: Ints, window_s: float
+) -> list[float] | None:
+    """The rate that the profile asks for in each bin, requests/s; None in a closed loop."""
+    if arrival is None or not is_open(cell):
+        return None
+    edges_s = np.minimum(offsets / series.NS_PER_S, window_s)
+    expected = arrivals.cumulative_rate(arrival, level_value(cell), edges_s, window_s)
+    return _short(np.diff(expected) / np.diff(offsets / series.NS_PER_S))
+
+
+def _first_tokens(cell: CellMeasurement, records: CellRecords, start: int, most: int) -> Chart:
+    """One point a request, thinned; and when requests failed."""
+    from_due = is_open(cell)
+    points = [
+        ((sample.due_ns if from_due else sample.sent_ns or sample.due_ns) - start, ttft)
+        for sample in records.measured
+        if (ttft := series.ttft_ms(sample, from_due=from_due)) is not None
+    ]
+    points.sort()
+    at = np.array([point[0] for point in points], dtype=np.float64) / series.NS_PER_S
+    ttft_ms = np.array([point[1] for point in points], dtype=np.float64)
+    keep = series.thin(at, ttft_ms, most)
+    failed = [sample.due_ns for sample in records.measured if sample.error is not None]
+    lost = (np.array(failed, dtype=np.float64) - start) / series.NS_PER_S
+    step = max(1, math.ceil(lost.size / _FAILURES_SHOWN))
+    return {
+        "ttft_t": _short(at[keep], 5),
+        "ttft_ms": _short(ttft_ms[keep]),
+        "ttft_n": int(at.size),
+        "failed_t": _short(lost[::step]),
+        "failed_n": int(lost.size),
+    }
+
+
+def by_level(measurements: Measurements) -> Chart | None:
+    """p50 and p95 of TTFT, ITL and e2e, and tokens/s, against the level; None for one level.
+
+    Where a level was repeated, a point is the median of its repeats and has no interval.
+    """
+    cells = measurements.cells
+    levels = sorted({level_value(cell) for cell in cells})
+    if len(levels) < 2 or levels[0] <= 0:  # noqa: PLR2004 - a line needs two points
+        return None
+    builds = unique(cell.build for cell in cells)
+    ttft = "TTFT from due" if is_open(cells[0]) else "TTFT"
+    wanted = (
+        (ttft, "ms", headline_ttft),
+        (itl_name(cells), "ms", lambda cell: cell.metrics.itl_ms),
+        ("e2e", "ms", lambda cell: cell.metrics.e2e_ms),
+    )
+    panels = []
+    for title, unit, stat_of in wanted:
+        lines = [
+            _level_line(builds.index(build), name, [_at(cells, build, x, stat_of) for x in levels])
+            for build in builds
+            for name in ("p50", "p95")
+        ]
+        panels.append({"title": title, "unit": unit, "lines": lines, "log": _wide(lines)})
+    speed = [
+        {
+            "colour": index,
+            "q": "",
+            "y": [
+                _middle(c.metrics.aggregate_tps for c in _cells_at(cells, build, x)) for x in levels
+            ],
+            "ci": [None] * len(levels),
+        }
+        for index, build in enumerate(builds)
+    ]
+    panels.append({"title": "Tokens per second in all", "unit": "tok/s", "lines": speed})
+    return {
+        "x": [math.log2(value) for value in levels],
+        "ticks": [f"{value:g}" for value in levels],
+        "unit": "requests per second" if is_open(cells[0]) else "streams",
+        "panels": panels,
+    }
+
+
+def _cells_at(cells: Iterable[CellMeasurement], build: str, x: float) -> list[CellMeasurement]:
+    return [cell for cell in cells if cell.build == build and level_value(cell) == x]
+
+
+def _at(
+    cells: Sequence[CellMeasurement],
+    build: str,
+    x: float,
+    stat_of: Callable[[CellMeasurement], Stat],
+) -> list[Stat]:
+    return [stat_of(cell) for cell in _cells_at(cells, build, x)]
+
+
+def _level_line(colour: int, name: Percentile, stats: Sequence[Sequence[Stat]]) -> Chart:
+    spread = [
+        _short(np.array(repeats[0].ci95[name]))
+        if len(repeats) == 1 and name in repeats[0].ci95
+        else None
+        for repeats in stats
+    ]
+    values = [_middle(getattr(stat, name) for stat in repeats) for repeats in stats]
+    return {"colour": colour, "q": name, "y": values, "ci": spread}
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return _round(median(there)) if there else None
+
+
+def _wide(lines: Sequence[Chart]) -> bool:
+    """True when only a log axis shows all of it."""
+    values = [y for line in lines for y in line["y"] if y]
+    return bool(values) and max(values) / min(values) > _LOG_FROM_RATIO
+
+
+def distributions(measurements: Measurements, records: Mapping[str, CellRecords]) -> list[Chart]:
+    """Cumulative distributions of TTFT and ITL: a panel a level with a line a build.
+
+    With one build there is one panel with a line a level. Repeats are pooled.
+    """
+    builds = unique(cell.build for cell in measurements.cells)
+    levels = sorted({level_value(cell) for cell in measurements.cells})
+    if not builds:
+        return []
+    of_level = {x: [c for c in measurements.cells if level_value(c) == x] for x in levels}
+    if len(builds) == 1:
+        groups = [(plain(builds[0]), [(level(of_level[x][0]), of_level[x]) for x in levels])]
+    else:
+        groups = [
+            (level(of_level[x][0]), [(plain(b), _cells_at(of_level[x], b, x)) for b in builds])
+            for x in levels
+        ]
+    ttft = "TTFT from due" if is_open(measurements.cells[0]) else "TTFT"
+    return [
+        {"title": title, "unit": "ms", "panels": _cdfs(groups, records, values_of)}
+        for title, values_of in ((ttft, _ttfts), (itl_name(measurements.cells), _gaps))
+    ]
+
+
+def _ttfts(cell: CellMeasurement, records: CellRecords) -> Floats:
+    values = (series.ttft_ms(s, from_due=is_open(cell)) for s in records.measured)
+    return np.array([value for value in values if value is not None], dtype=np.float64)
+
+
+def _gaps(cell: CellMeasurement, records: CellRecords) -> Floats:
+    del cell
+    return series.gaps_ms([sample for sample in records.measured if sample.error is None])
+
+
+def _cdfs(
+    groups: Sequence[tuple[str, Sequence[tuple[str, Sequence[CellMeasurement]]]]],
+    records: Mapping[str, CellRecords],
+    values_of: Callable[[CellMeasurement, CellRecords], Floats],
+) -> list[Chart]:
+    """The panels of one metric, all on one axis, which ends at the slowest line's p99.9."""
+    panels = [
+        (title, [_pool(values_of(cell, records[cell.id]) for cell in cells) for _, cells in lines])
+        for title, lines in groups
+    ]
+    pools = [values for _, lines in panels for values in lines if (values > 0).any()]
+    if not pools:
+        return [{"title": title, "x": [], "lines": []} for title, _ in panels]
+    lowest = min(float(values[values > 0].min()) for values in pools)
+    highest = max(float(np.quantile(values, 0.999)) for values in pools)
+    grid = series.log_grid(lowest, highest, _POINTS_A_CDF)
+    return [
+        {
+            "title": title,
+            "x": _short(grid, 5),
+            "lines": [
+                {
+                    "name": name,
+                    "colour": index,
+                    "n": int(values.size),
+                    "y": _short(100 * series.cdf_at(values, grid)),
+                }
+                for index, ((name, _), values) in enumerate(zip(lines, pooled, strict=True))
+                if values.size
+            ],
+        }
+        for (title, pooled), (_, lines) in zip(panels, groups, strict=True)
+    ]
+
+
+def _pool(parts: Iterable[Floats]) -> Floats:
+    return np.concatenate([np.empty(0), *parts])
+
+
+def ranges(measurements: Measurements, cells: Sequence[CellMeasurement]) -> list[Chart]:
+    """For one level: p50, p95 and p99 of each cell on one log axis, in percent of its width."""
+    repeats = has_repeats(measurements)
+    builds = unique(cell.build for cell in measurements.cells)
+    names = [plain(c.build) + (f" · repeat {c.repeat}" if repeats else "") for c in cells]
+    colours = [builds.index(cell.build) for cell in cells]
+    ttft = "TTFT from due" if is_open(cells[0]) else "TTFT"
+    wanted = (
+        (ttft, headline_ttft),
+        (itl_name(cells), lambda cell: cell.metrics.itl_ms),
+        ("e2e", lambda cell: cell.metrics.e2e_ms),
+    )
+    return [
+        _range(title, list(zip(names, colours, map(stat_of, cells), strict=True)))
+        for title, stat_of in wanted
+    ]
+
+
+def _range(title: str, stats: Sequence[tuple[str, int, Stat]]) -> Chart:
+    names = ("p50", "p95", "p99")
+    values = [v for _, _, stat in stats for name in names if (v := getattr(stat, name))]
+    if not values:
+        return {"title": title, "ticks": [], "rows": []}
+    low, high = _axis(min(values), max(values))
+    width = math.log(high / low)
+
+    def place(value: float | None) -> float | None:
+        return round(100 * math.log(value / low) / width, 2) if value else None
+
+    rows = [
+        {"name": name, "colour": colour, "stat": stat} | {q: place(getattr(stat, q)) for q in names}
+        for name, colour, stat in stats
+    ]
+    ticks = [(place(value), value) for value in _steps(low, high)]
+    return {"title": title, "ticks": ticks, "rows": rows}
+
+
+def _steps(low: float, high: float) -> list[float]:
+    """Round numbers within [low, high], more to a decade where there are few decades."""
+    leads = next(leads for ratio, leads in _LEADS if high / low >= ratio)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = [lead * 10.0**power for power in powers for lead in leads]
+    return [step for step in steps if low * 0.999 <= step <= high * 1.001]
+
+
+def _axis(low: float, high: float) -> tuple[float, float]:
+    """The nearest round numbers around [low, high], each 1, 2 or 5 times a power of ten."""
+    steps = _steps(low / 10, high * 10)
+    below = max(step for step in steps if step <= low * 1.001)
+    above = min(step for step in steps if step >= high * 0.999)
+    return (below, above) if below < above else (below / 2, above * 2)
+
+
+def _short(values: Floats, digits: int = 4) -> list[float]:
+    """The values with few significant digits, to keep the file small."""
+    return [_round(float(value), digits) for value in values]
+
+
+def _round(value: float, digits: int = 4) -> float:
+    return float(f"{value:.{digits}g}")

@@ -1,0 +1,58 @@
+"""The samples, flat: one row a request, warm-up included.
+
+Lists stand in one cell, their numbers separated by spaces.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Final
+
+from harness.reports.cells import read_cell
+from harness.reports.figures import level_value, plain
+from loadprofiles.records import Sample
+
+if TYPE_CHECKING:
+    from harness.measurement import CellMeasurement
+    from harness.reports import Report
+    from harness.rundir import RunFolder
+
+_CELL_COLUMNS: Final = ("cell", "build", "profile", "level", "level_unit", "repeat")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@")
+
+
+class Csv:
+    """One row a request, in the order of the cells, then in the order in which they finished."""
+
+    suffix = ".csv"
+
+    def render(self, run: RunFolder) -> str:
+        """Return the table; a cell without samples gives no rows."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        fields = Sample.__struct_fields__
+        writer.writerow([*_CELL_COLUMNS, *fields])
+        for cell in run.read_measurements().cells:
+            start = [_value(value) for value in _cell_values(cell)]
+            for sample in read_cell(run, cell.id).samples:
+                writer.writerow([*start, *(_value(getattr(sample, name)) for name in fields)])
+        return out.getvalue()
+
+
+def _cell_values(cell: CellMeasurement) -> tuple[object, ...]:
+    unit = next(iter(cell.level), "")
+    return cell.id, cell.build, cell.profile, f"{level_value(cell):g}", unit, cell.repeat
+
+
+def _value(value: object) -> object:
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, str):
+        text = plain(value)
+        return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+    return value
+
+
+REPORT: Report = Csv()

@@ -1,0 +1,168 @@
+"""A report for a pull request: GitHub-flavoured Markdown, tables first."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.reports.figures import (
+    NOTHING,
+    count,
+    figure,
+    headline_ttft,
+    interval,
+    is_open,
+    itl_name,
+    level,
+    percentile,
+    plain,
+)
+from harness.reports.words import (
+    Warned,
+    failures,
+    has_repeats,
+    in_order,
+    missing,
+    summary,
+    warnings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.reports import Report
+    from harness.reports.figures import Percentile
+    from harness.rundir import RunFolder
+
+
+class Markdown:
+    """Summary, verdict on validity, two tables, failures, caveats, how to reproduce."""
+
+    suffix = ".md"
+
+    def render(self, run: RunFolder) -> str:
+        """Return the report as Markdown."""
+        measurements = run.read_measurements()
+        manifest = run.read_manifest()
+        cells = in_order(measurements)
+        parts = [f"## Load: {escape(measurements.run.id)}"]
+        if not measurements.valid:
+            parts.append("> [!CAUTION]\n> **Invalid measurement.** Do not use these numbers.")
+        parts.append(" ".join(escape(sentence) for sentence in summary(measurements, manifest)))
+        if cells:
+            parts += [_latency(cells, measurements), _throughput(cells, measurements)]
+        failed = [cell for cell in cells if failures(cell)]
+        if failed:
+            parts.append("### Failures\n" + "\n".join(map(_failed, failed)))
+        notes = [_warned(warned) for warned in warnings(measurements)]
+        absent = missing(measurements, manifest)
+        if absent:
+            notes.append(f"- Planned, but not measured: {', '.join(map(code, absent))}")
+        if notes:
+            parts.append("### Caveats\n" + "\n".join(notes))
+        parts.append(_reproduce(measurements))
+        return "\n\n".join(parts) + "\n"
+
+
+def escape(text: object) -> str:
+    """Text with no effect in Markdown, HTML or as a mention."""
+    shown = re.sub(r"([\\`*_{}\[\]<>#|~!$])", r"\\\1", plain(text))
+    return shown.replace("&", "&amp;").replace("\\<", "&lt;").replace("@", "@\u200b")
+
+
+def code(text: object) -> str:
+    """Text as inline code that also stands in a table."""
+    return "`" + plain(text).replace("`", "'").replace("|", "\\|") + "`"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
+    """A table whose first `names` columns are text and the others numbers."""
+    rule = ["---"] * names + ["---:"] * (len(header) - names)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def _names(cell: CellMeasurement, measurements: Measurements) -> list[str]:
+    repeat = [str(cell.repeat)] if has_repeats(measurements) else []
+    return [code(cell.build), level(cell), *repeat]
+
+
+def _name_header(measurements: Measurements) -> list[str]:
+    return ["Build", "Level", *(["Repeat"] if has_repeats(measurements) else [])]
+
+
+def _with_interval(stat: Stat, name: Percentile) -> str:
+    spread = interval(stat, name)
+    return f"{percentile(stat, name)} [{spread}]" if spread else percentile(stat, name)
+
+
+def _latency(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
+    ttft = "TTFT from due" if is_open(cells[0]) else "TTFT"
+    names = _name_header(measurements)
+    header = [
+        *names,
+        *(f"{ttft} {q} ms" for q in ("p50", "p95", "p99")),
+        *(f"{itl_name(cells)} {q} ms" for q in ("p50", "p95")),
+        *(f"e2e {q} ms" for q in ("p50", "p95", "p99")),
+    ]
+    rows = [
+        [
+            *_names(cell, measurements),
+            _with_interval(headline_ttft(cell), "p50"),
+            _with_interval(headline_ttft(cell), "p95"),
+            percentile(headline_ttft(cell), "p99"),
+            _with_interval(cell.metrics.itl_ms, "p50"),
+            _with_interval(cell.metrics.itl_ms, "p95"),
+            _with_interval(cell.metrics.e2e_ms, "p50"),
+            _with_interval(cell.metrics.e2e_ms, "p95"),
+            percentile(cell.metrics.e2e_ms, "p99"),
+        ]
+        for cell in cells
+    ]
+    return "### Latency\n\n" + _table(header, rows, len(names))
+
+
+def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
+    names = _name_header(measurements)
+    header = [*names, "ok", "failed", "dropped", "req/s", "tok/s per sequence", "tok/s in all"]
+    rows = [
+        [
+            *_names(cell, measurements),
+            count(cell.requests.ok),
+            count(cell.requests.failed),
+            count(cell.requests.dropped),
+            figure(cell.metrics.request_rate),
+            percentile(cell.metrics.sequence_tps, "p50"),
+            figure(cell.metrics.aggregate_tps),
+            "yes" if cell.client.valid else "**no**",
+        ]
+        for cell in cells
+    ]
+    legend = (
+        f"[lo–hi]: 95 % bootstrap interval. {NOTHING}: too few values for this percentile. "
+        "\\~: imprecise (fewer than 10 / (1 − q) values). Definitions: docs/method.md."
+    )
+    return f"### Throughput\n\n{_table([*header, 'valid'], rows, len(names))}\n\n{legend}"
+
+
+def _failed(cell: CellMeasurement) -> str:
+    return f"- {code(cell.build)}, {level(cell)}: {escape(failures(cell))}"
+
+
+def _warned(warned: Warned) -> str:
+    mark = "**invalid** " if warned.invalidates else ""
+    return f"- {mark}{escape(warned.text)} {escape(warned.where)}".rstrip()
+
+
+def _reproduce(measurements: Measurements) -> str:
+    run = measurements.run
+    command = plain(run.command)
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", command)), 3)
+    return (
+        f"### Reproduce\n\n{fence}sh\n{command}\n{fence}\n\n"
+        f"Seed {run.seed}, harness {escape(run.harness_version)}, "
+        f"started {escape(run.started)}, run {code(run.id)}."
+    )
+
+
+REPORT: Report = Markdown()

@@ -1,0 +1,156 @@
+"""Series over time and distributions from samples: pure functions on numpy arrays.
+
+Times are int64 nanoseconds on the samples' clock unless a name says otherwise; bins are given by
+their edges, `edges[i] <= t < edges[i + 1]`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loadprofiles.records import Sample
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+NS_PER_S: Final = 1_000_000_000
+_BIN_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+
+
+def bin_width_s(span_s: float, events: int, *, most: int) -> float:
+    """Width of a bin: up to 240 bins over a span, and more than one event in most of them.
+
+    Never more than `most` bins; at least 40 of them whatever the number of events, if allowed.
+    """
+    wanted = max(span_s / min(most, 240), min(1.5 * span_s / max(events, 1), span_s / 40))
+    wanted = max(wanted, span_s / most)
+    return next((width for width in _BIN_S if width >= wanted), wanted)
+
+
+def bin_edges(start_ns: int, end_ns: int, width_s: float) -> Ints:
+    """Edges that cover [start, end] from `start_ns` in steps of `width_s`; at least one bin."""
+    width_ns = round(width_s * NS_PER_S)
+    bins = max(1, -(-(end_ns - start_ns) // width_ns))
+    return start_ns + width_ns * np.arange(bins + 1, dtype=np.int64)
+
+
+def rate_per_bin(times_ns: Ints, edges: Ints, weights: Floats | None = None) -> Floats:
+    """Events (or the sum of their weights) per second in each bin."""
+    counts, _ = np.histogram(times_ns, bins=edges, weights=weights)
+    # histogram closes its last bin on the right; a stamp there belongs to no bin of ours
+    if times_ns.size:
+        last = times_ns == edges[-1]
+        counts = counts.astype(np.float64)
+        counts[-1] -= float(weights[last].sum()) if weights is not None else float(last.sum())
+    return np.asarray(counts / (np.diff(edges) / NS_PER_S), dtype=np.float64)
+
+
+def token_stamps(samples: Sequence[Sample]) -> tuple[Ints, Floats]:
+    """When each generated chunk arrived, and how many tokens it stands for.
+
+    A request's tokens are spread evenly over its chunks; without a count from the server a chunk
+    is one token.
+    """
+    stamps: list[Ints] = []
+    weights: list[Floats] = []
+    for sample in samples:
+        if sample.first_ns is None:
+            continue
+        chunks = len(sample.chunk_ns) + 1
+        times = np.empty(chunks, dtype=np.int64)
+        times[0] = sample.first_ns
+        np.cumsum(np.asarray(sample.chunk_ns, dtype=np.int64), out=times[1:])
+        times[1:] += sample.first_ns
+        tokens = chunks if sample.output_tokens is None else sample.output_tokens
+        stamps.append(times)
+        weights.append(np.full(chunks, tokens / chunks))
+    if not stamps:
+        return np.empty(0, dtype=np.int64), np.empty(0)
+    return np.concatenate(stamps), np.concatenate(weights)
+
+
+def spans(samples: Sequence[Sample]) -> tuple[Ints, Ints]:
+    """Start (sent) and end (done) of every request that was sent; an open end is the last stamp."""
+    sent = [sample for sample in samples if sample.sent_ns is not None]
+    starts = np.array([sample.sent_ns for sample in sent], dtype=np.int64)
+    ends = np.array(
+        [sample.done_ns or sample.last_ns or sample.first_ns or sample.sent_ns for sample in sent],
+        dtype=np.int64,
+    )
+    return starts, np.maximum(starts, ends)
+
+
+def in_flight(starts: Ints, ends: Ints, edges: Ints) -> tuple[Floats, Ints]:
+    """Requests in flight in each bin: the mean over its time, and the highest number."""
+    offset = int(edges[0])
+    at = edges - offset
+    area = _ramp(starts - offset, at) - _ramp(ends - offset, at)
+    mean = np.diff(area) / np.diff(edges)
+    # an end at the same instant as a start frees its place first
+    times = np.concatenate([ends, starts])
+    steps = np.concatenate([np.full(ends.size, -1), np.full(starts.size, 1)])
+    order = np.argsort(times, kind="stable")
+    level = np.concatenate([[0], np.cumsum(steps[order])])
+    low = np.searchsorted(times[order], edges[:-1], side="right")
+    high = np.searchsorted(times[order], edges[1:], side="left")
+    peaks = [int(level[a : b + 1].max()) for a, b in zip(low, high, strict=True)]
+    return np.asarray(mean, dtype=np.float64), np.array(peaks, dtype=np.int64)
+
+
+def _ramp(times: Ints, at: Ints) -> Ints:
+    """Sum over `times` of max(0, at − time), exactly, for each `at`."""
+    ordered = np.sort(times)
+    sums = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(ordered)])
+    count = np.searchsorted(ordered, at, side="right")
+    return np.asarray(count * at - sums[count], dtype=np.int64)
+
+
+def log_grid(lowest: float, highest: float, points: int) -> Floats:
+    """Points from `lowest` to `highest` (both > 0), evenly spaced on a log axis."""
+    if highest <= lowest:
+        lowest, highest = lowest / 1.1, highest * 1.1
+    grid = np.geomspace(lowest, highest, points)
+    grid[0], grid[-1] = lowest, highest  # geomspace rounds its ends
+    return np.asarray(grid, dtype=np.float64)
+
+
+def cdf_at(values: Floats, grid: Floats) -> Floats:
+    """Share of the values that are <= each point of the grid; empty values give NaN."""
+    if not values.size:
+        return np.full(grid.shape, np.nan)
+    shares = np.searchsorted(np.sort(values), grid, side="right") / values.size
+    return np.asarray(shares, dtype=np.float64)
+
+
+def thin(times: Floats, values: Floats, most: int) -> Ints:
+    """Indices of at most `most` points that keep the lowest and highest value of each slice.
+
+    Both arrays are in the order of time, which the result keeps.
+    """
+    if times.size <= most:
+        return np.arange(times.size, dtype=np.int64)
+    keep: list[int] = []
+    for part in np.array_split(np.arange(times.size), max(1, most // 2)):
+        keep.append(int(part[np.argmin(values[part])]))
+        keep.append(int(part[np.argmax(values[part])]))
+    return np.unique(np.array(keep, dtype=np.int64))
+
+
+def gaps_ms(samples: Sequence[Sample]) -> Floats:
+    """Gaps between successive generated chunks of all samples, pooled, in ms."""
+    pools = [np.asarray(sample.chunk_ns, dtype=np.int64) for sample in samples if sample.chunk_ns]
+    return np.concatenate(pools) / 1e6 if pools else np.empty(0)
+
+
+def ttft_ms(sample: Sample, *, from_due: bool) -> float | None:
+    """Time to the first generated text of an answered request in ms; None without one."""
+    start = sample.due_ns if from_due else sample.sent_ns
+    if sample.error is not None or sample.first_ns is None or start is None:
+        return None
+    return (sample.first_ns - start) / 1e6

@@ -1,0 +1,214 @@
+"""What stands on the terminal after a run: tables by level, caveats, where the report lies."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from harness.reports.figures import (
+    NOTHING,
+    count,
+    figure,
+    headline_ttft,
+    interval,
+    is_open,
+    itl_name,
+    level,
+    percentile,
+    plain,
+)
+from harness.reports.words import (
+    failures,
+    has_repeats,
+    in_order,
+    missing,
+    validity,
+    warnings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
+
+    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.reports import Report
+    from harness.reports.figures import Percentile
+    from harness.rundir import RunFolder
+
+_WIDTH: Final = 120
+_REPORT_FILE: Final = "report.html"
+
+
+class Terminal:
+    """The tables as plain text, 120 columns wide; `print_run` suits itself to a terminal."""
+
+    suffix = ".txt"
+
+    def render(self, run: RunFolder) -> str:
+        """Return the text without colours."""
+        out = io.StringIO()
+        console = Console(
+            file=out, width=_WIDTH, color_system=None, force_terminal=False, legacy_windows=False
+        )
+        print_run(run, console)
+        return out.getvalue()
+
+
+def print_run(run: RunFolder, console: Console) -> None:
+    """Print tables, failures, caveats and the report's place, as wide as the console allows."""
+    measurements, manifest = run.read_measurements(), run.read_manifest()
+    cells = in_order(measurements)
+    if cells:
+        for table in _tables(cells, measurements, console):
+            console.print(table)
+            console.print()
+        console.print(_legend(cells))
+    for cell in cells:
+        if failures(cell):
+            console.print(Text(f"Failures, {plain(cell.build)} · {level(cell)}: {failures(cell)}"))
+    for text in _notes(measurements):
+        console.print(text)
+    absent = missing(measurements, manifest)
+    if absent:
+        console.print(Text(f"Planned, but not measured: {', '.join(absent)}", style="yellow"))
+    console.print(Text(validity(measurements), style="green" if measurements.valid else "bold red"))
+    place = run.path / _REPORT_FILE
+    if place.is_file():
+        console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)
+    else:
+        console.print(Text(f"Run folder: {plain(run.path)}"), soft_wrap=True)
+
+
+def _tables(
+    cells: Sequence[CellMeasurement], measurements: Measurements, console: Console
+) -> list[RenderableType]:
+    """One table when it fits, else two; intervals where there is room for them."""
+    repeats = has_repeats(measurements)
+    layouts: list[list[RenderableType]] = [
+        [_table(cells, repeats=repeats, latency=True, throughput=True, intervals=True)],
+        [
+            _table(cells, repeats=repeats, latency=True, intervals=True),
+            _table(cells, repeats=repeats, throughput=True),
+        ],
+        [
+            _table(cells, repeats=repeats, latency=True),
+            _table(cells, repeats=repeats, throughput=True),
+        ],
+    ]
+    wide = console.options.update(width=1000)
+    for layout in layouts:
+        if max(Measurement.get(console, wide, t).maximum for t in layout) <= console.width:
+            return layout
+    return layouts[-1]
+
+
+def _table(
+    cells: Sequence[CellMeasurement],
+    *,
+    repeats: bool,
+    latency: bool = False,
+    throughput: bool = False,
+    intervals: bool = False,
+) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("Build", overflow="fold")
+    table.add_column("Level", no_wrap=True)
+    if repeats:
+        table.add_column("#", justify="right")
+    if latency:
+        for name in _latency_names(cells):
+            table.add_column(name, justify="right", no_wrap=True)
+    if throughput:
+        for head in _THROUGHPUT:
+            table.add_column(head, justify="right", no_wrap=True)
+    for index, cell in enumerate(cells):
+        row = [Text(plain(cell.build)), Text(level(cell))]
+        if repeats:
+            row.append(Text(str(cell.repeat)))
+        if latency:
+            row += _latency_row(cell, intervals=intervals)
+        if throughput:
+            row += _throughput_row(cell)
+        last = index + 1 == len(cells) or level(cells[index + 1]) != level(cell)
+        table.add_row(*row, end_section=last)
+    return table
+
+
+def _latency_names(cells: Sequence[CellMeasurement]) -> Iterator[Text]:
+    """Two-line headers: metric above percentile, `TTFT*` when it counts from due."""
+    ttft = "TTFT*" if is_open(cells[0]) else "TTFT"
+    for metric, names in ((ttft, _P3), (itl_name(cells), _P2), ("e2e", _P3)):
+        for name in names:
+            yield Text(f"{metric}\n{name}")
+
+
+_P2: Final[tuple[Percentile, ...]] = ("p50", "p95")
+_P3: Final[tuple[Percentile, ...]] = ("p50", "p95", "p99")
+_THROUGHPUT: Final = (
+    "Requests\nok",
+    "\nfailed",
+    "\ndropped",
+    "\nreq/s",
+    "tok/s\nper seq.",
+    "tok/s\nin all",
+    "\nvalid",
+)
+
+
+def _latency_row(cell: CellMeasurement, *, intervals: bool) -> list[Text]:
+    metrics = cell.metrics
+    stats = ((headline_ttft(cell), _P3), (metrics.itl_ms, _P2), (metrics.e2e_ms, _P3))
+    return [_value(stat, name, intervals=intervals) for stat, names in stats for name in names]
+
+
+def _value(stat: Stat, name: Percentile, *, intervals: bool) -> Text:
+    text = Text(percentile(stat, name))
+    spread = interval(stat, name)
+    if intervals and spread:
+        text.append(f"\n{spread}", style="dim")
+    return text
+
+
+def _throughput_row(cell: CellMeasurement) -> list[Text]:
+    requests = cell.requests
+    return [
+        Text(count(requests.ok)),
+        Text(count(requests.failed), style="red" if requests.failed else ""),
+        Text(count(requests.dropped), style="red" if requests.dropped else ""),
+        Text(figure(cell.metrics.request_rate)),
+        Text(percentile(cell.metrics.sequence_tps, "p50")),
+        Text(figure(cell.metrics.aggregate_tps)),
+        Text("yes", style="green") if cell.client.valid else Text("NO", style="bold red"),
+    ]
+
+
+def _legend(cells: Sequence[CellMeasurement]) -> Text:
+    due = "*from the moment a request was due. " if is_open(cells[0]) else ""
+    return Text(
+        f"Latencies in ms; lo–hi is the 95 % interval. {due}"
+        f"{NOTHING} too few values for this percentile, ~ imprecise.",
+        style="dim",
+    )
+
+
+def _notes(measurements: Measurements) -> Iterator[Text]:
+    for warned in warnings(measurements):
+        text = Text()
+        if warned.invalidates:
+            text.append("Invalid: ", style="bold red")
+        else:
+            text.append("Caveat: ", style="yellow")
+        text.append(warned.text)
+        if warned.where:
+            text.append(f" {warned.where}", style="dim")
+        yield text
+
+
+REPORT: Report = Terminal()

@@ -1,0 +1,303 @@
+"""The run in words: what was run, what came out, what to mind. Plain text for all formats."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from harness.reports.figures import (
+    NOTHING,
+    count,
+    duration,
+    figure,
+    headline_ttft,
+    is_open,
+    level,
+    level_value,
+    percentile,
+    plain,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.measurement import CellMeasurement, Measurements
+
+_TEXTS_A_CODE: Final = 3
+"""From so many on, caveats that differ in their numbers alone are told once."""
+
+DEFINITIONS: Final[dict[str, str]] = {
+    "TTFT": "first generated text − request sent. “From due”, the headline in an open loop: first "
+    "generated text − the moment the request was due, which is what a user felt.",
+    "ITL": "gaps between successive generated chunks, pooled over all answered requests; called "
+    "inter-chunk where a chunk holds more or less than one token.",
+    "TPOT": "(last − first generated text) / (output tokens − tokens of the first chunk), one "
+    "value a request.",
+    "e2e": "last generated text − the moment the request was due, one value a request.",
+    "longest gap": "the longest gap of each request.",
+    "tok/s per sequence": "output tokens / (last generated text − sent), one value a request.",
+    "tok/s in all": "tokens whose own stamps fall in the measured window / length of the window.",
+    "dropped": "due, but not sent before the end; never skipped on the way.",
+    "slip": "sent − due: how late the client let a request go.",
+    "lag": "when the client read a chunk − when the kernel had received it.",
+    "lo–hi": "95 % bootstrap interval.",
+    "–": "too few values for this percentile: fewer than 1 / (1 − q).",
+    "~": "imprecise: fewer than 10 / (1 − q) values.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """A caveat with the cells that it concerns."""
+
+    code: str
+    text: str
+    invalidates: bool
+    cells: tuple[str, ...] = ()
+    """Labels; empty when it concerns the whole run."""
+    likewise: tuple[str, ...] = ()
+    """Labels of cells with the same caveat in other numbers, when there are many of them."""
+
+    @property
+    def where(self) -> str:
+        """The cells in words, in brackets; empty when it concerns the whole run."""
+        if not self.cells:
+            return ""
+        more = f"; likewise {', '.join(self.likewise)}" if self.likewise else ""
+        return f"({', '.join(self.cells)}{more})"
+
+
+def label(cell: CellMeasurement, *, repeats: bool = False) -> str:
+    """`awq · 32 streams`, with the repeat's number where there are several."""
+    text = f"{plain(cell.build)} · {level(cell)}"
+    return f"{text} · repeat {cell.repeat}" if repeats else text
+
+
+def has_repeats(measurements: Measurements) -> bool:
+    """True when some build × profile × level was measured more than once."""
+    return any(cell.repeat > 1 for cell in measurements.cells)
+
+
+def in_order(measurements: Measurements) -> list[CellMeasurement]:
+    """The cells by level, then build (in the order of the run), then repeat."""
+    builds = unique(cell.build for cell in measurements.cells)
+    return sorted(
+        measurements.cells,
+        key=lambda cell: (level_value(cell), builds.index(cell.build), cell.repeat),
+    )
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """The different values in the order in which they first come."""
+    return list(dict.fromkeys(values))
+
+
+def warnings(measurements: Measurements) -> list[Warned]:
+    """All caveats, those that invalidate first; one that several cells share stands once."""
+    repeats = has_repeats(measurements)
+    shared: dict[tuple[str, bool], dict[str, list[str]]] = {}
+    for caveat in measurements.caveats:
+        shared.setdefault((caveat.code, caveat.invalidates), {})[caveat.text] = []
+    for cell in in_order(measurements):
+        for caveat in cell.client.caveats:
+            texts = shared.setdefault((caveat.code, caveat.invalidates), {})
+            texts.setdefault(caveat.text, []).append(label(cell, repeats=repeats))
+    found = []
+    for (code, invalidates), texts in shared.items():
+        kept = list(texts.items())
+        rest = kept[1:] if len(kept) > _TEXTS_A_CODE else []
+        for text, cells in kept[: len(kept) - len(rest)]:
+            found.append(
+                Warned(
+                    code=plain(code),
+                    text=plain(text),
+                    invalidates=invalidates,
+                    cells=tuple(cells),
+                    likewise=tuple(name for _, names in rest for name in names),
+                )
+            )
+    return sorted(found, key=lambda warned: not warned.invalidates)
+
+
+def failures(cell: CellMeasurement) -> str:
+    """Failed and dropped requests by kind, the most frequent first: `timeout 3, dropped 1`."""
+    kinds = cell.requests.errors | {"dropped": cell.requests.dropped}
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{plain(kind)} {count(number)}" for kind, number in ordered if number)
+
+
+def kernel(provenance: Mapping[str, object]) -> str | None:
+    """The kernel of the linear layers that a server's log named, if it did."""
+    facts = server_facts(provenance)
+    names = (name for name in ("quantization_kernel", "linear_kernel", "kernel") if name in facts)
+    return next((facts[name] for name in names if facts[name] != NOTHING), None)
+
+
+def server_facts(provenance: Mapping[str, object]) -> dict[str, str]:
+    """A server's provenance as flat facts; what it reported itself stands among the others."""
+    facts = flat(provenance)
+    for name in [name for name in facts if name.startswith("reported.")]:
+        own = name.removeprefix("reported.")
+        if own not in facts or facts[own] == facts[name]:
+            facts[own] = facts.pop(name)
+    return facts
+
+
+def summary(measurements: Measurements, manifest: Mapping[str, object]) -> list[str]:
+    """Sentences that say what was run, on what, what came out and whether to believe it."""
+    cells = in_order(measurements)
+    if not cells:
+        return ["No cell of this run was measured.", validity(measurements)]
+    return [
+        _what(cells),
+        _where(cells, manifest),
+        _outcome(cells),
+        *_best(cells),
+        validity(measurements),
+    ]
+
+
+def _what(cells: Sequence[CellMeasurement]) -> str:
+    profiles = unique(plain(cell.profile) for cell in cells)
+    levels = unique(f"{level_value(cell):,g}" for cell in cells)
+    unit = "requests a second" if is_open(cells[0]) else "streams kept open"
+    if levels == ["1"]:
+        unit = "request a second" if is_open(cells[0]) else "stream kept open"
+    windows = sorted(cell.window_s for cell in cells)
+    length = duration(windows[0])
+    if duration(windows[-1]) != length:
+        length = f"{length} to {duration(windows[-1])}"
+    each = " each" if len(cells) > 1 else ""
+    return (
+        f"Traffic of the profile {_listed(profiles)} at {_listed(levels)} {unit}, "
+        f"measured for {length}{each} after a warm-up that does not count."
+    )
+
+
+def _where(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> str:
+    servers = table(manifest, "servers")
+    builds = []
+    for name in unique(cell.build for cell in cells):
+        used = kernel(table(servers, name))
+        builds.append(f"{plain(name)} ({used})" if used else plain(name))
+    engines = unique(
+        f"{plain(cell.engine)} {plain(cell.engine_version or '')}".strip() for cell in cells
+    )
+    models = unique(plain(cell.model) for cell in cells)
+    model = "" if set(models) == {cell.build for cell in cells} else f" of {_listed(models)}"
+    word = "build" if len(builds) == 1 else "builds"
+    hardware = machine(manifest)
+    on = f" on {hardware}" if hardware else ""
+    return f"Served by {_listed(engines)}: {word} {_listed(builds)}{model}{on}."
+
+
+def machine(manifest: Mapping[str, object]) -> str:
+    """The host in one phrase: GPUs or CPU, cores, memory; empty when unknown."""
+    host = table(manifest, "host")
+    gpus = host.get("gpus")
+    parts = []
+    if isinstance(gpus, list) and gpus:
+        names = [plain(gpu.get("name", "GPU") if isinstance(gpu, Mapping) else gpu) for gpu in gpus]
+        parts += [f"{names.count(name)} × {name}" for name in unique(names)]
+    cpu = host.get("cpu")
+    if cpu:
+        parts.append(plain(cpu))
+    if host.get("cores"):
+        parts.append(f"{plain(host['cores'])} cores")
+    memory = host.get("memory_gib")
+    if isinstance(memory, int | float):
+        parts.append(f"{memory:.3g} GiB")
+    return ", ".join(parts)
+
+
+def _outcome(cells: Sequence[CellMeasurement]) -> str:
+    sent = sum(cell.requests.sent for cell in cells)
+    failed = sum(cell.requests.failed for cell in cells)
+    dropped = sum(cell.requests.dropped for cell in cells)
+    if not sent and not dropped:
+        return "No request was sent in the measured window."
+    text = f"{count(sent)} measured requests were sent"
+    lost = "all" if failed == sent else count(failed)
+    text += f", {lost} of them failed" if failed else ", none failed"
+    return f"{text}, {count(dropped)} were due but never sent." if dropped else f"{text}."
+
+
+def _best(cells: Sequence[CellMeasurement]) -> list[str]:
+    answered = [cell for cell in cells if cell.requests.ok]
+    if not answered:
+        return []
+    top = max(answered, key=lambda cell: cell.metrics.aggregate_tps)
+    ttft = headline_ttft(top)
+    start = " from due" if is_open(top) else ""
+    where = f" with {label(top)}" if len(cells) > 1 else ""
+    text = (
+        f"{'Most' if len(cells) > 1 else 'Output'} tokens per second{where}: "
+        f"{figure(top.metrics.aggregate_tps)} (TTFT{start} p50 {percentile(ttft, 'p50')} ms, "
+        f"p95 {percentile(ttft, 'p95')} ms; inter-token p50 "
+        f"{percentile(top.metrics.itl_ms, 'p50')} ms)."
+    )
+    unstable = [label(cell) for cell in cells if not cell.stable]
+    if not unstable:
+        return [text]
+    return [text, f"The queue grew throughout the window at {_listed(unstable)}: no steady state."]
+
+
+def validity(measurements: Measurements) -> str:
+    """Whether the numbers may be believed, in one sentence."""
+    bad = [cell for cell in measurements.cells if not cell.client.valid]
+    if measurements.valid and not bad:
+        return "The measurement is valid."
+    if not bad or len(measurements.cells) == 1:
+        return "The measurement is INVALID: see the caveats."
+    return (
+        f"The measurement is INVALID in {len(bad)} of {len(measurements.cells)} cells: "
+        "see the caveats."
+    )
+
+
+def missing(measurements: Measurements, manifest: Mapping[str, object]) -> list[str]:
+    """Ids of the cells that were planned but have no measurement."""
+    planned = manifest.get("cells")
+    if not isinstance(planned, list):
+        return []
+    there = {cell.id for cell in measurements.cells}
+    ids = [str(cell.get("id")) for cell in planned if isinstance(cell, Mapping)]
+    return [plain(cell_id) for cell_id in ids if cell_id not in there]
+
+
+def table(values: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """The table under a key; an empty one when there is none."""
+    found = values.get(key)
+    return {str(k): v for k, v in found.items()} if isinstance(found, Mapping) else {}
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested tables as `a.b` → text; lists of words as a command line."""
+    rows: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{prefix}{plain(key)}"
+        if isinstance(value, Mapping):
+            rows |= flat({str(k): v for k, v in value.items()}, f"{name}.")
+        else:
+            rows[name] = _scalar(value)
+    return rows
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return plain(shlex.join(value))
+    if isinstance(value, list) and value:
+        return ", ".join(_scalar(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {text}" for key, text in flat(value).items())
+    return NOTHING if value is None or value == [] else plain(value)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

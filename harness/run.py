@@ -1,0 +1,357 @@
+"""One load run end to end: servers up, cells driven, numbers written after each of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from harness.child import Driver
+from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
+from harness.matrix import Cell, expand
+from harness.measure import MAX_FAIL_RATIO, CellFacts, measure
+from harness.measurement import ServerUse
+from harness.record import RunRecord
+from harness.rundir import RunFolder
+from harness.serving import Connected, Launched, Served, Source, Url
+from launchers.engines import load_engine
+from launchers.errors import ConnectError, LauncherError
+from launchers.memory import MemoryUse, sample_memory
+from launchers.model import resolve_model
+from launchers.url import candidates, connect
+from loadprofiles.plan import Target, check_fits, make_plan
+from loadprofiles.prompts import load_tokenizer
+from loadprofiles.records import read_drive_report, read_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from harness.live import Live
+    from harness.slo import Slo
+    from launchers.build import Build
+    from launchers.server import Server
+    from loadprofiles.profile import Profile
+    from loadprofiles.records import DrivePlan
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """Everything that was asked."""
+
+    servers: list[tuple[Build, Path]] | Url
+    """Builds with the folders that their relative paths count from, or a URL."""
+    profile: Profile
+    """With the command line's overrides."""
+    levels: list[float]
+    repeats: int = 1
+    seed: int = 0
+    slo: Slo | None = None
+    dialect: str = "openai-completions"
+    tokenizer: Path | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    api_key_env: str | None = None
+    force_ignore_eos: bool = False
+    max_fail_ratio: float = MAX_FAIL_RATIO
+    asked: Mapping[str, object] = field(default_factory=dict)
+    """The manifest's `request`, secrets masked."""
+    command: list[str]
+    """The command line, secrets masked."""
+
+
+def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder, ExitCode]:
+    """Measure everything that was asked; return the run's folder and the exit code.
+
+    A server that does not come up, or dies, costs its own cells only: the others are measured and
+    the exit code is 3. After Ctrl-C, too, the run's folder holds reports of what was measured.
+
+    Raises:
+        BadInputError, BuildError, LoadProfilesError: what was asked is impossible; nothing was
+            started, and there is no folder.
+        ConnectError: nothing usable answers at the URL; there is no folder.
+    """
+    _check(request)
+    given = request.servers
+    if isinstance(given, Url):
+        server = connect(
+            given.url, given.model, headers=request.headers, api_key_env=request.api_key_env
+        )
+        servers: list[Source] = [Connected(server)]
+    else:
+        servers = [Launched(build, base_dir) for build, base_dir in given]
+    names = [source.name for source in servers]
+    folder = RunFolder.create(parent, f"{request.profile.name}-{'-'.join(names)}")
+    job = _Job(request, folder, live, names)
+    code = job.measure(servers)
+    if code is ExitCode.OK and not job.record.measurements().valid:
+        code = ExitCode.INVALID
+    return folder, code
+
+
+def _check(request: LoadRequest) -> None:
+    """Find what is wrong before anything is started."""
+    for level in request.levels:
+        request.profile.check_level(level)
+    if request.tokenizer is not None:
+        load_tokenizer(request.tokenizer)
+    if request.api_key_env is not None:
+        _check_key(request.api_key_env)
+    if isinstance(request.servers, Url):
+        _check_url(request.servers.url)
+        return
+    names = [build.name for build, _ in request.servers]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(
+                f'--server: two builds are called "{name}"',
+                hint="Their results could not be told apart: give one another name.",
+            )
+    for build, base_dir in request.servers:
+        load_engine(build.engine)
+        resolve_model(build, base_dir)
+        check_fits(request.profile, build.max_model_len)
+
+
+def _check_key(variable: str) -> None:
+    key = os.environ.get(variable)
+    if not key:
+        raise BadInputError(
+            f"--api-key-env: the environment variable {variable} is not set",
+            hint=f"Name the variable, not the key itself: export {variable}=…",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise BadInputError(
+            f"--api-key-env: {variable} holds a blank, a line break or another character that no "
+            "header can carry"
+        )
+
+
+def _check_url(url: str) -> None:
+    try:
+        base = candidates(url)[0]
+    except ConnectError as error:
+        raise BadInputError(f"--url: {error}") from error
+    if urlsplit(base).scheme != "http":
+        raise BadInputError(
+            f"--url: {url} is not plain http, and the load driver speaks nothing else yet",
+            hint="Give an http:// URL, for instance of a local proxy that speaks TLS for it.",
+        )
+
+
+@dataclass(kw_only=True)
+class _UnderWay:
+    """A cell that is being driven."""
+
+    cell: Cell
+    plan: DrivePlan
+    server: Server
+    memory: MemoryUse = field(default_factory=MemoryUse)
+
+
+class _Job:
+    """A run under way."""
+
+    def __init__(
+        self, request: LoadRequest, folder: RunFolder, live: Live, names: list[str]
+    ) -> None:
+        profile = request.profile
+        self._request = request
+        self._folder = folder
+        self._live = live
+        self._cells = expand(
+            names, profile.name, request.levels, request.repeats, closed=profile.is_closed
+        )
+        self._under_way: _UnderWay | None = None
+        self.record = RunRecord(
+            folder,
+            command=request.command,
+            seed=request.seed,
+            cells=self._cells,
+            request=request.asked,
+            profile=profile.model_dump(mode="json"),
+        )
+
+    def measure(self, servers: list[Source]) -> ExitCode:
+        """Measure all cells, write all there is to write, and say how it went."""
+        code = ExitCode.OK
+        try:
+            for source in servers:
+                try:
+                    self._measure_server(source)
+                except (LauncherError, ServerError) as error:
+                    self._problem("server_failed", f"{source.name}: {error}")
+                    code = ExitCode.SERVER
+                except InvalidRunError as error:
+                    self._problem("driver_failed", f"{source.name}: {error}")
+        except KeyboardInterrupt:
+            self._interrupted()
+            code = ExitCode.INTERRUPTED
+        finally:
+            self.record.save()
+            for problem in self.record.write_reports():
+                self._live.problem(problem)
+        return code
+
+    def _measure_server(self, source: Source) -> None:
+        """Bring one server up and measure its cells."""
+        cells = [cell for cell in self._cells if cell.build == source.name]
+        with ExitStack() as stack:
+            # Started ahead of the server: it imports Locust while there is nothing to measure.
+            driver = stack.enter_context(self._driver(cells[0]))
+            self.record.save()
+            served = stack.enter_context(source.serve(self._folder, self._live))
+            self.record.add_server(source.name, served.server.provenance)
+            self.record.save()
+            for cell, following in zip(cells, [*cells[1:], None], strict=True):
+                self._drive(cell, served, driver)
+                if following is not None:
+                    driver = stack.enter_context(self._driver(following))
+                self._keep()
+                self._check_alive(cell, served)
+
+    def _driver(self, cell: Cell) -> Driver:
+        return Driver(self._folder.cell(cell.id), self._request.headers)
+
+    def _drive(self, cell: Cell, served: Served, driver: Driver) -> None:
+        """Plan one cell and drive it; `_keep` then makes numbers of it."""
+        request, server = self._request, served.server
+        title = f"{cell.build} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
+        self._live.status(title)
+        try:
+            plan = make_plan(
+                self._folder.cell(cell.id),
+                profile=request.profile,
+                level=cell.level,
+                repeat=cell.repeat,
+                seed=request.seed,
+                target=_target(request, server),
+                dialect=request.dialect,
+                tokenizer=request.tokenizer or _tokenizer_of(server),
+                cpus=server.client_cpus,
+            )
+        except OSError as error:
+            raise BadInputError(
+                f"cannot write the plan of {cell.id}: {error.strerror or error}",
+                hint="Is the disk full? --out DIR names another one.",
+            ) from error
+        self._under_way = under_way = _UnderWay(cell=cell, plan=plan, server=server)
+        with ExitStack() as stack:
+            if server.pid is not None:
+                under_way.memory = stack.enter_context(sample_memory(server.pid))
+            driver.drive(lambda progress: self._live.progress(title, progress), served.is_up)
+
+    def _keep(self) -> None:
+        """Turn the samples of the cell under way into numbers and write all numbers so far."""
+        if self._under_way is None:
+            return
+        under_way, request = self._under_way, self._request
+        folder = self._folder.cell(under_way.cell.id)
+        try:
+            samples, report = list(read_samples(folder)), read_drive_report(folder)
+        except OSError as error:
+            raise InvalidRunError(
+                f"{under_way.cell.id}: the driver did not get to write {error.filename}"
+            ) from error
+        facts = _facts(request, under_way)
+        self.record.add_cell(measure(facts, under_way.plan, samples, report, request.slo))
+        self._under_way = None
+        self.record.save()
+
+    def _check_alive(self, cell: Cell, served: Served) -> None:
+        if served.running is None or (ended := served.running.poll()) is None:
+            return
+        lines = "".join(f"\n  {line}" for line in served.running.tail())
+        raise ServerError(
+            f"the server died during {cell.id} ({ended}); the last lines of "
+            f"{served.server.log}:{lines}",
+            hint=f"What was measured until then is in {self._folder.path}",
+        )
+
+    def _interrupted(self) -> None:
+        """Keep also what the cell under way has."""
+        try:
+            self._keep()
+        except InvalidRunError as error:  # interrupted a second time: its samples stay unread
+            self._live.problem(str(error))
+        self._problem(
+            "interrupted",
+            f"interrupted: {self.record.measured} of {len(self._cells)} cells have numbers, the "
+            "last one perhaps of a part of its window",
+        )
+
+    def _problem(self, code: str, text: str) -> None:
+        self.record.add_problem(code, text)
+        self._live.problem(text)
+
+
+def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
+    cell, plan, server = under_way.cell, under_way.plan, under_way.server
+    on_gpu = server.provenance.get("device") == "cuda"
+    memory_gib = None if on_gpu else under_way.memory.peak_gib
+    return CellFacts(
+        id=cell.id,
+        build=cell.build,
+        engine=server.engine,
+        engine_version=server.engine_version,
+        model=server.model,
+        profile=cell.profile,
+        repeat=cell.repeat,
+        level=cell.level_value,
+        max_fail_ratio=request.max_fail_ratio,
+        shared_machine=server.pid is not None or _is_here(plan.host),
+        prompt_length_estimated=not plan.prompts_exact,
+        output_pinned=bool(_pin(request, server)),
+        server=ServerUse(
+            memory_peak_gib=memory_gib,
+            memory_kind=None if memory_gib is None else "rss",
+            kv_cache_tokens=server.kv_cache_tokens,
+        ),
+    )
+
+
+def _target(request: LoadRequest, server: Server) -> Target:
+    parts = urlsplit(server.base_url)
+    assert parts.hostname is not None  # noqa: S101 - launchers checked it
+    return Target(
+        host=parts.hostname,
+        port=parts.port or 80,
+        path=parts.path,
+        model=server.model,
+        headers=tuple(request.headers),
+        api_key_env=request.api_key_env,
+        pin_output=_pin(request, server),
+        max_model_len=server.max_model_len,
+    )
+
+
+def _pin(request: LoadRequest, server: Server) -> tuple[str, ...]:
+    """Request fields that pin the output length."""
+    if request.force_ignore_eos and "ignore_eos" not in server.pin_output:
+        return (*server.pin_output, "ignore_eos")
+    return server.pin_output
+
+
+def _tokenizer_of(server: Server) -> Path | None:
+    folder = server.tokenizer
+    return folder if folder is not None and (folder / TOKENIZER_FILE).is_file() else None
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host name means this machine: only to its own addresses can a socket be bound."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    for family, kind, protocol, _, address in found:
+        try:
+            with socket.socket(family, kind, protocol) as sock:
+                sock.bind(address)
+        except OSError:
+            continue
+        return True
+    return False

@@ -1,0 +1,210 @@
+"""The folder of one run. Every write is atomic: a killed run leaves whole files only.
+
+runs/<utc>-<slug>/
+    manifest.json  measurements.json  report.html  report.md
+    servers/<build>/server.log
+    cells/<cell id>/{plan.json, bodies.jsonl, samples.jsonl, drive.json, …}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from harness.errors import BadInputError, did_you_mean
+from harness.measurement import SCHEMA as MEASUREMENTS_SCHEMA
+from harness.measurement import Measurements
+
+MANIFEST_SCHEMA = 1
+MANIFEST_FILE = "manifest.json"
+MEASUREMENTS_FILE = "measurements.json"
+CELLS = "cells"
+SERVERS = "servers"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MAX_SLUG = 60
+_PROBE_BYTES = 4096
+_T = TypeVar("_T")
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+class RunFolder:
+    """One run's folder; `path` is absolute."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @classmethod
+    def create(cls, parent: Path, slug: str) -> RunFolder:
+        """Create `parent/<utc>-<slug>` (or `…-2`, `…-3` if taken) and prove that it is writable.
+
+        Raises:
+            BadInputError: the folder cannot be created or written.
+        """
+        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = f"{stamp}-{_slug(slug)}"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            path = _make_free(parent, name)
+        except OSError as error:
+            raise _unwritable(parent, error) from error
+        probe = path / ".writable"
+        write_atomically(probe, bytes(_PROBE_BYTES))
+        probe.unlink()
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open the folder of an earlier run.
+
+        Raises:
+            BadInputError: there is none.
+        """
+        if not path.is_dir():
+            there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            near = did_you_mean(path.name, there)
+            raise BadInputError(f"no run folder {path}{near}", hint="Runs are in runs/ by default.")
+        if not (path / MANIFEST_FILE).is_file():
+            raise BadInputError(f"{path} is no run folder: it has no {MANIFEST_FILE}")
+        return cls(path)
+
+    def cell(self, cell_id: str) -> Path:
+        """The folder of one cell, created if it is not there."""
+        return self._folder(CELLS, cell_id)
+
+    def server(self, build: str) -> Path:
+        """The folder of one build's server, created if it is not there."""
+        return self._folder(SERVERS, build)
+
+    def write_manifest(self, manifest: dict[str, object]) -> None:
+        """Write `manifest.json`; `schema` is added. Paths become strings, infinities null.
+
+        Raises:
+            BadInputError: the folder cannot be written (any more).
+        """
+        self._write_json(MANIFEST_FILE, {"schema": MANIFEST_SCHEMA, **manifest})
+
+    def read_manifest(self) -> dict[str, object]:
+        """Read `manifest.json`.
+
+        Raises:
+            BadInputError: it is missing, broken, or of a newer harness.
+        """
+        return _read_json(self.path / MANIFEST_FILE, dict[str, object], MANIFEST_SCHEMA)
+
+    def write_measurements(self, measurements: Measurements) -> None:
+        """Write `measurements.json`.
+
+        Raises:
+            BadInputError: the folder cannot be written (any more).
+        """
+        self._write_json(MEASUREMENTS_FILE, measurements)
+
+    def read_measurements(self) -> Measurements:
+        """Read `measurements.json`.
+
+        Raises:
+            BadInputError: it is missing, broken, or of a newer harness.
+        """
+        return _read_json(self.path / MEASUREMENTS_FILE, Measurements, MEASUREMENTS_SCHEMA)
+
+    def _folder(self, kind: str, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise BadInputError(f"{name!r} cannot name a folder: use letters, digits, . _ -")
+        path = self.path / kind / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return path
+
+    def _write_json(self, name: str, value: object) -> None:
+        data = msgspec.json.format(msgspec.json.encode(value, enc_hook=_encode_other), indent=2)
+        write_atomically(self.path / name, data + b"\n")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: after a crash there is the old file or the new one, never a part.
+
+    Raises:
+        BadInputError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _read_json(path: Path, kind: type[_T], schema: int) -> _T:
+    """Read one of our own JSON files. Bad content names file and field."""
+    try:
+        data = path.read_bytes()
+        found = msgspec.json.decode(data, type=_Version).schema
+        if found <= schema:
+            return msgspec.json.decode(data, type=kind)
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
+    except msgspec.DecodeError as error:  # of which ValidationError is one
+        raise BadInputError(
+            f"{path}: {error}", hint="The file is not as harness wrote it."
+        ) from error
+    raise BadInputError(
+        f"{path} has schema {found}; this harness knows {schema}",
+        hint="Install the newer harness that wrote it.",
+    )
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_free(parent: Path, name: str) -> Path:
+    """Create the first of `name`, `name-2`, … that does not exist; mkdir decides races."""
+    count = 1
+    while True:
+        path = parent / (name if count == 1 else f"{name}-{count}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            count += 1
+        else:
+            return path
+
+
+def _slug(text: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return slug[:_MAX_SLUG].strip("-") or "run"
+
+
+def _encode_other(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} in a run's JSON")
+
+
+def _unwritable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(
+        f"cannot write {path}: {error.strerror or error}",
+        hint="Choose a folder that you may write, on a disk with free space, with --out DIR.",
+    )

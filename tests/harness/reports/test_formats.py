@@ -1,0 +1,277 @@
+"""All formats, on all kinds of runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pkgutil
+import re
+import shutil
+from html import unescape
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+import harness.reports
+from harness.errors import BadInputError
+from harness.measurement import Caveat, Measurements, Stat
+from harness.reports import NAMES, cells, figures, load_report, words
+from harness.reports.terminal import print_run
+from harness.rundir import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KINDS = (
+    "bursty", "invalid", "closed-4x4", "one-build", "one-level", "repeats", "all-failed",
+    "empty-cell", "no-cells",
+)  # fmt: skip
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+def on_terminal(run: RunFolder, width: int) -> str:
+    out = io.StringIO()
+    print_run(run, Console(file=out, width=width, color_system=None))
+    return out.getvalue()
+
+
+def test_each_name_is_a_format_and_each_format_has_a_name() -> None:
+    there = {
+        module.name
+        for module in pkgutil.iter_modules(harness.reports.__path__)
+        if hasattr(__import__(f"harness.reports.{module.name}", fromlist=["x"]), "REPORT")
+    }
+    assert set(NAMES) == there
+    assert len({load_report(name).suffix for name in NAMES}) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", ["htlm", "cells", "os", "../html", ""])
+def test_unknown_format_is_bad_input(name: str) -> None:
+    with pytest.raises(BadInputError, match="no report format"):
+        load_report(name)
+
+
+def test_a_typo_gets_the_closest_name() -> None:
+    with pytest.raises(BadInputError, match='did you mean "html"'):
+        load_report("htlm")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_folder_same_bytes_and_nothing_written(
+    runs: dict[str, RunFolder], kind: str, name: str
+) -> None:
+    run = runs[kind]
+    before = sorted(run.path.rglob("*"))
+    first = load_report(name).render(run)
+    assert first
+    assert first == load_report(name).render(RunFolder.open(run.path))
+    assert before == sorted(run.path.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["markdown", "html", "csv"])
+def test_a_moved_folder_gives_the_same_report(
+    runs: dict[str, RunFolder], tmp_path: Path, name: str
+) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(runs["bursty"].path, moved)
+    assert load_report(name).render(runs["bursty"]) == load_report(name).render(RunFolder(moved))
+
+
+@pytest.mark.parametrize("name", ["markdown", "html", "terminal"])
+@pytest.mark.parametrize("kind", ["bursty", "closed-4x4", "invalid", "repeats"])
+def test_tables_hold_the_measured_numbers(runs: dict[str, RunFolder], kind: str, name: str) -> None:
+    text = load_report(name).render(runs[kind])
+    for cell in runs[kind].read_measurements().cells:
+        metrics = cell.metrics
+        for stat in (figures.headline_ttft(cell), metrics.itl_ms, metrics.e2e_ms):
+            assert figures.percentile(stat, "p50") in text
+            assert figures.percentile(stat, "p95") in text
+            assert figures.interval(stat, "p95") in text
+        assert figures.figure(metrics.aggregate_tps) in text
+        assert figures.figure(metrics.request_rate) in text
+
+
+@pytest.mark.parametrize("kind", ["bursty", "closed-4x4", "invalid", "all-failed"])
+def test_caveats_stand_in_every_report(runs: dict[str, RunFolder], kind: str) -> None:
+    found = words.warnings(runs[kind].read_measurements())
+    assert found
+    for name in ("markdown", "html", "terminal"):
+        shown = unescape(load_report(name).render(runs[kind])).replace("\\", "")
+        for warned in found:
+            assert one_line(warned.text) in one_line(shown)
+            assert one_line(warned.where) in one_line(re.sub("<[^>]*>", "", shown))
+
+
+def one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_json_is_the_file(runs: dict[str, RunFolder]) -> None:
+    text = load_report("json").render(runs["bursty"])
+    assert text == (runs["bursty"].path / "measurements.json").read_text()
+    assert json.loads(text)["cells"][0]["build"] == "awq"
+
+
+def test_csv_has_one_row_a_request_and_lists_as_numbers(runs: dict[str, RunFolder]) -> None:
+    run = runs["closed-4x4"]
+    rows = list(csv.DictReader(io.StringIO(load_report("csv").render(run))))
+    found = run.read_measurements().cells
+    assert len(rows) == sum(len(cells.read_cell(run, cell.id).samples) for cell in found)
+    sample = cells.read_cell(run, found[0].id).samples[0]
+    assert rows[0]["cell"] == found[0].id
+    assert (rows[0]["level"], rows[0]["level_unit"]) == ("1", "concurrency")
+    assert [int(gap) for gap in rows[0]["chunk_ns"].split()] == sample.chunk_ns
+    assert int(rows[0]["due_ns"]) == sample.due_ns
+    assert {row["phase"] for row in rows} == {"warmup", "measured"}
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("kind", KINDS)
+def test_terminal_fits_its_width(runs: dict[str, RunFolder], kind: str, width: int) -> None:
+    lines = on_terminal(runs[kind], width).splitlines()
+    wide = [line for line in lines if cell_len(line) > width and "/" not in line]
+    assert not wide
+    assert not [line for line in lines if "…" in line]
+
+
+def test_terminal_shows_intervals_where_there_is_room(runs: dict[str, RunFolder]) -> None:
+    cell = runs["bursty"].read_measurements().cells[0]
+    spread = figures.interval(cell.metrics.ttft_due_ms, "p95")
+    assert spread not in on_terminal(runs["bursty"], 80)
+    assert spread in on_terminal(runs["bursty"], 120)
+    assert on_terminal(runs["bursty"], 200).count("Build") == 1
+
+
+def test_terminal_says_where_the_report_lies(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["bursty"].path, folder)
+    assert f"Run folder: {folder}" in on_terminal(RunFolder(folder), 80)
+    (folder / "report.html").write_text("x")
+    assert f"Report: {folder}/report.html" in on_terminal(RunFolder(folder), 80)
+
+
+def test_hostile_names_are_inert_on_the_terminal(hostile: RunFolder) -> None:
+    for width in (80, 200):
+        assert not CONTROL.search(on_terminal(hostile, width))
+    assert "\\x1b" in on_terminal(hostile, 200)
+
+
+def test_hostile_names_are_inert_in_markdown(hostile: RunFolder) -> None:
+    text = load_report("markdown").render(hostile)
+    assert not CONTROL.search(text)
+    assert text.count("````") == 2  # the command's own fence is longer than the one in it
+    outside = re.sub(r"`+[^`]*`+", "", re.sub(r"````.*?````", "", text, flags=re.DOTALL))
+    assert "<script" not in outside
+    assert "@all" not in outside
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows
+    for row in rows:  # no name adds a column
+        assert len(re.findall(r"(?<!\\)\|", row)) in (11, 11 - 1)
+
+
+def test_hostile_names_are_inert_in_csv(hostile: RunFolder) -> None:
+    text = load_report("csv").render(hostile)
+    assert not CONTROL.search(text)
+    for row in csv.DictReader(io.StringIO(text)):
+        for value in row.values():
+            assert value is not None
+            assert not value.startswith(("=", "+", "@", "\t"))
+            assert not value.startswith("-") or float(value)
+        assert row["request_id"].startswith(("'=", "r-"))
+
+
+def test_damaged_cells_are_named_and_the_rest_is_there(
+    runs: dict[str, RunFolder], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(runs["one-build"].path, folder)
+    run = RunFolder(folder)
+    first, second, *_ = run.read_measurements().cells
+    (folder / "cells" / first.id / "samples.jsonl").write_text('{"seq": "x"}\n')
+    shutil.rmtree(folder / "cells" / second.id)
+    for name in NAMES:
+        assert load_report(name).render(run)
+    page = load_report("html").render(run)
+    assert f"samples.jsonl of {first.id}" in page
+    assert f"drive.json of {second.id}: no such file or directory" in page
+
+
+def test_half_a_line_at_the_end_is_no_sample(
+    make_bursty: Callable[..., RunFolder], tmp_path: Path
+) -> None:
+    run = make_bursty(tmp_path, window_s=8)
+    cell = run.read_measurements().cells[0]
+    file = run.path / "cells" / cell.id / "samples.jsonl"
+    whole = len(cells.read_cell(run, cell.id).samples)
+    with file.open("a") as out:
+        out.write('{"seq": 1, "bo')
+    found = cells.read_cell(run, cell.id)
+    assert len(found.samples) == whole
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"), (float("nan"), "–"), (float("inf"), "∞"), (0.0, "0"), (0.01234, "0.012"),
+        (1.2345, "1.23"), (12.345, "12.3"), (99.96, "100.0"), (1234.5, "1,234"), (-2.5, "-2.50"),
+    ],
+)  # fmt: skip
+def test_figure(value: float | None, text: str) -> None:
+    assert text == figures.figure(value)
+
+
+def test_imprecise_percentiles_are_marked() -> None:
+    assert figures.percentile(Stat(p50=5.0, n=19), "p50") == "~5.00"
+    assert figures.percentile(Stat(p50=5.0, n=20), "p50") == "5.00"
+    assert figures.percentile(Stat(p95=5.0, n=199), "p95") == "~5.00"
+    assert figures.percentile(Stat(p95=5.0, n=200), "p95") == "5.00"
+    assert figures.percentile(Stat(p99=5.0, n=999), "p99") == "~5.00"
+    assert figures.percentile(Stat(p99=5.0, n=1000), "p99") == "5.00"
+    assert figures.percentile(Stat(p99=None, n=50), "p99") == "–"
+
+
+def test_cells_planned_but_not_measured_are_named(runs: dict[str, RunFolder]) -> None:
+    for name in ("html", "markdown", "terminal"):
+        assert "awq-closed-c128-1" in load_report(name).render(runs["closed-4x4"])
+
+
+def test_caveats_that_invalidate_come_first(runs: dict[str, RunFolder]) -> None:
+    found = [one.invalidates for one in words.warnings(runs["invalid"].read_measurements())]
+    assert found == sorted(found, reverse=True)
+    assert {True, False} == set(found)
+
+
+def with_caveats(measurements: Measurements, texts: list[str]) -> Measurements:
+    changed = [
+        msgspec.structs.replace(
+            cell, client=msgspec.structs.replace(cell.client, caveats=[Caveat("few", text)])
+        )
+        for cell, text in zip(measurements.cells, texts, strict=False)
+    ]
+    return msgspec.structs.replace(measurements, cells=changed, caveats=[])
+
+
+def test_a_caveat_of_several_cells_stands_once(runs: dict[str, RunFolder]) -> None:
+    measurements = runs["one-build"].read_measurements()
+    (one,) = words.warnings(with_caveats(measurements, ["same"] * 4))
+    assert one.where == "(awq · 1 stream, awq · 8 streams, awq · 32 streams, awq · 64 streams)"
+    assert len(words.warnings(with_caveats(measurements, ["a", "b", "a", "c"]))) == 3
+    (one,) = words.warnings(with_caveats(measurements, ["a", "b", "c", "d"]))
+    assert one.text == "a"
+    assert one.where == (
+        "(awq · 1 stream; likewise awq · 8 streams, awq · 32 streams, awq · 64 streams)"
+    )
+
+
+def test_facts_that_the_server_reported_stand_among_the_others() -> None:
+    facts = words.server_facts({"dtype": "auto", "reported": {"dtype": "bf16", "blocks": 3}})
+    assert facts == {"dtype": "auto", "reported.dtype": "bf16", "blocks": "3"}
+    assert words.kernel({"reported": {"linear_kernel": "Marlin"}}) == "Marlin"
+    assert words.kernel({"reported": {"linear_kernel": None}}) is None

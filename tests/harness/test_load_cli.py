@@ -1,0 +1,162 @@
+"""`harness load`'s flags: what they come to. What is refused is in tests/e2e/test_bad_input.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import harness.cli.load
+from harness import cli
+from harness.errors import ExitCode
+from harness.measurement import Measurements, RunInfo
+from harness.rundir import RunFolder
+from harness.serving import Url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.live import Live
+    from harness.run import LoadRequest
+
+    Ask = Callable[..., LoadRequest]
+
+URL = ("--url", "http://h:8000/v1")
+CLOSED = (*URL, "--profile", "closed")
+STEADY = (*URL, "--profile", "steady")
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
+    """Run `harness load ARGV` without a run; returns what `run_load` was asked for."""
+    monkeypatch.chdir(tmp_path)
+    requests: list[LoadRequest] = []
+
+    def run_load(request: LoadRequest, parent: Path, _: Live) -> tuple[RunFolder, ExitCode]:
+        requests.append(request)
+        run = RunFolder.create(parent, "x")
+        info = RunInfo(id="r", path="p", started="s", command="c", seed=1, harness_version="0")
+        run.write_manifest({})
+        run.write_measurements(Measurements(run=info, cells=[], valid=False))
+        return run, ExitCode.INVALID
+
+    monkeypatch.setattr(harness.cli.load, "run_load", run_load)
+
+    def asked(*argv: str) -> LoadRequest:
+        monkeypatch.setattr("sys.argv", ["harness", "load", *argv])
+        assert cli.run(["load", *argv]) == ExitCode.INVALID
+        return requests[-1]
+
+    return asked
+
+
+def test_what_is_asked_when_nothing_is_said(ask: Ask) -> None:
+    request = ask(*STEADY)
+    assert request.servers == Url(url="http://h:8000/v1")
+    assert request.profile.name == "steady"
+    assert request.levels == [10.0]
+    assert (request.repeats, request.seed, request.dialect) == (1, 0, "openai-completions")
+    assert (request.slo, request.tokenizer, request.api_key_env) == (None, None, None)
+    assert request.max_fail_ratio == 0.05
+    assert request.profile.timeout_s == 60
+    assert not request.force_ignore_eos
+    assert request.command == ["harness", "load", *STEADY]
+
+
+def test_builds(ask: Ask) -> None:
+    request = ask("--server", "fp16, awq", "--profile", "steady")
+    assert isinstance(request.servers, list)
+    assert [build.name for build, _ in request.servers] == ["fp16", "awq"]
+    assert all((base / "awq.toml").is_file() for _, base in request.servers)
+
+
+@pytest.mark.parametrize("name", ["--url", "--base-url", "--target"])
+def test_aliases_of_the_url(ask: Ask, name: str) -> None:
+    request = ask(name, "http://h:1/v1", "--model", "m", "--profile", "steady")
+    assert request.servers == Url(url="http://h:1/v1", model="m")
+
+
+@pytest.mark.parametrize("name", ["--level", "--concurrency", "--max-concurrency"])
+def test_aliases_of_the_level(ask: Ask, name: str) -> None:
+    assert ask(*CLOSED, name, "1, 8,32").levels == [1, 8, 32]
+
+
+@pytest.mark.parametrize("name", ["--rate", "--request-rate"])
+def test_aliases_of_the_rate(ask: Ask, name: str) -> None:
+    assert ask(*STEADY, name, "2,0.5").levels == [2, 0.5]
+
+
+@pytest.mark.parametrize("name", ["--requests", "--num-prompts", "--num-requests"])
+def test_aliases_of_the_number_of_requests(ask: Ask, name: str) -> None:
+    profile = ask(*STEADY, name, "7").profile
+    assert (profile.requests, profile.duration_s) == (7, None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "output"), [("--prompt-tokens", "--output-tokens"), ("--isl", "--osl")]
+)
+def test_aliases_of_the_lengths(ask: Ask, prompt: str, output: str) -> None:
+    profile = ask(*STEADY, prompt, "100", output, "20").profile
+    assert (profile.prompt_tokens, profile.output_tokens) == (100, 20)
+
+
+def test_the_rest_of_the_profile(ask: Ask) -> None:
+    profile = ask(*STEADY, "--duration", "3", "--warmup", "0", "--timeout", "2.5").profile
+    assert (profile.duration_s, profile.warmup_requests, profile.timeout_s) == (3, 0, 2.5)
+
+
+def test_slo_and_goodput_are_one(ask: Ask) -> None:
+    slo = ask(*STEADY, "--slo", "ttft_p95_ms<=500,itl_p95_ms<=50").slo
+    assert slo is not None
+    assert [limit.value for limit in slo.limits] == [500, 50]
+    slo = ask(*STEADY, "--goodput", "ttft:400", "tpot:40", "--seed", "3").slo
+    assert slo is not None
+    assert [(limit.metric, limit.value) for limit in slo.limits] == [
+        ("ttft_ms", 400),
+        ("tpot_ms", 40),
+    ]
+
+
+def test_pairs(ask: Ask) -> None:
+    request = ask(
+        *STEADY, "--header", "X-A=1", "--header", "X-B=a=b", "--metadata", "team=fraud ops"
+    )
+    assert request.headers == {"X-A": "1", "X-B": "a=b"}
+    assert request.asked["metadata"] == {"team": "fraud ops"}
+    assert request.asked["headers"] == ["X-A", "X-B"]
+
+
+def test_the_others(ask: Ask) -> None:
+    request = ask(
+        *(*STEADY, "--repeats", "3", "--seed", "9", "--dialect", "openai-chat", "--ignore-eos"),
+        *("--tokenizer", "there", "--api-key-env", "KEY", "--max-fail-ratio", "0.5", "--out", "o"),
+    )
+    assert (request.repeats, request.seed, request.dialect) == (3, 9, "openai-chat")
+    assert request.force_ignore_eos
+    assert (request.tokenizer, request.api_key_env) == (Path("there"), "KEY")
+    assert request.max_fail_ratio == 0.5
+    assert len(list(Path("o").iterdir())) == 1
+
+
+def test_a_secret_in_the_command_line_is_masked(ask: Ask) -> None:
+    request = ask(*STEADY, "--header", "Authorization=Bearer sesame")
+    assert request.headers == {"Authorization": "Bearer sesame"}
+    assert "sesame" not in " ".join(request.command) + str(request.asked)
+
+
+def test_json_is_all_that_stdout_gets(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(*STEADY, "--quiet", "--json", "--header", "Api-Key=x")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert json.loads(captured.out)["cells"] == []
+
+
+def test_a_run_without_a_number_says_where_it_lies(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(*STEADY, "--quiet")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.startswith("Nothing was measured; what there is lies in runs/")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness.merges import find_merges
+from loadprofiles.records import Sample
+
+US = 1_000
+MS = 1_000_000
+T0 = 50_000 * MS
+
+
+def sample(seq: int = 0, **changes: object) -> Sample:
+    """An answer of 64 chunks 4 ms apart, each read 40 µs after it came."""
+    base = Sample(
+        seq=seq, body=seq, request_id=f"r{seq}", phase="measured", due_ns=T0, sent_ns=T0,
+        first_ns=T0 + 20 * MS, last_ns=T0 + 272 * MS, done_ns=T0 + 273 * MS, status=200,
+        output_tokens=64, chunk_ns=[4 * MS] * 63, lag_us=[40] * 64,
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changes)
+
+
+def merged(seq: int, at: int, lag_us: int) -> Sample:
+    """Gap number `at` was not seen: the chunks around it came in one read, so much lag later."""
+    gaps, lags = [4 * MS] * 63, [40] * 64
+    gaps[at] = 0
+    lags[at] = lags[at + 1] = lag_us
+    return sample(seq, chunk_ns=gaps, lag_us=lags)
+
+
+@pytest.mark.parametrize(("lag_us", "late"), [(400, 1), (401, 2)])
+def test_a_merge_is_late_beyond_a_tenth_of_the_usual_gap(lag_us: int, late: int) -> None:
+    stalled = merged(1, 30, 3000)
+    assert find_merges([merged(0, 30, lag_us), stalled]).late_reads == late
+
+
+@pytest.mark.parametrize(
+    ("stalls", "late"), [(0, 0), (1, 2), (5, 10), (20, 40), (200, 40)], ids=str
+)
+def test_no_more_merges_are_late_than_there_were_stalls(stalls: int, late: int) -> None:
+    # 40 reads of two chunks, 0.8 ms late; a stall of a gap leaves 2 ms and more half of the time
+    slow = [sample(100 + seq, lag_us=[40] * 10 + [2500] + [40] * 53) for seq in range(stalls)]
+    found = find_merges([*(merged(seq, 30, 800) for seq in range(40)), *slow])
+    assert found.reads == 40
+    assert found.late_reads == late
+
+
+def _smeared(draw: np.random.Generator, stall_ns: int) -> tuple[list[Sample], int]:
+    """A steady server, read by a client that stalls once in 40 ms: what it stamps, what it hid."""
+    answers, hidden = [], 0
+    for seq in range(60):
+        true = T0 + draw.integers(0, 4 * MS) + np.arange(64) * 4 * MS
+        begin = np.arange(T0, T0 + 300 * MS, 40 * MS)
+        index = np.searchsorted(begin, true, side="right") - 1
+        stalled = (index >= 0) & (true < begin[index] + stall_ns)
+        read = np.where(stalled, begin[index] + stall_ns, true + 40 * US)
+        stamp = true.copy()
+        for at in range(62, -1, -1):
+            if read[at] == read[at + 1]:
+                stamp[at] = stamp[at + 1]
+                hidden += 1
+        answers.append(
+            sample(
+                seq, first_ns=int(stamp[0]), chunk_ns=np.diff(stamp).tolist(),
+                lag_us=((read - stamp) // US).tolist(),
+            )
+        )  # fmt: skip
+    return answers, hidden
+
+
+@pytest.mark.parametrize("stall_ms", [3, 5, 7, 10, 25])
+def test_stalls_of_a_client_are_found_out(stall_ms: int) -> None:
+    answers, hidden = _smeared(np.random.default_rng(stall_ms), stall_ms * MS)
+    found = find_merges(answers)
+    assert (hidden > 0) is (stall_ms > 4)
+    assert 0.6 * hidden <= found.late_gaps <= hidden
+
+
+def test_a_read_of_three_chunks_is_one_read_and_two_gaps() -> None:
+    gaps, lags = [4 * MS] * 63, [40] * 64
+    gaps[0] = gaps[1] = gaps[61] = gaps[62] = 0
+    lags[0:3] = [2100] * 3
+    found = find_merges([sample(0, chunk_ns=gaps, lag_us=lags)])
+    assert (found.reads, found.late_reads, found.late_gaps) == (2, 1, 2)
+    assert (found.late_first, found.late_last) == (1, 0)
+
+
+def test_an_answer_in_one_read_is_judged_by_the_others_gaps() -> None:
+    whole = sample(1, chunk_ns=[0, 0], lag_us=[3000] * 3)
+    assert find_merges([whole]).late_reads == 0  # nothing to compare with
+    assert find_merges([sample(0), whole]).late_reads == 1
+
+
+def test_without_lags_no_merge_is_called_late() -> None:
+    blind = msgspec.structs.replace(merged(0, 30, 3000), lag_us=[], clock="user")
+    assert find_merges([blind]).reads == 1
+    assert find_merges([blind]).late_reads == 0
+    assert find_merges([]).median_gap_ms is None
