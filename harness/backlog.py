@@ -24,6 +24,8 @@ RISE_REQUESTS: Final = 3
 _FAST_SHARE = 10  # percentile of time per token taken as that of a request that did not wait
 _POINTS = 301
 _FEW = 10
+_TELLING = 50
+"""Arrivals from which a queue that grows can be told from chance."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def backlog(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Backlog:
     a ramp, but grows when more comes in than goes out. Its slope is the growth. The queue is
     unstable when the slope exceeds 5 % of the offered rate and the excess does not come back:
     its 10th percentile in the window's last third lies above its median in the first third by
-    more than 2 % of the arrivals and at least 3 requests.
+    more than 2 % of the arrivals and at least 3 requests. Below 50 arrivals nobody can tell.
     """
     arrivals = sum(start_ns <= sample.due_ns < end_ns for sample in samples)
     if arrivals < _FEW or end_ns <= start_ns:
@@ -81,7 +83,8 @@ def backlog(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Backlog:
     third = _POINTS // 3
     rise = float(np.percentile(excess[-third:], 10) - np.median(excess[:third]))
     unstable = (
-        growth > GROWTH_SHARE * arrivals / window_s
+        arrivals >= _TELLING
+        and growth > GROWTH_SHARE * arrivals / window_s
         and rise >= RISE_REQUESTS
         and rise > RISE_SHARE * arrivals
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from harness import stats
 from harness.measurement import Caveat
-from harness.request import NS_PER_S
+from harness.request import NS_PER_MS, NS_PER_S, silent_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 DROPPED_SHARE: Final = 0.001
+UNSTREAMED_SHARE: Final = 0.5
+SILENT_SHARE: Final = 0.01
+CONNECTED_SHARE: Final = 0.05
 SHORT_PINNED: Final = 0.01
 SHORT_FREE: Final = 0.05
 OWN_CORE: Final = (
@@ -86,8 +89,8 @@ def _interrupted(case: Case) -> Iterator[Caveat]:
         asked = f" of {case.plan.duration_ns / NS_PER_S:g} s" if case.plan.duration_ns else ""
         yield Caveat(
             "interrupted",
-            f"The cell was interrupted after {case.window_s:.1f} s{asked}. Its numbers cover what "
-            "was done until then; run it again for the whole.",
+            f"The cell was ended early (Ctrl-C, or the server died), after {case.window_s:.1f} s"
+            f"{asked}. Its numbers cover what was done until then; run it again for the whole.",
         )
     elif case.drive.ended == "stopped":
         cut = case.evidence.requests.errors.get("aborted", 0)
@@ -192,6 +195,42 @@ def _retried(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _connected(case: Case) -> Iterator[Caveat]:
+    late = [s.connect_ns / NS_PER_MS for s in case.measured if s.connect_ns is not None]
+    if len(late) > CONNECTED_SHARE * len(case.measured):
+        yield Caveat(
+            "connected_in_window",
+            f"{len(late)} of {len(case.measured)} requests had to open a connection first (up to "
+            f"{max(late):.1f} ms, in TTFT from due and e2e but not in TTFT): the server closes "
+            "idle connections. Raise its keep-alive time.",
+        )
+
+
+def _not_streamed(case: Case) -> Iterator[Caveat]:
+    found = case.merges
+    gaps = sum(len(s.chunk_ns) for s in case.answered)
+    together = sum(s.chunk_ns.count(0) for s in case.answered) - found.late_gaps
+    if together > UNSTREAMED_SHARE * gaps:
+        yield Caveat(
+            "not_streamed",
+            f"{together} of {gaps} chunks came together with the one before, and that was not the "
+            "client's doing: the server or a proxy holds answers back. ITL, TPOT and TTFT say "
+            "nothing then; e2e and throughput stand. Switch off buffering on the way.",
+        )
+
+
+def _silent(case: Case) -> Iterator[Caveat]:
+    tokens = sum(s.output_tokens or 0 for s in case.answered)
+    silent = sum(silent_tokens(s) for s in case.answered)
+    if silent > SILENT_SHARE * tokens:
+        yield Caveat(
+            "tokens_without_text",
+            f"{silent} of {tokens} tokens came without text (special tokens, parts of a "
+            "character): TPOT and speeds count them, ITL and e2e end with the last text. Compare "
+            "this build's TPOT rather than its ITL.",
+        )
+
+
 def _answers(case: Case) -> Iterator[Caveat]:
     counted = [s for s in case.answered if s.token_source == "server"]  # noqa: S105 - no password
     if len(counted) < len(case.answered):
@@ -238,5 +277,6 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _interrupted, _few_samples, _failures, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _prompts_reused, _retried, _answers, _circumstances,
+    _unstable, _prompts_reused, _retried, _connected, _not_streamed, _silent, _answers,
+    _circumstances,
 )  # fmt: skip

@@ -88,14 +88,25 @@ def measure(
         queue = backlog(samples, start_ns, end_ns)
     requests = _requests(plan, measured)
     values = [RequestValues.of(sample) for sample in answered]
-    due_in_window = sum(start_ns <= sample.due_ns < end_ns for sample in measured)
-    offered = due_in_window
+    # A closed loop of N requests goes on with others until the last of the N is answered.
+    asked = samples if plan.mode == "closed" else measured
+    offered = sum(start_ns <= sample.due_ns < end_ns for sample in asked)
     if plan.due_ns is not None:  # also those whose sample is missing
         offered = max(offered, sum(offset < end_ns - start_ns for offset in plan.due_ns))
     sent_in_window = sum(
-        sample.sent_ns is not None and start_ns <= sample.sent_ns < end_ns for sample in measured
+        sample.sent_ns is not None and start_ns <= sample.sent_ns < end_ns for sample in asked
     )
-    metrics = _metrics(samples, answered, values, drive, slo)
+    metrics = Metrics(
+        itl_ms=stats.describe_pooled(
+            [np.asarray(sample.chunk_ns, dtype=np.int64) for sample in answered],
+            rng=stats.rng_for("itl_ms"),
+            scale=1 / NS_PER_MS,
+        ),
+        aggregate_tps=_per_second(_tokens_within(samples, drive), window_s),
+        request_rate=_per_second(_ended_within(samples, start_ns, end_ns), window_s),
+        goodput=_goodput(plan, measured, drive, _per_second(offered, window_s), slo),
+        **{name: _describe(name, values) for name in PER_REQUEST},
+    )
     return CellMeasurement(
         id=facts.id,
         build=facts.build,
@@ -118,7 +129,7 @@ def measure(
         token_source=_token_source(answered),
         tokens_per_chunk=_tokens_per_chunk(answered),
         metrics=metrics,
-        metrics_with_failures=_with_failures(measured, values),
+        metrics_with_failures=_with_failures(measured, values, drive),
         client=judge(
             plan,
             samples,
@@ -161,32 +172,34 @@ def _requests(plan: DrivePlan, measured: Sequence[Sample]) -> Requests:
     )
 
 
-def _metrics(
-    samples: Sequence[Sample],
-    answered: Sequence[Sample],
-    values: Sequence[RequestValues],
-    drive: DriveReport,
-    slo: Slo | None,
-) -> Metrics:
-    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
-    window_s = max(0.0, (end_ns - start_ns) / NS_PER_S)
-    ok = [sample for sample in samples if sample.error is None]
-    ended = sum(sample.last_ns is not None and start_ns <= sample.last_ns < end_ns for sample in ok)
-    good = None
-    if slo is not None:
-        due = (sample for sample in answered if start_ns <= sample.due_ns < end_ns)
-        good = _per_second(sum(slo.met_by(sample) for sample in due), window_s)
-    return Metrics(
-        itl_ms=stats.describe_pooled(
-            [np.asarray(sample.chunk_ns, dtype=np.int64) for sample in answered],
-            rng=stats.rng_for("itl_ms"),
-            scale=1 / NS_PER_MS,
-        ),
-        aggregate_tps=_per_second(_tokens_within(ok, start_ns, end_ns), window_s),
-        request_rate=_per_second(ended, window_s),
-        goodput=good,
-        **{name: _describe(name, values) for name in PER_REQUEST},
+def _ended_within(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
+    """Count the answers whose last text arrived in [start, end)."""
+    return sum(
+        sample.error is None and sample.last_ns is not None and start_ns <= sample.last_ns < end_ns
+        for sample in samples
     )
+
+
+def _goodput(
+    plan: DrivePlan,
+    measured: Sequence[Sample],
+    drive: DriveReport,
+    offered_rate: float,
+    slo: Slo | None,
+) -> float | None:
+    """Requests/s, of those due in the window, that were answered within all limits.
+
+    In a closed loop that is the measured requests' share of good ones times the rate of all that
+    began in the window: if it is to last for N requests, others begin in it, too.
+    """
+    if slo is None or not any(limit.per_request for limit in slo.limits):
+        return None
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    due = [sample for sample in measured if start_ns <= sample.due_ns < end_ns]
+    good = sum(slo.met_by(sample) for sample in due)
+    if plan.mode == "closed":
+        return offered_rate * good / len(due) if due else 0.0
+    return _per_second(good, max(0.0, (end_ns - start_ns) / NS_PER_S))
 
 
 def _describe(name: str, values: Sequence[RequestValues], failures: int = 0) -> Stat:
@@ -197,25 +210,45 @@ def _describe(name: str, values: Sequence[RequestValues], failures: int = 0) -> 
     )
 
 
-def _with_failures(measured: Sequence[Sample], values: Sequence[RequestValues]) -> dict[str, Stat]:
-    """Count each failed and each dropped request as infinite."""
-    failures = len(measured) - len(values)
+def _with_failures(
+    measured: Sequence[Sample], values: Sequence[RequestValues], drive: DriveReport
+) -> dict[str, Stat]:
+    """Count each failed and each dropped request as infinite; not those that the user cut off."""
+    failures = sum(sample.error is not None and not _cut_off(sample, drive) for sample in measured)
     return {name: _describe(name, values, failures) for name in WITH_FAILURES}
 
 
-def _tokens_within(ok: Sequence[Sample], start_ns: int, end_ns: int) -> float:
-    """Tokens whose chunk arrived in [start, end), an answer's tokens spread evenly over chunks."""
+def _cut_off(sample: Sample, drive: DriveReport) -> bool:
+    """Whether a request failed only because the cell was over, or the user interrupted it."""
+    over = sample.phase == "cooldown" or drive.ended == "interrupted"
+    return over and sample.error in {"aborted", "dropped"}
+
+
+def _tokens_within(samples: Sequence[Sample], drive: DriveReport) -> float:
+    """Tokens whose chunk arrived in the window, an answer's tokens spread evenly over its chunks.
+
+    Those of requests under way at the end of the cell count too, so many for each chunk as in
+    the whole answers.
+    """
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    usual = _tokens_per_chunk([sample for sample in samples if sample.error is None]) or 1.0
     total = 0.0
-    for sample in ok:
-        first, last, tokens = sample.first_ns, sample.last_ns, sample.output_tokens
-        if first is None or last is None or not tokens or last < start_ns or first >= end_ns:
+    for sample in samples:
+        first, last, chunks = sample.first_ns, sample.last_ns, chunks_of(sample)
+        if first is None or last is None or last < start_ns or first >= end_ns:
+            continue
+        if sample.error is None:
+            tokens = float(sample.output_tokens or 0)
+        elif _cut_off(sample, drive):
+            tokens = usual * chunks
+        else:
             continue
         if start_ns <= first and last < end_ns:
             total += tokens
             continue
         stamps = first + np.concatenate([[0], np.cumsum(sample.chunk_ns, dtype=np.int64)])
         inside = int(((stamps >= start_ns) & (stamps < end_ns)).sum())
-        total += tokens * inside / stamps.size
+        total += tokens * inside / chunks
     return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
+import traceback
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo
 from harness.provenance import provenance
 from harness.reports import load_report
 from harness.rundir import write_atomically
+from loadprofiles.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +55,7 @@ class RunRecord:
         self._servers: dict[str, Mapping[str, object]] = {}
         self._measured: dict[str, CellMeasurement] = {}
         self._caveats: list[Caveat] = []
+        self._clock = {"wall_minus_monotonic_ns": wall_minus_monotonic_ns()}
         self._info = RunInfo(
             id=folder.path.name,
             path=str(folder.path),
@@ -81,13 +84,18 @@ class RunRecord:
 
     def measurements(self) -> Measurements:
         """All numbers so far."""
-        cells = list(self._measured.values())
-        valid = bool(cells) and all(cell.client.valid for cell in cells)
+        cells, caveats = list(self._measured.values()), list(self._caveats)
+        if len(cells) < len(self._cells) and not caveats:  # it is under way, or it was killed
+            text = (
+                f"Only {len(cells)} of {len(self._cells)} cells have numbers: the run did not end."
+            )
+            caveats.append(Caveat("incomplete", text, invalidates=True))
         return Measurements(
             run=self._info,
             cells=cells,
-            valid=valid and not any(caveat.invalidates for caveat in self._caveats),
-            caveats=self._caveats,
+            valid=all(cell.client.valid for cell in cells)
+            and not any(caveat.invalidates for caveat in caveats),
+            caveats=caveats,
         )
 
     def save(self) -> None:
@@ -99,6 +107,7 @@ class RunRecord:
         self.folder.write_manifest(
             {
                 "run": self._info,
+                "clock": self._clock,
                 "request": self._request,
                 **self._provenance,
                 "profile": self._profile,
@@ -112,12 +121,14 @@ class RunRecord:
         """Write the reports. One that fails costs a line of the answer, never the run."""
         problems = []
         for name in REPORTS:
-            report = load_report(name)
             try:
+                report = load_report(name)
                 text = report.render(self.folder)
                 write_atomically(self.folder.path / f"report{report.suffix}", text.encode())
             except HarnessError as error:
                 problems.append(f"no {name} report: {error}")
+            except Exception:  # noqa: BLE001 - a bug in it must not cost the numbers
+                problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
         return problems
 
     @cached_property

@@ -25,11 +25,11 @@ class RequestValues:
     stall_ms: float | None
     """Longest gap between chunks."""
     tpot_ms: float | None
-    """(last - first) / (tokens - tokens of the first chunk)."""
+    """(end - first) / (tokens - tokens of the first chunk)."""
     e2e_ms: float | None
     """Last generated text - due."""
     sequence_tps: float | None
-    """Tokens / (last - sent)."""
+    """Tokens / (end - sent)."""
     decode_tps: float | None
     """1000 / tpot_ms."""
 
@@ -37,7 +37,7 @@ class RequestValues:
     def of(cls, sample: Sample) -> Self:
         """Read one answered sample."""
         tpot_ms = time_per_output_token_ms(sample)
-        total_ms = _ms(sample.sent_ns, sample.last_ns)
+        total_ms = _ms(sample.sent_ns, end_ns(sample))
         tokens = sample.output_tokens
         return cls(
             ttft_ms=_ms(sample.sent_ns, sample.first_ns),
@@ -56,20 +56,35 @@ def chunks_of(sample: Sample) -> int:
     return 0 if sample.first_ns is None else len(sample.chunk_ns) + 1
 
 
+def silent_tokens(sample: Sample) -> int:
+    """Tokens that came without text: the server counts more than there were chunks with text.
+
+    No more than there were events without text. A last event that brings a finish reason only is
+    one, too, but then the count has no token for it.
+    """
+    return max(0, min(sample.silent_chunks, (sample.output_tokens or 0) - chunks_of(sample)))
+
+
+def end_ns(sample: Sample) -> int | None:
+    """When the last token came, with or without text."""
+    return sample.end_ns if silent_tokens(sample) else sample.last_ns
+
+
 def time_per_output_token_ms(sample: Sample) -> float | None:
-    """(last - first) / (n - n₁) in ms, n₁ the tokens of the first chunk.
+    """(end - first) / (n - n₁) in ms, n₁ the tokens of the first chunk.
 
     A server says how many tokens an answer has, not how many each chunk: they are taken as spread
-    evenly, so n₁ = n / chunks (1 where every chunk is a token). Undefined for n - n₁ < 1: an
-    answer of one token, or in one chunk, shows no decoding.
+    evenly, so n₁ = n / chunks (1 where every chunk is a token). The end is the last chunk, or the
+    last token without text behind it. Undefined for n - n₁ < 1: an answer of one token, or in one
+    chunk, shows no decoding; no more does one whose chunks all came together.
     """
-    chunks, tokens = chunks_of(sample), sample.output_tokens
-    if not chunks or not tokens or sample.first_ns is None or sample.last_ns is None:
+    chunks, tokens, end = chunks_of(sample), sample.output_tokens, end_ns(sample)
+    if not chunks or not tokens or sample.first_ns is None or end is None:
         return None
-    after_first = tokens - tokens / chunks
-    if after_first < 1:
+    after_first = tokens - tokens / (chunks + silent_tokens(sample))
+    if after_first < 1 or end == sample.first_ns:
         return None
-    return (sample.last_ns - sample.first_ns) / NS_PER_MS / after_first
+    return (end - sample.first_ns) / NS_PER_MS / after_first
 
 
 def _ms(start_ns: int | None, end_ns: int | None) -> float | None:

@@ -33,8 +33,7 @@ REPLICATES: Final = 2000
 POOLED_REPLICATES: Final = 1000
 POOLED_GROUPS: Final = 1000
 """Above this many requests, request i joins group i mod 1000 and groups are resampled."""
-_CELLS = 256
-_REACH = 6.0  # standard errors on either side of the rank that the bootstrap may land in
+_RANKS = 256
 _SEED = 20261121
 
 Slow = Literal["high", "low"]
@@ -188,30 +187,34 @@ def _multinomial(count: int, rng: np.random.Generator) -> Floats:
 def _pooled_replicates(ordered: Floats, owner: Ints, weights: Floats, share: float) -> Floats:
     """Return one percentile of each replicate of the cluster bootstrap.
 
-    Only order statistics that a replicate can plausibly reach are looked at: six standard errors
-    (Woodruff, JASA 47, 1952) around the rank, every one of them or, when there are more, 256
-    evenly spread ones, 1/20 of a standard error apart.
+    Two looks: at 256 ranks spread over all values to see how far the replicates reach, then at
+    256 within that reach (at every one where it has no more).
     """
-    count = weights.shape[1]
-    rank = share * (ordered.size - 1)
-    sizes = np.bincount(owner, minlength=count)
-    below = np.bincount(owner[: math.floor(rank) + 1], minlength=count)
-    reach = _REACH * math.sqrt(float(np.sum((below - share * sizes) ** 2))) + 2
-    start = max(0, math.floor(rank - reach))
-    stop = min(ordered.size, math.ceil(rank + reach) + 1)
-    edges = np.unique(np.linspace(start, stop - 1, min(_CELLS, stop - start)).astype(np.int64))
-    # cumulative[g, j]: how many of the values up to edges[j] belong to group g
-    cell = np.searchsorted(edges, np.arange(start, stop))
-    table = np.bincount(owner[start:stop] * edges.size + cell, minlength=count * edges.size)
-    cumulative = np.cumsum(table.reshape(count, edges.size), axis=1)
-    cumulative += np.bincount(owner[:start], minlength=count)[:, None]
-    reached = weights @ cumulative.astype(np.float64)
-    wanted = share * (weights @ sizes.astype(np.float64) - 1)
+    drawn = weights @ np.bincount(owner, minlength=weights.shape[1]).astype(np.float64)
+    wanted = share * (drawn - 1)
     lower = np.floor(wanted)
-    fraction = wanted - lower
-    last = edges.size - 1
-    low, high = (
-        ordered[edges[np.minimum((reached <= rank_[:, None]).sum(axis=1), last)]]
-        for rank_ in (lower, np.minimum(lower + 1, weights @ sizes.astype(np.float64) - 1))
-    )
-    return np.asarray(low + (high - low) * fraction, dtype=np.float64)
+    upper = np.minimum(lower + 1, drawn - 1)
+    ranks = np.unique(np.linspace(0, ordered.size - 1, _RANKS).astype(np.int64))
+    reached = _reached(owner, weights, ranks)
+    first = max(0, int(_position(reached, lower).min()) - 1)
+    last = min(ranks.size - 1, int(_position(reached, upper).max()))
+    start, stop = int(ranks[first]), int(ranks[last])
+    ranks = np.unique(np.linspace(start, stop, min(_RANKS, stop - start + 1)).astype(np.int64))
+    reached = _reached(owner, weights, ranks)
+    low, high = (ordered[ranks[_position(reached, rank)]] for rank in (lower, upper))
+    return np.asarray(low + (high - low) * (wanted - lower), dtype=np.float64)
+
+
+def _reached(owner: Ints, weights: Floats, ranks: Ints) -> Floats:
+    """How many values each replicate (row) has up to each rank (column) of all values."""
+    count = weights.shape[1]
+    within = owner[: int(ranks[-1]) + 1]
+    column = np.repeat(np.arange(ranks.size), np.diff(ranks, prepend=-1))
+    table = np.bincount(within * ranks.size + column, minlength=count * ranks.size)
+    return weights @ np.cumsum(table.reshape(count, ranks.size), axis=1).astype(np.float64)
+
+
+def _position(reached: Floats, rank: Floats) -> Ints:
+    """The first column at which each replicate has more than `rank` values."""
+    found = (reached <= rank[:, None]).sum(axis=1)
+    return np.asarray(np.minimum(found, reached.shape[1] - 1), dtype=np.int64)

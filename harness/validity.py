@@ -142,6 +142,8 @@ def _late_departures(case: Case) -> Iterator[Caveat]:
     if not pairs:
         return
     felt, slips = np.array(pairs).T
+    if felt.size == 1:  # one request is all percentiles at once
+        felt, slips = felt.repeat(2), slips.repeat(2)
     n, typical = felt.size, float(np.median(felt))
     late_ms = stats.percentile(np.sort(slips), 0.99) or 0.0
     moved = []
@@ -167,17 +169,28 @@ def _late_departures(case: Case) -> Iterator[Caveat]:
 
 
 def _streams_not_held(case: Case) -> Iterator[Caveat]:
+    """Streams that were not busy: the client's fault, but for failures and connecting."""
     asked, held = case.plan.streams, case.evidence.in_flight_mean
-    if case.plan.mode != "closed" or not asked or not case.answered:
+    if case.plan.mode != "closed" or not asked or not case.answered or not case.window_s:
         return
-    idle_s = (asked - held) * case.window_s / asked
-    if held < HELD_SHARE * asked and idle_s > HELD_EDGE_S:
+    paused = case.drive.paused_s / case.window_s
+    connecting = sum(s.connect_ns or 0 for s in case.measured) / NS_PER_S / case.window_s
+    excused = held + paused + connecting
+    idle_s = (asked - excused) * case.window_s / asked
+    if excused < HELD_SHARE * asked and idle_s > HELD_EDGE_S:
         yield Caveat(
             "streams_not_held",
             f"On average {held:.1f} of {asked} streams were in flight, so the server had less "
             f"load than asked and throughput is too low. To cure it {OWN_CORE}; with very short "
             "answers ask for longer ones.",
             invalidates=True,
+        )
+    elif held < HELD_SHARE * asked and (asked - held) * case.window_s / asked > HELD_EDGE_S:
+        yield Caveat(
+            "streams_not_held",
+            f"On average {held:.1f} of {asked} streams were in flight, so the server had less "
+            f"load than asked: {paused:.1f} paused after failures and {connecting:.1f} were "
+            "connecting. Mend the failures, or let the server keep connections open.",
         )
 
 

@@ -159,4 +159,6 @@ def test_a_run_without_a_number_says_where_it_lies(
     ask(*STEADY, "--quiet")
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out.startswith("Nothing was measured; what there is lies in runs/")
+    assert captured.out.startswith(
+        f"Nothing was measured; what there is lies in {Path.cwd() / 'runs'}/"
+    )

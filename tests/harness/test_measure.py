@@ -105,6 +105,24 @@ def test_every_latency_of_one_request() -> None:
     )  # one request: nothing to resample
 
 
+def test_tokens_without_text_count_in_tpot_and_in_the_speeds() -> None:
+    # 4 chunks with text in 50 ms, then 6 tokens without, 10 ms apart
+    first = T0 + 102 * MS
+    silent = sample(output_tokens=10, silent_chunks=6, end_ns=first + 110 * MS)
+    metrics = cell([silent]).metrics
+    assert metrics.tpot_ms.mean == pytest.approx(110 / 9)
+    assert metrics.sequence_tps.mean == pytest.approx(10 / 0.210)
+    assert metrics.e2e_ms.mean == 152.0  # what a user sees ends with the last text
+    # a finish reason alone is no token: the server's count says so
+    told = sample(output_tokens=4, silent_chunks=1, end_ns=first + 51 * MS)
+    assert cell([told]).metrics.tpot_ms.mean == pytest.approx(50 / 3)
+
+
+def test_tpot_is_not_defined_where_all_chunks_came_together() -> None:
+    metrics = cell([sample(gaps_ms=(0, 0, 0))]).metrics
+    assert (metrics.tpot_ms.n, metrics.decode_tps.n) == (0, 0)
+
+
 def test_tpot_takes_away_the_tokens_of_the_first_chunk() -> None:
     two_a_chunk = sample(gaps_ms=(20, 20, 20), output_tokens=8)
     metrics = cell([two_a_chunk]).metrics
@@ -231,12 +249,88 @@ def test_rates_of_an_open_loop() -> None:
 def test_goodput_counts_over_every_arrival_due_in_the_window() -> None:
     samples = [
         sample(0), sample(1, 500, (10, 10, 31)), failed(2, "timeout"), dropped(3),
-        sample(4, 10_000), sample(0, 0, phase="warmup"),
+        sample(4, 10_000), sample(0, -500, phase="warmup"),
     ]  # fmt: skip
     assert cell(samples).metrics.goodput is None
+    assert cell(samples, "error_rate<=1%").metrics.goodput is None  # no matter of one request
     assert cell(samples, "stall_ms<=30").metrics.goodput == pytest.approx(0.1)
     assert cell(samples, "stall_ms<=31").metrics.goodput == pytest.approx(0.2)
     assert cell(samples, "ttft_ms<=1").metrics.goodput == 0.0
+
+
+def steady(streams: int, turns: int, measured: int) -> list[Sample]:
+    """Streams that answer 4 tokens in 100 ms, over and over; the first `measured` count."""
+    samples = []
+    for turn in range(turns):
+        for stream in range(streams):
+            seq = len(samples)
+            late_ms = 100 * stream / streams  # they are not in step
+            phase = "measured" if seq < measured else "cooldown"
+            one = sample(
+                seq, 100 * turn + late_ms, (25, 25, 25), phase=phase, submitted_ns=None,
+                request_id=f"{phase}{seq}",
+            )  # fmt: skip
+            due = one.due_ns
+            samples.append(
+                msgspec.structs.replace(
+                    one, sent_ns=due, first_ns=due + 25 * MS, last_ns=due + 100 * MS,
+                    done_ns=due + 100 * MS,
+                )
+            )  # fmt: skip
+    return samples
+
+
+def cut(samples: Sequence[Sample], at_ns: int) -> list[Sample]:
+    """What is left of the samples when the driver ends at a moment."""
+    left = []
+    for one in samples:
+        if one.due_ns >= at_ns:
+            continue
+        if one.done_ns is not None and one.done_ns <= at_ns:
+            left.append(one)
+            continue
+        assert one.first_ns is not None
+        seen = [at for at in range(4) if one.first_ns + 25 * MS * at < at_ns]
+        left.append(
+            msgspec.structs.replace(
+                one, error="aborted", done_ns=at_ns, chunk_ns=[25 * MS] * max(0, len(seen) - 1),
+                first_ns=one.first_ns if seen else None, output_tokens=len(seen),
+                last_ns=one.first_ns + 25 * MS * seen[-1] if seen else None,
+                token_source="chunks",
+            )
+        )  # fmt: skip
+    return left
+
+
+def test_a_closed_loop_of_n_requests_counts_all_that_the_server_did_in_the_window() -> None:
+    everything = steady(streams=8, turns=10, measured=16)
+    end = max(one.done_ns or 0 for one in everything if one.phase == "measured")
+    samples = cut(everything, end)
+    told = report(len(samples), window_end_ns=end)
+    asked = plan(streams=8, requests=16, duration_ns=None)
+    got = measure(FACTS, asked, samples, told, parse_slo("e2e_ms<=100"))
+    window_s = (end - T0) / S
+    made = sum(
+        one.first_ns + 25 * MS * at < end
+        for one in everything for at in range(4) if one.first_ns is not None
+    )  # fmt: skip
+    assert any(one.error == "aborted" for one in samples)
+    assert got.metrics.aggregate_tps == pytest.approx(made / window_s)
+    begun = sum(one.due_ns < end for one in everything)
+    assert got.offered_rate == got.achieved_rate == pytest.approx(begun / window_s)
+    assert got.metrics.goodput == pytest.approx(begun / window_s)  # every measured one was good
+
+
+def test_what_a_ctrl_c_cut_off_counts_as_work_done_and_not_as_a_failure() -> None:
+    samples = cut(steady(streams=8, turns=10, measured=80), T0 + 451 * MS)
+    told = report(len(samples), window_end_ns=T0 + 451 * MS, ended="interrupted")
+    got = measure(FACTS, plan(streams=8), samples, told)
+    assert got.requests.errors["aborted"] > 0
+    assert got.metrics_with_failures["e2e_ms"].n_infinite == 0
+    whole = measure(FACTS, plan(streams=8), samples, report(len(samples), ended="stopped"))
+    assert whole.metrics_with_failures["e2e_ms"].n_infinite == got.requests.errors["aborted"]
+    tokens = sum(one.output_tokens or 0 for one in samples)
+    assert got.metrics.aggregate_tps == pytest.approx(tokens / 0.451)
 
 
 # --- cells without numbers ---------------------------------------------------------------------

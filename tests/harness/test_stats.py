@@ -157,6 +157,20 @@ def test_pooled_intervals_are_the_cluster_bootstraps(count: int, size: int) -> N
         assert getattr(stat, name) == pytest.approx(np.quantile(stacked, share))
 
 
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_one_slow_request_that_a_resample_may_miss_widens_the_pooled_interval(count: int) -> None:
+    random = np.random.default_rng(count)
+    slow = random.normal(10, 0.1, 2000)  # most of the gaps belong to one request
+    groups = [slow, *(random.normal(5, 0.1, 2000 // count) for _ in range(count - 1))]
+    stat = stats.describe_pooled(groups, rng=rng())
+    drawn = [
+        np.concatenate([groups[at] for at in random.integers(0, count, count)]) for _ in range(1000)
+    ]
+    expected = np.quantile([np.quantile(one, 0.95) for one in drawn], (0.025, 0.975))
+    assert expected[0] < 6
+    assert stat.ci95["p95"] == pytest.approx(expected, abs=0.1)
+
+
 def test_pooled_intervals_know_that_a_requests_gaps_belong_together() -> None:
     random = np.random.default_rng(5)
     level = random.normal(20, 5, 100)

@@ -141,7 +141,8 @@ def test_what_a_server_sends_together_is_not_the_clients_fault() -> None:
 def test_gaps_that_a_late_client_did_not_see_smear_itl(
     late: int, *, caveat: bool, valid: bool
 ) -> None:
-    client = judged(cell([merged(seq, 30, 2100) for seq in range(late)]))  # of 240 x 63 = 15,120
+    lags = [2000 + 19 * (37 * seq % 100) + 9 for seq in range(late)]  # even over [2, 3.9) ms
+    client = judged(cell([merged(seq, 30, lag) for seq, lag in enumerate(lags)]))  # 240 x 63 gaps
     assert (client.merged_reads, client.late_merges) == (late, late)
     assert client.valid is valid
     assert (find(client, "itl_smeared") is not None) is caveat
@@ -152,6 +153,26 @@ def test_a_server_in_bursts_beside_a_client_of_middling_lag_is_no_smear() -> Non
     client = judged([merged(seq, 30, 1500) for seq in range(N)])
     assert (client.merged_reads, client.late_merges) == (N, 0)
     assert client.valid
+
+
+def test_an_answer_that_is_held_back_on_the_way_is_not_streamed() -> None:
+    whole = [sample(seq, chunk_ns=[0] * 63) for seq in range(N)]
+    client = judged(whole)
+    assert "15120 of 15120 chunks came together" in text(client, "not_streamed")
+    assert find(judged([merged(seq, 62, 90) for seq in range(N)]), "not_streamed") is None
+
+
+def test_tokens_without_text() -> None:
+    silent = [sample(seq, output_tokens=80, silent_chunks=16, end_ns=0) for seq in range(N)]
+    assert f"{16 * N} of {80 * N} tokens" in text(judged(silent), "tokens_without_text")
+    end = [sample(seq, silent_chunks=1, end_ns=0) for seq in range(N)]  # a finish reason alone
+    assert find(judged(end), "tokens_without_text") is None
+
+
+def test_connecting_within_the_window() -> None:
+    some = [sample(seq, connect_ns=2 * MS) for seq in range(13)]
+    assert "13 of 240 requests" in text(judged(cell(some)), "connected_in_window")
+    assert find(judged(cell(some[:12])), "connected_in_window") is None
 
 
 @pytest.mark.parametrize("at", [0, 62], ids=["first", "last"])
@@ -170,6 +191,11 @@ def test_a_late_departure_that_moves_the_headline_is_invalid() -> None:
     client = judged([sample(seq, slip_ms=3) for seq in range(N)])
     assert not client.valid
     assert "p50 from 20.0 to 23.0 ms" in text(client, "late_departures")
+
+
+def test_one_request_alone_can_be_late() -> None:
+    assert not judged([sample(0, slip_ms=500)]).valid
+    assert find(judged([sample(0)]), "late_departures") is None
 
 
 def test_the_slow_tenth_counts_too() -> None:
@@ -215,6 +241,20 @@ def test_streams_that_were_not_held(held: float, *, valid: bool) -> None:
     assert client.streams_held == pytest.approx(held, abs=0.1)
     assert client.valid is valid
     assert (find(client, "streams_not_held") is None) is valid
+
+
+@pytest.mark.parametrize(
+    ("paused_s", "connect_ms"), [(5.0, None), (0.0, 4)], ids=["failures", "connecting"]
+)
+def test_pauses_after_failures_and_connecting_are_not_the_clients_doing(
+    paused_s: float, connect_ms: float | None
+) -> None:
+    samples, plan = closed(7.4)
+    connect_ns = None if connect_ms is None else int(connect_ms * MS)
+    samples = [msgspec.structs.replace(one, connect_ns=connect_ns) for one in samples]
+    client = judged(samples, plan=plan, drive={"paused_s": paused_s})
+    assert client.valid
+    assert "7.4 of 8 streams" in text(client, "streams_not_held")
 
 
 def test_the_edges_of_a_tiny_window_are_no_lost_streams() -> None:
@@ -388,7 +428,7 @@ def test_circumstances(fact: str) -> None:
 
 def test_what_invalidates_comes_first_and_says_what_to_do() -> None:
     client = judged(
-        cell([merged(seq, 30, 2100) for seq in range(N)]),
+        cell([merged(seq, 30, 2000 + 8 * seq) for seq in range(N)]),
         drive={**SLOW, "clock_step_ns": MS},
         shared_machine=True,
     )
