@@ -103,7 +103,13 @@ def _interrupted(case: Case) -> Iterator[Caveat]:
 
 def _few_samples(case: Case) -> Iterator[Caveat]:
     n = case.evidence.requests.ok
-    if not n:
+    if case.drive.ended == "failed":
+        yield Caveat(
+            "warmup_failed",
+            f"Nothing was measured: {case.drive.problem}. See the server's log.",
+            invalidates=True,
+        )
+    elif not n:
         yield Caveat(
             "few_samples",
             "Not one measured request was answered, so there is nothing to report. See the "

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import BadInputError, did_you_mean
-from harness.provenance import is_secret
 from harness.tomlfile import KeyPath, TomlFile, read_toml
 from launchers.build import Build
 from launchers.model import builtin_builds
+from launchers.redact import is_secret
 from loadprofiles.profile import Profile, builtin_profiles
 
 if TYPE_CHECKING:

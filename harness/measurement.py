@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 SCHEMA = 1
+INCOMPLETE = "incomplete"
 
 
 class Caveat(msgspec.Struct, frozen=True):
@@ -148,3 +149,20 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[CellMeasurement]
     valid: bool
     caveats: list[Caveat] = []
+
+
+def measurements(
+    run: RunInfo, cells: list[CellMeasurement], planned: int, caveats: list[Caveat]
+) -> Measurements:
+    """Put a run's numbers together: valid if all planned cells have valid ones, and no caveat."""
+    caveats = [caveat for caveat in caveats if caveat.code != INCOMPLETE]
+    if len(cells) < planned and not caveats:  # it is under way, or it was killed
+        text = f"The run did not end: {len(cells)} of {planned} cells have numbers."
+        caveats.append(Caveat(INCOMPLETE, text, invalidates=True))
+    return Measurements(
+        run=run,
+        cells=cells,
+        valid=all(cell.client.valid for cell in cells)
+        and not any(caveat.invalidates for caveat in caveats),
+        caveats=caveats,
+    )

@@ -8,14 +8,9 @@ import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness import __version__
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-MASK = "***"
 PACKAGES = (
     "cyclopts",
     "gevent",
@@ -33,17 +28,6 @@ PACKAGES = (
 _GIB = 1 << 30
 _LIMIT_S = 10
 """No question to git or the GPU's driver may hold a run up for longer."""
-_SECRET_WORDS = frozenset(
-    {
-        *("apikey", "auth", "authorization", "cookie", "credential", "credentials", "key"),
-        *("passwd", "password", "secret", "signature", "token"),
-    }
-)
-_PAIR = re.compile(r"(?s)(?P<name>-{0,2}[A-Za-z][\w.-]*)(?P<mark>[=:]\s*)(?P<value>.+)")
-_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+\S+")
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
-_QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&\s#]*)")
-_KNOWN_KEY = re.compile(r"\b(sk-|hf_|ghp_|xox[a-z]-)[\w-]{8,}")
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
 
@@ -109,54 +93,6 @@ def packages() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def mask_command(argv: Sequence[str]) -> list[str]:
-    """The command line with every secret's value as `***`.
-
-    The value of every `--header` is hidden. Secret, too, is the value of an option or query
-    parameter whose name has a word such as key, token, secret, password, cookie or authorization;
-    whatever follows `Bearer`; a URL's user; and what begins like a well-known service's key.
-    `--api-key-env VAR` names no secret.
-    """
-    masked: list[str] = []
-    hide_next = False
-    for word in argv:
-        bare_option = word.startswith("--") and "=" not in word
-        if masked and masked[-1] == "--header":
-            masked.append(_hide_value(word))
-        elif word.startswith("--header="):
-            masked.append("--header=" + _hide_value(word.removeprefix("--header=")))
-        else:
-            masked.append(MASK if hide_next and not bare_option else mask_text(word))
-        hide_next = bare_option and is_secret(word)
-    return masked
-
-
-def _hide_value(header: str) -> str:
-    """`K=V` or `K: V` without V."""
-    name = re.match(r"[^=:]*[=:]\s*", header)
-    return f"{name[0] if name else ''}{MASK}"
-
-
-def mask_text(text: str) -> str:
-    """One argument, header (`K=V` or `K: V`) or URL with its secrets as `***`."""
-    pair = _PAIR.fullmatch(text)
-    if pair and not pair["value"].startswith("//"):
-        if is_secret(pair["name"]):
-            return f"{pair['name']}{pair['mark']}{MASK}"
-        if pair["name"].startswith("-"):  # --header=Authorization=…
-            return f"{pair['name']}{pair['mark']}{mask_text(pair['value'])}"
-    text = _BEARER.sub(rf"\1 {MASK}", text)
-    text = _USERINFO.sub(f"{MASK}@", text)
-    text = _QUERY.sub(lambda m: f"{m[1]}={MASK}" if is_secret(m[1]) else m[0], text)
-    return _KNOWN_KEY.sub(MASK, text)
-
-
-def is_secret(name: str) -> bool:
-    """Whether an option, header, parameter or variable of this name holds a secret."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower())
-    return bool(_SECRET_WORDS.intersection(words)) and words[-1] != "env"
 
 
 def _cpu() -> tuple[str, list[str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness import __version__
 from harness.errors import HarnessError
-from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo
+from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, measurements
 from harness.provenance import provenance
 from harness.reports import load_report
 from harness.rundir import write_atomically
@@ -84,19 +84,8 @@ class RunRecord:
 
     def measurements(self) -> Measurements:
         """All numbers so far."""
-        cells, caveats = list(self._measured.values()), list(self._caveats)
-        if len(cells) < len(self._cells) and not caveats:  # it is under way, or it was killed
-            text = (
-                f"Only {len(cells)} of {len(self._cells)} cells have numbers: the run did not end."
-            )
-            caveats.append(Caveat("incomplete", text, invalidates=True))
-        return Measurements(
-            run=self._info,
-            cells=cells,
-            valid=all(cell.client.valid for cell in cells)
-            and not any(caveat.invalidates for caveat in caveats),
-            caveats=caveats,
-        )
+        cells = list(self._measured.values())
+        return measurements(self._info, cells, len(self._cells), self._caveats)
 
     def save(self) -> None:
         """Write `manifest.json` and `measurements.json`.

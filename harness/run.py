@@ -12,19 +12,18 @@ from urllib.parse import urlsplit
 from harness.child import Driver
 from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
 from harness.matrix import Cell, expand
-from harness.measure import MAX_FAIL_RATIO, CellFacts, measure
+from harness.measure import MAX_FAIL_RATIO, CellFacts
 from harness.measurement import ServerUse
 from harness.record import RunRecord
+from harness.remeasure import measure_folder, write_facts
 from harness.rundir import RunFolder
 from harness.serving import Connected, Launched, Served, Source, Url
-from launchers.engines import load_engine
 from launchers.errors import ConnectError, LauncherError
+from launchers.launch import check_build
 from launchers.memory import MemoryUse, sample_memory
-from launchers.model import resolve_model
 from launchers.url import candidates, connect
 from loadprofiles.plan import Target, check_fits, make_plan
 from loadprofiles.prompts import load_tokenizer
-from loadprofiles.records import read_drive_report, read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,8 +111,7 @@ def _check(request: LoadRequest) -> None:
                 hint="Their results could not be told apart: give one another name.",
             )
     for build, base_dir in request.servers:
-        load_engine(build.engine)
-        resolve_model(build, base_dir)
+        check_build(build, base_dir)
         check_fits(request.profile, build.max_model_len)
 
 
@@ -240,6 +238,7 @@ class _Job:
                 hint="Is the disk full? --out DIR names another one.",
             ) from error
         self._under_way = under_way = _UnderWay(cell=cell, plan=plan, server=server)
+        write_facts(self._folder.cell(cell.id), _facts(request, under_way))
         with ExitStack() as stack:
             if server.pid is not None:
                 under_way.memory = stack.enter_context(sample_memory(server.pid))
@@ -251,14 +250,13 @@ class _Job:
             return
         under_way, request = self._under_way, self._request
         folder = self._folder.cell(under_way.cell.id)
+        write_facts(folder, _facts(request, under_way))  # by now the memory's peak is known
         try:
-            samples, report = list(read_samples(folder)), read_drive_report(folder)
+            self.record.add_cell(measure_folder(folder, request.slo))
         except OSError as error:
             raise InvalidRunError(
                 f"{under_way.cell.id}: the driver did not get to write {error.filename}"
             ) from error
-        facts = _facts(request, under_way)
-        self.record.add_cell(measure(facts, under_way.plan, samples, report, request.slo))
         self._under_way = None
         self.record.save()
 

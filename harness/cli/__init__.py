@@ -42,7 +42,7 @@ def build_app() -> App:
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
-    app.command("harness.cli.report:report", help="Make the report of a run again.")
+    app.command("harness.cli.report:report", help="Make a run's report again from its samples.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
     listing = App(name="list", help="List servers or profiles.")
     listing.command("harness.cli.listing:servers", help="The builds that can be served.")

@@ -11,7 +11,6 @@ from rich.console import Console
 from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
-from harness.provenance import mask_command, mask_text
 from harness.reports import load_report
 from harness.reports.terminal import print_run
 from harness.run import LoadRequest, run_load
@@ -19,6 +18,7 @@ from harness.rundir import RunFolder
 from harness.serving import Url
 from harness.slo import Slo, parse_slo
 from launchers.build import Build
+from launchers.redact import redact_argv, redact_json, redact_text
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides, Profile
 
@@ -125,11 +125,16 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         max_fail_ratio=_share("max-fail-ratio", max_fail_ratio),
         asked={
             "server": server,
-            "url": mask_text(url) if url else None,
+            "url": redact_text(url) if url else None,
             "model": model,
             "profile": profile,
             "levels": levels,
+            "duration": duration,
+            "requests": requests,
+            "warmup": warmup,
             "repeats": repeats,
+            "prompt_tokens": prompt_tokens,
+            "output_tokens": output_tokens,
             "seed": seed,
             "slo": str(limits) if limits else None,
             "dialect": dialect,
@@ -137,10 +142,13 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "headers": sorted(headers),
             "api_key_env": api_key_env,
             "ignore_eos": ignore_eos,
+            "timeout": timeout,
             "max_fail_ratio": max_fail_ratio,
-            "metadata": _pairs("metadata", metadata),
+            "metadata": redact_json(_pairs("metadata", metadata)),
+            "out": out,
+            "config": config,
         },
-        command=mask_command(["harness", *sys.argv[1:]]),
+        command=redact_argv(["harness", *sys.argv[1:]]),
     )
     with Live(quiet=quiet) as live:
         run, code = run_load(request, out, live)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loadprofiles.records import (
-    PLAN_FILE,
     DrivePlan,
     DriveReport,
     Sample,
     read_drive_report,
+    read_plan,
     read_samples,
 )
 
@@ -30,7 +30,7 @@ class CellRecords:
     plan: DrivePlan | None = None
     drive: DriveReport | None = None
     problems: tuple[str, ...] = ()
-    """What could not be read, one sentence each."""
+    """What could not be read, or is not what the driver wrote, a sentence or two each."""
 
     @property
     def measured(self) -> list[Sample]:
@@ -63,15 +63,20 @@ def read_cell(run: RunFolder, cell_id: str) -> CellRecords:
     try:
         samples.extend(read_samples(folder))
     except (OSError, msgspec.DecodeError) as error:
-        problems.append(f"samples.jsonl of {cell_id}: {_reason(error)}")
+        problems.append(f"Cannot read samples.jsonl of {cell_id}: {_reason(error)}.")
     try:
         drive = read_drive_report(folder)
     except (OSError, msgspec.DecodeError) as error:
-        problems.append(f"drive.json of {cell_id}: {_reason(error)}")
+        problems.append(f"Cannot read drive.json of {cell_id}: {_reason(error)}.")
+    if drive is not None and not problems and len(samples) != drive.samples:
+        problems.append(
+            f"samples.jsonl of {cell_id}: {len(samples):,} samples, but the driver wrote "
+            f"{drive.samples:,}. What was lost is in no number."
+        )
     try:
-        plan = msgspec.json.decode((folder / PLAN_FILE).read_bytes(), type=DrivePlan)
+        plan = read_plan(folder)
     except (OSError, msgspec.DecodeError) as error:
-        problems.append(f"plan.json of {cell_id}: {_reason(error)}")
+        problems.append(f"Cannot read plan.json of {cell_id}: {_reason(error)}.")
     return CellRecords(samples=samples, plan=plan, drive=drive, problems=tuple(problems))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from harness.reports.series import Floats, Ints
 
 Chart = dict[str, Any]
+
+
+class Values(NamedTuple):
+    """What the distributions of a cell are made of."""
+
+    ttft_ms: Floats
+    """One a request; from due in an open loop."""
+    itl_ms: Floats
+
 
 _POINTS_IN_ALL: Final = 16_000
 _POINTS_A_CHART: Final = 2_000
@@ -71,7 +80,7 @@ def bursts(arrival: arrivals.OpenArrival | None, window_s: float) -> list[tuple[
 def over_time(
     cell: CellMeasurement,
     records: CellRecords,
-    arrival: arrivals.OpenArrival | None,
+    profile: Mapping[str, object],
     *,
     most: int,
 ) -> Chart | None:
@@ -91,6 +100,7 @@ def over_time(
     due = np.array([sample.due_ns for sample in measured], dtype=np.int64)
     mean, _ = series.in_flight(starts, ends, edges)
     window_s = (window_end - start) / series.NS_PER_S
+    arrival = arrival_of(profile)
     chart: Chart = {
         "t": _short((edges[:-1] - start) / series.NS_PER_S),
         "bin_s": float(edges[1] - edges[0]) / series.NS_PER_S,
@@ -98,7 +108,7 @@ def over_time(
         "arrivals": _short(series.rate_per_bin(due, edges)),
         "in_flight": _short(mean),
         "tokens": _short(series.rate_per_bin(times, edges, weights)),
-        "planned": _planned(cell, arrival, edges - start, window_s),
+        "planned": _planned(cell, arrival, edges - start, window_s, _scheduled_s(profile, records)),
         "bursts": [[round(a, 3), round(b, 3)] for a, b in bursts(arrival, window_s)],
         "open": is_open(cell),
     }
@@ -141,14 +151,28 @@ def _window(cell: CellMeasurement, records: CellRecords) -> tuple[int, int]:
     return start, max(end, start + 1)
 
 
-def _planned(
-    cell: CellMeasurement, arrival: arrivals.OpenArrival | None, offsets: Ints, window_s: float
-) -> list[float] | None:
-    """The rate that the profile asks for in each bin, requests/s; None in a closed loop."""
-    if arrival is None or not is_open(cell):
+def _scheduled_s(profile: Mapping[str, object], records: CellRecords) -> float | None:
+    """The length that the schedule was laid out over: a window that ends early is shorter."""
+    duration_s = profile.get("duration_s")
+    if isinstance(duration_s, int | float):
+        return float(duration_s)
+    if records.plan is None or records.plan.duration_ns is None:
         return None
-    edges_s = np.minimum(offsets / series.NS_PER_S, window_s)
-    expected = arrivals.cumulative_rate(arrival, level_value(cell), edges_s, window_s)
+    return records.plan.duration_ns / series.NS_PER_S
+
+
+def _planned(
+    cell: CellMeasurement,
+    arrival: arrivals.OpenArrival | None,
+    offsets: Ints,
+    window_s: float,
+    scheduled_s: float | None,
+) -> list[float] | None:
+    """The rate that the profile asks for in each bin, requests/s; None where it is not known."""
+    if arrival is None or not scheduled_s or not is_open(cell):
+        return None
+    edges_s = np.minimum(offsets / series.NS_PER_S, min(window_s, scheduled_s))
+    expected = arrivals.cumulative_rate(arrival, level_value(cell), edges_s, scheduled_s)
     return _short(np.diff(expected) / np.diff(offsets / series.NS_PER_S))
 
 
@@ -250,12 +274,21 @@ def _middle(values: Iterable[float | None]) -> float | None:
 
 
 def _wide(lines: Sequence[Chart]) -> bool:
-    """True when only a log axis shows all of it."""
-    values = [y for line in lines for y in line["y"] if y]
-    return bool(values) and max(values) / min(values) > _LOG_FROM_RATIO
+    """True when only a log axis shows all of it, and one can: it has no place for zeros."""
+    values = [y for line in lines for y in line["y"] if y is not None]
+    return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_FROM_RATIO
 
 
-def distributions(measurements: Measurements, records: Mapping[str, CellRecords]) -> list[Chart]:
+def values_of(cell: CellMeasurement, records: CellRecords) -> Values:
+    """The values of a cell that `distributions` draws."""
+    ttfts = (series.ttft_ms(sample, from_due=is_open(cell)) for sample in records.measured)
+    return Values(
+        ttft_ms=np.array([ttft for ttft in ttfts if ttft is not None], dtype=np.float64),
+        itl_ms=series.gaps_ms([sample for sample in records.measured if sample.error is None]),
+    )
+
+
+def distributions(measurements: Measurements, values: Mapping[str, Values]) -> list[Chart]:
     """Cumulative distributions of TTFT and ITL: a panel a level with a line a build.
 
     With one build there is one panel with a line a level. Repeats are pooled.
@@ -274,36 +307,29 @@ def distributions(measurements: Measurements, records: Mapping[str, CellRecords]
         ]
     ttft = "TTFT from due" if is_open(measurements.cells[0]) else "TTFT"
     return [
-        {"title": title, "unit": "ms", "panels": _cdfs(groups, records, values_of)}
-        for title, values_of in ((ttft, _ttfts), (itl_name(measurements.cells), _gaps))
+        {"title": ttft, "unit": "ms", "panels": _cdfs(groups, lambda c: values[c.id].ttft_ms)},
+        {
+            "title": itl_name(measurements.cells),
+            "unit": "ms",
+            "panels": _cdfs(groups, lambda c: values[c.id].itl_ms),
+        },
     ]
-
-
-def _ttfts(cell: CellMeasurement, records: CellRecords) -> Floats:
-    values = (series.ttft_ms(s, from_due=is_open(cell)) for s in records.measured)
-    return np.array([value for value in values if value is not None], dtype=np.float64)
-
-
-def _gaps(cell: CellMeasurement, records: CellRecords) -> Floats:
-    del cell
-    return series.gaps_ms([sample for sample in records.measured if sample.error is None])
 
 
 def _cdfs(
     groups: Sequence[tuple[str, Sequence[tuple[str, Sequence[CellMeasurement]]]]],
-    records: Mapping[str, CellRecords],
-    values_of: Callable[[CellMeasurement, CellRecords], Floats],
+    values_in: Callable[[CellMeasurement], Floats],
 ) -> list[Chart]:
     """The panels of one metric, all on one axis, which ends at the slowest line's p99.9."""
     panels = [
-        (title, [_pool(values_of(cell, records[cell.id]) for cell in cells) for _, cells in lines])
+        (title, [_pool(values_in(cell) for cell in cells) for _, cells in lines])
         for title, lines in groups
     ]
     pools = [values for _, lines in panels for values in lines if (values > 0).any()]
     if not pools:
         return [{"title": title, "x": [], "lines": []} for title, _ in panels]
     lowest = min(float(values[values > 0].min()) for values in pools)
-    highest = max(float(np.quantile(values, 0.999)) for values in pools)
+    highest = max(lowest, *(float(np.quantile(values, 0.999)) for values in pools))
     grid = series.log_grid(lowest, highest, _POINTS_A_CDF)
     return [
         {
@@ -348,14 +374,14 @@ def ranges(measurements: Measurements, cells: Sequence[CellMeasurement]) -> list
 
 def _range(title: str, stats: Sequence[tuple[str, int, Stat]]) -> Chart:
     names = ("p50", "p95", "p99")
-    values = [v for _, _, stat in stats for name in names if (v := getattr(stat, name))]
+    values = [v for _, _, stat in stats for name in names if (v := getattr(stat, name) or 0) > 0]
     if not values:
         return {"title": title, "ticks": [], "rows": []}
     low, high = _axis(min(values), max(values))
     width = math.log(high / low)
 
     def place(value: float | None) -> float | None:
-        return round(100 * math.log(value / low) / width, 2) if value else None
+        return round(100 * math.log(value / low) / width, 2) if value and value > 0 else None
 
     rows = [
         {"name": name, "colour": colour, "stat": stat} | {q: place(getattr(stat, q)) for q in names}

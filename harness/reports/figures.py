@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal
 
+from harness.measurement import Stat
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.measurement import CellMeasurement, Stat
+    from harness.measurement import CellMeasurement
 
 Percentile = Literal["p50", "p90", "p95", "p99", "p99_9"]
 QUANTILES: Final[dict[Percentile, float]] = {
@@ -19,25 +21,21 @@ QUANTILES: Final[dict[Percentile, float]] = {
     "p99_9": 0.999,
 }
 NOTHING: Final = "–"
-_HUNDRED, _TEN = 100.0, 10.0
+INFINITE: Final = "∞"
 _ONE_TOKEN: Final = 0.02
 """How far tokens per chunk may be from 1: the end token often has no chunk of its own."""
 
 
 def figure(value: float | None) -> str:
-    """About three significant digits, thousands separated; an en dash for None."""
+    """Three significant digits, two below 0.1, whole numbers in full; an en dash for None."""
     if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
-        return "∞"
-    size = abs(value)
-    if size == 0:
+        return INFINITE
+    if value == 0:
         return "0"
-    if size >= _HUNDRED:
-        return f"{value:,.0f}"
-    if size >= _TEN:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+    exponent = int(f"{value:.2e}".partition("e")[2])
+    return f"{value:,.{max(0, 2 - exponent if exponent >= -1 else 1 - exponent)}f}"
 
 
 def count(value: int | None) -> str:
@@ -51,10 +49,21 @@ def imprecise(stat: Stat, name: Percentile) -> bool:
 
 
 def percentile(stat: Stat, name: Percentile) -> str:
-    """A percentile as text; `~` before an imprecise one, an en dash where there is none."""
+    """A percentile as text; `~` before an imprecise one, an en dash where there is none.
+
+    `∞` where its rank falls among values that were counted as infinite.
+    """
     value: float | None = getattr(stat, name)
+    if value is None and stat.n_infinite and stat.n >= round(1 / (1 - QUANTILES[name])):
+        value = math.inf
     text = figure(value)
     return f"~{text}" if value is not None and imprecise(stat, name) else text
+
+
+def extreme(stat: Stat, name: Literal["mean", "max"]) -> str:
+    """The mean or the largest value as text: `∞` as soon as one value was counted as infinite."""
+    value: float | None = getattr(stat, name)
+    return INFINITE if stat.n_infinite else figure(value)
 
 
 def interval(stat: Stat, name: Percentile) -> str:
@@ -86,6 +95,31 @@ def level(cell: CellMeasurement) -> str:
 def headline_ttft(cell: CellMeasurement) -> Stat:
     """TTFT from due in an open loop (what a user felt), from sent in a closed one."""
     return cell.metrics.ttft_due_ms if is_open(cell) else cell.metrics.ttft_ms
+
+
+def all_metrics(cell: CellMeasurement, itl: str) -> list[tuple[str, str, Stat]]:
+    """Title, unit and values of each metric that has one value a request or a gap."""
+    metrics = cell.metrics
+    return [
+        ("TTFT", "ms", metrics.ttft_ms),
+        ("TTFT from due", "ms", metrics.ttft_due_ms),
+        ("first answer text", "ms", metrics.ttfa_ms),
+        (itl, "ms", metrics.itl_ms),
+        ("longest gap", "ms", metrics.stall_ms),
+        ("TPOT", "ms", metrics.tpot_ms),
+        ("e2e", "ms", metrics.e2e_ms),
+        ("per sequence", "tok/s", metrics.sequence_tps),
+        ("decode", "tok/s", metrics.decode_tps),
+    ]
+
+
+def with_failures(cell: CellMeasurement) -> list[tuple[str, str, Stat]]:
+    """The same of the metrics in which each failed or dropped request counts as +∞."""
+    found = cell.metrics_with_failures
+    return [
+        (title, "ms", found.get(key, Stat()))
+        for key, title in (("ttft_due_ms", "TTFT from due"), ("e2e_ms", "e2e"))
+    ]
 
 
 def itl_name(cells: Iterable[CellMeasurement]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -16,22 +17,10 @@ from harness.reports.cells import read_cell
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.measurement import CellMeasurement, Measurements
+    from harness.measurement import CellMeasurement, Measurements, Stat
     from harness.reports import Report
-    from harness.reports.cells import CellRecords
     from harness.rundir import RunFolder
 
-ALL_METRICS: Final = (
-    ("ttft_ms", "TTFT", "ms"),
-    ("ttft_due_ms", "TTFT from due", "ms"),
-    ("ttfa_ms", "first answer text", "ms"),
-    ("itl_ms", "ITL", "ms"),
-    ("stall_ms", "longest gap", "ms"),
-    ("tpot_ms", "TPOT", "ms"),
-    ("e2e_ms", "e2e", "ms"),
-    ("sequence_tps", "per sequence", "tok/s"),
-    ("decode_tps", "decode", "tok/s"),
-)
 _FIRST: Final = (
     "engine", "engine_version", "model", "quantization", "linear_kernel", "dtype", "device",
     "kv_cache_tokens", "kv_cache_blocks", "kv_cache_dtype", "max_model_len", "weights", "ready_s",
@@ -39,6 +28,18 @@ _FIRST: Final = (
 )  # fmt: skip
 """The facts about a server that come first; the others follow in alphabetical order."""
 _FACT_NAMES: Final = {"argv": "command line", "ready_s": "start-up, s"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What the page shows of a cell's samples. The samples themselves, which are many, are gone."""
+
+    values: charts.Values
+    over_time: charts.Chart | None
+    rows: list[tuple[float, float, float, int, float]]
+    failures: list[tuple[str, int, str]]
+    versions: dict[str, str]
+    problems: tuple[str, ...]
 
 
 class Html:
@@ -50,7 +51,8 @@ class Html:
         """Return the page."""
         measurements, manifest = run.read_measurements(), run.read_manifest()
         cells = words.in_order(measurements)
-        records = {cell.id: read_cell(run, cell.id) for cell in cells}
+        profile, most = words.table(manifest, "profile"), charts.points_a_chart(len(cells))
+        shown = {cell.id: _shown(run, cell, profile, most) for cell in cells}
         # The page is one string with strict escaping; the only marked-up parts are our own files.
         environment = Environment(
             autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -72,69 +74,86 @@ class Html:
             licence=_inline("vendor", "uPlot-LICENSE.txt"),
             library=_inline("vendor", "uPlot.iife.min.js"),
             script=_inline("report.js"),
-            **_parts(measurements, manifest, cells, records),
+            **_parts(measurements, manifest, cells, shown),
         )
+
+
+def _shown(
+    run: RunFolder, cell: CellMeasurement, profile: Mapping[str, object], most: int
+) -> _Shown:
+    records = read_cell(run, cell.id)
+    return _Shown(
+        values=charts.values_of(cell, records),
+        over_time=charts.over_time(cell, records, profile, most=most),
+        rows=charts.over_time_rows(cell, records),
+        failures=records.failures(),
+        versions=records.drive.versions if records.drive else {},
+        problems=records.problems,
+    )
 
 
 def _parts(
     measurements: Measurements,
     manifest: Mapping[str, object],
     cells: Sequence[CellMeasurement],
-    records: Mapping[str, CellRecords],
+    shown: Mapping[str, _Shown],
 ) -> dict[str, Any]:
     """What the template shows beside the measurements."""
     one_level = len({figures.level_value(cell) for cell in cells}) == 1
-    data = _data(measurements, manifest, cells, records)
-    request = words.flat(words.table(manifest, "request"))
+    data = _data(measurements, shown)
+    itl = figures.itl_name(cells)
     return {
         "data": _script_json(data),
         "summary": words.summary(measurements, manifest),
         "warnings": words.warnings(measurements),
         "missing": words.missing(measurements, manifest),
-        "problems": [problem for cell in cells for problem in records[cell.id].problems],
-        "broken": sum(not cell.client.valid for cell in cells),
+        "problems": [problem for cell in cells for problem in shown[cell.id].problems],
+        "validity": words.validity(measurements),
         "open_loop": bool(cells) and figures.is_open(cells[0]),
         "goodput": any(cell.metrics.goodput is not None for cell in cells),
-        "itl": figures.itl_name(cells),
+        "itl": itl,
         "repeats": words.has_repeats(measurements),
         "builds": data["builds"],
         "ranges": charts.ranges(measurements, cells) if one_level else [],
         "by_level": data["by_level"],
         "distributions": data["distributions"],
         "over_time": data["over_time"],
-        "rows": {cell.id: charts.over_time_rows(cell, records[cell.id]) for cell in cells},
+        "rows": {cell.id: shown[cell.id].rows for cell in cells},
         "bursts": any(chart and chart["bursts"] for chart in data["over_time"].values()),
         "failing": [cell for cell in cells if words.failures(cell)],
-        "failures": {cell.id: records[cell.id].failures() for cell in cells},
-        "drives": {cell.id: records[cell.id].drive for cell in cells},
+        "failures": {cell.id: shown[cell.id].failures for cell in cells},
+        "versions": next((one.versions for one in shown.values() if one.versions), {}),
         "servers": server_table(words.table(manifest, "servers")),
         "host": words.flat(words.table(manifest, "host")),
         "git": words.flat(words.table(manifest, "git")),
         "packages": words.flat(words.table(manifest, "packages")),
         "profile": words.flat(words.table(manifest, "profile")),
-        "request": request,
-        "all_metrics": ALL_METRICS,
+        "request": words.flat(words.table(manifest, "request")),
+        "all_metrics": {cell.id: _all_metrics(cell, itl) for cell in cells},
         "definitions": words.DEFINITIONS,
         "machine": words.machine(manifest),
     }
 
 
-def _data(
-    measurements: Measurements,
-    manifest: Mapping[str, object],
-    cells: Sequence[CellMeasurement],
-    records: Mapping[str, CellRecords],
-) -> dict[str, Any]:
+def _all_metrics(cell: CellMeasurement, itl: str) -> list[tuple[str, str, Stat]]:
+    rows = figures.all_metrics(cell, itl)
+    if words.failures(cell):
+        rows += [
+            (f"{title}, failures as +∞", unit, stat)
+            for title, unit, stat in figures.with_failures(cell)
+        ]
+    return rows
+
+
+def _data(measurements: Measurements, shown: Mapping[str, _Shown]) -> dict[str, Any]:
     """What the charts draw."""
-    arrival = charts.arrival_of(words.table(manifest, "profile"))
-    most = charts.points_a_chart(len(cells))
     return {
         "builds": words.unique(figures.plain(cell.build) for cell in measurements.cells),
         "by_level": charts.by_level(measurements),
-        "distributions": charts.distributions(measurements, records),
-        "over_time": {
-            cell.id: charts.over_time(cell, records[cell.id], arrival, most=most) for cell in cells
-        },
+        "distributions": charts.distributions(
+            measurements, {cell_id: one.values for cell_id, one in shown.items()}
+        ),
+        "over_time": {cell_id: one.over_time for cell_id, one in shown.items()},
     }
 
 

@@ -16,14 +16,17 @@ from harness.reports.figures import (
     level,
     percentile,
     plain,
+    with_failures,
 )
 from harness.reports.words import (
     Warned,
     failures,
     has_repeats,
     in_order,
+    label,
     missing,
     summary,
+    validity,
     warnings,
 )
 
@@ -47,14 +50,15 @@ class Markdown:
         manifest = run.read_manifest()
         cells = in_order(measurements)
         parts = [f"## Load: {escape(measurements.run.id)}"]
-        if not measurements.valid:
-            parts.append("> [!CAUTION]\n> **Invalid measurement.** Do not use these numbers.")
+        verdict = escape(validity(measurements))
+        parts.append(verdict if measurements.valid else f"> [!CAUTION]\n> **{verdict}**")
         parts.append(" ".join(escape(sentence) for sentence in summary(measurements, manifest)))
         if cells:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
         failed = [cell for cell in cells if failures(cell)]
         if failed:
-            parts.append("### Failures\n" + "\n".join(map(_failed, failed)))
+            listed = "\n".join(_failed(cell, measurements) for cell in failed)
+            parts += [f"### Failures\n{listed}", _with_failures(failed, measurements)]
         notes = [_warned(warned) for warned in warnings(measurements)]
         absent = missing(measurements, manifest)
         if absent:
@@ -145,13 +149,30 @@ def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) ->
     return f"### Throughput\n\n{_table([*header, 'valid'], rows, len(names))}\n\n{legend}"
 
 
-def _failed(cell: CellMeasurement) -> str:
-    return f"- {code(cell.build)}, {level(cell)}: {escape(failures(cell))}"
+def _with_failures(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
+    names = _name_header(measurements)
+    wanted: tuple[Percentile, ...] = ("p50", "p95", "p99")
+    header = [*names, *(f"{title} {q} ms" for title in ("TTFT from due", "e2e") for q in wanted)]
+    rows = [
+        [
+            *_names(cell, measurements),
+            *(percentile(stat, q) for _, _, stat in with_failures(cell) for q in wanted),
+        ]
+        for cell in cells
+    ]
+    table = _table(header, rows, len(names))
+    return f"With each failed or dropped request counted as +∞:\n\n{table}"
+
+
+def _failed(cell: CellMeasurement, measurements: Measurements) -> str:
+    name = label(cell, repeats=has_repeats(measurements))
+    return f"- {code(name)}: {escape(failures(cell))}"
 
 
 def _warned(warned: Warned) -> str:
     mark = "**invalid** " if warned.invalidates else ""
-    return f"- {mark}{escape(warned.text)} {escape(warned.where)}".rstrip()
+    text = "<br>".join(map(escape, warned.text.splitlines()))
+    return f"- {mark}{text} {escape(warned.where)}".rstrip()
 
 
 def _reproduce(measurements: Measurements) -> str:

@@ -19,9 +19,10 @@
 
   const short = (v) => {
     if (v == null) return "–";
-    const size = Math.abs(v);
-    if (size >= 100) return Math.round(v).toLocaleString("en-US");
-    return size >= 10 ? v.toFixed(1) : size >= 1 ? v.toFixed(2) : size ? v.toFixed(3) : "0";
+    if (!v) return "0";
+    const exponent = +v.toExponential(2).split("e")[1];
+    const digits = Math.max(0, exponent >= -1 ? 2 - exponent : 1 - exponent);
+    return v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   };
   const tick = (v) => (v == null ? "" : v >= 10000 ? v / 1000 + "k" : String(+v.toPrecision(6)));
   const ticks = (_, splits) => splits.map(tick);
@@ -89,7 +90,12 @@
         }));
         c.restore();
       };
-      const y = panel.log ? { distr: 3 } : { range: fromZero };
+      const ends = panel.lines.flatMap((l) => l.ci.filter((ci) => ci)).flat();
+      const y = panel.log ? {
+        distr: 3,
+        range: (_, low, high) => uPlot.rangeLog(
+          Math.min(low, ...ends.filter((v) => v > 0)), Math.max(high, ...ends), 10, false),
+      } : { range: (u, low, high) => fromZero(u, low, Math.max(high, ...ends)) };
       return new uPlot({
         width, height: 230, cursor,
         scales: { x: { time: false, range: (_, a, b) => [a - 0.25, b + 0.25] }, y },
@@ -170,7 +176,8 @@
       },
     }, [edge, closed(ys), ...(extra ? [closed(extra)] : [])], element);
     const points = (element, line, width) => {
-      const wide = cell.ttft_ms.length && Math.max(...cell.ttft_ms) / Math.min(...cell.ttft_ms) > 20;
+      const lowest = Math.min(...cell.ttft_ms); // a log axis has no place for zeros
+      const wide = lowest > 0 && Math.max(...cell.ttft_ms) / lowest > 20;
       const lost = (u) => {
         const c = u.ctx, top = u.bbox.top;
         c.save();

@@ -27,6 +27,7 @@ from harness.reports.words import (
     failures,
     has_repeats,
     in_order,
+    label,
     missing,
     validity,
     warnings,
@@ -72,7 +73,8 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(_legend(cells))
     for cell in cells:
         if failures(cell):
-            console.print(Text(f"Failures, {plain(cell.build)} · {level(cell)}: {failures(cell)}"))
+            name = label(cell, repeats=has_repeats(measurements))
+            console.print(Text(f"Failures, {name}: {failures(cell)}"))
     for text in _notes(measurements):
         console.print(text)
     absent = missing(measurements, manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from harness.reports.figures import (
     figure,
     headline_ttft,
     is_open,
+    itl_name,
     level,
     level_value,
     percentile,
@@ -23,10 +25,7 @@ from harness.reports.figures import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.measurement import CellMeasurement, Measurements
-
-_TEXTS_A_CODE: Final = 3
-"""From so many on, caveats that differ in their numbers alone are told once."""
+    from harness.measurement import Caveat, CellMeasurement, Measurements
 
 DEFINITIONS: Final[dict[str, str]] = {
     "TTFT": "first generated text − request sent. “From due”, the headline in an open loop: first "
@@ -40,7 +39,9 @@ DEFINITIONS: Final[dict[str, str]] = {
     "tok/s per sequence": "output tokens / (last generated text − sent), one value a request.",
     "tok/s in all": "tokens whose own stamps fall in the measured window / length of the window.",
     "dropped": "due, but not sent before the end; never skipped on the way.",
-    "slip": "sent − due: how late the client let a request go.",
+    "failures as +∞": "the metric with each failed or dropped request counted as infinite; ∞ "
+    "where a percentile falls among them.",
+    "slip": "sent − due − connecting: how late the client let a request go.",
     "lag": "when the client read a chunk − when the kernel had received it.",
     "lo–hi": "95 % bootstrap interval.",
     "–": "too few values for this percentile: fewer than 1 / (1 − q).",
@@ -50,23 +51,13 @@ DEFINITIONS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Warned:
-    """A caveat with the cells that it concerns."""
+    """A caveat and where it holds."""
 
     code: str
     text: str
     invalidates: bool
-    cells: tuple[str, ...] = ()
-    """Labels; empty when it concerns the whole run."""
-    likewise: tuple[str, ...] = ()
-    """Labels of cells with the same caveat in other numbers, when there are many of them."""
-
-    @property
-    def where(self) -> str:
-        """The cells in words, in brackets; empty when it concerns the whole run."""
-        if not self.cells:
-            return ""
-        more = f"; likewise {', '.join(self.likewise)}" if self.likewise else ""
-        return f"({', '.join(self.cells)}{more})"
+    where: str = ""
+    """The cells in words, in brackets; empty when it concerns the whole run."""
 
 
 def label(cell: CellMeasurement, *, repeats: bool = False) -> str:
@@ -96,29 +87,35 @@ def unique(values: Iterable[str]) -> list[str]:
 
 def warnings(measurements: Measurements) -> list[Warned]:
     """All caveats, those that invalidate first; one that several cells share stands once."""
-    repeats = has_repeats(measurements)
-    shared: dict[tuple[str, bool], dict[str, list[str]]] = {}
-    for caveat in measurements.caveats:
-        shared.setdefault((caveat.code, caveat.invalidates), {})[caveat.text] = []
+    found = [_warned(caveat, "") for caveat in measurements.caveats]
+    repeats, in_all = has_repeats(measurements), len(measurements.cells)
+    shared: dict[tuple[str, bool, str], list[tuple[Caveat, str]]] = {}
     for cell in in_order(measurements):
         for caveat in cell.client.caveats:
-            texts = shared.setdefault((caveat.code, caveat.invalidates), {})
-            texts.setdefault(caveat.text, []).append(label(cell, repeats=repeats))
-    found = []
-    for (code, invalidates), texts in shared.items():
-        kept = list(texts.items())
-        rest = kept[1:] if len(kept) > _TEXTS_A_CODE else []
-        for text, cells in kept[: len(kept) - len(rest)]:
-            found.append(
-                Warned(
-                    code=plain(code),
-                    text=plain(text),
-                    invalidates=invalidates,
-                    cells=tuple(cells),
-                    likewise=tuple(name for _, names in rest for name in names),
-                )
-            )
-    return sorted(found, key=lambda warned: not warned.invalidates)
+            # what differs in its numbers alone is the same
+            words = re.sub(r"(?<!\w)[\d.,]*\d", "0", caveat.text)
+            told = shared.setdefault((caveat.code, caveat.invalidates, words), [])
+            told.append((caveat, label(cell, repeats=repeats)))
+    for told in shared.values():
+        first = told[0][0]
+        same = [name for caveat, name in told if caveat.text == first.text]
+        others = [name for caveat, name in told if caveat.text != first.text]
+        where = ", ".join(same) if len(same) < max(2, in_all) else "all cells"
+        if others:
+            rest = ", ".join(others) if len(told) < in_all else "the others"
+            where += f"; likewise {rest}"
+        found.append(_warned(first, f"({where})"))
+    codes = unique(warned.code for warned in found)
+    return sorted(found, key=lambda one: (not one.invalidates, codes.index(one.code)))
+
+
+def _warned(caveat: Caveat, where: str) -> Warned:
+    return Warned(
+        code=plain(caveat.code),
+        text="\n".join(map(plain, caveat.text.splitlines())),
+        invalidates=caveat.invalidates,
+        where=where,
+    )
 
 
 def failures(cell: CellMeasurement) -> str:
@@ -146,20 +143,19 @@ def server_facts(provenance: Mapping[str, object]) -> dict[str, str]:
 
 
 def summary(measurements: Measurements, manifest: Mapping[str, object]) -> list[str]:
-    """Sentences that say what was run, on what, what came out and whether to believe it."""
+    """Sentences that say what was run, on what and what came out; `validity` judges it."""
     cells = in_order(measurements)
     if not cells:
-        return ["No cell of this run was measured.", validity(measurements)]
+        return ["No cell of this run was measured."]
     return [
-        _what(cells),
+        _what(cells, manifest),
         _where(cells, manifest),
         _outcome(cells),
-        *_best(cells),
-        validity(measurements),
+        *_best(cells, repeats=has_repeats(measurements)),
     ]
 
 
-def _what(cells: Sequence[CellMeasurement]) -> str:
+def _what(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> str:
     profiles = unique(plain(cell.profile) for cell in cells)
     levels = unique(f"{level_value(cell):,g}" for cell in cells)
     unit = "requests a second" if is_open(cells[0]) else "streams kept open"
@@ -170,9 +166,11 @@ def _what(cells: Sequence[CellMeasurement]) -> str:
     if duration(windows[-1]) != length:
         length = f"{length} to {duration(windows[-1])}"
     each = " each" if len(cells) > 1 else ""
+    warmup = table(manifest, "profile").get("warmup_requests")
+    before = " without a warm-up" if warmup == 0 else " after a warm-up that does not count"
     return (
         f"Traffic of the profile {_listed(profiles)} at {_listed(levels)} {unit}, "
-        f"measured for {length}{each} after a warm-up that does not count."
+        f"measured for {length}{each}{'' if warmup is None else before}."
     )
 
 
@@ -224,37 +222,48 @@ def _outcome(cells: Sequence[CellMeasurement]) -> str:
     return f"{text}, {count(dropped)} were due but never sent." if dropped else f"{text}."
 
 
-def _best(cells: Sequence[CellMeasurement]) -> list[str]:
-    answered = [cell for cell in cells if cell.requests.ok]
-    if not answered:
-        return []
-    top = max(answered, key=lambda cell: cell.metrics.aggregate_tps)
-    ttft = headline_ttft(top)
-    start = " from due" if is_open(top) else ""
-    where = f" with {label(top)}" if len(cells) > 1 else ""
-    text = (
-        f"{'Most' if len(cells) > 1 else 'Output'} tokens per second{where}: "
-        f"{figure(top.metrics.aggregate_tps)} (TTFT{start} p50 {percentile(ttft, 'p50')} ms, "
-        f"p95 {percentile(ttft, 'p95')} ms; inter-token p50 "
-        f"{percentile(top.metrics.itl_ms, 'p50')} ms)."
-    )
-    unstable = [label(cell) for cell in cells if not cell.stable]
-    if not unstable:
-        return [text]
-    return [text, f"The queue grew throughout the window at {_listed(unstable)}: no steady state."]
+def _best(cells: Sequence[CellMeasurement], *, repeats: bool) -> list[str]:
+    """The fastest of the valid cells, and where the queue grew."""
+    found = []
+    valid = [cell for cell in cells if cell.client.valid]
+    answered = [cell for cell in valid if cell.requests.ok]
+    if answered:
+        top = max(answered, key=lambda cell: cell.metrics.aggregate_tps)
+        ttft = headline_ttft(top)
+        start = " from due" if is_open(top) else ""
+        what = "Output tokens per second"
+        if len(cells) > 1:
+            among = " of the valid cells" if len(valid) < len(cells) else ""
+            what = f"Most tokens per second{among} with {label(top, repeats=repeats)}"
+        found.append(
+            f"{what}: {figure(top.metrics.aggregate_tps)} "
+            f"(TTFT{start} p50 {percentile(ttft, 'p50')} ms, p95 {percentile(ttft, 'p95')} ms; "
+            f"{itl_name(cells)} p50 {percentile(top.metrics.itl_ms, 'p50')} ms)."
+        )
+    unstable = [label(cell, repeats=repeats) for cell in cells if not cell.stable]
+    if unstable:
+        found.append(
+            f"The queue grew throughout the window at {_listed(unstable)}: no steady state."
+        )
+    return found
 
 
 def validity(measurements: Measurements) -> str:
     """Whether the numbers may be believed, in one sentence."""
-    bad = [cell for cell in measurements.cells if not cell.client.valid]
+    cells = len(measurements.cells)
+    bad = sum(not cell.client.valid for cell in measurements.cells)
     if measurements.valid and not bad:
         return "The measurement is valid."
-    if not bad or len(measurements.cells) == 1:
-        return "The measurement is INVALID: see the caveats."
-    return (
-        f"The measurement is INVALID in {len(bad)} of {len(measurements.cells)} cells: "
-        "see the caveats."
-    )
+    if not cells:
+        return "INVALID: nothing was measured."
+    if bad == cells:
+        return "INVALID measurement: do not use these numbers."
+    if bad:
+        return f"INVALID in {bad} of {cells} cells: do not use their numbers."
+    codes = unique(one.code.replace("_", " ") for one in warnings(measurements) if one.invalidates)
+    reasons = f" ({', '.join(codes)})" if codes else ""
+    measured = f"all {cells} measured cells are" if cells > 1 else "the measured cell is"
+    return f"INVALID as a whole{reasons}, but {measured} valid."
 
 
 def missing(measurements: Measurements, manifest: Mapping[str, object]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +127,24 @@ def test_pairs(ask: Ask) -> None:
     assert request.headers == {"X-A": "1", "X-B": "a=b"}
     assert request.asked["metadata"] == {"team": "fraud ops"}
     assert request.asked["headers"] == ["X-A", "X-B"]
+
+
+def test_all_of_the_command_line_is_kept(ask: Ask) -> None:
+    request = ask(
+        *(*STEADY, "--duration", "3", "--requests", "7", "--warmup", "0", "--timeout", "2.5"),
+        *("--isl", "100", "--output-tokens", "20", "--out", "o"),
+    )
+    words = (
+        *("duration", "requests", "warmup", "timeout", "prompt_tokens", "output_tokens"),
+        *("out", "config"),
+    )
+    given = [request.asked[word] for word in words]
+    assert given == [3, 7, 0, 2.5, 100, 20, Path("o"), None]
+    nothing = ask(*STEADY).asked
+    assert [nothing[word] for word in words] == [None] * 6 + [Path("runs"), None]
+    own = {"goodput", "level", "rate", "header", "quiet", "json"}  # under other names, or not kept
+    flags = set(inspect.signature(harness.cli.load.load).parameters)
+    assert flags - own == set(nothing) - {"levels", "headers"}
 
 
 def test_the_others(ask: Ask) -> None:

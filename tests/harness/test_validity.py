@@ -373,6 +373,14 @@ def test_more_failures_than_allowed_are_invalid(count: int, *, valid: bool) -> N
     assert judged(cell(bad), max_fail_ratio=0.5).valid
 
 
+def test_a_warm_up_that_fails_says_how() -> None:
+    told = {"ended": "failed", "problem": "3 warm-up requests failed (http_401)"}
+    client = judged([], drive=told)
+    assert not client.valid
+    assert "3 warm-up requests failed (http_401)" in text(client, "warmup_failed")
+    assert find(client, "few_samples") is None
+
+
 def test_few_samples() -> None:
     assert find(judged(cell(count=200)), "few_samples") is None
     some = find(judged(cell(count=50)), "few_samples")

@@ -294,6 +294,21 @@ def failed_run(parent: Path) -> RunFolder:
     return write(parent, [Cell("fp16", {"rate": 5.0}, samples, 20, due)], arrival=BURSTY)
 
 
+def zeros_run(parent: Path) -> RunFolder:
+    """Answers that came at once and whole, but for one chunk."""
+    due = schedule(Bursty(**BURSTY), 5, 20, 3).tolist()
+    samples = [
+        msgspec.structs.replace(
+            one,
+            sent_ns=one.due_ns,
+            first_ns=one.due_ns + 2_000_000 * (one.seq == 1),
+            chunk_ns=[5_000_000 * (one.seq == 1), *[0] * 46],
+        )
+        for one in open_samples(due, 1.0, 2)
+    ]
+    return write(parent, [Cell("fp16", {"rate": 5.0}, samples, 20, due)], arrival=BURSTY)
+
+
 def empty_run(parent: Path) -> RunFolder:
     return write(parent, [Cell("fp16", {"rate": 5.0}, [], 20, [])], arrival=BURSTY)
 
@@ -306,6 +321,7 @@ MAKERS = {
     "one-level": lambda parent: closed_run(parent, levels=(8,)),
     "repeats": lambda parent: closed_run(parent, builds=("awq", "gptq"), levels=(1, 8), repeats=3),
     "all-failed": failed_run,
+    "zeros": zeros_run,
     "empty-cell": empty_run,
     "no-cells": lambda parent: write(parent, [], arrival=BURSTY),
 }

@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import harness.reports
+from harness.cli.report import report
 from harness.errors import BadInputError
 from harness.measurement import Caveat, Measurements, Stat
 from harness.reports import NAMES, cells, figures, load_report, words
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     "bursty", "invalid", "closed-4x4", "one-build", "one-level", "repeats", "all-failed",
-    "empty-cell", "no-cells",
+    "zeros", "empty-cell", "no-cells",
 )  # fmt: skip
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
@@ -172,7 +173,7 @@ def test_hostile_names_are_inert_in_markdown(hostile: RunFolder) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows
     for row in rows:  # no name adds a column
-        assert len(re.findall(r"(?<!\\)\|", row)) in (11, 11 - 1)
+        assert len(re.findall(r"(?<!\\)\|", row)) in (11, 11 - 1, 9)
 
 
 def test_hostile_names_are_inert_in_csv(hostile: RunFolder) -> None:
@@ -220,7 +221,8 @@ def test_half_a_line_at_the_end_is_no_sample(
     ("value", "text"),
     [
         (None, "–"), (float("nan"), "–"), (float("inf"), "∞"), (0.0, "0"), (0.01234, "0.012"),
-        (1.2345, "1.23"), (12.345, "12.3"), (99.96, "100.0"), (1234.5, "1,234"), (-2.5, "-2.50"),
+        (1.2345, "1.23"), (12.345, "12.3"), (99.96, "100"), (1234.5, "1,234"), (-2.5, "-2.50"),
+        (0.0004, "0.00040"), (0.0042, "0.0042"), (0.5, "0.500"), (0.9999, "1.00"), (9.999, "10.0"),
     ],
 )  # fmt: skip
 def test_figure(value: float | None, text: str) -> None:
@@ -235,6 +237,15 @@ def test_imprecise_percentiles_are_marked() -> None:
     assert figures.percentile(Stat(p99=5.0, n=999), "p99") == "~5.00"
     assert figures.percentile(Stat(p99=5.0, n=1000), "p99") == "5.00"
     assert figures.percentile(Stat(p99=None, n=50), "p99") == "–"
+
+
+def test_a_percentile_among_failures_is_infinite() -> None:
+    stat = Stat(p50=5.0, p95=None, p99=None, n=60, n_infinite=9)
+    shown = [figures.percentile(stat, "p50"), figures.percentile(stat, "p95")]
+    assert shown == ["5.00", "~∞"]
+    assert figures.percentile(stat, "p99") == "–"  # 60 are too few for it, infinite or not
+    assert figures.extreme(stat, "max") == "∞"
+    assert figures.extreme(Stat(max=7.0, n=1), "max") == "7.00"
 
 
 def test_cells_planned_but_not_measured_are_named(runs: dict[str, RunFolder]) -> None:
@@ -261,13 +272,171 @@ def with_caveats(measurements: Measurements, texts: list[str]) -> Measurements:
 def test_a_caveat_of_several_cells_stands_once(runs: dict[str, RunFolder]) -> None:
     measurements = runs["one-build"].read_measurements()
     (one,) = words.warnings(with_caveats(measurements, ["same"] * 4))
-    assert one.where == "(awq · 1 stream, awq · 8 streams, awq · 32 streams, awq · 64 streams)"
-    assert len(words.warnings(with_caveats(measurements, ["a", "b", "a", "c"]))) == 3
-    (one,) = words.warnings(with_caveats(measurements, ["a", "b", "c", "d"]))
-    assert one.text == "a"
-    assert one.where == (
-        "(awq · 1 stream; likewise awq · 8 streams, awq · 32 streams, awq · 64 streams)"
+    assert one.where == "(all cells)"
+    assert [one.where for one in words.warnings(with_caveats(measurements, ["a", "b", "a"]))] == [
+        "(awq · 1 stream, awq · 32 streams)",
+        "(awq · 8 streams)",
+    ]
+
+
+def test_caveats_that_differ_in_their_numbers_are_one(runs: dict[str, RunFolder]) -> None:
+    measurements = runs["one-build"].read_measurements()
+    texts = ["lag 2.8 ms", "lag 3 ms", "lag 2.8 ms", "else"]
+    one, _ = words.warnings(with_caveats(measurements, texts))
+    assert one.text == "lag 2.8 ms"
+    assert one.where == "(awq · 1 stream, awq · 32 streams; likewise awq · 8 streams)"
+    (one,) = words.warnings(with_caveats(measurements, ["1", "2", "3", "4"]))
+    assert one.where == "(awq · 1 stream; likewise the others)"
+    found = words.warnings(with_caveats(measurements, ["http_429 1", "http_500 1"]))
+    assert len(found) == 2
+    problems = [Caveat("server_failed", f"q{n}: no\n  line", invalidates=True) for n in (4, 8)]
+    found = words.warnings(
+        msgspec.structs.replace(with_caveats(measurements, []), caveats=problems)
     )
+    assert [one.text for one in found] == ["q4: no\n  line", "q8: no\n  line"]
+
+
+def with_validity(measurements: Measurements, valid: list[bool], whole: str = "") -> Measurements:
+    """Cells so valid as is said; `whole` is a reason that concerns the run."""
+    cells = [
+        msgspec.structs.replace(cell, client=msgspec.structs.replace(cell.client, valid=good))
+        for cell, good in zip(measurements.cells, valid, strict=False)
+    ]
+    caveats = [Caveat("server_failed", whole, invalidates=True)] if whole else []
+    return msgspec.structs.replace(
+        measurements, cells=cells, valid=all(valid) and not whole, caveats=caveats
+    )
+
+
+@pytest.mark.parametrize(
+    ("valid", "whole", "text"),
+    [
+        ([True, True], "", "The measurement is valid."),
+        ([True, False], "", "INVALID in 1 of 2 cells: do not use their numbers."),
+        ([True, False], "nf4: no", "INVALID in 1 of 2 cells: do not use their numbers."),
+        ([False, False], "", "INVALID measurement: do not use these numbers."),
+        (
+            [True, True],
+            "nf4: did not start",
+            "INVALID as a whole (server failed), but all 2 measured cells are valid.",
+        ),
+        (
+            [True],
+            "nf4: did not start",
+            "INVALID as a whole (server failed), but the measured cell is valid.",
+        ),
+        ([], "nf4: did not start", "INVALID: nothing was measured."),
+    ],
+)
+def test_every_report_says_what_is_invalid(
+    runs: dict[str, RunFolder], tmp_path: Path, valid: list[bool], whole: str, text: str
+) -> None:
+    run = changed(runs["one-build"], tmp_path, lambda m: with_validity(m, valid, whole))
+    assert words.validity(run.read_measurements()) == text
+    for name in ("html", "markdown", "terminal"):
+        shown = one_line(unescape(load_report(name).render(run)).replace("\\", ""))
+        assert shown.count(text) == 1
+        assert whole in shown
+
+
+def changed(
+    run: RunFolder, parent: Path, change: Callable[[Measurements], Measurements]
+) -> RunFolder:
+    """A copy of a run with other measurements."""
+    copy = RunFolder(parent / run.path.name)
+    shutil.copytree(run.path, copy.path)
+    copy.write_measurements(change(run.read_measurements()))
+    return copy
+
+
+def test_the_best_cell_is_a_valid_one(runs: dict[str, RunFolder]) -> None:
+    measurements = runs["one-build"].read_measurements()
+    ordered = sorted(measurements.cells, key=lambda cell: cell.metrics.aggregate_tps)
+    best, second = words.label(ordered[-1]), words.label(ordered[-2])
+    text = " ".join(words.summary(measurements, {}))
+    assert f"Most tokens per second with {best}: " in text
+    valid = [cell is not ordered[-1] for cell in measurements.cells]
+    text = " ".join(words.summary(with_validity(measurements, valid), {}))
+    assert f"Most tokens per second of the valid cells with {second}: " in text
+    text = " ".join(words.summary(with_validity(measurements, [False] * 4), {}))
+    assert "okens per second" not in text
+
+
+def test_failures_as_infinite_stand_where_there_are_some(runs: dict[str, RunFolder]) -> None:
+    cell = runs["invalid"].read_measurements().cells[0]
+    stat = cell.metrics_with_failures["e2e_ms"]
+    assert stat.n_infinite == cell.requests.failed > 0
+    page = load_report("html").render(runs["invalid"])
+    for title in ("TTFT from due", "e2e"):
+        assert f'<td class="name">{title}, failures as +∞</td>' in page
+    (row,) = re.findall(r"e2e, failures as \+∞</td>(.*?)</tr>", page)
+    cells_of_row = re.findall(r"<td[^>]*>([^<]*)</td>", row)
+    assert cells_of_row == [
+        "ms", "302", "∞", figures.figure(stat.p50), "∞", "∞", "~∞", "–", "∞",
+    ]  # fmt: skip
+    text = load_report("markdown").render(runs["invalid"])
+    assert "With each failed or dropped request counted as +∞:" in text
+    assert f"| {figures.figure(stat.p50)} | ∞ | ~∞ |" in text
+    for name in ("html", "markdown"):
+        plain_run = load_report(name).render(runs["bursty"])
+        assert "failures as +∞</td>" not in plain_run
+        assert "counted as +∞" not in plain_run
+
+
+def test_chunks_of_several_tokens_have_no_itl(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    def in_fours(measurements: Measurements) -> Measurements:
+        cells = [msgspec.structs.replace(c, tokens_per_chunk=4.0) for c in measurements.cells]
+        return with_caveats(msgspec.structs.replace(measurements, cells=cells), [""])
+
+    run = changed(runs["bursty"], tmp_path, in_fours)
+    for name in ("html", "markdown", "terminal"):
+        text = load_report(name).render(run).partition("What the words mean")[0]
+        text = re.sub("<(style|script).*?</(style|script)>", "", text, flags=re.DOTALL)
+        assert "inter-chunk" in text
+        assert not re.search("ITL|inter-token", text)
+    assert "inter-chunk p50" in " ".join(words.summary(run.read_measurements(), {}))
+
+
+def test_a_warm_up_is_told_as_it_was(runs: dict[str, RunFolder]) -> None:
+    measurements = runs["bursty"].read_measurements()
+
+    def first(profile: dict[str, object]) -> str:
+        return words.summary(measurements, {"profile": profile})[0]
+
+    assert first({"warmup_requests": 0}).endswith("measured for 30 s without a warm-up.")
+    assert first({"warmup_requests": 8}).endswith(" after a warm-up that does not count.")
+    assert first({}).endswith("measured for 30 s.")
+
+
+def test_samples_that_are_not_the_drivers_are_told(
+    runs: dict[str, RunFolder], tmp_path: Path
+) -> None:
+    run = changed(runs["bursty"], tmp_path, lambda m: m)
+    (cell,) = run.read_measurements().cells
+    file = run.path / "cells" / cell.id / "samples.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    assert "the driver wrote" not in load_report("html").render(run)
+    for kept, count in ((lines[:-2], "300"), (lines + lines[:1], "303")):
+        file.write_text("".join(kept))
+        text = f"samples.jsonl of {cell.id}: {count} samples, but the driver wrote 302."
+        assert text in load_report("html").render(run)
+
+
+def test_the_suffix_names_the_format(
+    runs: dict[str, RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runs["bursty"].path
+    for suffix, name in ((".txt", "terminal"), (".md", "markdown"), (".CSV", "csv")):
+        out = tmp_path / f"x{suffix}"
+        report(folder, out=out)
+        assert out.read_text() == load_report(name).render(RunFolder(folder))
+    report(folder, format="json", out=tmp_path / "x.txt")
+    assert json.loads((tmp_path / "x.txt").read_text())["schema"] == 1
+    for name in ("x.pdf", "x"):
+        with pytest.raises(BadInputError, match="names no format") as refused:
+            report(folder, out=tmp_path / name)
+        assert ".csv, .html, .json, .md, .txt" in (refused.value.hint or "")
+    capsys.readouterr()
 
 
 def test_facts_that_the_server_reported_stand_among_the_others() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
 import shutil
 import subprocess
+import weakref
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+import numpy as np
 import pytest
 
-from harness.reports import charts, html, load_report
+from harness.reports import cells, charts, html, load_report
 from harness.rundir import RunFolder
 from loadprofiles.arrivals import Bursty, Poisson
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
@@ -141,6 +145,76 @@ def test_last_burst_ends_with_the_window() -> None:
     assert charts.bursts(None, 15) == []
 
 
+def test_the_plan_is_the_schedules_where_the_window_ended_early(
+    runs: dict[str, RunFolder],
+) -> None:
+    (cell,) = runs["bursty"].read_measurements().cells
+    whole = cells.read_cell(runs["bursty"], cell.id)
+    assert whole.drive is not None
+    assert whole.plan is not None
+    start = whole.drive.window_start_ns
+    early = dataclasses.replace(
+        whole, drive=msgspec.structs.replace(whole.drive, window_end_ns=start + 9 * 10**9)
+    )
+    arrival = runs["bursty"].read_manifest()["profile"]["arrival"]  # type: ignore[index]
+    by_requests = dataclasses.replace(
+        early, plan=msgspec.structs.replace(whole.plan, duration_ns=30 * 10**9)
+    )
+    for records, profile in (
+        (early, {"arrival": arrival, "duration_s": 30.0}),
+        (by_requests, {"arrival": arrival, "duration_s": None}),
+    ):
+        chart = charts.over_time(cell, records, profile, most=2000)
+        assert chart is not None
+        planned = {rate for t, rate in zip(chart["t"], chart["planned"], strict=True) if 4 <= t < 6}
+        assert planned == {30.0}  # 10/s over 30 s: 30/s in each burst and 5/s between them
+        assert {rate for t, rate in zip(chart["t"], chart["planned"], strict=True) if t < 4} == {5}
+        assert not any(rate for t, rate in zip(chart["t"], chart["planned"], strict=True) if t >= 9)
+    unknown = dataclasses.replace(early, plan=None)
+    chart = charts.over_time(cell, unknown, {"arrival": arrival}, most=2000)
+    assert chart is not None
+    assert chart["planned"] is None
+
+
+def test_one_gap_in_two_thousand_is_drawn(runs: dict[str, RunFolder]) -> None:
+    measurements = runs["bursty"].read_measurements()
+    (cell,) = measurements.cells
+    gaps = np.zeros(2000)
+    gaps[7] = 3.0
+    values = charts.Values(ttft_ms=np.array([-1.0]), itl_ms=gaps)
+    ttft, itl = charts.distributions(measurements, {cell.id: values})
+    assert ttft["panels"] == [{"title": "awq", "x": [], "lines": []}]
+    (line,) = itl["panels"][0]["lines"]
+    assert line["y"][0] == pytest.approx(99.95)
+    assert line["y"][-1] == 100
+
+
+def test_one_cell_at_a_time_is_in_memory(
+    runs: dict[str, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[weakref.ref[cells.CellRecords]] = []
+
+    def read_cell(run: RunFolder, cell_id: str) -> cells.CellRecords:
+        assert not [one for one in read if one() is not None]
+        records = cells.read_cell(run, cell_id)
+        read.append(weakref.ref(records))
+        return records
+
+    monkeypatch.setattr(html, "read_cell", read_cell)
+    html.REPORT.render(runs["one-build"])
+    assert len(read) == 4
+
+
+def test_only_an_open_loop_is_judged_steady(
+    runs: dict[str, RunFolder],
+) -> None:
+    ends = r"<td[^>]*>([^<]*)</td><td[^>]*>yes</td></tr>"
+    part = html_in(runs["closed-4x4"].path).partition('id="throughput"')[2]
+    assert re.findall(ends, part.partition("</table>")[0]) == ["–"] * 16
+    part = html_in(runs["bursty"].path).partition('id="throughput"')[2]
+    assert re.findall(ends, part.partition("</table>")[0]) == ["yes"]
+
+
 def test_failures_are_marked_and_in_no_latency(runs: dict[str, RunFolder]) -> None:
     cell = runs["invalid"].read_measurements().cells[0]
     page = page_of(runs["invalid"])
@@ -201,7 +275,9 @@ def test_facts_shared_by_all_builds_stand_once() -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("kind", ["bursty", "closed-4x4", "all-failed", "no-cells", "hostile"])
+@pytest.mark.parametrize(
+    "kind", ["bursty", "closed-4x4", "all-failed", "no-cells", "zeros", "hostile"]
+)
 def test_a_browser_draws_it_without_an_error(
     runs: dict[str, RunFolder], hostile: RunFolder, tmp_path: Path, kind: str
 ) -> None:
