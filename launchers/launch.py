@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from contextlib import contextmanager
@@ -48,6 +49,17 @@ class Running:
         return self.process.tail(lines)
 
 
+def check_build(build: Build, base_dir: Path) -> None:
+    """Find what can be seen to be wrong with a build before anything is installed or started.
+
+    Raises:
+        BuildError, UnknownNameError: the build cannot be served as it is.
+    """
+    load_engine(build.engine).check(build)
+    resolve_model(build, base_dir)
+    _asked_port(build, None)
+
+
 @contextmanager
 def launch(
     build: Build,
@@ -76,15 +88,17 @@ def launch(
         LaunchError: the server did not come up; ends with its log's last lines.
     """
     engine = load_engine(build.engine)
-    request = StartRequest(
-        build=build,
-        source=resolve_model(build, base_dir),
-        port=_port(build, port),
-        reserve_client_cpu=reserve_client_cpu,
-        install_missing=install_missing,
-        on_line=on_line,
-    )
-    start = engine.start(request)
+    source = resolve_model(build, base_dir)
+    with _held_port(_asked_port(build, port)) as held:
+        request = StartRequest(
+            build=build,
+            source=source,
+            port=held,
+            reserve_client_cpu=reserve_client_cpu,
+            install_missing=install_missing,
+            on_line=on_line,
+        )
+        start = engine.start(request)
     log = folder / LOG_FILE
     on_line(f"{build.name}: starting {engine.name} on port {request.port}, log in {log}")
     try:
@@ -104,7 +118,7 @@ def _bring_up(
     began = time.monotonic()
     source = request.source
     weights = weights_hash(source.folder) if source.folder else {"hub_id": source.hub_id}
-    _Readiness(engine, request, process).wait()
+    _Readiness(engine, request, start, process).wait()
     ready_s = round(time.monotonic() - began, 2)
     facts = _facts(engine, process.log, request.port)
     server = _server(engine, request, start, facts, process)
@@ -113,24 +127,31 @@ def _bring_up(
     return server
 
 
-def _port(build: Build, port: int | None) -> int:
+def _asked_port(build: Build, port: int | None) -> int | None:
     asked = port or build.arguments.get("port")
     if asked is None:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            return int(sock.getsockname()[1])
-    if not isinstance(asked, int) or not 0 < asked < 2**16:
+        return None
+    if type(asked) is not int or not 0 < asked < 2**16:  # true is an int, too
         raise BuildError(build.name, "arguments.port", f"{asked!r} is no port (1 to 65535)")
+    return asked
+
+
+@contextmanager
+def _held_port(asked: int | None) -> Iterator[int]:
+    """Keep the port asked for, or a free one, from others while the engine is being prepared."""
     with socket.socket() as sock:
+        # Connections that the last server there has closed are not in the way.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            sock.bind(("127.0.0.1", asked))
+            sock.bind(("127.0.0.1", asked or 0))
         except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
             raise LaunchError(
-                f"port {asked} on 127.0.0.1 cannot be used ({error.strerror}): stop what listens "
-                "there, or leave the port out to get a free one"
+                f"port {asked} on 127.0.0.1 cannot be used ({error.strerror}): "
+                f"{'stop what listens there' if in_use else 'take a higher one'}, or leave the "
+                "port out to get a free one"
             ) from error
-    return asked
+        yield int(sock.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -139,6 +160,7 @@ class _Readiness:
 
     engine: Engine
     request: StartRequest
+    start: Start
     process: GuardedProcess
 
     def wait(self) -> None:
@@ -151,8 +173,7 @@ class _Readiness:
             base_url=f"http://127.0.0.1:{self.request.port}", trust_env=False
         ) as client:
             while (now := time.monotonic()) < deadline:
-                if status := self.process.poll():
-                    raise self._error(f"ended while it was loading ({status})")
+                self._check_alive()
                 try:
                     if not healthy:
                         reply = client.get(self.engine.ready_path, timeout=2)
@@ -177,6 +198,7 @@ class _Readiness:
     def _generates(self, client: httpx.Client, timeout_s: float) -> bool:
         body = {"model": self.request.source.name, "prompt": "1", "max_tokens": 1}
         reply = client.post("/v1/completions", json=body, timeout=max(timeout_s, 1))
+        self._check_identity()
         if reply.status_code == httpx.codes.OK:
             return _has_token(reply)
         if reply.is_client_error:
@@ -184,6 +206,17 @@ class _Readiness:
                 f"is up but refused to generate: HTTP {reply.status_code} {reply.text[:300]}"
             )
         return False
+
+    def _check_alive(self) -> None:
+        if status := self.process.poll():
+            raise self._error(f"ended while it was loading ({status})")
+
+    def _check_identity(self) -> None:
+        """Make sure that what has answered is this server: the port was free for a while."""
+        ours = not self.start.owns_port or self.process.listens_alone(self.request.port)
+        self._check_alive()
+        if not ours:
+            raise self._error(f"has not come up: another process took port {self.request.port}")
 
     def _error(self, problem: str) -> LaunchError:
         lines = "\n".join(f"  {line}" for line in self.process.tail())
@@ -235,7 +268,7 @@ def _server(
         engine_version=facts.version,
         base_url=f"http://127.0.0.1:{request.port}/v1",
         model=source.name,
-        pid=process.pid,
+        pid=process.pid if start.owns_port else None,  # else that of the container's client
         log=process.log,
         tokenizer=source.tokenizer,
         pin_output=engine.pin_output,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +11,20 @@ from typing import TYPE_CHECKING
 from launchers.errors import BuildError, suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from launchers.build import Build
 
 BUILDS = Path(__file__).parent / "builds"
 MODELS = Path(__file__).parent / "models"
 DEMO = "demo:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+"""An engine loads the files of the first of these that fits any."""
 FULL_HASH_BYTES = 4 * 2**30
-"""Weights up to this size are hashed whole; of larger ones the headers and sizes."""
+"""Weights up to this size are hashed whole; of larger ones `SAMPLES` blocks of each file."""
+SAMPLES = 32
+SAMPLE_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,12 @@ def resolve_model(build: Build, base_dir: Path) -> ModelSource:
         if not (folder / "config.json").is_file():
             raise BuildError(build.name, "model", f"{folder} has no config.json: not a checkpoint")
         folder = folder.resolve()
+        for path in _weight_files(folder):
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                problem = f"{path} cannot be read: {error.strerror}"
+                raise BuildError(build.name, "model", problem) from error
         return ModelSource(name=folder.name, folder=folder)
     if folder.exists():
         raise BuildError(build.name, "model", f"{folder} is a file; a checkpoint is a folder")
@@ -86,29 +97,60 @@ def _demo(build: Build, name: str) -> ModelSource:
 
 
 def weights_hash(folder: Path) -> dict[str, object] | None:
-    """Return sha256 over the names and bytes of the folder's `*.safetensors`, in name order.
+    """Return sha256 over the names, sizes and bytes of the folder's weights, in name order.
 
-    Above 4 GiB only each file's name, size and header are hashed; `of` says which it was.
-    None when the folder has no safetensors.
+    Above 4 GiB only blocks of each file are read, evenly from its first byte (the header) to its
+    last; `of` says which it was. None when the folder has no weights.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = _weight_files(folder)
     if not files:
         return None
-    size = sum(path.stat().st_size for path in files)
-    whole = size <= FULL_HASH_BYTES
+    total = sum(path.stat().st_size for path in files)
+    whole = total <= FULL_HASH_BYTES
     digest = hashlib.sha256()
     for path in files:
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as file:
             if whole:
                 while block := file.read(2**20):
                     digest.update(block)
             else:
-                (length,) = struct.unpack("<Q", file.read(8))
-                digest.update(file.read(min(length, 2**28)))
+                for sample in range(SAMPLES):
+                    file.seek(max(0, size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+                    digest.update(file.read(SAMPLE_BYTES))
+    blocks = f"{SAMPLES} blocks of {SAMPLE_BYTES / 2**20:g} MiB of each file"
     return {
         "sha256": digest.hexdigest(),
-        "of": "names, sizes and contents" if whole else "names, sizes and headers",
+        "of": f"names, sizes and {'contents' if whole else blocks}",
         "files": len(files),
-        "bytes": size,
+        "bytes": total,
     }
+
+
+def hub_home(environment: Mapping[str, str]) -> Path:
+    """Where the model hub's client keeps things, under these environment variables."""
+    base = environment.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = Path(environment.get("HF_HOME") or Path(base) / "huggingface")
+    return home.expanduser().absolute()
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """Where the model hub's client keeps models, under these environment variables."""
+    own = environment.get("HF_HUB_CACHE")
+    return Path(own).expanduser().absolute() if own else hub_home(environment) / "hub"
+
+
+def hub_commit(hub_id: str, revision: str, environment: Mapping[str, str]) -> str | None:
+    """The commit that a revision stands for in the local cache; None if the cache has none."""
+    folder = hub_cache(environment) / f"models--{hub_id.replace('/', '--')}"
+    if (folder / "snapshots" / revision).is_dir():
+        return revision
+    try:
+        return (folder / "refs" / revision).read_text().strip()
+    except OSError:
+        return None
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return next((files for kind in WEIGHTS if (files := sorted(folder.glob(kind)))), [])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from launchers.errors import LaunchError
 
@@ -22,6 +25,8 @@ GRACE_S = 10.0
 """Between TERM and KILL."""
 TAIL_BYTES = 65_536
 TAIL_LINES = 15
+REACHED = {"127.0.0.1", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound
+"""Addresses of listening sockets that a connection to 127.0.0.1 may reach."""
 
 
 @dataclass(frozen=True)
@@ -109,23 +114,44 @@ class GuardedProcess:
         """Return the log's last lines, empty ones left out."""
         return tail(self.log, lines)
 
+    def listens_alone(self, port: int) -> bool:
+        """Whether on this port of 127.0.0.1 the server listens, and nobody else does.
+
+        Two servers can share a port: vLLM asks for that (SO_REUSEPORT).
+        """
+        listening = {
+            socket.pid
+            for socket in psutil.net_connections("tcp")
+            if socket.status == psutil.CONN_LISTEN
+            and socket.laddr.port == port
+            and socket.laddr.ip in REACHED
+        }
+        tree: set[int] = set()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            tree = {child.pid for child in psutil.Process(self._guard.pid).children(recursive=True)}
+        return bool(listening) and listening <= tree
+
     def stop(self) -> None:
         """End the server and all its descendants; return when they are gone."""
-        if self._guard.stdin:
+        to_guard, from_guard = self._guard.stdin, self._guard.stdout
+        if to_guard:
             with contextlib.suppress(BrokenPipeError):
-                self._guard.stdin.close()
-        try:
-            self._guard.wait(self._grace_s + 60)
-        except subprocess.TimeoutExpired:
-            self._guard.kill()
-            self._guard.wait()
-        if self._guard.returncode != 0 and self._status is None and self.pid:
-            # The guard was killed: the kernel has sent TERM to the server, which may ignore it.
+                to_guard.close()
+        if from_guard and not from_guard.closed:
+            # It hangs up once both processes of the guard have ended.
+            hang_up = select.poll()
+            hang_up.register(from_guard, 0)
+            if not hang_up.poll((self._grace_s + 60) * 1000):
+                self._guard.kill()
+        self._guard.wait()
+        if self._guard.returncode < 0 and self.pid:
+            # The guard was killed, perhaps both of its processes: then the server itself has got
+            # TERM from the kernel, and may ignore it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
         self.poll()
-        if self._guard.stdout:
-            self._guard.stdout.close()
+        if from_guard:
+            from_guard.close()
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import httpx
 
 from launchers.errors import ConnectError, suggest
+from launchers.redact import redact_text
 from launchers.server import Server
 from launchers.vllm_facts import read_metrics, read_version
 
@@ -81,20 +82,22 @@ def _parse(url: str) -> SplitResult:
     text = url.strip()
     if "://" not in text:
         text = f"http://{text}"
+    # A user before a query: a password may hold a "?". What urlsplit complains of may be a part.
+    shown = re.split("[?#]", redact_text("".join(text.split())))[0]
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise ConnectError(f"{url!r} is no URL ({error}): {example}") from error
+    except ValueError:
+        raise ConnectError(f"{shown!r} is no URL, its host or port is wrong: {example}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ConnectError(f"{url!r} is no http:// or https:// URL: {example}")
+        raise ConnectError(f"{shown!r} is no http:// or https:// URL: {example}")
     if parts.username is not None:
         raise ConnectError(
             "the URL holds a user name, which would be written into the run folder: "
             "use --api-key-env or --header"
         )
     if parts.query or parts.fragment:
-        raise ConnectError(f"{url!r} has a query or a fragment: {example}")
+        raise ConnectError(f"{shown!r} was given with a query or a fragment: {example}")
     return parts
 
 
@@ -148,8 +151,8 @@ def _refuse(reply: httpx.Response, base: str) -> None:
         )
     if reply.is_redirect:
         raise ConnectError(
-            f"{base}/models redirects to {reply.headers.get('location', 'nowhere')}: redirects "
-            "are not followed, as they would be measured; give the final URL"
+            f"{base}/models redirects to {redact_text(reply.headers.get('location', 'nowhere'))}: "
+            "redirects are not followed, as they would be measured; give the final URL"
         )
 
 
@@ -177,7 +180,7 @@ def _choose(entries: list[dict[str, object]], model: str | None, base: str) -> d
 
 
 def _describe(client: httpx.Client, base: str, entry: dict[str, object]) -> Server:
-    root = urlunsplit(urlsplit(base)._replace(path=""))
+    root = _root(base)
     version = read_version(_page(client, f"{root}/version"))
     engine = OWNERS.get(str(entry.get("owned_by")), "unknown")
     metrics = read_metrics(_page(client, f"{root}/metrics")) if engine == "vllm" else {}
@@ -195,6 +198,12 @@ def _describe(client: httpx.Client, base: str, entry: dict[str, object]) -> Serv
     )
 
 
+def _root(base: str) -> str:
+    """Where a server has its other pages: behind a gateway, that is not the host's root."""
+    folder, _, last = base.rpartition("/")
+    return folder if VERSION_SEGMENT.fullmatch(last) else base
+
+
 def _page(client: httpx.Client, url: str) -> str:
     """Return a page's text; empty when there is none."""
     try:
@@ -205,9 +214,8 @@ def _page(client: httpx.Client, url: str) -> str:
 
 
 def _healthy(client: httpx.Client, base: str) -> bool:
-    root = urlunsplit(urlsplit(base)._replace(path=""))
     try:
-        return client.get(f"{root}/health").status_code == httpx.codes.OK
+        return client.get(f"{_root(base)}/health").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

@@ -8,11 +8,14 @@ import re
 # Log line → fact. A line may come once per worker process; the first is taken.
 PATTERNS: dict[str, re.Pattern[str]] = {
     "engine_version": re.compile(r"Initializing a V1 LLM engine \(v([^)\s]+)\)"),
-    "linear_kernel": re.compile(
-        r"Using (\w+) for (?:CompressedTensors\w*|Auto(?:GPTQ|AWQ)\w*|mixed-precision linear"
-        r"|GPTQMarlin\w*|AWQMarlin\w*|MPLinear\w*|\w+ GEMM|\w*Fp8\w*)"
+    "model": re.compile(r" with config: model='([^']+)'"),
+    "revision": re.compile(r"[ ,]revision=([^,\s]+),"),
+    "device": re.compile(r"[ ,]device_config=(\w+),"),
+    # Unquantized layers and those of bitsandbytes name none.
+    "linear_kernel": re.compile(r"\b(?:Using|Selected) (\w+Kernel) for "),
+    "attention_backend": re.compile(
+        r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend\b"
     ),
-    "attention_backend": re.compile(r"Using (\w+) (?:attention )?backend"),
     "kv_cache_tokens": re.compile(r"KV cache size: ([\d,]+) tokens"),
     "max_concurrency": re.compile(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x"),
     "dtype": re.compile(r"[ ,]dtype=(?:torch\.)?(\w+),"),
@@ -39,9 +42,6 @@ def read_log(text: str) -> dict[str, object]:
     for name, pattern in PATTERNS.items():
         if found := pattern.search(text):
             facts[name] = _value(found[1])
-    # Some linear layers name no kernel in the log: unquantized ones, and bitsandbytes.
-    if "linear_kernel" not in facts and facts.get("quantization") == "bitsandbytes":
-        facts["linear_kernel"] = "bitsandbytes"
     return facts
 
 

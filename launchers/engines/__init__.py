@@ -42,6 +42,8 @@ class Start:
     """CPUs the whole process tree may use; None: all."""
     client_cpus: list[int] | None = None
     """CPUs that this leaves to the client; None: none or all are shared."""
+    owns_port: bool = True
+    """Whether its own processes listen on the port; for a container, a daemon does."""
     cleanup: list[str] | None = None
     """Command to run after the server has ended, e.g. to remove its container."""
     provenance: dict[str, object] = field(default_factory=dict)
@@ -78,6 +80,14 @@ class Engine(Protocol):
     @property
     def fact_pages(self) -> tuple[str, ...]:
         """Paths to fetch for `facts`."""
+        ...
+
+    def check(self, build: Build) -> None:
+        """Find what can be seen to be wrong before anything is installed or started.
+
+        Raises:
+            BuildError: a field of the build does not fit this engine.
+        """
         ...
 
     def start(self, request: StartRequest) -> Start:

@@ -129,21 +129,33 @@ def test_two_builds_of_one_name(workplace: Workplace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "engine", "text"),
+    ("fields", "text"),
     [
-        ("models/none", "vllm", "field `model`: no folder"),
-        ("demo:awk", "vllm", "no demo model 'awk': did you mean 'awq'"),
-        ("demo:awq", "vlm", "did you mean 'vllm'"),
+        ('model = "models/none"', "field `model`: no folder"),
+        ('model = "demo:awk"', "no demo model 'awk': did you mean 'awq'"),
+        ('engine = "vlm"', "did you mean 'vllm'"),
+        ('command = ["no-such-vllm"]', "field `command`: no-such-vllm is no program"),
+        ('arguments.host = "0.0.0.0"', "field `arguments.host`: the harness sets it"),
+        ('arguments.port = "eighty"', "field `arguments.port`: 'eighty' is no port"),
+        ("arguments.port = true", "field `arguments.port`: True is no port"),
+        ('arguments.api-key = "s3cr3t"', "field `arguments.api-key`: the harness sends no key"),
+        ('environment.VLLM_API_KEY = "s3cr3t"', "field `environment.VLLM_API_KEY`: the harness"),
     ],
 )
 def test_an_impossible_build_is_2_before_another_is_served(
-    workplace: Workplace, model: str, engine: str, text: str
+    workplace: Workplace, fields: str, text: str
 ) -> None:
     (workplace.path / "models").mkdir()
     workplace.build("good", *QUICK)
+    model = "" if fields.startswith("model") else 'model = "demo:awq"\n'
     with (workplace.path / "harness.toml").open("a") as file:
-        file.write(f'[builds.bad]\nmodel = "{model}"\nengine = "{engine}"\n')
-    check(workplace.load("--server", "good,bad", *STEADY), 2, text)
+        file.write(f"[builds.bad]\n{model}{fields}\n")
+    for done in (
+        workplace.load("--server", "good,bad", *STEADY),
+        workplace.harness("serve", "bad"),
+    ):
+        check(done, 2, text)
+        assert "s3cr3t" not in done.err
     assert workplace.runs == []
 
 

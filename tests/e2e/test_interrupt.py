@@ -163,7 +163,7 @@ def test_a_launched_server_is_ended_too(workplace: Workplace) -> None:
     workplace.build("own", *PROMPT)
     process = workplace.start("load", "--server", "own", *LOAD, "--duration", "60", "--json")
     workplace.wait_for(driving(workplace))
-    assert len(workplace.processes()) == 4  # harness, driver, guard, server
+    assert len(workplace.processes()) == 5  # harness, driver, guard (two), server
     process.send_signal(signal.SIGTERM)
     done = workplace.finish(process, 30)
     assert done.code == 130
@@ -191,7 +191,7 @@ def test_kill_before_anything_was_driven(workplace: Workplace) -> None:
     """The driver that waits for its plan goes too."""
     workplace.build("slow", program="import time; time.sleep(600)")
     process = workplace.start("load", "--server", "slow", *LOAD)
-    workplace.wait_for(lambda: len(workplace.processes()) == 4)
+    workplace.wait_for(lambda: len(workplace.processes()) == 5)
     process.kill()
     process.communicate()
     workplace.wait_for(lambda: not workplace.processes(), 15)

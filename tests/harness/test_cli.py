@@ -173,6 +173,18 @@ def test_a_bug_keeps_its_traceback_and_is_no_verdict(
     assert "this is a bug" in error
 
 
+def test_ctrl_c_within_an_executed_string_is_130_too(tmp_path: Path) -> None:
+    (tmp_path / "unlucky.py").write_text(
+        "import sys, harness.__main__, harness.cli\n"
+        "harness.cli.run = lambda _: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(harness.__main__.main([]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "unlucky"], capture_output=True, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (130, b"harness: interrupted\n")
+
+
 def test_ctrl_c_is_130(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> int:
         os.kill(os.getpid(), signal.SIGTERM)

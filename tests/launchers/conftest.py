@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -12,7 +15,7 @@ import pytest
 from launchers.build import Build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 TOKEN = "HARNESS_TEST_TOKEN"
@@ -77,3 +80,36 @@ def make_build(checkpoint: Path, tree: Tree) -> Callable[..., Build]:
         )
 
     return make
+
+
+class Intruder:
+    """An `on_line` that, once a server is about to start, puts another one on its port."""
+
+    mode = "serves"
+    port = 0
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, line: str) -> None:
+        if not (said := re.search(r"starting .* on port (\d+)", line)):
+            return
+        self.port = int(said[1])
+        argv = [sys.executable, "-S", str(FAKE), self.mode, f"--port={self.port}"]
+        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 15
+        while True:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def intruder() -> Iterator[Intruder]:
+    intruder = Intruder()
+    yield intruder
+    if intruder.process:
+        intruder.process.kill()
+        intruder.process.wait()

@@ -36,6 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         if asked.get("die"):
             print("cosmic ray", flush=True)
             os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(60)  # another thread takes the signal: this one must not get to answer
         if self.refuse:
             self.reply(400, {"error": {"message": "max_tokens is forbidden here"}})
         else:
@@ -86,6 +87,7 @@ def main() -> None:
         print("serving", flush=True)
         ctypes.CDLL(None).pthread_exit(None)
     Handler.refuse = mode == "refuses"
+    ThreadingHTTPServer.allow_reuse_port = mode == "shares"  # as vLLM does
     print("serving", flush=True)
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 

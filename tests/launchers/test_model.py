@@ -81,10 +81,9 @@ def test_a_missing_model_names_the_field(
     assert caught.value.field == "model"
 
 
-def write_safetensors(path: Path, weights: bytes) -> bytes:
+def write_safetensors(path: Path, weights: bytes) -> None:
     header = json.dumps({"w": {"dtype": "U8", "shape": [len(weights)]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + weights)
-    return header
 
 
 def test_the_hash_covers_every_byte_of_every_file(tmp_path: Path) -> None:
@@ -105,14 +104,37 @@ def test_the_hash_covers_every_byte_of_every_file(tmp_path: Path) -> None:
     assert after["sha256"] != before["sha256"]
 
 
-def test_large_weights_are_hashed_by_header(
+def test_of_large_weights_blocks_are_hashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FULL_HASH_BYTES", 10)
-    header = write_safetensors(tmp_path / "a.safetensors", b"1" * 100)
-    found = weights_hash(tmp_path)
-    assert found
-    assert found["of"] == "names, sizes and headers"
-    size = (tmp_path / "a.safetensors").stat().st_size
-    expected = hashlib.sha256(f"a.safetensors\0{size}\0".encode() + header).hexdigest()
-    assert found["sha256"] == expected
+    monkeypatch.setattr(module, "SAMPLES", 3)
+    monkeypatch.setattr(module, "SAMPLE_BYTES", 2**19)
+    path, size = tmp_path / "a.safetensors", 2**22
+    path.write_bytes(bytes(size))
+    (tmp_path / "b.safetensors").write_bytes(b"short")
+    before = weights_hash(tmp_path)
+    assert before
+    assert before["of"] == "names, sizes and 3 blocks of 0.5 MiB of each file"
+    sampled = {0, 2**19 - 1, size // 2, size - 2**19, size - 1}
+    for place in sorted(sampled | {2**19, size - 2**19 - 1}):
+        path.write_bytes(bytes(place) + b"1" + bytes(size - place - 1))
+        assert (weights_hash(tmp_path) != before) == (place in sampled)
+
+
+def test_weights_of_torch_are_hashed_where_there_are_no_others(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"1")
+    before = weights_hash(tmp_path)
+    assert before
+    (tmp_path / "pytorch_model.bin").write_bytes(b"2")
+    assert weights_hash(tmp_path) != before
+    write_safetensors(tmp_path / "a.safetensors", b"34")
+    both = weights_hash(tmp_path)
+    assert both
+    assert both["files"] == 1
+
+
+def test_weights_that_cannot_be_read_name_the_field(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "model.safetensors").symlink_to("no-such-blob")
+    with pytest.raises(BuildError, match=r"field `model`: .*model\.safetensors cannot be read"):
+        resolve_model(build("tiny"), tmp_path)

@@ -34,7 +34,9 @@ def serve() -> Iterator[Serve]:
                 body = (page if isinstance(page, str) else json.dumps(page)).encode()
                 self.send_response(status)
                 if status == 307:
-                    self.send_header("location", "https://elsewhere.example/v1/models")
+                    self.send_header(
+                        "location", "https://elsewhere.example/v1/models?token=hunter2"
+                    )
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -97,6 +99,39 @@ def test_a_base_with_another_path(serve: Serve) -> None:
     assert candidates("[::1]:80") == ["http://[::1]:80/v1"]
 
 
+@pytest.mark.parametrize("prefix", ["", "/llm-a", "/a/b"])
+def test_all_pages_lie_where_the_models_do(serve: Serve, prefix: str) -> None:
+    pages = {
+        f"{prefix}/v1/models": models("m", owned_by="vllm"),
+        f"{prefix}/version": (200, {"version": "0.32.0"}),
+        f"{prefix}/metrics": (200, CACHE),
+    }
+    gateway = {
+        "/version": (200, {"version": "gateway"}),
+        "/metrics": (200, ""),
+        "/health": (200, ""),
+    }
+    root = serve(gateway | pages)
+    server = connect(f"{root}{prefix}/v1")
+    assert (server.engine_version, server.kv_cache_tokens) == ("0.32.0", 128 * 4096)
+    if prefix:
+        alone = serve(gateway | {f"{prefix}/v1/models": models("m", owned_by="vllm")})
+        assert connect(f"{alone}{prefix}/v1").engine_version is None
+        with pytest.raises(ConnectError, match="answered 404"):  # only the gateway is healthy
+            connect(f"{serve(gateway)}{prefix}/v1", "m")
+    healthy = f"{serve({f'{prefix}/health': (200, 'ok')})}{prefix}/v1"
+    assert connect(healthy, "m").base_url == healthy
+
+
+def test_a_base_without_a_version_has_all_pages_beneath_it(serve: Serve) -> None:
+    pages = {
+        "/openai/models": models("m"),
+        "/openai/version": (200, {"version": "1"}),
+        "/version": (200, {"version": "gateway"}),
+    }
+    assert connect(f"{serve(pages)}/openai").engine_version == "1"
+
+
 @pytest.mark.parametrize("url", ["ftp://h/v1", "http://", "http://h:99999", "", "http://h:0/v1"])
 def test_no_url(url: str) -> None:
     with pytest.raises(ConnectError, match=r"http://127\.0\.0\.1:8000/v1"):
@@ -107,6 +142,32 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConnectError, match="--api-key-env") as caught:
         connect("http://me:hunter2@127.0.0.1:8000/v1")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://me:hunter2@h:99999/v1", "me:hunter2@h:x", "ftp://me:hunter2@h/v1"),
+        *("http://hunter2@h:0", "http://me:hunter2@", "http://me:hunter2@h/v1?v=1"),
+        *("http://me:hunter2/x@h", "http://me:x/hunter2@h", "http://me:hunter2#x@h"),
+        *("http://me:hunter2?x@h", "ftp://me:x hunter2@h", "http://me:hunter2 /x@h"),
+        *("http://me:x@hunter2@h:y", "http://[me:hunter2@h", "http:me:hunter2@h"),
+        *("http://h/v1?api_key=hunter2", "http://h/v1?code=hunter2", "http://h/v1#hunter2"),
+        *("ftp://h/v1?api_key=hunter2", "http://h:x/v1?code=hunter2", "h/v1?token=hunter2"),
+    ],
+)
+def test_no_error_repeats_a_secret(url: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_wrong_url_is_named() -> None:
+    with pytest.raises(ConnectError, match=r"'ftp://h/v1' is no http"):
+        connect("ftp://h/v1?x=1")
+    with pytest.raises(ConnectError, match=r"'http://\*\*\*@h:x' is no URL"):
+        connect("me:hunter2@h:x")
 
 
 def test_a_query_is_refused() -> None:
@@ -194,8 +255,9 @@ def test_a_page_that_is_no_list_of_models(serve: Serve, page: object) -> None:
 
 
 def test_redirects_are_not_followed(serve: Serve) -> None:
-    with pytest.raises(ConnectError, match=r"redirects to https://elsewhere\.example"):
+    with pytest.raises(ConnectError, match=r"redirects to https://elsewhere\.example") as caught:
         connect(serve({"/v1/models": (307, "")}))
+    assert "hunter2" not in str(caught.value)
 
 
 def test_several_models_need_a_choice(serve: Serve) -> None:

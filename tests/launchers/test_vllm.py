@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launchers.build import Build
 from launchers.engines import Start, StartRequest, engines, load_engine
 from launchers.engines import vllm as module
+from launchers.environments import ISOLATED
 from launchers.errors import BuildError, InstallError, UnknownNameError
 from launchers.model import ModelSource, builtin_builds
 
-VERSIONS = module.interpreter_versions
+INSTALLED, PULL, VERSIONS = module.installed, module._pull, module.interpreter_versions
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -39,9 +44,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
     monkeypatch.setattr(module, "nvidia_gpus", list)
     monkeypatch.setattr(module, "installed", lambda _: Path("/cache/bin/python"))
-    monkeypatch.setattr(module, "interpreter_versions", lambda _: {})
+    monkeypatch.setattr(module, "interpreter_versions", lambda *_: {})
+    monkeypatch.setattr(module, "_pull", lambda *_: None)
     monkeypatch.setattr(module.shutil, "which", {}.get)
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    for name in (*module.PASSED_ON, *module.OF_THIS_MACHINE):
+        monkeypatch.delenv(name, raising=False)
 
 
 def on_path(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -81,6 +88,7 @@ def test_the_builtin_builds_on_a_cpu(name: str) -> None:
     assert begun.environment["HF_HUB_OFFLINE"] == "1"
     assert begun.environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert begun.environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] == "1"
+    assert begun.environment.items() >= ISOLATED.items()
     assert (begun.cpus, begun.client_cpus) == ([0, 1, 2], [3])
     assert begun.provenance["device"] == "cpu"
 
@@ -92,9 +100,17 @@ def test_arguments_of_the_build_win() -> None:
         "enable-prefix-caching": False,
         "generation-config": "auto",
         "trust-remote-code": True,
+        "disable_log_stats": False,
+        "compilation_config.cudagraph_mode": "NONE",
+        "speculative-config.enforce_eager": True,
+        "kernel_config.enable_jit_warmup": False,
         "port": 9000,
     }
     flags = start(Build(name="x", model="m", arguments=arguments)).argv[5:]
+    assert not any("log-stats" in flag for flag in flags)
+    assert "--compilation-config.cudagraph_mode=NONE" in flags
+    assert "--speculative-config.enforce_eager=true" in flags
+    assert "--kernel-config.enable_jit_warmup=false" in flags
     assert {"--no-enforce-eager", "--max-num-seqs=8", "--no-enable-prefix-caching"} <= set(flags)
     assert {"--generation-config=auto", "--trust-remote-code"} <= set(flags)
     assert "--port=8123" in flags  # the launcher has checked it and decides
@@ -109,6 +125,10 @@ def test_arguments_of_the_build_win() -> None:
         ("served_model_name", "the harness sets it"),
         ("dtype", "field `dtype`"),
         ("max-model-len", "field `max_model_len`"),
+        ("uds", "by plain HTTP only"),
+        ("ssl_keyfile", "by plain HTTP only"),
+        ("headless", "by plain HTTP only"),
+        ("grpc", "by plain HTTP only"),
     ],
 )
 def test_arguments_that_are_not_the_builds(key: str, says: str) -> None:
@@ -219,6 +239,87 @@ def test_the_container_command_line(
     text = "\n".join([*begun.argv, "", *(begun.cleanup or [])]) + "\n"
     assert text == (GOLDEN / f"{tool}-{device}.txt").read_text()
     assert "hf_secret" not in text
+    assert begun.environment["HF_TOKEN"] == "hf_secret"
+    assert begun.environment["VLLM_LOGGING_LEVEL"] == "INFO"
+    assert begun.client_cpus == (None if device == "cuda" else [3])
+
+
+def after(argv: list[str], option: str) -> list[str]:
+    return [value for name, value in pairwise(argv) if name == option]
+
+
+def contained(monkeypatch: pytest.MonkeyPatch, tool: str, **fields: object) -> Start:
+    on_path(monkeypatch, tool)
+    build = {"name": "x", "model": "m", "device": "cuda", "image": "i", **fields}
+    return start(Build.model_validate(build))
+
+
+def test_a_container_gets_the_gpus_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
+    assert '--gpus="device=1,3"' in contained(monkeypatch, "docker").argv
+    argv = contained(monkeypatch, "podman").argv
+    assert {"--device=nvidia.com/gpu=1", "--device=nvidia.com/gpu=3"} <= set(argv)
+    own = contained(monkeypatch, "docker", environment={"CUDA_VISIBLE_DEVICES": "2"})
+    assert '--gpus="device=2"' in own.argv
+    assert "CUDA_VISIBLE_DEVICES" not in [*own.argv, *own.environment]  # they count from 0 inside
+
+
+def test_a_container_keeps_secrets_off_its_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = contained(monkeypatch, "docker", environment={"HF_TOKEN": "hf_own"})
+    assert not any("hf_own" in word for word in begun.argv)
+    assert after(begun.argv, "-e").count("HF_TOKEN") == 1
+    assert begun.environment["HF_TOKEN"] == "hf_own"
+
+
+def test_a_container_on_a_cpu_gets_the_shells_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "VLLM_CPU_KVCACHE_SPACE"
+    monkeypatch.setenv(name, "7")
+    begun = contained(monkeypatch, "docker", device="cpu")
+    assert name in after(begun.argv, "-e")
+    assert begun.environment[name] == "7"
+
+
+def test_a_container_gets_the_hub_of_the_shell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_path(monkeypatch, "docker")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "a,b:c"))
+    source = ModelSource(name="org/m", hub_id="org/m")
+    build = Build(name="x", model="org/m", device="cuda", image="i")
+    inside = "/root/.cache/huggingface"
+    assert after(start(build, source=source).argv, "--mount") == [
+        f"type=bind,source={tmp_path}/home,target={inside}",
+        f'type=bind,"source={tmp_path}/a,b:c",target={inside}/hub',
+    ]
+    assert (tmp_path / "home").is_dir()
+    assert (tmp_path / "a,b:c").is_dir()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(InstallError, match="cannot make"):
+        start(build, source=source)
+
+
+def write_program(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_image_is_pulled_before_its_server_is_started(tmp_path: Path) -> None:
+    script = """#!/bin/sh
+    case "$1" in
+        image) test -e "$0.$3" ;;
+        pull) case "$3" in bad) echo no such image >&2; exit 1 ;; *) touch "$0.$3" ;; esac ;;
+    esac
+    """
+    tool = write_program(tmp_path / "docker", script)
+    lines: list[str] = []
+    for _ in range(2):
+        PULL(tool, "good", lines.append)
+    assert len(lines) == 1
+    with pytest.raises(InstallError, match="docker could not pull bad: no such image"):
+        PULL(tool, "bad", lines.append)
 
 
 def test_an_image_without_a_container_tool() -> None:
@@ -226,7 +327,107 @@ def test_an_image_without_a_container_tool() -> None:
         start(Build(name="x", model="m", device="cuda", image="vllm/vllm-openai"))
 
 
-def test_versions_of_an_interpreter() -> None:
-    found = VERSIONS(sys.executable)
+def test_what_the_shell_sets_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
+    monkeypatch.setenv("SHELL", "/bin/sh")
+    own = {"VLLM_LOGGING_LEVEL": "INFO"}
+    found: Any = start(Build(name="x", model="m", environment=own)).provenance
+    assert found["inherited_environment"]["OMP_NUM_THREADS"] == "2"
+    assert "hf_secret" not in str(found)
+    assert not found["inherited_environment"].keys() & {"SHELL", "VLLM_LOGGING_LEVEL"}
+
+
+def test_versions_of_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "platform.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = VERSIONS(sys.executable, ISOLATED)
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert VERSIONS("/bin/false") == {}
+    assert VERSIONS("/bin/false", {}) == {}
+    assert VERSIONS("/no/such/python", {}) == {}
+    monkeypatch.setattr(module, "QUERY_LIMIT_S", 0.1)
+    assert VERSIONS(write_program(tmp_path / "slow", "#!/bin/sh\nexec sleep 9\n"), {}) == {}
+
+
+def test_the_interpreter_of_a_command(tmp_path: Path) -> None:
+    script = write_program(tmp_path / "vllm", "#!/opt/py/bin/python3.12\n")
+    assert module._interpreter(["nice", script, "serve"]) == "/opt/py/bin/python3.12"
+    write_program(tmp_path / "vllm", "#!/bin/sh\n")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "vllm").symlink_to(script)
+    assert module._interpreter([str(tmp_path / "link" / "vllm")]) == str(tmp_path / "python")
+    assert module._interpreter(["/x/python3", "-m", "vllm"]) == "/x/python3"
+    assert module._interpreter(["/x/python-wrapper", "/no/such/vllm"]) is None
+
+
+def test_a_managed_python_and_its_children_see_no_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))
+    code = (
+        "import json, multiprocessing, os, subprocess, sys\n"
+        "assert os.getcwd() not in sys.path and '' not in sys.path\n"
+        "subprocess.run([sys.executable, '-c', 'import json'], check=True)\n"
+        "context = multiprocessing.get_context('spawn')\n"
+        "child = context.Process(target=__import__, args=('json',))\n"
+        "child.start(); child.join(); sys.exit(child.exitcode)\n"
+    )
+    argv = [sys.executable, "-c", code]
+    subprocess.run(argv, cwd=tmp_path, env=os.environ | ISOLATED, check=True)
+
+
+PARSE = """
+import argparse, json, sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+parser = make_arg_parser(FlexibleArgumentParser())
+switches = [
+    action.option_strings[0].removeprefix("--")
+    for action in parser._actions
+    if (isinstance(action, argparse._StoreTrueAction) or action.const is True)
+    and not isinstance(action, argparse.BooleanOptionalAction)
+]
+parsed = [vars(parser.parse_args(argv)) for argv in json.load(sys.stdin)]
+print(json.dumps({"switches": switches, "parsed": parsed}, default=str))
+"""
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(INSTALLED(module.ENVIRONMENT) is None, reason="the environment is missing")
+def test_vllms_own_parser_understands_the_command_lines() -> None:
+    builds = [tomllib.loads(path.read_text()) for path in builtin_builds().values()]
+    arguments = dict.fromkeys(module.ONE_WAY, False) | {
+        "enforce_eager": False,
+        "enable-prefix-caching": False,
+        "compilation_config.cudagraph_mode": "NONE",
+        "speculative-config.enforce_eager": True,
+    }
+    builds.append({"name": "x", "model": "m", "arguments": arguments})
+    argvs = [start(Build.model_validate(build)).argv for build in builds]
+    done = subprocess.run(
+        [str(INSTALLED(module.ENVIRONMENT)), "-c", PARSE],
+        input=json.dumps([argv[len(module.MANAGED) + 1 :] for argv in argvs]),
+        env=os.environ | ISOLATED,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert {*said["switches"]} - {"headless", "grpc"} == module.ONE_WAY
+    for build, parsed in zip(builds[:-1], said["parsed"], strict=False):
+        assert parsed["model"] == "/models/tiny"
+        assert parsed["quantization"] == build.get("arguments", {}).get("quantization")
+        assert (parsed["dtype"], parsed["max_model_len"]) == ("float16", 2048)
+        assert (parsed["host"], parsed["port"]) == ("127.0.0.1", 8123)
+        assert parsed["enforce_eager"] is parsed["disable_uvicorn_access_log"] is True
+    parsed = said["parsed"][-1]
+    assert parsed["enforce_eager"] is parsed["enable_prefix_caching"] is False
+    assert parsed["disable_log_stats"] is False
+    assert "NONE" in str(parsed["compilation_config"])
+    assert parsed["speculative_config"] == {"enforce_eager": True}

@@ -24,13 +24,15 @@ METRICS = (
         ("fp16", None, None),
         ("gptq", "CPUWNA16LinearKernel", "compressed-tensors"),
         ("awq", "CPUWNA16LinearKernel", "compressed-tensors"),
-        ("nf4", "bitsandbytes", "bitsandbytes"),
+        ("nf4", None, "bitsandbytes"),
     ],
 )
 def test_the_log_of_each_builtin_build(name: str, kernel: str, quantization: str) -> None:
     facts = read_log((LOGS / f"{name}.log").read_text())
     assert facts.get("linear_kernel") == kernel
     assert facts["quantization"] == quantization
+    assert facts["device"] == "cpu"
+    assert facts["revision"] is None
     assert facts["engine_version"] == "0.32.0"
     assert facts["dtype"] in {"float16", "bfloat16"}
     assert facts["kv_cache_tokens"] == 524_288
@@ -57,6 +59,47 @@ def test_lines_that_only_gpus_write() -> None:
         "kv_cache_tokens": 1_234_560,
         "max_concurrency": 150.7,
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        # As vllm/model_executor/kernels/linear/__init__.py and platforms/cuda.py format them.
+        (
+            "Selected CutlassInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8",
+            "linear_kernel",
+            "CutlassInt8ScaledMMLinearKernel",
+        ),
+        (
+            "Selected FlashInferFP8ScaledMMLinearKernel for Fp8LinearMethod",
+            "linear_kernel",
+            "FlashInferFP8ScaledMMLinearKernel",
+        ),
+        (
+            "Using FlashInferCutlassNvFp4LinearKernel for NVFP4 GEMM",
+            "linear_kernel",
+            "FlashInferCutlassNvFp4LinearKernel",
+        ),
+        ("Using AttentionBackendEnum.FLASH_ATTN backend.", "attention_backend", "FLASH_ATTN"),
+        ("kv_cache_dtype=auto, device_config=cuda, structured=1", "device", "cuda"),
+    ],
+)
+def test_one_line_of_a_log(line: str, name: str, value: str) -> None:
+    assert read_log(f"INFO [x.py:1] {line}\n")[name] == value
+
+
+def test_a_model_of_the_hub_has_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    text = "engine with config: model='org/m', tokenizer_revision=None, revision={}, x=1"
+    facts = ENGINE.facts(text.format(None), {}).provenance
+    assert (facts["model"], facts["hub_commit"]) == ("org/m", None)
+    refs = tmp_path / "models--org--m" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("abc\n")
+    (tmp_path / "models--org--m" / "snapshots" / "def").mkdir(parents=True)
+    assert ENGINE.facts(text.format(None), {}).provenance["hub_commit"] == "abc"
+    assert ENGINE.facts(text.format("def"), {}).provenance["hub_commit"] == "def"
+    assert "hub_commit" not in ENGINE.facts("engine with config: model='/models/m'", {}).provenance
 
 
 def test_a_log_that_says_nothing() -> None:
