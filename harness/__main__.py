@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         return ExitCode.BAD_INPUT
     except KeyboardInterrupt:
         # CPython ends by SIGINT, and not with our code, if the signal fell into a string being
-        # executed (`namedtuple` and the like, in a module that is just imported) and none was since.
+        # executed (as `namedtuple` does, in a module just being imported) and none was since.
         exec("")  # noqa: S102
         print("harness: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
