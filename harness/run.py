@@ -112,7 +112,7 @@ def _check(request: LoadRequest) -> None:
             )
     for build, base_dir in request.servers:
         check_build(build, base_dir)
-        check_fits(request.profile, build.max_model_len)
+        check_fits(request.profile, build.max_model_len, request.dialect)
 
 
 def _check_key(variable: str) -> None:

@@ -33,26 +33,34 @@ import msgspec
 from gevent.monkey import get_original
 from locust.env import Environment
 
-from loadprofiles.clock import TimerFd
+from loadprofiles.departures import Departures
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
-from loadprofiles.phases import Phases, peak_overlap
+from loadprofiles.phases import WARMUP_WIDTH, Phases, peak_overlap
 from loadprofiles.records import DRIVE_FILE, PLAN_FILE, DrivePlan, Phase, Sample
 from loadprofiles.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gevent._types import _Watcher as Watcher
     from locust.runners import Runner
 
 _TICK_S = 0.1
 _LEAD_NS = 50_000_000
 """Between the end of preparation and the first possible departure."""
-_SENDS_PER_TURN = 64
-"""Departures in one go, before the hub gets to read again."""
 _BACKOFF_S, _BACKOFF_MAX_S = 0.1, 1.0
-"""A closed-loop stream waits this long after a failure, doubling, so as not to hammer."""
-_MAX_PRECONNECT = 1024
-_WARMUP_WIDTH = 8
+"""A closed-loop stream pauses so long after its second failure in a row, then twice as long, and
+so on, so as not to hammer."""
+_MAX_CONNECTIONS = 1024
+"""Opened ahead; more are opened as they are needed."""
+_OPENING_S = 3.0
+"""The most that opening them may delay the window."""
+_SERVICE_NS = 1_000_000_000
+"""A request is taken to last so long at least: under load it lasts longer than in the warm-up."""
+_OPENING_NS, _CLEAR_NS = 500_000, 300_000
+"""In the window connections are opened for so long at a time, and not so shortly before a
+departure."""
 _TRY_S = 2.0
 
 
@@ -65,6 +73,7 @@ class Cell:
         self.finished = gevent.event.Event()
         self._changed = gevent.event.Event()
         self.departures: Departures | None = None
+        self._connections = 0
         self.phases = Phases(session, self.finished.set)
         hub = gevent.get_hub()
         self._idle = hub.loop.idle()
@@ -79,7 +88,7 @@ class Cell:
         self.phases.ended(phase)
 
     def _decode(self) -> None:
-        if not self.session.decode_one():
+        if not self.session.decode():
             self._idle.stop()
 
     def wait(self) -> None:
@@ -96,29 +105,43 @@ class Cell:
 
     def run_closed_stream(self, index: int) -> None:
         """Keep one stream busy until the cell is over."""
-        pause_s = _BACKOFF_S
+        session, free_ns, pause_s = self.session, now_ns(), 0.0
         while (phase := self.phases.next_phase()) is not None:
             waiter = gevent.hub.Waiter()
-            stream = self.session.send(phase, None, waiter)
-            waiter.get()
+            opened = session.window_start  # perhaps since the stream became free
+            due_ns = free_ns if opened is None else max(free_ns, opened.at_ns)
+            stream = session.send(phase, due_ns, waiter)
+            failed = waiter.get()
             self.phases.stream_ended(index, phase)
-            if stream.answered:
-                pause_s = _BACKOFF_S
-            else:
-                gevent.sleep(pause_s)
-                pause_s = min(2 * pause_s, _BACKOFF_MAX_S)
+            free_ns = stream.done_ns or now_ns()
+            if failed and pause_s:
+                free_ns = self._pause(pause_s)
+            pause_s = min(max(_BACKOFF_S, 2 * pause_s), _BACKOFF_MAX_S) if failed else 0.0
+
+    def _pause(self, pause_s: float) -> int:
+        """Keep a stream still; return when it is free again."""
+        begin_ns = now_ns()
+        try:
+            gevent.sleep(pause_s)
+        finally:
+            self.session.pause(begin_ns)
+        return now_ns()
 
     def run_open_loop(self) -> None:
         """Warm up, then send each request when it is due, whatever the answers do."""
         session, due = self.session, self.plan.due_ns or []
         self._warm_up()
+        expected = peak_overlap(due, max(session.longest_ns, _SERVICE_NS)) * 4 // 3 + 4
+        self._connections = min(expected, _MAX_CONNECTIONS)
+        self._open_connections()
         if session.stopping:
             return
-        expected = peak_overlap(due, session.longest_ns) * 4 // 3 + 4
-        session.engine.preconnect(min(expected, _MAX_PRECONNECT))
         start_ns = now_ns() + _LEAD_NS
         session.open_window(start_ns)
-        self.departures = departures = Departures(session, [start_ns + at_ns for at_ns in due])
+        self.departures = departures = Departures(session, start_ns, due)
+        # From the hub, where no greenlet can be late.
+        self._alarm = gevent.get_hub().loop.io(departures.fd, 1)
+        self._alarm.start(departures.send)
         while not session.stopping:
             if not departures.left and self.plan.duration_ns is None:
                 self.phases.begin_drain()
@@ -128,57 +151,37 @@ class Cell:
                 break
             self.wait()
 
+    def end_departures(self) -> None:
+        """Open loop: send nothing more."""
+        if self.departures is not None:
+            self._alarm.stop()
+            self.departures.end()
+
     def _warm_up(self) -> None:
         """Send the warm-up requests, a few at a time."""
         session, wanted = self.session, self.plan.warmup
         while session.done["warmup"] < wanted and not session.stopping:
             under_way = session.sent["warmup"] - session.done["warmup"]
-            if session.sent["warmup"] < wanted and under_way < _WARMUP_WIDTH:
+            if session.sent["warmup"] < wanted and under_way < WARMUP_WIDTH:
                 session.send("warmup", None)
             else:
                 self.wait()
+        while session.decode():  # what they say may be that there is nothing to measure
+            pass
 
+    def _open_connections(self) -> None:
+        """Open connections before the window, so that no measured request has to."""
+        engine, end_ns = self.session.engine, now_ns() + int(_OPENING_S * 1e9)
+        engine.open_ahead(self._connections, end_ns)
+        while engine.opening and now_ns() < end_ns and not self.session.stopping:
+            gevent.sleep(0.001)
+            engine.open_ahead(self._connections, end_ns)
 
-class Departures:
-    """Sends each measured request when it is due, from the hub, where no greenlet can be late."""
-
-    def __init__(self, session: Session, due_ns: list[int]) -> None:
-        self._session = session
-        self._due_ns = due_ns
-        self._position = 0
-        self._timer = TimerFd()
-        self._watcher = gevent.get_hub().loop.io(self._timer.fd, 1)
-        self._watcher.start(self._fire)
-        if due_ns:
-            self._timer.arm(due_ns[0])
-
-    @property
-    def left(self) -> int:
-        """How many have not left yet."""
-        return len(self._due_ns) - self._position
-
-    def _fire(self) -> None:
-        self._timer.acknowledge()
-        for _ in range(_SENDS_PER_TURN):
-            if not self.left or self._session.stopping:
-                return
-            due_ns = self._due_ns[self._position]
-            if due_ns > now_ns():
-                break
-            self._position += 1
-            self._session.send("measured", due_ns)
-        if self.left:
-            self._timer.arm(self._due_ns[self._position])
-
-    def end(self) -> None:
-        """Send nothing more, and record those that were due in the window and have not left."""
-        self._watcher.stop()
-        self._timer.close()
-        end = self._session.window_end
-        for seq in range(self._position, len(self._due_ns)):
-            if end is None or self._due_ns[seq] > end.at_ns:
-                break
-            self._session.drop(seq, self._due_ns[seq])
+    def renew_connections(self) -> None:
+        """In an open loop's window, replace those that the server has closed meanwhile."""
+        if self.departures is not None:
+            until_ns = min(now_ns() + _OPENING_NS, self.departures.next_ns - _CLEAR_NS)
+            self.session.engine.open_ahead(self._connections, until_ns)
 
 
 def _user_class(cell: Cell) -> type[locust.User]:
@@ -199,14 +202,14 @@ def _user_class(cell: Cell) -> type[locust.User]:
     return Streamer
 
 
-def _show_in_locust(environment: Environment, dialect_path: str, session: Session) -> None:
-    """Feed Locust's own statistics: one entry a request, and TTFT in a row of its own."""
+def _locust_statistics(environment: Environment, path: str) -> Callable[[Sample], None]:
+    """Return what feeds Locust's own statistics: one entry a request, and TTFT in its own row."""
 
     def show(sample: Sample) -> None:
         end = sample.last_ns or sample.done_ns or sample.due_ns
         environment.events.request.fire(  # type: ignore[no-untyped-call]
             request_type="POST",
-            name=dialect_path,
+            name=path,
             response_time=(end - sample.due_ns) / 1e6,
             response_length=sample.output_chars,
             exception=RuntimeError(sample.error) if sample.error else None,
@@ -216,7 +219,7 @@ def _show_in_locust(environment: Environment, dialect_path: str, session: Sessio
             row = environment.stats.get("ttft", "LLM")
             row.log(round((sample.first_ns - sample.sent_ns) / 1e6), 0)
 
-    session.on_sample = show
+    return show
 
 
 def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:
@@ -245,11 +248,11 @@ def _keep_house(cell: Cell) -> Watcher:
     def beat() -> None:
         nonlocal ticks
         cell.phases.tick()
+        cell.renew_connections()
         ticks += 1
         if ticks % 5 == 0:
             session.flush()
         if ticks % 10 == 0:
-            session.check_clock()
             _print_progress(cell)
 
     timer = gevent.get_hub().loop.timer(_TICK_S, _TICK_S)
@@ -311,7 +314,13 @@ def run(folder: Path, *, listen: bool) -> None:
     environment = Environment(
         user_classes=[_user_class(cell)], events=locust.events, catch_exceptions=False
     )
-    _show_in_locust(environment, plan.path, session)
+    show = _locust_statistics(environment, plan.path)
+
+    def on_sample(sample: Sample) -> None:
+        cell.phases.sampled(sample)
+        show(sample)
+
+    session.on_sample = on_sample
     runner: Runner = environment.create_local_runner()
     watcher = _watch_stdin(cell) if listen else None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -321,26 +330,33 @@ def run(folder: Path, *, listen: bool) -> None:
     runner.start(users, spawn_rate=users)
     try:
         cell.finished.wait()
-    finally:
-        session.flush()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            session.close()  # whatever has been answered, as far as the disk takes it
+        raise
     session.close_window()
-    if cell.departures is not None:
-        cell.departures.end()
+    cell.end_departures()
     if watcher is not None:
         watcher.stop()
     housekeeping.stop()
     runner.quit()  # the users first: nobody waits for the streams that are ended next
     engine.abort("the cell is over")
     session.close()
-    draft = folder / (DRIVE_FILE + ".part")
+    _write_report(folder, session)
+    with contextlib.suppress(OSError):
+        os.write(1, msgspec.json.encode(session.progress("done")) + b"\n")
+
+
+def _write_report(folder: Path, session: Session) -> None:
     versions = {name: version(name) for name in ("locust", "gevent", "httptools")}
     report = session.report(
         {"python": platform.python_version(), "kernel": platform.release(), **versions}
     )
+    draft = folder / (DRIVE_FILE + ".part")
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     draft.replace(folder / DRIVE_FILE)
-    with contextlib.suppress(OSError):
-        os.write(1, msgspec.json.encode(session.progress("done")) + b"\n")
+    if report.problem is not None:
+        sys.stderr.write(f"{report.problem}\n")
 
 
 def main() -> None:

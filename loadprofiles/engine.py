@@ -13,12 +13,18 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import struct
 import time
 from typing import TYPE_CHECKING
 
 import httptools
 
-from loadprofiles.clock import SO_TIMESTAMPNS, kernel_stamp_ns, wall_minus_monotonic_ns
+from loadprofiles.clock import (
+    CLOCK_STEP_LIMIT_NS,
+    SO_TIMESTAMPNS,
+    kernel_stamp_ns,
+    wall_minus_monotonic_ns,
+)
 from loadprofiles.stream import Stream
 
 if TYPE_CHECKING:
@@ -32,14 +38,16 @@ _POLL_EVENTS = 256
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _STALE_NS = 1_000_000_000
 """A kept-alive connection that breaks so soon after sending had been closed before."""
-_PRECONNECT_BATCH = 64
-"""Connections opened at once: servers queue at least this many (SOMAXCONN was 128 for long)."""
-_PRECONNECT_S = 1.0
+_OPENING_AT_ONCE = 64
+"""Servers queue at least this many new connections (SOMAXCONN was 128 for long)."""
+_TCP_INFO = 11
+_tcp_info = struct.Struct("68xI28xI")  # linux/tcp.h: tcpi_rtt (µs), tcpi_total_retrans
 _NOT_ENDED = {
     "connecting": "not connected",
     "sending": "the request was not taken",
     "reading": "no end of the answer",
 }
+_FEW_READINGS = 4
 _NO_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _now = time.perf_counter_ns
 
@@ -57,13 +65,14 @@ class Engine:
         self._address = address
         self._family = family
         self._timeout_ns = int(timeout_s * 1e9)
-        self._epoll_class = epoll
         self._epoll = epoll()
         self._poll = self._epoll.poll
         self.fd: int = self._epoll.fileno()
         self._turn = 0
         self._live: dict[int, Stream] = {}
         self._idle: dict[int, _socket.socket] = {}
+        self._opening: dict[int, _socket.socket] = {}
+        self._may_open_ahead = True
         self.connections = self.reads = 0
         self.kernel_stamps: bool | None = None
         """Whether the kernel stamps what it receives; None before the first answer's end."""
@@ -93,43 +102,38 @@ class Engine:
         else:
             self._adopt(stream, sock)
             stream.state = "sending"
-            self._send(stream)
+            self._send(stream, watched=False)
         return stream
 
-    def preconnect(self, count: int) -> None:
-        """Open idle connections until there are `count`, so that no measured request has to.
+    def open_ahead(self, count: int, until_ns: int) -> None:
+        """Begin to open connections, so that there will be `count` with those in use.
 
-        Blocks until they are open, at most about a second after the last that could be opened.
-        Failures are silent here and meet the request that then connects by itself.
+        Stops at `until_ns`, and where enough are on their way; `pump` takes them in. Failures are
+        silent here and meet the request that then connects by itself; after one no more are tried.
         """
-        missing = count - len(self._idle)
-        while missing > 0 and self._open_idle(min(missing, _PRECONNECT_BATCH)):
-            missing -= _PRECONNECT_BATCH
+        missing = count - len(self._live) - len(self._idle)
+        for _ in range(min(missing, _OPENING_AT_ONCE) - len(self._opening)):
+            if not self._may_open_ahead or _now() >= until_ns:
+                return
+            try:
+                sock = self._open()
+                self._epoll.register(sock.fileno(), EPOLLOUT)
+            except OSError:  # out of file descriptors
+                self._may_open_ahead = False
+                return
+            self.connections += 1
+            self._opening[sock.fileno()] = sock
+            if sock.connect_ex(self._address) not in (0, errno.EINPROGRESS):
+                self._failed_ahead(sock.fileno())
 
-    def _open_idle(self, count: int) -> bool:
-        opening: dict[int, _socket.socket] = {}
-        try:
-            with self._epoll_class() as waiting:
-                for _ in range(count):
-                    sock = self._open()
-                    self.connections += 1
-                    opening[sock.fileno()] = sock
-                    waiting.register(sock.fileno(), EPOLLOUT)
-                    sock.connect_ex(self._address)
-                end = time.monotonic() + _PRECONNECT_S
-                while opening and (left := end - time.monotonic()) > 0:
-                    for fd, _ in waiting.poll(left):
-                        waiting.unregister(fd)
-                        if opening[fd].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
-                            return False
-                        self._epoll.register(fd, EPOLLIN)
-                        self._idle[fd] = opening.pop(fd)
-        except OSError:  # out of file descriptors
-            return False
-        finally:
-            for sock in opening.values():
-                sock.close()
-        return not opening
+    @property
+    def opening(self) -> int:
+        """Connections on their way that no stream waits for."""
+        return len(self._opening)
+
+    def _failed_ahead(self, fd: int) -> None:
+        self._may_open_ahead = False
+        self._close(fd, self._opening.pop(fd))
 
     def _take_idle(self) -> _socket.socket | None:
         while self._idle:
@@ -184,14 +188,15 @@ class Engine:
             if code:
                 self._end(stream, "connect", os.strerror(code))
                 return False
-            stream.connect_ns = _now() - stream.connect_started_ns
+            stream.connect_ns = _connect_ns(stream.sock, _now() - stream.connect_started_ns)
             stream.state = "sending"
         elif event & EPOLLIN:
             return True  # a server may answer before it has read everything
-        self._send(stream)
+        self._send(stream, watched=True)
         return False
 
-    def _send(self, stream: Stream) -> None:
+    def _send(self, stream: Stream, *, watched: bool) -> None:
+        """Send what the socket takes; `watched`: the epoll set waits for it to take more."""
         if stream.sent_ns is None:
             stream.sent_ns = _now()
         rest = memoryview(stream.request)[stream.sent_bytes :]
@@ -205,12 +210,11 @@ class Engine:
         except OSError as problem:
             self._broken(stream, problem)
             return
-        first = not stream.sent_bytes
         stream.sent_bytes += sent
         if sent < len(rest):
             self._epoll.modify(stream.fd, EPOLLIN | EPOLLOUT)
             return
-        if not first or stream.connect_ns is not None:
+        if watched:
             self._epoll.modify(stream.fd, EPOLLIN)
         stream.state = "reading"
 
@@ -224,7 +228,7 @@ class Engine:
         for fd, event in self._poll(0, _POLL_EVENTS):
             stream = live.get(fd)
             if stream is None:
-                self._drop_idle(fd)
+                self._unused(fd)
                 continue
             if stream.state != "reading" and not self._advance(stream, event):
                 continue
@@ -308,10 +312,17 @@ class Engine:
         stream.release()
         stream.on_done(stream)
 
-    def _drop_idle(self, fd: int) -> None:
-        sock = self._idle.pop(fd, None)
-        if sock is not None:
-            self._close(fd, sock)
+    def _unused(self, fd: int) -> None:
+        """Something about a connection that no stream has: it is open, or the server closed it."""
+        if fd in self._idle:
+            self._close(fd, self._idle.pop(fd))
+        elif fd not in self._opening:
+            return
+        elif self._opening[fd].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
+            self._failed_ahead(fd)
+        else:
+            self._epoll.modify(fd, EPOLLIN)
+            self._idle[fd] = self._opening.pop(fd)
 
     def _close(self, fd: int, sock: _socket.socket) -> None:
         self._epoll.unregister(fd)
@@ -337,14 +348,33 @@ class Engine:
     def clock_step_ns(self) -> int:
         """Return by how much the wall clock has moved against the monotonic one since the start.
 
-        Later stamps are not corrected: the caller falls back to user stamps instead.
+        Later stamps are not corrected: the caller falls back to user stamps instead. A few
+        readings do; if they tell of a step, more make sure that they were not interrupted.
         """
-        return wall_minus_monotonic_ns() - self.first_offset_ns
+        step = wall_minus_monotonic_ns(_FEW_READINGS) - self.first_offset_ns
+        if abs(step) > CLOCK_STEP_LIMIT_NS:
+            step = wall_minus_monotonic_ns() - self.first_offset_ns
+        return step
 
     def close(self) -> None:
         """Close every connection."""
         self.abort("the driver is closing")
-        for fd in list(self._idle):
-            self._drop_idle(fd)
+        for fd, sock in (self._idle | self._opening).items():
+            self._close(fd, sock)
         self._stamping.close()
         self._epoll.close()
+
+
+def _connect_ns(sock: _socket.socket, seen_ns: int) -> int:
+    """Return how long connecting took: no longer than the handshake, however late we look.
+
+    The kernel keeps the handshake's round trip, but not how long it waited where the first packet
+    was lost (a server's full queue drops it).
+    """
+    try:
+        rtt_us, lost = _tcp_info.unpack(
+            sock.getsockopt(_socket.IPPROTO_TCP, _TCP_INFO, _tcp_info.size)
+        )
+    except (OSError, struct.error):
+        return seen_ns
+    return min(seen_ns, rtt_us * 1000) if rtt_us and not lost else seen_ns

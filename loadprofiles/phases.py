@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadprofiles.records import Phase
+    from loadprofiles.records import Phase, Sample
     from loadprofiles.session import Session
 
+WARMUP_WIDTH = 8
+"""Warm-up requests of an open loop that are under way at once."""
+_HOPELESS = 3
+"""Warm-up requests that may fail while none has been answered."""
 _INTERRUPTED_DRAIN_NS = 2_000_000_000
 
 
@@ -29,6 +33,7 @@ class Phases:
         self.over = False
         self._on_over = on_over
         self._warm_streams: set[int] = set()
+        self._first_left = self.plan.streams or min(self.plan.warmup, WARMUP_WIDTH)
 
     def next_phase(self) -> Phase | None:
         """Closed loop: which phase the next request belongs to; None when the cell is over."""
@@ -54,6 +59,24 @@ class Phases:
         """Closed loop: be done with the last measured answer, without waiting for a stream."""
         if phase == "measured" and self.plan.mode == "closed":
             self._finish_if_measured()
+
+    def sampled(self, sample: Sample) -> None:
+        """Give up in the warm-up when nothing is answered.
+
+        That is clear once those sent first have all failed, and there were a few of them or one
+        took all the time that it had.
+        """
+        session = self.session
+        if session.window_start is not None or session.ok or session.stopping:
+            return
+        self._first_left -= sample.seq < (self.plan.streams or WARMUP_WIDTH)
+        enough = session.failed >= _HOPELESS or session.longest_ns >= self.plan.timeout_s * 1e9
+        if enough and self._first_left <= 0:
+            said = ": ".join(part for part in (sample.error, sample.detail) if part)
+            session.problem = (
+                f"no warm-up request was answered ({session.failed} failed); the last: {said}"
+            )
+            self.stop("failed")
 
     def _is_cold(self) -> bool:
         plan = self.plan
@@ -89,7 +112,7 @@ class Phases:
         if self.draining_until_ns is None:
             self.draining_until_ns = now_ns() + int(self.plan.drain_s * 1e9)
 
-    def stop(self, reason: Literal["interrupted", "stopped"]) -> None:
+    def stop(self, reason: Literal["interrupted", "stopped", "failed"]) -> None:
         """Send nothing more; answers under way get a moment."""
         if self.session.stopping is None:
             self.session.stopping = reason

@@ -100,7 +100,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     if seed < 0:
         raise ProfileError("seed", f"{seed} must be 0 or more")
     profile.check_level(level)
-    check_fits(profile, target.max_model_len)
+    check_fits(profile, target.max_model_len, dialect)
     wire = load_dialect(dialect)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
     draw = _Draw(seed, profile.name, float(level), repeat)
@@ -132,21 +132,27 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     return plan
 
 
-def check_fits(profile: Profile, max_model_len: int | None) -> None:
-    """Refuse a profile whose longest request the model cannot take.
+def check_fits(
+    profile: Profile, max_model_len: int | None, dialect: str = "openai-completions"
+) -> None:
+    """Refuse a profile whose longest request the model cannot take, the chat template included.
 
     Raises:
         ProfileError: naming the lengths and the limit.
+        UnknownDialectError: no dialect of that name.
     """
     prompt, output = longest(profile.prompt_tokens), longest(profile.output_tokens)
-    if max_model_len is None or prompt + output <= max_model_len:
+    template = load_dialect(dialect).template_tokens
+    total = prompt + output + template
+    if max_model_len is None or total <= max_model_len:
         return
     field = "prompt_tokens" if prompt >= output else "output_tokens"
+    around = f" + {template} for the chat template" if template else ""
     raise ProfileError(
         field,
-        f"up to {prompt} prompt_tokens + {output} output_tokens = {prompt + output} do not fit "
+        f"up to {prompt} prompt_tokens + {output} output_tokens{around} = {total} do not fit "
         f"the model's {max_model_len} (max_model_len); lower them by "
-        f"{prompt + output - max_model_len} together, or serve the model with a longer context",
+        f"{total - max_model_len} together, or serve the model with a longer context",
     )
 
 
@@ -178,7 +184,10 @@ class _Part:
 
 
 def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
-    """The schedule. With duration and requests both given, whichever comes first ends it."""
+    """The schedule. With duration and requests both given, whichever comes first ends it.
+
+    A Profile has both only where the rate is constant: a part of a ramp has another mean rate.
+    """
     arrival = profile.arrival
     assert arrival.kind != "closed"  # noqa: S101 - the caller asked
     rng = draw.rng("arrivals")

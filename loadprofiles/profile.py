@@ -34,7 +34,8 @@ class Overrides:
     """What the command line says instead of the profile; None leaves the profile's value.
 
     `duration_s` or `requests`, where given, replace both of the profile's: asking for 100
-    requests lifts the profile's time limit. Given together, whichever comes first ends the window.
+    requests lifts the profile's time limit. Given together, whichever comes first ends the window
+    (bursts and ramps take one of them only).
     """
 
     duration_s: float | None = None
@@ -68,7 +69,8 @@ class Profile(BaseModel):
     warmup_requests: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 10
     """Sent and discarded before the window opens."""
     drain_s: Annotated[Seconds, Field(ge=0)] = 30
-    """How long to wait for answers after the window."""
+    """How long to wait for answers after the window (a closed loop of `requests`: after the last
+    of them was sent)."""
     timeout_s: Annotated[Seconds, Field(gt=0)] = 60
     """A request without its end after this long has failed."""
 
@@ -85,6 +87,12 @@ class Profile(BaseModel):
         if self.duration_s is None and self.requests is None:
             raise ValueError("duration_s or requests must say how long the window is; set one")
         arrival = self.arrival
+        if isinstance(arrival, Bursty | Ramp) and None not in (self.duration_s, self.requests):
+            raise ValueError(
+                f"requests: duration_s = {self.duration_s:g} and requests = {self.requests} "
+                f"together would cut the {arrival.kind} schedule short, so that its mean rate "
+                "were not the level; set one of the two"
+            )
         if isinstance(arrival, Bursty) and self.duration_s is not None:
             needed = arrival.first_burst_end_s
             if self.duration_s < needed:
@@ -161,14 +169,19 @@ class Profile(BaseModel):
         )
 
     def _burst_problem(self, level: float) -> str | None:
-        """Bursty by number of requests: are there enough of them to reach a whole burst?"""
+        """Bursty by number of requests: are there enough of them to reach a whole burst?
+
+        A window that ends with its first burst expects level × length of them, like any; how long
+        a window so many make is random, hence the margin of three standard deviations.
+        """
         if not isinstance(self.arrival, Bursty) or self.requests is None:
             return None
-        needed = math.ceil(self.arrival.first_burst_end_s * level)
+        expected = level * self.arrival.first_burst_end_s
+        needed = math.ceil(expected + 3 * math.sqrt(expected))
         if self.requests >= needed:
             return None
         return (
-            f"at {level:g} requests/s, requests = {self.requests} end before the first burst "
+            f"at {level:g} requests/s, requests = {self.requests} may end before the first burst "
             f"does; ask for at least {needed}"
         )
 

@@ -57,7 +57,8 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Requests sent and discarded before the window opens. In a closed loop each stream also
     finishes one request first, unless this is 0."""
     drain_s: float
-    """How long to wait for answers after the last measured departure."""
+    """How long to wait for answers after the window (a closed loop of `requests`: after the last
+    of them was sent)."""
     timeout_s: float
     """A request without its end after this long has failed."""
     output_tokens: list[int]
@@ -69,7 +70,7 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One request. `first_ns`, `last_ns` and `chunk_ns` come from `clock`."""
+    """One request. `first_ns`, `last_ns`, `end_ns` and `chunk_ns` come from `clock`."""
 
     seq: int
     """Position among the requests of its phase; in open loop the index into `due_ns`."""
@@ -108,12 +109,18 @@ class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     chunk_ns: list[int] = []
     """Gaps between successive generated chunks (one fewer than chunks). 0 means that both came
     in one read and share its stamp: the gap was not seen."""
+    silent_chunks: int = 0
+    """Events after the first text that carried a choice but no text: a special token, part of a
+    character, or a finish reason alone."""
+    end_ns: int | None = None
+    """The last event that carried a choice, with text or without."""
     lag_us: list[int] = []
     """For each generated chunk: how long after the kernel received it the driver read it.
     Empty with user-space stamps."""
     output_chars: int = 0
     connect_ns: int | None = None
-    """How long connecting took; None on a connection that was open already."""
+    """How long connecting took, a late driver's own delay left out; None on a connection that was
+    open already."""
     retried: bool = False
     """A kept-alive connection turned out closed: sent once more, on a new one, at `sent_ns`."""
     clock: Literal["kernel", "user"] = "kernel"
@@ -123,8 +130,11 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
     """How the driver itself fared in one cell."""
 
     schema: int = SCHEMA
-    ended: Literal["done", "interrupted", "stopped"]
-    """done: all of the plan; interrupted: asked to stop early; stopped: the drain's bound."""
+    ended: Literal["done", "interrupted", "stopped", "failed"]
+    """done: all of the plan; interrupted: asked to stop early; stopped: the drain's bound; failed:
+    the first warm-up requests all failed (`problem`), so nothing was measured."""
+    problem: str | None = None
+    """How many warm-up requests failed, and how, where `ended` is "failed"."""
     window_start_ns: int
     window_end_ns: int
     """The measured window. Open loop: [start, start + duration)."""
@@ -139,6 +149,8 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
     """Time the driver was ready to run in the window but had no CPU (/proc/self/schedstat)."""
     gc_collections: int
     """Garbage collections within the window (0 expected: the collector is off)."""
+    paused_s: float = 0.0
+    """Closed loop: how long streams, added up, kept still in the window after failures."""
     connections: int
     samples: int
     """Lines of `samples.jsonl`; a reader that finds fewer has lost some."""
@@ -162,8 +174,18 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ttft_p95_ms: float | None
 
 
+def read_plan(folder: Path) -> DrivePlan:
+    """Read `plan.json` of a cell's folder.
+
+    Raises:
+        msgspec.ValidationError: it is not one.
+        OSError: it cannot be read.
+    """
+    return msgspec.json.decode((folder / PLAN_FILE).read_bytes(), type=DrivePlan)
+
+
 def read_samples(folder: Path) -> Iterator[Sample]:
-    """Yield the samples of a cell's folder in the order they finished.
+    """Yield the samples of a cell's folder, about in the order they finished.
 
     Raises:
         msgspec.ValidationError: a line is not a sample.

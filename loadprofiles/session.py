@@ -10,12 +10,11 @@ import os
 import sys
 import time
 from collections import deque
-from operator import sub
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from loadprofiles.answer import error_text, read_answer, shorten
+from loadprofiles.answer import is_brief
 from loadprofiles.clock import CLOCK_STEP_LIMIT_NS
 from loadprofiles.records import (
     BODIES_FILE,
@@ -27,20 +26,20 @@ from loadprofiles.records import (
     Progress,
     Sample,
 )
-from loadprofiles.stream import HTTP_OK
+from loadprofiles.sample import Ticket, sample_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from loadprofiles.answer import Answer
     from loadprofiles.dialects import Dialect
     from loadprofiles.engine import Engine
     from loadprofiles.stream import Stream
 
 _now = time.perf_counter_ns
 _RECENT = 512
-_DECODE_NS = 2_000_000
+_DECODE_NS = 300_000
+"""For so long the loop is held up by decoding; the last step, of up to 0.6 ms, comes on top."""
 _UNDECODED_BYTES = 64 * 1024 * 1024
 """Finished answers wait for the loop to be idle; above this much each one that ends has another
 one decoded, so that a driver that is never idle stays within its memory."""
@@ -52,16 +51,6 @@ class Waiter(Protocol):
     def switch(self, value: object) -> None:
         """Wake the waiting greenlet."""
         ...
-
-
-class Ticket(NamedTuple):
-    """Which request a stream carries."""
-
-    seq: int
-    body: int
-    request_id: str
-    phase: Phase
-    due_ns: int
 
 
 class Usage(NamedTuple):
@@ -102,6 +91,7 @@ class Session:
         self._encode = msgspec.json.Encoder().encode
         self._prefix = os.urandom(5).hex()
         self._finished: deque[Stream] = deque()
+        self._decoding: Generator[None, None, Sample] | None = None
         self._undecoded_bytes = 0
         self.longest_ns = 0
         """The longest that a request has taken so far."""
@@ -111,7 +101,9 @@ class Session:
         self.sent: dict[Phase, int] = {"warmup": 0, "measured": 0, "cooldown": 0}
         self.done: dict[Phase, int] = {"warmup": 0, "measured": 0, "cooldown": 0}
         self.ok = self.failed = self.samples = self._samples_before = 0
-        self.stopping: Literal["interrupted", "stopped"] | None = None
+        self.stopping: Literal["interrupted", "stopped", "failed"] | None = None
+        self.problem: str | None = None
+        self._paused_ns = 0
         self.window_start: Usage | None = None
         self.window_end: Usage | None = None
         self.clock_step_ns = 0
@@ -121,7 +113,10 @@ class Session:
     # --- sending -------------------------------------------------------------------------------
 
     def send(self, phase: Phase, due_ns: int | None, waiter: Waiter | None = None) -> Stream:
-        """Send the next request of `phase`; `waiter` is switched to once it has ended."""
+        """Send the next request of `phase`.
+
+        `waiter` is switched to once it has ended, with whether it is known to have failed.
+        """
         seq = self._seq[phase]
         self._seq[phase] = seq + 1
         self.sent[phase] += 1
@@ -136,21 +131,28 @@ class Session:
 
         def on_done(stream: Stream) -> None:
             self.done[phase] += 1
-            self._keep(stream)
+            failed = self._keep(stream, at_once=waiter is not None)
             self.on_finished(phase)
             if waiter is not None:
-                waiter.switch(stream)
+                waiter.switch(failed)
 
         return self.engine.submit(request, on_done, ticket)
 
-    def _keep(self, stream: Stream) -> None:
-        """Keep a finished stream until there is time to decode it, within bounds."""
-        self._finished.append(stream)
-        self._undecoded_bytes += len(stream.body)
+    def _keep(self, stream: Stream, *, at_once: bool) -> bool:
+        """Keep a finished stream until there is time to decode it, within bounds.
+
+        Returns whether it is known to have failed. With `at_once` that takes in what a brief
+        body says: answers that fail are brief, and failures must not go unnoticed.
+        """
         assert stream.done_ns is not None  # noqa: S101 - it has ended
         self.longest_ns = max(self.longest_ns, stream.done_ns - stream.submitted_ns)
-        while self._undecoded_bytes > _UNDECODED_BYTES and self.decode_one():
-            pass
+        if at_once and is_brief(stream.body):
+            return _to_the_end(self._decode(stream)).error is not None
+        self._finished.append(stream)
+        self._undecoded_bytes += len(stream.body)
+        while self._undecoded_bytes > _UNDECODED_BYTES:
+            self.decode()
+        return not stream.answered
 
     def _body_index(self, phase: Phase, seq: int) -> int:
         warmup, total = self.plan.warmup, len(self._bodies)
@@ -175,6 +177,17 @@ class Session:
             )
         )
 
+    def pause(self, from_ns: int) -> None:
+        """Note that a stream kept still from then till now: that part of it in the window."""
+        if self.window_start is None:
+            return
+        begin_ns, end_ns = self.window_start.at_ns, _now()
+        if self.plan.duration_ns is not None:
+            end_ns = min(end_ns, begin_ns + self.plan.duration_ns)
+        if self.window_end is not None:
+            end_ns = min(end_ns, self.window_end.at_ns)
+        self._paused_ns += max(0, end_ns - max(from_ns, begin_ns))
+
     def open_window(self, at_ns: int | None = None) -> None:
         """Begin to measure, now or at a moment close by."""
         here = usage()
@@ -186,16 +199,36 @@ class Session:
 
     # --- samples -------------------------------------------------------------------------------
 
-    def decode_one(self) -> bool:
-        """Decode one finished stream and write its sample; False when none is left.
+    def decode(self, for_ns: int = _DECODE_NS) -> bool:
+        """Decode finished streams for so long, one step at least; False when none is left.
 
-        One at a time: streams that end together would otherwise stall the loop for 50 ms.
+        In steps: an answer of 16,000 tokens would otherwise stall the loop for 80 ms.
         """
-        if not self._finished:
-            return False
-        stream = self._finished.popleft()
-        self._undecoded_bytes -= len(stream.body)
-        sample = self._sample(stream)
+        end = _now() + for_ns
+        while self._decoding is not None or self._finished:
+            if self._decoding is None:
+                stream = self._finished.popleft()
+                self._undecoded_bytes -= len(stream.body)
+                self._decoding = self._decode(stream)
+            if next(self._decoding, self) is self:
+                self._decoding = None
+            if _now() >= end:
+                break
+        return self._decoding is not None or bool(self._finished)
+
+    def decode_some(self) -> None:
+        """Decode for a moment if nothing was since the last call: the loop is never idle."""
+        if self.samples == self._samples_before:
+            self.decode()
+        self._samples_before = self.samples
+
+    def _decode(self, stream: Stream) -> Generator[None, None, Sample]:
+        """Decode a finished stream in steps, write its sample and return it."""
+        self.check_clock()
+        sample = yield from sample_of(
+            stream, self._dialect, self.plan.output_tokens,
+            kernel_clock=bool(self.engine.kernel_stamps) and not self.clock_stepped,
+        )  # fmt: skip
         self._write(sample)
         if sample.error is None:
             self.ok += 1
@@ -204,53 +237,7 @@ class Session:
         elif sample.phase != "cooldown":  # those are cut off at the end
             self.failed += 1
         self.on_sample(sample)
-        return bool(self._finished)
-
-    def decode_some(self) -> None:
-        """Decode for a moment if nothing was since the last call: the loop is never idle."""
-        end = _now() + _DECODE_NS
-        if self.samples == self._samples_before:
-            while _now() < end and self.decode_one():
-                pass
-        self._samples_before = self.samples
-
-    def _sample(self, stream: Stream) -> Sample:
-        ticket: Ticket = stream.meta  # type: ignore[assignment]
-        body = bytes(stream.body)
-        answer = read_answer(
-            body, stream.reads, self._dialect,
-            kernel_clock=bool(self.engine.kernel_stamps) and not self.clock_stepped,
-        )  # fmt: skip
-        error, detail = _verdict(stream, answer, body)
-        chunks = answer.chunk_at_ns
-        counted = answer.output_tokens
-        return Sample(
-            seq=ticket.seq,
-            body=ticket.body,
-            request_id=ticket.request_id,
-            phase=ticket.phase,
-            due_ns=ticket.due_ns,
-            submitted_ns=stream.submitted_ns,
-            sent_ns=stream.sent_ns,
-            first_ns=chunks[0] if chunks else None,
-            first_answer_ns=answer.first_answer_ns,
-            last_ns=chunks[-1] if chunks else None,
-            done_ns=stream.done_ns,
-            status=stream.status,
-            error=error,
-            detail=detail,
-            finish_reason=answer.finish_reason,
-            prompt_tokens=answer.prompt_tokens,
-            output_tokens=len(chunks) if counted is None else counted,
-            token_source="chunks" if counted is None else "server",
-            planned_output_tokens=self.plan.output_tokens[ticket.body],
-            chunk_ns=list(map(sub, chunks[1:], chunks)),
-            lag_us=answer.reads_lag_us,
-            output_chars=answer.output_chars,
-            connect_ns=stream.connect_ns,
-            retried=stream.retried,
-            clock=answer.clock,
-        )
+        return sample
 
     def _write(self, sample: Sample) -> None:
         self._file.write(self._encode(sample) + b"\n")
@@ -262,9 +249,11 @@ class Session:
 
     def close(self) -> None:
         """Decode what is left and close the file."""
-        while self.decode_one():
-            pass
-        self._file.close()
+        try:
+            while self.decode():
+                pass
+        finally:
+            self._file.close()
 
     # --- watching ------------------------------------------------------------------------------
 
@@ -274,12 +263,16 @@ class Session:
         return abs(self.clock_step_ns) > CLOCK_STEP_LIMIT_NS
 
     def check_clock(self) -> None:
-        """Notice a step of the wall clock; from then on user stamps are used."""
+        """Notice a step of the wall clock; from then on user stamps are used.
+
+        Done before any kernel stamp gets into a sample, so that no step goes unnoticed.
+        """
         if not self.clock_stepped:
             self.clock_step_ns = self.engine.clock_step_ns()
 
     def report(self, versions: dict[str, str]) -> DriveReport:
         """Say how the driver fared. The window's usage is cut to the window's length."""
+        self.check_clock()
         now = usage()
         begin, end = self.window_start or now, self.window_end or now
         end_ns = max(end.at_ns, begin.at_ns)
@@ -291,6 +284,7 @@ class Session:
             delay = max(0.0, (end.run_delay_ns - begin.run_delay_ns) / 1e9 * share)
         return DriveReport(
             ended=self.stopping or "done",
+            problem=self.problem,
             window_start_ns=begin.at_ns,
             window_end_ns=end_ns,
             clock="kernel" if self.engine.kernel_stamps and not self.clock_stepped else "user",
@@ -299,6 +293,7 @@ class Session:
             cpu_s=max(0.0, (end.cpu_s - begin.cpu_s) * share),
             run_delay_s=delay,
             gc_collections=end.collections - begin.collections,
+            paused_s=self._paused_ns / 1e9,
             connections=self.engine.connections,
             samples=self.samples,
             versions=versions,
@@ -330,19 +325,13 @@ class Session:
         )
 
 
-def _verdict(stream: Stream, answer: Answer, body: bytes) -> tuple[str | None, str | None]:
-    """Return the sample's error and detail.
-
-    An error status says more than how its own body ended. Redirects are not followed: the target
-    would have other timing than the server that was asked about.
-    """
-    told = stream.status not in (0, HTTP_OK)
-    if told and stream.error in (None, "truncated", "reset", "malformed"):
-        said = ": ".join(part for part in (stream.note, error_text(body)) if part)
-        return f"http_{stream.status}", shorten(said)
-    if stream.error is not None:
-        return stream.error, stream.detail
-    return answer.error, answer.detail
+def _to_the_end(steps: Generator[None, None, Sample]) -> Sample:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            sample: Sample = end.value
+            return sample
 
 
 def _request_head(plan: DrivePlan) -> tuple[bytes, bytes]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from harness.reports import charts, figures, words
 from harness.reports.cells import read_cell
+from harness.reports.ranges import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ def _parts(
         "itl": itl,
         "repeats": words.has_repeats(measurements),
         "builds": data["builds"],
-        "ranges": charts.ranges(measurements, cells) if one_level else [],
+        "ranges": ranges(measurements, cells) if one_level else [],
         "by_level": data["by_level"],
         "distributions": data["distributions"],
         "over_time": data["over_time"],

@@ -27,6 +27,8 @@ class Event(NamedTuple):
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    choice: bool = False
+    """It carries a choice, and so a token, with or without text; a role alone is none."""
     error: str | None = None
     """Message of an error event inside a 200 stream."""
     end: bool = False
@@ -38,6 +40,8 @@ class Dialect(Protocol):
 
     path: str
     """Appended to the API's base, e.g. `/completions`."""
+    template_tokens: int
+    """Tokens that the server may put around a prompt, beyond its own special ones."""
 
     def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
         """Return the request's JSON body, streaming on, output length pinned with `pin` fields."""
@@ -59,7 +63,7 @@ class _ErrorBody(msgspec.Struct, gc=False):
     detail: object = None
 
 
-def error_message(content: bytes) -> str | None:
+def error_message(content: bytes | bytearray) -> str | None:
     """Return what a JSON error object says, of OpenAI's, FastAPI's and TGI's shapes.
 
     That is `error.message`, `error`, `message` or `detail`; None where there is none of them.

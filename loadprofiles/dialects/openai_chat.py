@@ -27,6 +27,7 @@ class _ToolCall(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
+    role: str | None = None
     content: str | None = None
     reasoning_content: str | None = None  # DeepSeek's name, taken over by vLLM and SGLang
     reasoning: str | None = None  # newer vLLM
@@ -54,6 +55,7 @@ class OpenAIChat:
     """See the module's text."""
 
     path = "/chat/completions"
+    template_tokens = 64
 
     def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
         """Return the request's JSON body: the prompt as one user message."""
@@ -82,12 +84,15 @@ class OpenAIChat:
             if call.function is not None:
                 answer += (call.function.name or "") + (call.function.arguments or "")
         thought = delta.reasoning_content or delta.reasoning or ""
+        text = answer or thought
+        only_role = delta.role is not None and not text and choice.finish_reason is None
         return Event(
-            answer or thought,
+            text,
             not answer and bool(thought),
             choice.finish_reason,
             usage.prompt_tokens,
             usage.completion_tokens,
+            choice is not _NO_CHOICE and not only_role,
         )
 
 

@@ -43,6 +43,7 @@ class OpenAICompletions:
     """See the module's text."""
 
     path = "/completions"
+    template_tokens = 0
 
     def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
         """Return the request's JSON body."""
@@ -71,6 +72,7 @@ class OpenAICompletions:
             choice.finish_reason,
             usage.prompt_tokens,
             usage.completion_tokens,
+            choice is not _NO_CHOICE,
         )
 
 

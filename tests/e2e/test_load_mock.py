@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from harness.measurement import Measurements
-from loadprofiles.records import BODIES_FILE, PLAN_FILE, read_samples
+from loadprofiles.records import BODIES_FILE, PLAN_FILE, read_drive_report, read_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,3 +222,18 @@ def test_one_request_from_start_to_exit(workplace: Workplace, mock: StartMock) -
     assert time.monotonic() - began < 20
     assert done.code == 0
     assert done.cells[0]["requests"]["ok"] == 1
+
+
+def test_a_silent_server_is_told_after_one_time_out(workplace: Workplace, mock: StartMock) -> None:
+    began = time.monotonic()
+    done = workplace.load(
+        *("--url", mock("--fault=silent"), "--profile", "batch1", "--timeout", "2"),
+    )
+    assert time.monotonic() - began < 20, "not ten warm-ups of 2 s, and a window of 20 s"
+    assert done.code == 4
+    [cell] = done.cells
+    assert read_drive_report(done.run / "cells" / cell["id"]).ended == "failed"
+    [caveat] = [item for item in cell["client"]["caveats"] if item["invalidates"]]
+    assert caveat["code"] == "warmup_failed"
+    assert "timeout: no end of the answer after 2 s" in caveat["text"]
+    assert {sample.error for sample in of_phase(done, cell, "warmup")} <= {"timeout", "aborted"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles.answer import Answer, Reads, error_text, read_answer, shorten, trustworthy
+from loadprofiles.answer import Answer, Reads, error_text, is_brief, read_answer, shorten
 from loadprofiles.dialects import Dialect, load_dialect
 from loadprofiles.stream import Stream
 
@@ -29,10 +29,30 @@ DONE = b"data: [DONE]\n\n"
 WHOLE = event("a") + event("b") + event("c", finish="length") + USAGE + DONE
 
 
+def read_all(
+    body: bytes, reads: Reads, dialect: Dialect = COMPLETIONS, *, kernel_clock: bool = True
+) -> Answer:
+    """Take all the steps at once."""
+    steps = read_answer(body, reads, dialect, kernel_clock=kernel_clock)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+
+
 def read(body: bytes, dialect: Dialect = COMPLETIONS) -> Answer:
     """Read a body that came in one read."""
     reads = Reads(array("q", [2 * MS]), array("q", [MS]), array("q", [len(body)]))
-    return read_answer(body, reads, dialect, kernel_clock=True)
+    return read_all(body, reads, dialect)
+
+
+def read_apart(parts: list[bytes], dialect: Dialect = COMPLETIONS) -> Answer:
+    """Read a body of which the n-th part came at n ms."""
+    ends = array("q", itertools.accumulate(map(len, parts)))
+    stamps = array("q", (n * MS for n in range(1, len(parts) + 1)))
+    return read_all(b"".join(parts), Reads(stamps, stamps, ends), dialect)
 
 
 def receive(response: bytes, cuts: list[int], *, must_end: bool = True) -> Answer:
@@ -45,7 +65,7 @@ def receive(response: bytes, cuts: list[int], *, must_end: bool = True) -> Answe
         stream.feed(response[start:end])
         stream.reads.body_end.append(len(stream.body))
     assert stream.complete == must_end
-    return read_answer(bytes(stream.body), stream.reads, COMPLETIONS, kernel_clock=True)
+    return read_all(bytes(stream.body), stream.reads)
 
 
 def chunked(body: bytes, sizes: list[int]) -> bytes:
@@ -92,6 +112,8 @@ def test_cuts_change_nothing(
         assert answer.output_chars == sum(map(len, tokens))
         assert answer.finish_reason == "length"
         assert answer.chunk_at_ns == sorted(answer.chunk_at_ns)
+        assert answer.silent_chunks == 1
+        assert answer.chunk_at_ns[-1] <= (answer.end_ns or 0)
         assert set(answer.reads_lag_us) == {20}
         assert answer.first_answer_ns == answer.chunk_at_ns[0]
     assert (whole.output_tokens, whole.prompt_tokens) == (
@@ -183,13 +205,7 @@ def test_reasoning_is_text_but_no_answer() -> None:
         delta(reasoning="hm"),
         delta(content="a"),
     )
-    parts = [role, thought, word, DONE]
-    ends, total = array("q"), 0
-    for part in parts:
-        total += len(part)
-        ends.append(total)
-    stamps = array("q", [MS, 2 * MS, 3 * MS, 4 * MS])
-    answer = read_answer(b"".join(parts), Reads(stamps, stamps, ends), CHAT, kernel_clock=True)
+    answer = read_apart([role, thought, word, DONE], CHAT)
     assert answer.chunk_at_ns == [2 * MS, 3 * MS]
     assert answer.first_answer_ns == 3 * MS
     thinking = read(thought + delta(finish_reason="length") + DONE, CHAT)
@@ -215,12 +231,11 @@ def reads_at(user: list[int], kernel: list[int]) -> tuple[bytes, Reads]:
 )
 def test_stamps(user: list[int], kernel: list[int], clock: str, stamps: list[int]) -> None:
     body, reads = reads_at(user, kernel)
-    answer = read_answer(body + DONE, reads, COMPLETIONS, kernel_clock=True)
+    answer = read_all(body + DONE, reads)
     assert (answer.clock, answer.chunk_at_ns) == (clock, stamps)
     assert bool(answer.reads_lag_us) == (clock == "kernel")
     assert all(lag >= 0 for lag in answer.reads_lag_us)
-    assert trustworthy(reads) == (clock == "kernel")
-    assert read_answer(body, reads, COMPLETIONS, kernel_clock=False).clock == "user"
+    assert read_all(body, reads, kernel_clock=False).clock == "user"
 
 
 def test_long_messages_are_cut() -> None:
@@ -228,3 +243,71 @@ def test_long_messages_are_cut() -> None:
     assert len(error_text(b"<html>\n" + b"x" * 99_999)) <= 300
     assert error_text(b"\n upstream \n unavailable \xff") == "upstream unavailable \ufffd"
     assert error_text(b'{"error": {"message": "no"}}') == "no"
+
+
+def delta(finish: str | None = None, **fields: object) -> bytes:
+    choice = {"delta": fields, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+ROLE = delta(role="assistant", content="")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "parts", "chunks", "silent", "end_ms"),
+    [
+        (COMPLETIONS, [event("a"), event("b", finish="length"), USAGE, DONE], 2, 0, 2),
+        (COMPLETIONS, [event("a"), event(""), event("b"), USAGE], 2, 1, 3),  # half a character
+        (COMPLETIONS, [event("a"), event("", finish="stop"), USAGE, DONE], 1, 1, 2),  # its end
+        (COMPLETIONS, [event(""), event("a"), b": ping\n\n", USAGE, DONE], 1, 0, 2),
+        (COMPLETIONS, [event(""), event("", finish="stop"), DONE], 0, 0, 2),
+        (COMPLETIONS, [USAGE, DONE], 0, 0, None),
+        (CHAT, [ROLE, delta(content="a"), delta(content=""), delta("stop"), DONE], 1, 2, 4),
+        (CHAT, [delta(content="a"), ROLE, USAGE, DONE], 1, 0, 1),
+        (CHAT, [delta(content="a"), delta("stop", role="assistant", content=""), DONE], 1, 1, 2),
+    ],
+)
+def test_a_token_without_text_is_noticed(
+    dialect: Dialect, parts: list[bytes], chunks: int, silent: int, end_ms: int | None
+) -> None:
+    answer = read_apart(parts, dialect)
+    assert (len(answer.chunk_at_ns), answer.silent_chunks) == (chunks, silent)
+    assert answer.end_ns == (None if end_ms is None else end_ms * MS)
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_request_that_the_server_gave_up_is_no_answer(reason: str) -> None:
+    answer = read(event("a") + event("b", finish=reason) + USAGE + DONE)
+    assert (answer.error, answer.finish_reason) == ("error_event", reason)
+    assert reason in (answer.detail or "")
+    assert (answer.output_tokens, len(answer.chunk_at_ns)) == (3, 2)
+
+
+def test_half_a_character_is_text() -> None:
+    """What servers send that count in UTF-16: the halves of an emoji in two chunks."""
+    halves = event("\ud83d") + event("\ude00 \\ud83d") + event("\U0001f600")
+    assert halves.count(b"ud83d") == 3
+    answer = read(halves + DONE)
+    assert (answer.error, len(answer.chunk_at_ns)) == (None, 3)
+    assert answer.output_chars == len("�" + "� \\ud83d" + "\U0001f600")
+
+
+def test_a_long_answer_is_read_in_small_steps() -> None:
+    """The loop stands still for one step at a time."""
+    count = 5000
+    body = event("a") * count + DONE
+    size = len(event("a"))
+    ends = array("q", range(size, (count + 1) * size, size))
+    stamps = array("q", range(MS, (count + 1) * MS, MS))
+    ends[-1] = len(body)
+    steps = read_answer(body, Reads(stamps, stamps, ends), COMPLETIONS, kernel_clock=True)
+    assert sum(1 for _ in steps) > count / 40
+    answer = read_all(body, Reads(stamps, stamps, ends))
+    assert answer.chunk_at_ns == stamps.tolist()
+
+
+def test_what_is_brief() -> None:
+    assert is_brief(bytearray(event("a") * 3 + DONE))
+    assert is_brief(b"<html>" * 10_000)
+    assert not is_brief(bytearray(event("a") * 100))
+    assert not is_brief(b": ping\n\n" + event("a") * 100)

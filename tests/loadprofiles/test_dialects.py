@@ -57,11 +57,11 @@ def test_no_body_breaks_the_lines_of_the_bodies_file(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (completion(" a"), Event(" a")),
-        (completion(" two tokens"), Event(" two tokens")),
-        (completion(""), Event()),
-        (completion(None), Event()),
-        (completion("", finish_reason="stop"), Event(finish_reason="stop")),
+        (completion(" a"), Event(" a", choice=True)),
+        (completion(" two tokens"), Event(" two tokens", choice=True)),
+        (completion(""), Event(choice=True)),
+        (completion(None), Event(choice=True)),
+        (completion("", finish_reason="stop"), Event(finish_reason="stop", choice=True)),
         ({"choices": []}, Event()),
         ({"choices": None}, Event()),
         ({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}},
@@ -82,19 +82,24 @@ def test_completions(content: object, expected: Event) -> None:
     [
         (chat({"role": "assistant", "content": ""}), Event()),
         (chat({"role": "assistant"}), Event()),
-        (chat(None), Event()),
-        (chat({}), Event()),
-        (chat({"content": None}, finish_reason="length"), Event(finish_reason="length")),
-        (chat({"content": "a"}), Event("a")),
-        (chat({"reasoning_content": "hm"}), Event("hm", reasoning=True)),
-        (chat({"reasoning": "hm"}), Event("hm", reasoning=True)),
-        (chat({"reasoning_content": "hm", "content": "a"}), Event("a")),
-        (chat({"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}), Event("f{")),
-        (chat({"tool_calls": [{"index": 0}]}), Event()),
+        (chat({"role": "assistant"}, finish_reason="stop"),
+         Event(finish_reason="stop", choice=True)),
+        (chat({"role": "assistant", "content": "a"}), Event("a", choice=True)),
+        (chat(None), Event(choice=True)),
+        (chat({}), Event(choice=True)),
+        (chat({"content": None}, finish_reason="length"),
+         Event(finish_reason="length", choice=True)),
+        (chat({"content": "a"}), Event("a", choice=True)),
+        (chat({"reasoning_content": "hm"}), Event("hm", reasoning=True, choice=True)),
+        (chat({"reasoning": "hm"}), Event("hm", reasoning=True, choice=True)),
+        (chat({"reasoning_content": "hm", "content": "a"}), Event("a", choice=True)),
+        (chat({"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}),
+         Event("f{", choice=True)),
+        (chat({"tool_calls": [{"index": 0}]}), Event(choice=True)),
         ({"choices": [], "usage": {"completion_tokens": 9}}, Event(output_tokens=9)),
         ({"error": {"message": "died"}}, Event(error="died")),
     ],
-)
+)  # fmt: skip
 def test_chat(content: object, expected: Event) -> None:
     assert read("openai-chat", content) == expected
 

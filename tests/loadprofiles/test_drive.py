@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -35,6 +38,51 @@ StartMock = Callable[..., str]
 MakeCell = Callable[..., Path]
 RunDriver = Callable[[Path], "subprocess.CompletedProcess[str]"]
 Start = Callable[[], "subprocess.Popen[bytes]"]
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers each request on a kept connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.answer()
+
+    def answer(self, status: int = 200) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        body = b'data: {"choices":[{"text":" a","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Listening(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """A driver that has ended is no error."""
+
+
+StartHttp = Callable[[type[BaseHTTPRequestHandler]], str]
+
+
+@pytest.fixture
+def http() -> Iterator[StartHttp]:
+    """Start a server with a handler of its own; returns its base URL."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(handler: type[BaseHTTPRequestHandler]) -> str:
+            server = stack.enter_context(Listening(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}/v1"
+
+        yield begin
 
 
 @pytest.fixture
@@ -81,7 +129,7 @@ def results(folder: Path) -> tuple[list[Sample], DriveReport]:
     assert len({sample.request_id for sample in samples}) == len(samples)
     for sample in samples:
         times = [sample.due_ns, sample.submitted_ns, sample.sent_ns, sample.first_ns]
-        times += [sample.last_ns, sample.done_ns]
+        times += [sample.last_ns, sample.end_ns, sample.done_ns]
         known = [moment for moment in times if moment is not None]
         assert known == sorted(known), sample
         if sample.error is None and sample.clock == "kernel":
@@ -257,17 +305,136 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_server_that_refuses(make_cell: MakeCell, run_driver: RunDriver) -> None:
+OPEN = {"mode": "open", "due_ns": [0, 5 * MS]}
+CLOSED = {"mode": "closed", "streams": 2}
+
+
+@pytest.mark.parametrize("fields", [OPEN, CLOSED])
+def test_a_server_that_refuses(
+    make_cell: MakeCell, run_driver: RunDriver, fields: dict[str, object]
+) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1"
-    for fields in ({"mode": "open", "due_ns": [0, 5 * MS]}, {"mode": "closed", "streams": 2}):
-        folder = make_cell(url, duration_ns=SECOND // 2, **fields)
-        run_driver(folder)
-        samples, report = results(folder)
-        assert {sample.error for sample in samples} == {"connect"}
-        assert {sample.sent_ns for sample in samples} == {None}
-        assert len(measured(samples)) >= 2
-        assert len(samples) < 40, "it does not hammer"
-        assert report.ended == "done"
+    folder = make_cell(url, duration_ns=SECOND // 2, warmup=0, **fields)
+    run_driver(folder)
+    samples, report = results(folder)
+    assert {sample.error for sample in samples} == {"connect"}
+    assert {sample.sent_ns for sample in samples} == {None}
+    assert len(measured(samples)) >= 2
+    assert len(samples) < 40, "it does not hammer"
+    assert report.ended == "done"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        (OPEN, "silent"), (CLOSED, "silent"), (CLOSED | {"streams": 1}, "silent"),
+        (OPEN, "empty"), (CLOSED, "http_503"),
+    ],
+)  # fmt: skip
+def test_a_warm_up_that_nobody_answers_ends_the_cell(
+    mock: StartMock,
+    make_cell: MakeCell,
+    run_driver: RunDriver,
+    fields: dict[str, object],
+    fault: str,
+) -> None:
+    url = mock("--fault", fault)
+    folder = make_cell(url, duration_ns=20 * SECOND, warmup=10, timeout_s=1, **fields)
+    begin = time.monotonic()
+    done = run_driver(folder)
+    assert time.monotonic() - begin < 15, "not ten time-outs, nor the window"
+    samples, report = results(folder)
+    assert report.ended == "failed"
+    assert report.window_end_ns == report.window_start_ns
+    assert {sample.phase for sample in samples} == {"warmup"}
+    assert {sample.error for sample in samples} <= {EXPECTED[fault], "aborted"}
+    assert f"failed); the last: {EXPECTED[fault]}: " in (report.problem or "")
+    assert SAID.get(fault, "").replace("0.5", "1") in (report.problem or "")
+    assert report.problem in done.stderr
+
+
+def test_one_answer_is_reason_enough_to_measure(
+    http: StartHttp, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    """A server that takes two at a time and turns the others away at once."""
+    room = threading.Semaphore(2)
+
+    class Small(Answering):
+        def do_POST(self) -> None:
+            if room.acquire(blocking=False):
+                time.sleep(0.5)
+                self.answer()
+                room.release()
+            else:
+                self.answer(429)
+
+    folder = make_cell(http(Small), mode="closed", streams=6, duration_ns=SECOND)
+    run_driver(folder)
+    samples, report = results(folder)
+    assert report.ended == "done"
+    assert {sample.error for sample in measured(samples)} >= {None, "http_429"}
+
+
+@pytest.mark.parametrize("fault", ["empty", "error_event", "malformed", "http_500"])
+def test_a_server_that_fails_at_once_is_not_hammered(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver, fault: str
+) -> None:
+    url = mock("--fault", fault, "--ttft-ms", "0", "--itl-ms", "0")
+    folder = make_cell(url, mode="closed", streams=4, duration_ns=SECOND, warmup=0, tokens=6)
+    run_driver(folder)
+    samples, report = results(folder)
+    count = len(measured(samples))
+    assert {sample.error for sample in measured(samples)} == {EXPECTED[fault]}
+    assert 8 <= count <= 24, "at 0, 0, 0.1, 0.3 and 0.7 s"
+    assert report.paused_s > 3
+
+
+def test_a_single_failure_is_no_reason_to_pause(
+    http: StartHttp, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    class EveryOther(Answering):
+        count = 0
+
+        def do_POST(self) -> None:
+            EveryOther.count += 1
+            self.answer(200 if EveryOther.count % 2 else 500)
+
+    url = http(EveryOther)
+    folder = make_cell(url, mode="closed", streams=1, requests=40, warmup=1)
+    run_driver(folder)
+    samples, report = results(folder)
+    sent = measured(samples)
+    assert Counter(sample.error for sample in sent) == {None: 20, "http_500": 20}
+    assert report.paused_s == 0
+    for before, after in itertools.pairwise(sent):
+        assert after.due_ns == before.done_ns, "free as soon as the last one has ended"
+
+
+def test_connections_that_a_server_closes_are_opened_again_before_a_burst(
+    http: StartHttp, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    class Impatient(Answering):
+        timeout = 0.4
+
+    due = [n * MS for n in range(20)] + [1500 * MS + n * MS for n in range(20)]
+    folder = make_cell(http(Impatient), mode="open", due_ns=due, duration_ns=2 * SECOND)
+    run_driver(folder)
+    samples, report = results(folder)
+    late = [sample.seq for sample in measured(samples) if sample.connect_ns is not None]
+    assert len(late) <= 4, "one or two may be closed at this very moment"
+    assert report.connections > 40
+    assert {sample.error for sample in samples} == {None}
+
+
+def test_without_a_warm_up_connections_are_open(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--ttft-ms", "300", "--itl-ms", "1")
+    due = [n * 5 * MS for n in range(60)]
+    folder = make_cell(url, mode="open", due_ns=due, duration_ns=SECOND, warmup=0)
+    run_driver(folder)
+    samples, _ = results(folder)
+    assert [sample.seq for sample in samples if sample.connect_ns is not None] == []
 
 
 def test_a_server_that_dies(mock: StartMock, make_cell: MakeCell, run_driver: RunDriver) -> None:
@@ -460,7 +627,7 @@ drive.run(Path(sys.argv[1]), listen=False)
     "patch",
     [
         "drive.Engine.pump",  # in a watcher of the hub
-        "drive.Session.decode_one",  # in the idle watcher
+        "drive.Session.decode",  # in the idle watcher
         "drive.Phases.tick",  # in a timer
         "drive.Phases.next_phase",  # in a user's greenlet
     ],
@@ -473,6 +640,50 @@ def test_a_mistake_of_ours_ends_the_process(
     assert done.returncode == 1
     assert "on purpose" in done.stderr
     assert not (folder / DRIVE_FILE).exists()
+
+
+DYING = """
+import sys
+import locust
+from pathlib import Path
+from loadprofiles import drive
+def broken(phases):
+    if phases.session.done["measured"] > 20:
+        raise ZeroDivisionError("on purpose")
+drive.Phases.tick = broken
+drive.Cell._decode = lambda cell: None  # never idle
+drive.run(Path(sys.argv[1]), listen=False)
+"""
+
+
+def test_a_driver_that_dies_keeps_what_it_has(mock: StartMock, make_cell: MakeCell) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1")
+    folder = make_cell(url, mode="closed", streams=2, duration_ns=60 * SECOND, tokens=40, warmup=0)
+    done = in_child(DYING, folder)
+    assert done.returncode == 1
+    assert "on purpose" in done.stderr
+    assert len(list(read_samples(folder))) > 20
+    assert not (folder / DRIVE_FILE).exists()
+
+
+FULL_DISK = """
+import resource
+import sys
+import locust
+from pathlib import Path
+from loadprofiles import drive
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+drive.run(Path(sys.argv[1]), listen=False)
+"""
+
+
+def test_a_full_disk_ends_the_driver_with_what_fits(mock: StartMock, make_cell: MakeCell) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1")
+    folder = make_cell(url, mode="closed", streams=2, duration_ns=60 * SECOND, tokens=40)
+    done = in_child(FULL_DISK, folder)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert len(list(read_samples(folder))) > 5
 
 
 def test_a_plan_without_its_bodies_is_refused(make_cell: MakeCell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import gc
 import os
@@ -12,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +21,10 @@ from loadprofiles import engine as engine_module
 from loadprofiles.engine import Engine
 from loadprofiles.stream import Stream
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+FOR_EVER = 1 << 62
 Handler = Callable[[socket.socket, int], None]
 REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -80,7 +86,11 @@ class Server:
             self.handler(conn, number)
 
     def close(self) -> None:
-        for sock in (self.listener, *self.open):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.threads[0].join(5)  # nothing more is accepted
+        for sock in self.open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
@@ -466,7 +476,8 @@ def test_no_file_descriptor_left(serve: Serve, client: MakeClient) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         stream = one.ask()
-        one.engine.preconnect(4)
+        one.engine.open_ahead(4, FOR_EVER)
+        assert one.engine.opening == 0
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (stream.error, stream.detail) == ("connect", "Too many open files")
@@ -477,27 +488,140 @@ def test_ipv6(serve: Serve, client: MakeClient) -> None:
     assert client(serve(answers(CHUNKED), host="::1")).ask().error is None
 
 
-def test_preconnected(serve: Serve, client: MakeClient) -> None:
-    server = serve(answers(CHUNKED))
-    one = client(server)
-    one.engine.preconnect(100)
+def open_ahead(one: Client, count: int) -> None:
+    """Open connections and wait until they are."""
+    deadline = time.monotonic() + 5
+    one.engine.open_ahead(count, FOR_EVER)
+    while one.engine.opening:
+        assert time.monotonic() < deadline
+        one.turn()
+        one.engine.open_ahead(count, FOR_EVER)
+
+
+def test_connections_opened_ahead(serve: Serve, client: MakeClient) -> None:
+    one = client(serve(answers(CHUNKED)))
+    open_ahead(one, 100)
     assert (len(one.engine._idle), one.engine.connections) == (100, 100)
     streams = [one.send() for _ in range(100)]
+    open_ahead(one, 100)  # those in use count
     one.finish()
     assert all(stream.error is None and stream.connect_ns is None for stream in streams)
     assert one.engine.connections == 100
-    one.engine.preconnect(100)
+    open_ahead(one, 100)
     assert one.engine.connections == 100
 
 
-def test_preconnecting_to_nobody_is_quick(client: MakeClient) -> None:
+def test_closed_ones_are_replaced(serve: Serve, client: MakeClient) -> None:
+    def handle(conn: socket.socket, number: int) -> None:
+        time.sleep(0.05)
+        while number >= 20 and take(conn):
+            conn.sendall(CHUNKED)
+        conn.close()
+
+    one = client(serve(handle))
+    open_ahead(one, 20)
+    time.sleep(0.3)
+    one.turn()
+    assert one.engine._idle == {}
+    open_ahead(one, 20)
+    assert (len(one.engine._idle), one.engine.connections) == (20, 40)
+    assert one.ask().connect_ns is None
+
+
+def test_opening_ahead_never_waits_and_keeps_to_its_time(serve: Serve, client: MakeClient) -> None:
+    one = client(serve(answers(CHUNKED)))
+    one.engine.open_ahead(1000, time.perf_counter_ns() - 1)
+    assert one.engine.connections == 0
+    one.engine.open_ahead(1000, FOR_EVER)
+    assert one.engine.opening == one.engine.connections == 64
+    one.engine.open_ahead(1000, FOR_EVER)
+    assert one.engine.opening == 64
+
+
+def test_opening_ahead_to_nobody_is_tried_once(client: MakeClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     one = client(address)
-    begin = time.monotonic()
-    one.engine.preconnect(500)
-    assert time.monotonic() - begin < 5
-    assert one.engine._idle == {}
+    open_ahead(one, 500)
+    assert (one.engine._idle, one.engine.connections) == ({}, 64)
+    open_ahead(one, 500)
+    assert one.engine.connections == 64
+
+
+def test_connecting_lasts_no_longer_than_the_handshake(serve: Serve, client: MakeClient) -> None:
+    """A loop that comes late must not be booked as a server that connects slowly."""
+    one = client(serve(answers(CHUNKED)))
+    stream = one.send()
+    time.sleep(0.2)
+    one.finish()
+    assert stream.sent_ns is not None
+    assert stream.sent_ns - stream.submitted_ns > 190_000_000
+    assert 0 < (stream.connect_ns or 0) < 20_000_000
+
+
+def test_a_server_that_does_not_accept_is_slow_to_connect_to(client: MakeClient) -> None:
+    """The kernel's round trip leaves out the packets that a full queue has dropped."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        one = client(listener.getsockname())
+        stream = one.send()
+        one.turn(0.2)
+        listener.settimeout(0.1)
+        while stream.state == "connecting":
+            with contextlib.suppress(TimeoutError):
+                stack.enter_context(listener.accept()[0])
+            one.turn()
+    assert (stream.connect_ns or 0) > 500_000_000
+
+
+class Full(_socket.socket):
+    """Has no room for the first thing that it is to send."""
+
+    waited = False
+
+    def send(self, data: Buffer, flags: int = 0, /) -> int:
+        if not self.waited:
+            self.waited = True
+            raise BlockingIOError
+        return super().send(data, flags)
+
+
+def test_a_socket_without_room_is_watched_only_until_it_has_some(
+    serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handle(conn: socket.socket, _: int) -> None:
+        take(conn)
+        time.sleep(0.3)
+        conn.sendall(CHUNKED)
+
+    monkeypatch.setattr(_socket, "socket", Full)
+    one = client(serve(handle))
+    open_ahead(one, 1)
+    stream = one.send()
+    assert (stream.state, stream.connect_ns) == ("sending", None)
+    one.turn()
+    assert stream.state == "reading"
+    assert one.engine._poll(0, 10) == []
+    one.finish()
+    assert stream.error is None
+
+
+def test_a_step_of_the_wall_clock(client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = client(("127.0.0.1", 1)).engine
+    real = engine_module.wall_minus_monotonic_ns
+    assert abs(engine.clock_step_ns()) < 50_000
+    # A few readings, all of them interrupted, are no step...
+    monkeypatch.setattr(
+        engine_module, "wall_minus_monotonic_ns", lambda n=32: real() + (10**6 if n < 32 else 0)
+    )
+    assert abs(engine.clock_step_ns()) < 50_000
+    # ... but this is one.
+    monkeypatch.setattr(engine_module, "wall_minus_monotonic_ns", lambda _=32: real() + 10**6)
+    assert abs(engine.clock_step_ns() - 10**6) < 50_000
 
 
 def test_many_at_once(serve: Serve, client: MakeClient) -> None:

@@ -216,6 +216,15 @@ def test_what_the_model_cannot_take_is_refused_before_anything_is_written(
     make(tmp_path, profile=STEADY.with_overrides(overrides), target=unknown)
 
 
+def test_a_chat_template_needs_room_too(tmp_path: Path) -> None:
+    profile = STEADY.with_overrides(Overrides(prompt_tokens=2000, output_tokens=48))
+    make(tmp_path, profile=profile)
+    with pytest.raises(
+        ProfileError, match=r"2000 prompt_tokens \+ 48 .* \+ 64 .* lower them by 64"
+    ):
+        make(tmp_path, profile=profile, dialect="openai-chat")
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

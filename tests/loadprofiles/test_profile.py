@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from loadprofiles.arrivals import NS, Bursty, schedule_requests
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest
 from loadprofiles.profile import MAX_STREAMS, Overrides, Profile, builtin_profiles
@@ -22,6 +23,7 @@ STEADY: dict[str, Any] = {
 CLOSED = STEADY | {"arrival": {"kind": "closed"}, "levels": [1, 8]}
 BURSTS = {"kind": "bursty", "burst_factor": 6, "burst_s": 2, "burst_every_s": 10}
 BURSTY = STEADY | {"arrival": BURSTS}
+RAMP = {"kind": "ramp", "from_factor": 0.2, "to_factor": 1.8}
 
 
 def shipped(name: str) -> Profile:
@@ -93,6 +95,11 @@ def test_levels_of_the_closed_profiles() -> None:
             BURSTY | {"duration_s": 5},
             "duration_s: 5 s end before the first burst does; make it at least 6",
         ),
+        (
+            STEADY | {"arrival": RAMP, "requests": 99},
+            "requests: duration_s = 30 and requests = 99 together would cut the ramp schedule",
+        ),
+        (BURSTY | {"requests": 9999}, "would cut the bursty schedule short"),
     ],
 )
 def test_an_impossible_profile_is_refused_by_field(profile: dict[str, Any], message: str) -> None:
@@ -124,7 +131,12 @@ def test_all_mistakes_come_at_once() -> None:
         (
             BURSTY | {"duration_s": None, "requests": 20},
             10,
-            "requests = 20 end before the first burst does; ask for at least 60",
+            "requests = 20 may end before the first burst does; ask for at least 84",
+        ),
+        (
+            BURSTY | {"duration_s": None, "requests": 60},  # as likely as not
+            10,
+            "requests = 60 may end before the first burst does; ask for at least 84",
         ),
     ],
 )
@@ -165,6 +177,7 @@ def test_requests_lift_the_time_limit_unless_both_are_given() -> None:
         (Overrides(duration_s=-1), "duration_s", "duration_s: should be greater than 0, not -1"),
         (Overrides(duration_s=3), "duration_s", "duration_s: 3 s end before the first burst"),
         (Overrides(requests=0), "requests", "requests: should be greater than 0, not 0"),
+        (Overrides(duration_s=30, requests=200), "requests", "set one of the two"),
         (Overrides(warmup=-1), "warmup_requests", "should be greater than or equal to 0, not -1"),
         (Overrides(prompt_tokens=0), "prompt_tokens", "should be greater than or equal to 1"),
         (
@@ -184,7 +197,16 @@ def test_impossible_overrides_name_their_field(
 
 
 def test_the_profile_s_own_levels_do_not_stand_in_the_way_of_overrides() -> None:
-    few = Profile.model_validate(BURSTY).with_overrides(Overrides(requests=20))
+    few = Profile.model_validate(BURSTY).with_overrides(Overrides(requests=23))
     few.check_level(2)
     with pytest.raises(ProfileError):
         few.check_level(10)
+
+
+def test_so_many_requests_reach_the_end_of_a_burst() -> None:
+    profile = Profile.model_validate(BURSTY | {"duration_s": None, "requests": 84})
+    profile.check_level(10)
+    assert isinstance(profile.arrival, Bursty)
+    windows = [schedule_requests(profile.arrival, 10, 84, seed)[1] / NS for seed in range(500)]
+    held = sum(window >= profile.arrival.first_burst_end_s for window in windows)
+    assert held > 490

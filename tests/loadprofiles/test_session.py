@@ -11,7 +11,8 @@ from loadprofiles import session as session_module
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
 from loadprofiles.records import HEADERS_VARIABLE, PLAN_FILE, DrivePlan, read_samples
-from loadprofiles.session import Session, Ticket, _request_head
+from loadprofiles.sample import Ticket
+from loadprofiles.session import Session, _request_head
 from loadprofiles.stream import Stream
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 URL = "http://127.0.0.1:1/v1"
+SECOND = 1_000_000_000
 EVENT = b'data: {"choices":[{"text":"a"}]}\n\n'
 
 
@@ -46,6 +48,7 @@ def finished(seq: int, events: int, **fields: object) -> Stream:
     stream.done_ns = stream.submitted_ns + 1000
     for name, value in fields.items():
         setattr(stream, name, value)
+    stream.reads.body_end[0] = len(stream.body)
     return stream
 
 
@@ -54,26 +57,104 @@ def test_undecoded_answers_are_bounded(session: Session, monkeypatch: pytest.Mon
     size = len(finished(0, 100).body)
     monkeypatch.setattr(session_module, "_UNDECODED_BYTES", 10 * size)
     for seq in range(50):
-        session._keep(finished(seq, 100))
+        session._keep(finished(seq, 100), at_once=False)
         assert session._undecoded_bytes <= 10 * size
-    assert session.samples == 40
-    while session.decode_one():
+    assert session.samples >= 39
+    while session.decode():
         pass
     assert (session.samples, session._undecoded_bytes) == (50, 0)
 
 
 def test_a_busy_loop_decodes_now_and_then(session: Session) -> None:
     for seq in range(3):
-        session._keep(finished(seq, 2))
+        session._keep(finished(seq, 2), at_once=False)
     session.decode_some()
-    assert session.samples == 3
-    for seq in range(3, 5):
-        session._keep(finished(seq, 2))
-    session.decode_one()
+    assert session.samples > 0
+    while session.decode():
+        pass
+    session._keep(finished(3, 2), at_once=False)
+    session.decode()
+    session._keep(finished(4, 2), at_once=False)
     session.decode_some()
     assert session.samples == 4, "one was decoded since: the loop finds time by itself"
     session.decode_some()
     assert session.samples == 5
+
+
+def test_a_long_answer_is_decoded_bit_by_bit(session: Session, tmp_path: Path) -> None:
+    session._keep(finished(0, 20_000), at_once=True)
+    session._keep(finished(1, 1), at_once=False)
+    calls = 1
+    while session.decode(0):
+        calls += 1
+    assert calls > 20_000 / 40
+    session.flush()
+    samples = list(read_samples(tmp_path / "cell0"))
+    assert [(sample.seq, sample.output_tokens) for sample in samples] == [(0, 20_000), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "failed"),
+    [
+        ({}, False),
+        ({"body": b"data: [DONE]\n\n"}, True),  # empty
+        ({"body": b"<html>" * 5000}, True),
+        ({"body": EVENT + b'data: {"error": "no"}\n\n'}, True),
+        ({"status": 503, "body": b""}, True),
+        ({"error": "timeout", "body": EVENT * 1000}, True),
+        ({"body": EVENT * 1000 + b'data: {"error": "no"}\n\n'}, False),  # nobody knows yet
+    ],
+)
+def test_what_is_known_of_an_answer_at_its_end(
+    session: Session, fields: dict[str, object], *, failed: bool
+) -> None:
+    assert session._keep(finished(0, 3, **fields), at_once=True) == failed
+
+
+def test_a_clock_that_is_set_is_noticed_before_its_stamps_are_used(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.engine.kernel_stamps = True
+    session._keep(finished(0, 3), at_once=True)
+    session._keep(finished(1, 99), at_once=False)
+    monkeypatch.setattr(session.engine, "clock_step_ns", lambda: 700_000)
+    session.decode(0)
+    session.close()
+    clocks = [sample.clock for sample in read_samples(tmp_path / "cell0")]
+    assert clocks == ["kernel", "user"]
+    report = session.report({})
+    assert (report.clock, report.clock_step_ns) == ("user", 700_000)
+
+
+def test_a_clock_that_is_set_after_the_last_answer_is_noticed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.engine.kernel_stamps = True
+    monkeypatch.setattr(session.engine, "clock_step_ns", lambda: -60_000)
+    assert session.report({}).clock_step_ns == -60_000
+
+
+def test_only_pauses_in_the_window_count(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100 * SECOND]
+    monkeypatch.setattr(session_module, "_now", lambda: now[0])
+    session.pause(90 * SECOND)
+    session.open_window(101 * SECOND)
+    now[0] = 103 * SECOND
+    session.pause(99 * SECOND)
+    session.pause(102 * SECOND)
+    session.close_window()
+    now[0] = 110 * SECOND
+    session.pause(102 * SECOND)
+    session.pause(104 * SECOND)
+    assert session.report({}).paused_s == 2 + 1 + 1
+
+
+def test_events_without_text_reach_the_sample(session: Session, tmp_path: Path) -> None:
+    body = EVENT + b'data: {"choices":[{"text":""}]}\n\ndata: [DONE]\n\n'
+    session._keep(finished(0, 0, body=body), at_once=True)
+    session.flush()
+    (sample,) = read_samples(tmp_path / "cell0")
+    assert (sample.silent_chunks, sample.end_ns) == (1, sample.last_ns)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +177,7 @@ def test_errors(
     error: str | None,
     detail: str | None,
 ) -> None:
-    session._keep(finished(0, 3, **fields))
-    session.decode_one()
+    session._keep(finished(0, 3, **fields), at_once=True)
     session.flush()
     (sample,) = read_samples(tmp_path / "cell0")
     assert (sample.error, sample.detail) == (error, detail)

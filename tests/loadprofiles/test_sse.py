@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from loadprofiles import sse
 from loadprofiles.sse import events
 
 BOM = b"\xef\xbb\xbf"
@@ -64,3 +65,11 @@ def test_an_event_ends_with_its_data(newline: bytes, start: bytes) -> None:
 def test_a_line_separator_inside_json_is_text() -> None:
     text = "data: a\u2028b\u2029c\u0085d\x0be\x0cf\x1cg\n\n".encode()
     assert [data for _, data in events(text)] == [text[6:-2]]
+
+
+@given(st.lists(pieces, max_size=40).map(b"".join), st.integers(1, 20))
+def test_pieces_of_any_size_change_nothing(body: bytes, size: int) -> None:
+    whole = list(events(body))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sse, "_PIECE_BYTES", size)
+        assert list(events(bytearray(body))) == whole

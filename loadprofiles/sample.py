@@ -1,0 +1,85 @@
+"""From a finished stream to its sample. Pure, and in small steps: the loop waits for each."""
+
+from __future__ import annotations
+
+from operator import sub
+from typing import TYPE_CHECKING, NamedTuple
+
+from loadprofiles.answer import error_text, read_answer, shorten
+from loadprofiles.records import Phase, Sample
+from loadprofiles.stream import HTTP_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from loadprofiles.answer import Answer
+    from loadprofiles.dialects import Dialect
+    from loadprofiles.stream import Stream
+
+
+class Ticket(NamedTuple):
+    """Which request a stream carries."""
+
+    seq: int
+    body: int
+    request_id: str
+    phase: Phase
+    due_ns: int
+
+
+def sample_of(
+    stream: Stream, dialect: Dialect, planned: Sequence[int], *, kernel_clock: bool
+) -> Generator[None, None, Sample]:
+    """Read what a finished stream has brought; `planned` are the output tokens of each body."""
+    ticket: Ticket = stream.meta  # type: ignore[assignment]
+    answer = yield from read_answer(stream.body, stream.reads, dialect, kernel_clock=kernel_clock)
+    yield
+    error, detail = _verdict(stream, answer)
+    chunks = answer.chunk_at_ns
+    gaps = list(map(sub, chunks[1:], chunks))
+    yield
+    counted = answer.output_tokens
+    return Sample(
+        seq=ticket.seq,
+        body=ticket.body,
+        request_id=ticket.request_id,
+        phase=ticket.phase,
+        due_ns=ticket.due_ns,
+        submitted_ns=stream.submitted_ns,
+        sent_ns=stream.sent_ns,
+        first_ns=chunks[0] if chunks else None,
+        first_answer_ns=answer.first_answer_ns,
+        last_ns=chunks[-1] if chunks else None,
+        done_ns=stream.done_ns,
+        status=stream.status,
+        error=error,
+        detail=detail,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=len(chunks) if counted is None else counted,
+        token_source="chunks" if counted is None else "server",
+        planned_output_tokens=planned[ticket.body],
+        chunk_ns=gaps,
+        silent_chunks=answer.silent_chunks,
+        end_ns=answer.end_ns,
+        lag_us=answer.reads_lag_us,
+        output_chars=answer.output_chars,
+        connect_ns=stream.connect_ns,
+        retried=stream.retried,
+        clock=answer.clock,
+    )
+
+
+def _verdict(stream: Stream, answer: Answer) -> tuple[str | None, str | None]:
+    """Return the sample's error and detail.
+
+    An error status says more than how its own body ended. Redirects are not followed: the target
+    would have other timing than the server that was asked about.
+    """
+    told = stream.status not in (0, HTTP_OK)
+    if told and stream.error in (None, "truncated", "reset", "malformed"):
+        said = ": ".join(part for part in (stream.note, error_text(stream.body)) if part)
+        return f"http_{stream.status}", shorten(said)
+    if stream.error is not None:
+        return stream.error, stream.detail
+    return answer.error, answer.detail
