@@ -28,7 +28,7 @@ MANAGED = ("-m", "vllm.entrypoints.openai.api_server")
 """The distribution is not called vllm, so that vLLM's own command finds no metadata and dies."""
 CONTAINER_TOOLS = ("docker", "podman")
 CONTAINER_PORT = 8000
-CONTAINER_HUB = "/root/.cache/huggingface"
+CONTAINER_HUB = "/huggingface"
 # Of the shell's variables a container gets these as they are; the others of this machine that
 # concern it are options of `docker run`.
 PASSED_ON = ("HF_TOKEN", "VLLM_CPU_KVCACHE_SPACE")
@@ -284,6 +284,7 @@ def _container(request: StartRequest, image: str, device: str, reason: str) -> S
         environment["HF_HUB_OFFLINE"] = "1"
     else:
         argv += _hub_mounts(settings)
+        environment["HF_HOME"] = CONTAINER_HUB
     environment |= {k: v for k, v in build.environment.items() if k not in OF_THIS_MACHINE}
     for key in environment:
         argv += ["-e", key]

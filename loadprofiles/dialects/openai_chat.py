@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from loadprofiles.dialects import Count, Dialect, Event, error_message
-from loadprofiles.dialects.openai_completions import pin_fields
+from loadprofiles.dialects.openai_completions import request_body
 
 _DONE = b"[DONE]"
 
@@ -59,15 +59,8 @@ class OpenAIChat:
 
     def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
         """Return the request's JSON body: the prompt as one user message."""
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": max_tokens,
-            "temperature": 0.0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        return _encode(body | pin_fields(pin, max_tokens))
+        messages = [{"role": "user", "content": prompt}]
+        return _encode(request_body(model, max_tokens, pin, messages=messages))
 
     def decode(self, data: bytes) -> Event:
         """Read one event's data. Tool-call text counts as generated text."""

@@ -33,10 +33,23 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def pin_fields(pin: tuple[str, ...], max_tokens: int) -> dict[str, object]:
-    """Fields that make the answer exactly `max_tokens` long, of those the engine knows."""
+def request_body(
+    model: str, max_tokens: int, pin: tuple[str, ...], **asked: object
+) -> dict[str, object]:
+    """What every request of OpenAI's APIs has here.
+
+    `pin` names the fields, of those the engine knows, that make the answer `max_tokens` long.
+    """
     values: dict[str, object] = {"ignore_eos": True, "min_tokens": max_tokens}
-    return {name: values[name] for name in pin}
+    return {
+        "model": model,
+        **asked,
+        "max_tokens": max_tokens,
+        "temperature": 0.0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: values[name] for name in pin},
+    }
 
 
 class OpenAICompletions:
@@ -47,15 +60,7 @@ class OpenAICompletions:
 
     def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
         """Return the request's JSON body."""
-        body = {
-            "model": model,
-            "prompt": prompt,
-            "max_tokens": max_tokens,
-            "temperature": 0.0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        return _encode(body | pin_fields(pin, max_tokens))
+        return _encode(request_body(model, max_tokens, pin, prompt=prompt))
 
     def decode(self, data: bytes) -> Event:
         """Read one event's data."""

@@ -287,8 +287,11 @@ def test_a_container_gets_the_hub_of_the_shell(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "a,b:c"))
     source = ModelSource(name="org/m", hub_id="org/m")
     build = Build(name="x", model="org/m", device="cuda", image="i")
-    inside = "/root/.cache/huggingface"
-    assert after(start(build, source=source).argv, "--mount") == [
+    inside = "/huggingface"
+    begun = start(build, source=source)
+    assert "HF_HOME" in after(begun.argv, "-e")
+    assert begun.environment["HF_HOME"] == inside
+    assert after(begun.argv, "--mount") == [
         f"type=bind,source={tmp_path}/home,target={inside}",
         f'type=bind,"source={tmp_path}/a,b:c",target={inside}/hub',
     ]
