@@ -414,9 +414,9 @@ def test_connections_that_a_server_closes_are_opened_again_before_a_burst(
     http: StartHttp, make_cell: MakeCell, run_driver: RunDriver
 ) -> None:
     class Impatient(Answering):
-        timeout = 0.4
+        timeout = 0.8  # so they are closed and renewed at 0.7 to 1.0 s, and closed again from 1.5 s
 
-    due = [n * MS for n in range(20)] + [1500 * MS + n * MS for n in range(20)]
+    due = [n * MS for n in range(20)] + [1200 * MS + n * MS for n in range(20)]
     folder = make_cell(http(Impatient), mode="open", due_ns=due, duration_ns=2 * SECOND)
     run_driver(folder)
     samples, report = results(folder)
