@@ -142,8 +142,6 @@ def _late_departures(case: Case) -> Iterator[Caveat]:
     if not pairs:
         return
     felt, slips = np.array(pairs).T
-    if felt.size == 1:  # one request is all percentiles at once
-        felt, slips = felt.repeat(2), slips.repeat(2)
     n, typical = felt.size, float(np.median(felt))
     late_ms = stats.percentile(np.sort(slips), 0.99) or 0.0
     moved = []
@@ -155,11 +153,11 @@ def _late_departures(case: Case) -> Iterator[Caveat]:
             if seen - punctual > max(SLIP_MS, SLIP_SHARE * punctual):
                 moved.append(f"{name} from {punctual:.1f} to {seen:.1f} ms")
     if moved or late_ms > max(SLIP_MS, SLIP_SHARE * typical):
-        effect = (
-            f"moved TTFT from due: {', '.join(moved)}"
-            if moved
-            else "touched only the slowest answers"
-        )
+        effect = "is in TTFT from due"
+        if moved:
+            effect = f"moved TTFT from due: {', '.join(moved)}"
+        elif n >= stats.AT_LEAST["p50"]:
+            effect = "touched only the slowest answers"
         yield Caveat(
             "late_departures",
             f"The client let requests go late (p99 {late_ms:.1f} ms after they were due), which "
