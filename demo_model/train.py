@@ -86,6 +86,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
         "pad_token": SPECIALS[PAD],
         "clean_up_tokenization_spaces": False,
         "model_max_length": CONTEXT,
+        "chat_template": "{% for message in messages %}{{ message['content'] }}{% endfor %}",
     }
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 

@@ -21,8 +21,9 @@ from harness.serving import Connected, Launched, Served, Source, Url
 from launchers.errors import ConnectError, LauncherError
 from launchers.launch import check_build
 from launchers.memory import MemoryUse, sample_memory
+from launchers.redact import redact_text
 from launchers.url import candidates, connect
-from loadprofiles.plan import Target, check_fits, make_plan
+from loadprofiles.plan import Target, check_fits, check_schedule, make_plan
 from loadprofiles.prompts import load_tokenizer
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def _check(request: LoadRequest) -> None:
     """Find what is wrong before anything is started."""
     for level in request.levels:
         request.profile.check_level(level)
+        for repeat in range(1, request.repeats + 1):
+            check_schedule(request.profile, level, repeat, request.seed)
     if request.tokenizer is not None:
         load_tokenizer(request.tokenizer)
     if request.api_key_env is not None:
@@ -116,7 +119,12 @@ def _check(request: LoadRequest) -> None:
 
 
 def _check_key(variable: str) -> None:
-    key = os.environ.get(variable)
+    if not variable.isidentifier():  # do not repeat it: it may be the key itself
+        raise BadInputError(
+            "--api-key-env: that is no environment variable's name",
+            hint="Name the variable, not the key itself: export KEY=… and --api-key-env KEY",
+        )
+    key, variable = os.environ.get(variable), redact_text(variable)
     if not key:
         raise BadInputError(
             f"--api-key-env: the environment variable {variable} is not set",
@@ -276,10 +284,10 @@ class _Job:
             self._keep()
         except InvalidRunError as error:  # interrupted a second time: its samples stay unread
             self._live.problem(str(error))
+        part = ", the last one perhaps of a part of its window" if self.record.measured else ""
         self._problem(
             "interrupted",
-            f"interrupted: {self.record.measured} of {len(self._cells)} cells have numbers, the "
-            "last one perhaps of a part of its window",
+            f"interrupted: {self.record.measured} of {len(self._cells)} cells have numbers{part}",
         )
 
     def _problem(self, code: str, text: str) -> None:

@@ -183,6 +183,16 @@ class _Part:
         self.rng = draw.rng(f"{purpose} prompts")
 
 
+def check_schedule(profile: Profile, level: float, repeat: int, seed: int) -> None:
+    """Refuse a level at which a cell's schedule happens to be empty.
+
+    Raises:
+        ProfileError: with the fix.
+    """
+    if not profile.is_closed:
+        _open(profile, level, _Draw(seed, profile.name, float(level), repeat))
+
+
 def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
     """The schedule. With duration and requests both given, whichever comes first ends it.
 

@@ -218,7 +218,9 @@ def _headers(values: tuple[str, ...]) -> dict[str, str]:
     headers = _pairs("header", values)
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise BadInputError(f"--header: {name!r} cannot name a header")
+            raise BadInputError(
+                f'--header: "{_shown(name)}…" cannot name a header', hint="e.g. --header X-Team=a"
+            )
         if name.lower() in _OUR_HEADERS:
             raise BadInputError(f"--header: {name} is for the load driver to set; leave it out")
         if not value.isascii():
@@ -231,11 +233,16 @@ def _pairs(flag: str, values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         name, sign, content = value.partition("=")
         if not sign or not name.strip():
-            raise BadInputError(f'--{flag}: "{value}" is no K=V')
+            raise BadInputError(f'--{flag}: "{_shown(value)}…" is no K=V')
         if not (name + content).isprintable():
-            raise BadInputError(f"--{flag}: {name!r} holds a control character")
+            raise BadInputError(f"--{flag}: {_shown(name)!r} holds a control character")
         pairs[name.strip()] = content.strip()
     return pairs
+
+
+def _shown(pair: str) -> str:
+    """The part of a K=V or K: V that can be no secret."""
+    return re.split(r"[:=\s]", pair, maxsplit=1)[0]
 
 
 def _at_least(flag: str, value: int, least: int) -> int:

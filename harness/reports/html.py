@@ -109,6 +109,7 @@ def _parts(
         "warnings": words.warnings(measurements),
         "missing": words.missing(measurements, manifest),
         "problems": [problem for cell in cells for problem in shown[cell.id].problems],
+        "objectives": words.objectives(measurements, manifest),
         "validity": words.validity(measurements),
         "open_loop": bool(cells) and figures.is_open(cells[0]),
         "goodput": any(cell.metrics.goodput is not None for cell in cells),

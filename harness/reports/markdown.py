@@ -25,6 +25,7 @@ from harness.reports.words import (
     in_order,
     label,
     missing,
+    objectives,
     summary,
     validity,
     warnings,
@@ -55,6 +56,9 @@ class Markdown:
         parts.append(" ".join(escape(sentence) for sentence in summary(measurements, manifest)))
         if cells:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
+        limits = objectives(measurements, manifest)
+        if limits:
+            parts.append("### SLO\n" + "\n".join(f"- {escape(limit)}" for limit in limits))
         failed = [cell for cell in cells if failures(cell)]
         if failed:
             listed = "\n".join(_failed(cell, measurements) for cell in failed)

@@ -29,6 +29,7 @@ from harness.reports.words import (
     in_order,
     label,
     missing,
+    objectives,
     validity,
     warnings,
 )
@@ -75,6 +76,8 @@ def print_run(run: RunFolder, console: Console) -> None:
         if failures(cell):
             name = label(cell, repeats=has_repeats(measurements))
             console.print(Text(f"Failures, {name}: {failures(cell)}"))
+    for limit in objectives(measurements, manifest):
+        console.print(Text(f"SLO {limit}"))
     for text in _notes(measurements):
         console.print(text)
     absent = missing(measurements, manifest)

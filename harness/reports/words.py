@@ -21,6 +21,7 @@ from harness.reports.figures import (
     percentile,
     plain,
 )
+from harness.slo import observed, parse_slo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -245,6 +246,27 @@ def _best(cells: Sequence[CellMeasurement], *, repeats: bool) -> list[str]:
         found.append(
             f"The queue grew throughout the window at {_listed(unstable)}: no steady state."
         )
+    return found
+
+
+def objectives(measurements: Measurements, manifest: Mapping[str, object]) -> list[str]:
+    """For each limit of the SLO: which cells hold it and which break it, with their values."""
+    asked = table(manifest, "request").get("slo")
+    repeats = has_repeats(measurements)
+    found = []
+    for limit in parse_slo(asked).limits if isinstance(asked, str) else ():
+        held: list[str] = []
+        broken: list[str] = []
+        unknown: list[str] = []
+        for cell in in_order(measurements):
+            name, value = label(cell, repeats=repeats), observed(limit, cell)
+            if value is None:
+                unknown.append(name)
+            else:
+                (held if limit.holds(value) else broken).append(f"{name} ({figure(value)})")
+        parts = (("held by", held), ("broken by", broken), ("cannot be told of", unknown))
+        text = "; ".join(f"{verb} {_listed(names)}" for verb, names in parts if names)
+        found.append(f"{plain(limit.text)}: {text or 'nothing was measured'}.")
     return found
 
 

@@ -181,3 +181,20 @@ def test_a_run_without_a_number_says_where_it_lies(
     assert captured.out.startswith(
         f"Nothing was measured; what there is lies in {Path.cwd() / 'runs'}/"
     )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("--header", "Authorization: Bearer sesame"),
+        ("--header", "Authorization:sesame=="),
+        ("--api-key-env", "sk-sesame"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(
+    argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["load", *STEADY, *argv]) in {ExitCode.BAD_INPUT, ExitCode.SERVER}
+    captured = capsys.readouterr()
+    assert argv[0] in captured.err
+    assert "sesame" not in captured.err + captured.out

@@ -444,3 +444,15 @@ def test_facts_that_the_server_reported_stand_among_the_others() -> None:
     assert facts == {"dtype": "auto", "reported.dtype": "bf16", "blocks": "3"}
     assert words.kernel({"reported": {"linear_kernel": "Marlin"}}) == "Marlin"
     assert words.kernel({"reported": {"linear_kernel": None}}) is None
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "terminal"])
+def test_who_holds_the_slo(name: str, runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(runs["one-level"].path, tmp_path / "run"))
+    manifest = run.read_manifest()
+    assert "held by" not in load_report(name).render(run)
+    asked = {"request": {"slo": "error_rate<=0%,ttft_p95_ms<=0.001"}}
+    run.write_manifest({**manifest, **asked})
+    text = " ".join(unescape(load_report(name).render(run)).replace("\\", "").split())
+    assert "error_rate<=0%: held by" in text
+    assert "ttft_p95_ms<=0.001: broken by" in text
