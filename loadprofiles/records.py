@@ -26,6 +26,14 @@ HEADERS_VARIABLE = "LOADPROFILES_HEADERS"
 Phase = Literal["warmup", "measured", "cooldown"]
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several addresses that serve the same model."""
+
+    host: str
+    port: int
+    path: str
+
+
 class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the driver needs to drive one cell; no clock and no secret in it.
 
@@ -38,6 +46,14 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     path: str
     """Path of the request line, e.g. `/v1/completions`."""
+    replicas: list[Endpoint] = []
+    """Further addresses of a replicated deployment; requests go round robin over all of them."""
+    tls: bool = False
+    """Speak https to all of them."""
+    ca_file: str | None = None
+    """PEM file of the authorities to trust; None: the system's."""
+    tls_verify: bool = True
+    """Whether a certificate must be valid and for the host asked."""
     headers: list[str] = []
     """Names of extra request headers. Their values, which may be secret, come by the environment
     variable `HEADERS_VARIABLE`, a JSON object."""
@@ -48,7 +64,17 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     streams: int | None = None
     """Closed loop: how many streams are kept open."""
     due_ns: list[int] | None = None
-    """Open loop: departures as offsets from the window's start, ascending."""
+    """Open loop: departures as offsets from the window's start, ascending, of the first measured
+    bodies; later ones are turns that follow others (`after`)."""
+    bursts_ns: list[tuple[int, int]] = []
+    """Open loop: [start, end) of each burst, as offsets like `due_ns`; empty without bursts."""
+    after: list[int] | None = None
+    """For each measured body, by position: the earlier measured body whose answer it continues
+    (the next turn of a session), or -1. Its line of `bodies.jsonl` holds the mark of
+    `prompts.answer_mark` wherever an earlier turn's answer belongs. None: no sessions."""
+    think_ns: list[int] | None = None
+    """For each measured body: how long after the answer before it (of its session, or of its
+    stream in a closed loop) it is due. None: at once."""
     duration_ns: int | None = None
     """Length of the measured window; None: until `requests` measured requests are done."""
     requests: int | None = None
@@ -63,6 +89,11 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """A request without its end after this long has failed."""
     output_tokens: list[int]
     """Planned output length of each body, in the order of `bodies.jsonl`."""
+    prompt_tokens: list[int] = []
+    """Planned prompt length of each body in the same order, a session's earlier answers left out;
+    empty where nobody knows."""
+    stream: bool = True
+    """Whether answers are asked for as a stream of events; else as one document."""
     prompts_exact: bool = False
     """Whether a tokenizer counted every prompt and found the length asked for; else estimated."""
     cpus: list[int] | None = None
@@ -118,12 +149,43 @@ class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """For each generated chunk: how long after the kernel received it the driver read it.
     Empty with user-space stamps."""
     output_chars: int = 0
+    output_hash: str = ""
+    """Of the generated text, to find answers that are the same (16 hex digits); "" without any."""
+    compression: float | None = None
+    """Bytes of the generated text ÷ its zlib size: high where an answer repeats itself."""
+    endpoint: int = 0
+    """Which address of the plan: 0 for the first, then those of `replicas`."""
+    worker: int = 0
+    """Which worker of a distributed driver sent it."""
     connect_ns: int | None = None
     """How long connecting took, a late driver's own delay left out; None on a connection that was
     open already."""
     retried: bool = False
     """A kept-alive connection turned out closed: sent once more, on a new one, at `sent_ns`."""
     clock: Literal["kernel", "user"] = "kernel"
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How one worker of a distributed driver fared, as the master knows it."""
+
+    index: int
+    host: str
+    pid: int
+    samples: int
+    """That it wrote."""
+    received: int
+    """Of them, those that reached the master."""
+    digest: str
+    """Of all its samples' lines, as the worker computed it."""
+    problem: str | None = None
+    """Why its samples are not all there: lost, stalled, a digest that differs …"""
+    clock_offset_ns: int = 0
+    """Its CLOCK_MONOTONIC − the master's; already taken out of its samples."""
+    clock_error_ns: int = 0
+    """Half the round trip that the offset was measured with: it may be wrong by so much."""
+    cpu_s: float = 0.0
+    run_delay_s: float | None = None
+    rss_peak_mib: float | None = None
 
 
 class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +218,11 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of `samples.jsonl`; a reader that finds fewer has lost some."""
     versions: dict[str, str]
     """python, locust, gevent, httptools, kernel."""
+    rss_peak_mib: float | None = None
+    """The most memory that the driver held."""
+    workers: list[WorkerReport] = []
+    """Of a distributed driver; its `cpu_s` is then the sum, and what is measured per core is
+    judged by the busiest."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
