@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from loadprofiles.dialects import Dialect
     from loadprofiles.profile import Profile
+
+_VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
 POOL_PER_STREAM_S = 8
 """Bodies of a closed loop, per stream and second of the window: about as many requests as the
@@ -115,7 +118,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     plan = DrivePlan(
         host=target.host,
         port=target.port,
-        path=target.path.rstrip("/") + wire.path,
+        path=_path(target, wire, stream=True),
         headers=list(target.headers),
         api_key_env=target.api_key_env,
         dialect=dialect,
@@ -130,6 +133,14 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     with _atomic(folder / PLAN_FILE) as file:
         file.write(msgspec.json.encode(plan))
     return plan
+
+
+def _path(target: Target, dialect: Dialect, *, stream: bool) -> str:
+    """Where to ask, behind a gateway's own path too."""
+    base = target.path.rstrip("/")
+    if dialect.at_root and _VERSION_SEGMENT.fullmatch(base.rpartition("/")[2]):
+        base = base.rpartition("/")[0]
+    return base + (dialect.path if stream else dialect.whole_path)
 
 
 def check_fits(
@@ -256,7 +267,9 @@ def _write_bodies(
             for prompts in make_prompts(part.prompt_tokens, part.rng, tokenizer):
                 exact = exact and prompts.exact
                 for text in prompts.texts:
-                    body = dialect.encode(target.model, text, next(outputs), target.pin_output)
+                    body = dialect.encode(
+                        target.model, text, next(outputs), target.pin_output, stream=True
+                    )
                     file.write(body)
                     file.write(b"\n")
     return exact

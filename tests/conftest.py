@@ -65,7 +65,9 @@ def make_cell(tmp_path: Path) -> MakeCell:
         count = fields.get("warmup", 4) + len(fields.get("due_ns") or range(256))
         host, _, port = url.split("/")[2].rpartition(":")
         dialect = load_dialect("openai-completions")
-        bodies = [dialect.encode("mock", f"prompt {n}", tokens, ()) for n in range(count)]
+        bodies = [
+            dialect.encode("mock", f"prompt {n}", tokens, (), stream=True) for n in range(count)
+        ]
         plan = {
             "host": host.strip("[]"),
             "port": int(port),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from typing import Annotated, NamedTuple, Protocol, cast
+from typing import Annotated, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -16,6 +16,36 @@ from loadprofiles.errors import UnknownDialectError
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
 """A number of tokens as a server states it; more than this can be no count."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Prompt = str | list[Message]
+"""A text, or a conversation whose last turn is the user's."""
+
+
+def as_messages(prompt: Prompt) -> list[Message]:
+    """Return a conversation; a text is one user's turn."""
+    return [Message("user", prompt)] if isinstance(prompt, str) else prompt
+
+
+def as_text(prompt: Prompt) -> str:
+    """Return one text, for APIs without turns.
+
+    An answer stands right behind the text that it once continued, so that a prefix cache knows
+    both; every other turn begins on a line of its own.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    text = "".join(
+        turn.content if turn.role == "assistant" else f"\n{turn.content}" for turn in prompt
+    )
+    return text.removeprefix("\n")
 
 
 class Event(NamedTuple):
@@ -39,12 +69,23 @@ class Dialect(Protocol):
     """One way of asking for a completion and of streaming it back."""
 
     path: str
-    """Appended to the API's base, e.g. `/completions`."""
+    """Where to ask for a stream of events, e.g. `/completions`."""
+    whole_path: str
+    """Where to ask for one document."""
+    at_root: bool
+    """Whether these hang at the server's root, and not at the API's base (`…/v1`)."""
+    pins: tuple[str, ...]
+    """Fields by which the output length can be pinned; an engine may know only some of them."""
     template_tokens: int
     """Tokens that the server may put around a prompt, beyond its own special ones."""
 
-    def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
-        """Return the request's JSON body, streaming on, output length pinned with `pin` fields."""
+    def encode(
+        self, model: str, prompt: Prompt, max_tokens: int, pin: tuple[str, ...], *, stream: bool
+    ) -> bytes:
+        """Return the request's JSON body on one line.
+
+        `pin`: those of `pins` to set, so that the answer has exactly `max_tokens`.
+        """
         ...
 
     def decode(self, data: bytes) -> Event:
@@ -53,6 +94,13 @@ class Dialect(Protocol):
         Raises:
             msgspec.DecodeError: it is not what this dialect sends.
             UnicodeDecodeError, RecursionError: neither, and further from it.
+        """
+        ...
+
+    def decode_whole(self, data: bytes) -> Event:
+        """Read the one document of an answer that was not asked for as a stream.
+
+        Raises: as `decode`.
         """
         ...
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from loadprofiles.dialects import Count, Dialect, Event, error_message
-from loadprofiles.dialects.openai_completions import request_body
+from loadprofiles.dialects import Count, Dialect, Event, Prompt, as_messages, error_message
+from loadprofiles.dialects.openai_completions import PINS, request_body
 
 _DONE = b"[DONE]"
 
@@ -36,6 +36,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
+    message: _Delta | None = None
     finish_reason: str | None = None
 
 
@@ -54,13 +55,21 @@ _encode = msgspec.json.Encoder().encode
 class OpenAIChat:
     """See the module's text."""
 
-    path = "/chat/completions"
+    path = whole_path = "/chat/completions"
+    at_root = False
+    pins = PINS
     template_tokens = 64
 
-    def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
-        """Return the request's JSON body: the prompt as one user message."""
-        messages = [{"role": "user", "content": prompt}]
-        return _encode(request_body(model, max_tokens, pin, messages=messages))
+    def encode(
+        self, model: str, prompt: Prompt, max_tokens: int, pin: tuple[str, ...], *, stream: bool
+    ) -> bytes:
+        """Return the request's JSON body: a text is one user message."""
+        messages = as_messages(prompt)
+        return _encode(request_body(model, max_tokens, pin, stream=stream, messages=messages))
+
+    def decode_whole(self, data: bytes) -> Event:
+        """Read a whole answer: an event whose `delta` is called `message`."""
+        return self.decode(data)
 
     def decode(self, data: bytes) -> Event:
         """Read one event's data. Tool-call text counts as generated text."""
@@ -71,7 +80,7 @@ class OpenAIChat:
             return Event(error=error_message(data) or "an error event without a message")
         usage = chunk.usage or _NO_USAGE
         choice = chunk.choices[0] if chunk.choices else _NO_CHOICE
-        delta = choice.delta or _NO_DELTA
+        delta = choice.delta or choice.message or _NO_DELTA
         answer = delta.content or ""
         for call in delta.tool_calls or ():
             if call.function is not None:

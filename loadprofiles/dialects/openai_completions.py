@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from loadprofiles.dialects import Count, Dialect, Event, error_message
+from loadprofiles.dialects import Count, Dialect, Event, Prompt, as_text, error_message
 
+PINS: tuple[str, ...] = ("ignore_eos", "min_tokens")
 _DONE = b"[DONE]"
 
 
@@ -34,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def request_body(
-    model: str, max_tokens: int, pin: tuple[str, ...], **asked: object
+    model: str, max_tokens: int, pin: tuple[str, ...], *, stream: bool, **asked: object
 ) -> dict[str, object]:
     """What every request of OpenAI's APIs has here.
 
@@ -46,8 +47,8 @@ def request_body(
         **asked,
         "max_tokens": max_tokens,
         "temperature": 0.0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream": stream,
+        **({"stream_options": {"include_usage": True}} if stream else {}),
         **{name: values[name] for name in pin},
     }
 
@@ -55,12 +56,20 @@ def request_body(
 class OpenAICompletions:
     """See the module's text."""
 
-    path = "/completions"
+    path = whole_path = "/completions"
+    at_root = False
+    pins = PINS
     template_tokens = 0
 
-    def encode(self, model: str, prompt: str, max_tokens: int, pin: tuple[str, ...]) -> bytes:
+    def encode(
+        self, model: str, prompt: Prompt, max_tokens: int, pin: tuple[str, ...], *, stream: bool
+    ) -> bytes:
         """Return the request's JSON body."""
-        return _encode(request_body(model, max_tokens, pin, prompt=prompt))
+        return _encode(request_body(model, max_tokens, pin, stream=stream, prompt=as_text(prompt)))
+
+    def decode_whole(self, data: bytes) -> Event:
+        """Read a whole answer, which looks like an event."""
+        return self.decode(data)
 
     def decode(self, data: bytes) -> Event:
         """Read one event's data."""

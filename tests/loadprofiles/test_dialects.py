@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles.dialects import Event, dialect_names, error_message, load_dialect
+from loadprofiles.dialects import (
+    Event,
+    Message,
+    as_text,
+    dialect_names,
+    error_message,
+    load_dialect,
+)
 from loadprofiles.errors import UnknownDialectError
 
 OPENAI = ["openai-chat", "openai-completions"]
@@ -39,19 +46,39 @@ def test_an_unknown_dialect_is_told_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("name", OPENAI)
 def test_requests_stream_and_ask_for_usage(name: str) -> None:
-    body = json.loads(load_dialect(name).encode("m", "hi", 7, ("ignore_eos", "min_tokens")))
+    dialect = load_dialect(name)
+    body = json.loads(dialect.encode("m", "hi", 7, ("ignore_eos", "min_tokens"), stream=True))
     assert body["stream"] is True
     assert body["stream_options"] == {"include_usage": True}
     assert (body["max_tokens"], body["min_tokens"], body["ignore_eos"]) == (7, 7, True)
     assert "hi" in json.dumps(body)
-    free = json.loads(load_dialect(name).encode("m", "hi", 7, ()))
-    assert "ignore_eos" not in free
-    assert "min_tokens" not in free
+    free = json.loads(dialect.encode("m", "hi", 7, (), stream=False))
+    assert not {"ignore_eos", "min_tokens", "stream_options"} & set(free)
+    assert free["stream"] is False
+
+
+TALK = [
+    Message("system", "Be brief."),
+    Message("user", "One?"),
+    Message("assistant", " Two."),
+    Message("user", "Three?"),
+]
+
+
+def test_a_conversation_is_asked_turn_by_turn_or_as_one_text() -> None:
+    chat = json.loads(load_dialect("openai-chat").encode("m", TALK, 7, (), stream=True))
+    assert [(turn["role"], turn["content"]) for turn in chat["messages"]] == [
+        ("system", "Be brief."), ("user", "One?"), ("assistant", " Two."), ("user", "Three?"),
+    ]  # fmt: skip
+    text = json.loads(load_dialect("openai-completions").encode("m", TALK, 7, (), stream=True))
+    assert text["prompt"] == "Be brief.\nOne? Two.\nThree?"
+    assert as_text(TALK).startswith(as_text(TALK[:2]) + TALK[2].content)  # as the cache has it
+    assert as_text("\nalone") == "\nalone"
 
 
 @pytest.mark.parametrize("name", OPENAI)
 def test_no_body_breaks_the_lines_of_the_bodies_file(name: str) -> None:
-    assert b"\n" not in load_dialect(name).encode("m", "a\nb\r\nc", 7, ())
+    assert b"\n" not in load_dialect(name).encode("m", "a\nb\r\nc", 7, (), stream=True)
 
 
 @pytest.mark.parametrize(
