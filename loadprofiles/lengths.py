@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 MAX_TOKENS = 1_000_000
 
 Tokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 IntArray = NDArray[np.int64]
 
@@ -78,6 +79,54 @@ class LogNormal(_Bounded):
         return self
 
 
+class Empirical(BaseModel):
+    """A histogram: each of `values` comes up in proportion to its weight; without, equally often.
+
+    The values of a measured sample, listed with their repetitions, are drawn as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["empirical"]
+    values: Annotated[tuple[Tokens, ...], Field(min_length=1, max_length=100_000)]
+    weights: tuple[Weight, ...] | None = None
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights is None:
+            return self
+        if len(self.weights) != len(self.values):
+            raise ValueError(
+                f"{len(self.values)} values but {len(self.weights)} weights; give each value one"
+            )
+        if not sum(self.weights):
+            raise ValueError("the weights are all 0; give at least one value a weight above 0")
+        return self
+
+    @property
+    def low(self) -> int:
+        """The smallest value that can come up."""
+        return min(self._possible())
+
+    @property
+    def high(self) -> int:
+        """The largest value that can come up."""
+        return max(self._possible())
+
+    def _possible(self) -> list[int]:
+        weights = self.weights or [1.0] * len(self.values)
+        return [value for value, weight in zip(self.values, weights, strict=True) if weight]
+
+    def at(self, u: NDArray[np.float64]) -> IntArray:
+        """Map u in [0, 1) to values: the inverse of the histogram's distribution function."""
+        weights = np.array(self.weights or [1.0] * len(self.values), dtype=np.float64)
+        edges = np.cumsum(weights / weights.max())
+        last = int(np.flatnonzero(weights)[-1])
+        index = np.minimum(np.searchsorted(edges, u * edges[-1], side="right"), last)
+        values: IntArray = np.array(self.values, dtype=np.int64)[index]
+        return values
+
+
 def _which(value: object) -> str | None:
     if isinstance(value, int):
         return "fixed"
@@ -89,13 +138,14 @@ Length = Annotated[
     Annotated[Tokens, Tag("fixed")]
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[Normal, Tag("normal")]
-    | Annotated[LogNormal, Tag("lognormal")],
+    | Annotated[LogNormal, Tag("lognormal")]
+    | Annotated[Empirical, Tag("empirical")],
     Discriminator(
         _which,
         custom_error_type="length_kind",
         custom_error_message=(
             "should be a whole number of tokens, or a table with kind = "
-            '"uniform", "normal" or "lognormal"'
+            '"uniform", "normal", "lognormal" or "empirical"'
         ),
     ),
 ]
@@ -111,6 +161,8 @@ def sample_lengths(length: Length, count: int, rng: np.random.Generator) -> IntA
     if isinstance(length, int):
         return np.full(count, length, dtype=np.int64)
     u = rng.random(count)
+    if isinstance(length, Empirical):
+        return length.at(u)
     if isinstance(length, Uniform):
         values = length.low + np.floor(u * (length.high - length.low + 1))
     elif isinstance(length, Normal):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 import msgspec
 
 from loadprofiles.answer import is_brief
+from loadprofiles.bodies import Bodies
 from loadprofiles.clock import CLOCK_STEP_LIMIT_NS
 from loadprofiles.records import (
     BODIES_FILE,
@@ -80,7 +81,7 @@ class Session:
         self.plan = plan
         self.engine = engine
         self._dialect = dialect
-        self._bodies = (folder / BODIES_FILE).read_bytes().split(b"\n")[:-1]
+        self._bodies = Bodies(folder / BODIES_FILE)
         if not plan.warmup < len(self._bodies) == len(plan.output_tokens):
             raise ValueError(
                 f"{BODIES_FILE} holds {len(self._bodies)} bodies; the plan has {plan.warmup} for "
@@ -248,12 +249,13 @@ class Session:
         self._file.flush()
 
     def close(self) -> None:
-        """Decode what is left and close the file."""
+        """Decode what is left and close the files."""
         try:
             while self.decode():
                 pass
         finally:
             self._file.close()
+            self._bodies.close()
 
     # --- watching ------------------------------------------------------------------------------
 

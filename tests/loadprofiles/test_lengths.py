@@ -9,20 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from loadprofiles.lengths import Length, LogNormal, Normal, Uniform, longest, sample_lengths
+from loadprofiles.lengths import (
+    Empirical,
+    Length,
+    LogNormal,
+    Normal,
+    Uniform,
+    longest,
+    sample_lengths,
+)
 
 LENGTH: TypeAdapter[Any] = TypeAdapter(Length)
 UNIFORM = Uniform(kind="uniform", low=16, high=96)
 NORMAL = Normal(kind="normal", mean=60, sd=15, low=10, high=110)
 LOGNORMAL = LogNormal(kind="lognormal", median=128, sigma=0.35, low=20, high=900)
+EMPIRICAL = Empirical(kind="empirical", values=(7, 30, 30, 900), weights=(1, 2, 3, 4))
 
 
 @st.composite
 def lengths(draw: st.DrawFn) -> Length:
-    kind = draw(st.sampled_from(["fixed", "uniform", "normal", "lognormal"]))
+    kind = draw(st.sampled_from(["fixed", "uniform", "normal", "lognormal", "empirical"]))
     low = draw(st.integers(1, 5000))
     high = draw(st.integers(low, low + 5000))
     centre = draw(st.floats(low, high))
+    if kind == "empirical":
+        values = draw(st.lists(st.integers(low, high), min_size=1, max_size=9))
+        weights = draw(st.lists(st.floats(0, 1e300), min_size=len(values), max_size=len(values)))
+        given = tuple(weights) if max(weights) > 0 else None
+        return Empirical(kind="empirical", values=tuple(values), weights=given)
     if kind == "fixed":
         return low
     if kind == "uniform":
@@ -65,6 +79,21 @@ def test_lognormal_has_its_median_and_spread() -> None:
     assert np.log(drawn).std() == pytest.approx(0.35, abs=0.01)
 
 
+def test_a_histogram_comes_up_in_its_proportions() -> None:
+    drawn = sample_lengths(EMPIRICAL, 50_000, np.random.default_rng(1))
+    values, counts = np.unique(drawn, return_counts=True)
+    assert values.tolist() == [7, 30, 900]
+    expected = np.array([0.1, 0.5, 0.4]) * 50_000
+    assert float(((counts - expected) ** 2 / expected).sum()) < 13.8  # chi-square, 2 df, 0.1 %
+
+
+def test_values_without_weight_never_come_up() -> None:
+    length = Empirical(kind="empirical", values=(1, 5, 6, 9), weights=(0, 1, 1, 0))
+    assert (length.low, longest(length)) == (5, 6)
+    assert set(sample_lengths(length, 1000, np.random.default_rng(1)).tolist()) == {5, 6}
+    assert length.at(np.array([0.0, np.nextafter(1, 0)])).tolist() == [5, 6]
+
+
 def test_bounds_carry_no_heap() -> None:
     tight = Normal(kind="normal", mean=50, sd=1000, low=1, high=100)
     counts = np.bincount(sample_lengths(tight, 50_000, np.random.default_rng(1)))
@@ -86,6 +115,11 @@ def test_bounds_carry_no_heap() -> None:
         ({"kind": "uniform", "low": 1, "high": 2, "mean": 1}, "uniform.mean"),
         ({"kind": "normal", "mean": 5, "sd": 0, "low": 1, "high": 9}, "normal.sd"),
         ({"kind": "normal", "mean": 50, "sd": 1, "low": 1, "high": 9}, "mean = 50 lies outside"),
+        ({"kind": "empirical", "values": []}, "at least 1 item"),
+        ({"kind": "empirical", "values": [3, 0]}, "empirical.values.1"),
+        ({"kind": "empirical", "values": [3, 4], "weights": [1]}, "2 values but 1 weights"),
+        ({"kind": "empirical", "values": [3], "weights": [-1]}, "empirical.weights.0"),
+        ({"kind": "empirical", "values": [3, 4], "weights": [0, 0]}, "weights are all 0"),
         (
             {"kind": "lognormal", "median": 50, "sigma": 1, "low": 1, "high": 9},
             "median = 50 lies outside low = 1 … high = 9; move median inside",
@@ -100,5 +134,5 @@ def test_impossible_lengths_are_refused_by_name(value: object, message: str) -> 
 
 
 def test_lengths_survive_the_manifest() -> None:
-    for length in (64, UNIFORM, NORMAL, LOGNORMAL):
+    for length in (64, UNIFORM, NORMAL, LOGNORMAL, EMPIRICAL):
         assert LENGTH.validate_json(LENGTH.dump_json(length)) == length
