@@ -79,6 +79,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     """Merged reads that the client caused; the others left the server together."""
     streams_held: float | None
     """Closed loop: mean number of streams in flight within the window."""
+    streams_thinking: float | None = None
+    """Closed loop with think time: mean number of streams whose users thought."""
     cpu: float
     """Share of one core within the window."""
     run_delay: float | None

@@ -90,6 +90,7 @@ def judge(
         merged_reads=case.merges.reads,
         late_merges=case.merges.late_reads,
         streams_held=evidence.in_flight_mean if plan.mode == "closed" else None,
+        streams_thinking=drive.thinking_s / window_s if plan.think_ns and window_s else None,
         cpu=case.cpu,
         run_delay=case.run_delay,
         gc_collections=drive.gc_collections,
@@ -173,7 +174,8 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
         return
     paused = case.drive.paused_s / case.window_s
     connecting = sum(s.connect_ns or 0 for s in case.measured) / NS_PER_S / case.window_s
-    excused = held + paused + connecting
+    thinking = case.drive.thinking_s / case.window_s
+    excused = held + paused + connecting + thinking
     idle_s = (asked - excused) * case.window_s / asked
     if excused < HELD_SHARE * asked and idle_s > HELD_EDGE_S:
         yield Caveat(
@@ -183,7 +185,10 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
             "answers ask for longer ones.",
             invalidates=True,
         )
-    elif held < HELD_SHARE * asked and (asked - held) * case.window_s / asked > HELD_EDGE_S:
+    elif (
+        held + thinking < HELD_SHARE * asked
+        and (asked - held - thinking) * case.window_s / asked > HELD_EDGE_S
+    ):
         yield Caveat(
             "streams_not_held",
             f"On average {held:.1f} of {asked} streams were in flight, so the server had less "

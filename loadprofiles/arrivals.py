@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loadprofiles.think import Think  # noqa: TC001 - pydantic reads it at run time
+
 NS = 1_000_000_000
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -172,11 +174,15 @@ class Ramp(_Arrival):
 
 
 class Closed(BaseModel):
-    """As many streams as the level says, each sending again as soon as its answer is complete."""
+    """As many streams as the level says, each sending again once its answer is complete.
+
+    At once, or after its user has thought about it for `think_s`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["closed"]
+    think_s: Think | None = None
 
 
 OpenArrival = Constant | Poisson | Bursty | Ramp

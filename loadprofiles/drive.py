@@ -36,6 +36,7 @@ from locust.env import Environment
 from loadprofiles.departures import Departures
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
+from loadprofiles.later import Later
 from loadprofiles.phases import WARMUP_WIDTH, Phases, peak_overlap
 from loadprofiles.records import DRIVE_FILE, PLAN_FILE, DrivePlan, Phase, Sample
 from loadprofiles.session import Session
@@ -73,12 +74,15 @@ class Cell:
         self.finished = gevent.event.Event()
         self._changed = gevent.event.Event()
         self.departures: Departures | None = None
+        self.later = Later()
         self._connections = 0
         self.phases = Phases(session, self.finished.set)
         hub = gevent.get_hub()
         self._idle = hub.loop.idle()
         self._io = hub.loop.io(session.engine.fd, 1)
         self._io.start(session.engine.pump)
+        self._bell = hub.loop.io(self.later.fd, 1)
+        self._bell.start(self.later.ring)
         session.on_finished = self._on_finished
 
     def _on_finished(self, phase: Phase) -> None:
@@ -105,7 +109,9 @@ class Cell:
 
     def run_closed_stream(self, index: int) -> None:
         """Keep one stream busy until the cell is over."""
-        session, free_ns, pause_s = self.session, now_ns(), 0.0
+        session, pause_s = self.session, 0.0
+        share = (index + 0.5) / (self.plan.streams or 1)  # so as not to begin all in step
+        free_ns = self._think(now_ns(), share)
         while (phase := self.phases.next_phase()) is not None:
             waiter = gevent.hub.Waiter()
             opened = session.window_start  # perhaps since the stream became free
@@ -116,7 +122,21 @@ class Cell:
             free_ns = stream.done_ns or now_ns()
             if failed and pause_s:
                 free_ns = self._pause(pause_s)
+            free_ns = self._think(free_ns)
             pause_s = min(max(_BACKOFF_S, 2 * pause_s), _BACKOFF_MAX_S) if failed else 0.0
+
+    def _think(self, from_ns: int, share: float = 1.0) -> int:
+        """Keep a stream still while its user thinks (a `share` of it); return when it is free."""
+        think_ns = int(self.session.next_think_ns() * share)
+        if not think_ns:
+            return from_ns
+        waiter = gevent.hub.Waiter()
+        self.later.at(from_ns + think_ns, lambda: waiter.switch(None))
+        try:
+            waiter.get()
+        finally:
+            self.session.thought(from_ns, from_ns + think_ns)
+        return from_ns + think_ns
 
     def _pause(self, pause_s: float) -> int:
         """Keep a stream still; return when it is free again."""
@@ -152,7 +172,9 @@ class Cell:
             self.wait()
 
     def end_departures(self) -> None:
-        """Open loop: send nothing more."""
+        """Send nothing more that has its moment."""
+        self._bell.stop()
+        self.later.close()
         if self.departures is not None:
             self._alarm.stop()
             self.departures.end()

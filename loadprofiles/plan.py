@@ -24,6 +24,7 @@ from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest, sample_lengths
 from loadprofiles.prompts import load_tokenizer, make_prompts
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
+from loadprofiles.think import sample_think_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +108,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     wire = load_dialect(dialect)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
     draw = _Draw(seed, profile.name, float(level), repeat)
-    sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
+    sending = _closed(profile, level, draw) if profile.is_closed else _open(profile, level, draw)
     bodies = sending.pop("bodies")
     warmup = _warmup(profile, level)
     parts = [
@@ -232,7 +233,7 @@ def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
     return {"mode": "open", "due_ns": due.tolist(), "duration_ns": duration_ns, "bodies": len(due)}
 
 
-def _closed(profile: Profile, level: float) -> dict[str, Any]:
+def _closed(profile: Profile, level: float, draw: _Draw) -> dict[str, Any]:
     """The streams. With duration and requests both given, whichever comes first ends them."""
     streams = int(level)
     duration_s, bodies = profile.duration_s, profile.requests
@@ -240,12 +241,17 @@ def _closed(profile: Profile, level: float) -> dict[str, Any]:
         assert duration_s is not None  # noqa: S101 - a Profile has one of both
         wanted = math.ceil(POOL_PER_STREAM_S * streams * duration_s)
         bodies = min(max(wanted, POOL_LEAST), POOL_MOST)
+    assert profile.arrival.kind == "closed"  # noqa: S101 - the caller asked
+    think = profile.arrival.think_s
     return {
         "mode": "closed",
         "streams": streams,
         "duration_ns": None if duration_s is None else round(duration_s * NS),
         "requests": profile.requests,
         "bodies": bodies,
+        "think_ns": None
+        if think is None
+        else sample_think_ns(think, bodies, draw.rng("think times")).tolist(),
     }
 
 

@@ -44,6 +44,7 @@ class Overrides:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     timeout_s: float | None = None
+    think_s: float | None = None
 
 
 class Profile(BaseModel):
@@ -141,6 +142,14 @@ class Profile(BaseModel):
             "timeout_s": overrides.timeout_s,
         }
         changes = {field: value for field, value in changes.items() if value is not None}
+        if overrides.think_s is not None:
+            if not self.is_closed:
+                raise ProfileError(
+                    "think",
+                    f"the profile {self.name} sends at a rate, and its users never wait "
+                    "for an answer; use a closed one",
+                )
+            changes["arrival"] = {"kind": "closed", "think_s": overrides.think_s or None}
         if overrides.duration_s is not None or overrides.requests is not None:
             changes |= {"duration_s": overrides.duration_s, "requests": overrides.requests}
         try:

@@ -73,8 +73,9 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     (the next turn of a session), or -1. Its line of `bodies.jsonl` holds the mark of
     `prompts.answer_mark` wherever an earlier turn's answer belongs. None: no sessions."""
     think_ns: list[int] | None = None
-    """For each measured body: how long after the answer before it (of its session, or of its
-    stream in a closed loop) it is due. None: at once."""
+    """With `after`, for each measured body: how long after the answer before it, it is due. In a
+    closed loop without: how long a stream's user thinks before the next request, taken in turn by
+    whichever stream is free (the first of each only in part), over and over. None: not at all."""
     duration_ns: int | None = None
     """Length of the measured window; None: until `requests` measured requests are done."""
     requests: int | None = None
@@ -213,6 +214,9 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
     """Garbage collections within the window (0 expected: the collector is off)."""
     paused_s: float = 0.0
     """Closed loop: how long streams, added up, kept still in the window after failures."""
+    thinking_s: float = 0.0
+    """Closed loop: how long streams, added up, kept still in the window since their users were to
+    think."""
     connections: int
     samples: int
     """Lines of `samples.jsonl`; a reader that finds fewer has lost some."""

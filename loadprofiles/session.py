@@ -104,7 +104,7 @@ class Session:
         self.ok = self.failed = self.samples = self._samples_before = 0
         self.stopping: Literal["interrupted", "stopped", "failed"] | None = None
         self.problem: str | None = None
-        self._paused_ns = 0
+        self._paused_ns = self._thinking_ns = self._thoughts = 0
         self.window_start: Usage | None = None
         self.window_end: Usage | None = None
         self.clock_step_ns = 0
@@ -180,14 +180,30 @@ class Session:
 
     def pause(self, from_ns: int) -> None:
         """Note that a stream kept still from then till now: that part of it in the window."""
+        self._paused_ns += self._in_window(from_ns, _now())
+
+    def thought(self, from_ns: int, until_ns: int) -> None:
+        """Note that a stream's user was to think from then to then, or until now."""
+        self._thinking_ns += self._in_window(from_ns, min(until_ns, _now()))
+
+    def next_think_ns(self) -> int:
+        """Closed loop: how long the user of the stream that became free now thinks."""
+        thinks = self.plan.think_ns
+        if not thinks:
+            return 0
+        self._thoughts += 1
+        return thinks[(self._thoughts - 1) % len(thinks)]
+
+    def _in_window(self, from_ns: int, until_ns: int) -> int:
+        """How much of a stretch of time lies in the window, as far as it is known by now."""
         if self.window_start is None:
-            return
-        begin_ns, end_ns = self.window_start.at_ns, _now()
+            return 0
+        begin_ns = self.window_start.at_ns
         if self.plan.duration_ns is not None:
-            end_ns = min(end_ns, begin_ns + self.plan.duration_ns)
+            until_ns = min(until_ns, begin_ns + self.plan.duration_ns)
         if self.window_end is not None:
-            end_ns = min(end_ns, self.window_end.at_ns)
-        self._paused_ns += max(0, end_ns - max(from_ns, begin_ns))
+            until_ns = min(until_ns, self.window_end.at_ns)
+        return max(0, until_ns - max(from_ns, begin_ns))
 
     def open_window(self, at_ns: int | None = None) -> None:
         """Begin to measure, now or at a moment close by."""
@@ -296,6 +312,7 @@ class Session:
             run_delay_s=delay,
             gc_collections=end.collections - begin.collections,
             paused_s=self._paused_ns / 1e9,
+            thinking_s=self._thinking_ns / 1e9,
             connections=self.engine.connections,
             samples=self.samples,
             versions=versions,

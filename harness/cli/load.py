@@ -55,6 +55,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     api_key_env: str | None = None,
     ignore_eos: bool = False,
     timeout: float | None = None,
+    think: float | None = None,
     max_fail_ratio: float = 0.05,
     seed: int = 0,
     metadata: tuple[str, ...] = (),
@@ -85,6 +86,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         header: K=V, sent with each request; for secrets use --api-key-env.
         api_key_env: Environment variable whose value is sent as a bearer token.
         ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
+        think: Seconds that each stream pauses between an answer and its next request.
         timeout: A request without its end after so many seconds has failed.
         max_fail_ratio: Share of failed requests above which a cell is invalid.
         seed: Decides prompts, lengths and arrivals.
@@ -104,6 +106,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
             timeout_s=timeout,
+            think_s=think,
         )
     )
     headers, levels = _headers(header), _levels(shape, level, rate)
@@ -143,6 +146,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "api_key_env": api_key_env,
             "ignore_eos": ignore_eos,
             "timeout": timeout,
+            "think": think,
             "max_fail_ratio": max_fail_ratio,
             "metadata": redact_json(_pairs("metadata", metadata)),
             "out": out,

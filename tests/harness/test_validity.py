@@ -261,6 +261,18 @@ def test_pauses_after_failures_and_connecting_are_not_the_clients_doing(
     assert "7.4 of 8 streams" in text(client, "streams_not_held")
 
 
+def test_streams_whose_users_think_are_not_lost() -> None:
+    samples, plan = closed(3.0)
+    plan = plan | {"think_ns": [1]}
+    window_s = 10.0
+    whole = judged(samples, plan=plan, drive={"thinking_s": 4.9 * window_s})
+    assert find(whole, "streams_not_held") is None
+    assert whole.streams_thinking == pytest.approx(4.9)
+    lost = judged(samples, plan=plan, drive={"thinking_s": 4.0 * window_s})
+    assert find(lost, "streams_not_held")
+    assert not lost.valid
+
+
 def test_the_edges_of_a_tiny_window_are_no_lost_streams() -> None:
     one = sample(0, due_ns=T0, sent_ns=T0, done_ns=T0 + 273 * MS)
     plan = {"mode": "closed", "streams": 1, "due_ns": None, "requests": 1, "duration_ns": None}

@@ -197,6 +197,58 @@ def test_a_closed_loop_holds_its_streams(
     assert "measured" in {line.phase for line in progress}
 
 
+def test_users_think_between_an_answer_and_their_next_request(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--ttft-ms", "20", "--itl-ms", "2")
+    think_ns = [(300 + 10 * n) * MS for n in range(20)]
+    folder = make_cell(
+        url, mode="closed", streams=4, duration_ns=3 * SECOND, think_ns=think_ns, warmup=4
+    )
+    run_driver(folder)
+    samples, report = results(folder)
+    assert report.ended == "done"
+    within = measured(samples)
+    assert 20 <= len(within) <= 36, "4 streams, each one request in some 0.43 s"
+    ends = {sample.done_ns for sample in samples if sample.done_ns is not None}
+    thought = [
+        sample for sample in within if any(sample.due_ns - think in ends for think in think_ns)
+    ]
+    assert len(thought) >= len(within) - 1, (
+        "each is due exactly so long after some answer, but the one that opened the window"
+    )
+    late = sorted((sample.sent_ns or 0) - sample.due_ns for sample in within)
+    assert late[0] >= 0
+    assert late[len(late) // 2] < 5 * MS
+    busy_s = (
+        sum(
+            max(
+                0, min(s.done_ns or 0, report.window_end_ns) - max(s.due_ns, report.window_start_ns)
+            )
+            for s in samples
+        )
+        / SECOND
+    )
+    assert busy_s + report.thinking_s == pytest.approx(4 * 3, rel=0.02)
+    assert report.thinking_s > 8
+
+
+def test_a_window_that_ends_while_all_users_think_is_over_at_once(
+    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver
+) -> None:
+    url = mock("--ttft-ms", "5", "--itl-ms", "1")
+    think_ns = [100 * MS, 50 * SECOND, 50 * SECOND]
+    folder = make_cell(
+        url, mode="closed", streams=1, duration_ns=SECOND, think_ns=think_ns, warmup=0
+    )
+    began = time.monotonic()
+    run_driver(folder)
+    assert time.monotonic() - began < 9, "not the drain's 10 s, nor the 50"
+    samples, report = results(folder)
+    assert (len(samples), report.ended) == (1, "done")
+    assert 0.5 < report.thinking_s < 1.01
+
+
 @pytest.mark.parametrize("duration_ns", [None, 60 * SECOND])
 def test_a_closed_loop_ends_with_its_requests(
     mock: StartMock, make_cell: MakeCell, run_driver: RunDriver, duration_ns: int | None

@@ -113,6 +113,20 @@ def test_another_cell_has_other_prompts_and_moments(tmp_path: Path, change: dict
     assert not set(prompts(tmp_path / "a")) & set(prompts(tmp_path / "b"))
 
 
+def test_a_closed_plan_holds_its_users_think_times(tmp_path: Path) -> None:
+    think = {"kind": "exponential", "mean": 2}
+    profile = Profile.model_validate(
+        CLOSED.model_dump() | {"arrival": {"kind": "closed", "think_s": think}}
+    )
+    one, two = (make(tmp_path / name, profile=profile, level=4) for name in ("a", "b"))
+    assert one.think_ns is not None
+    assert len(one.think_ns) == len(one.output_tokens) - one.warmup
+    assert np.mean(one.think_ns) / NS == pytest.approx(2, rel=0.2)
+    assert one.think_ns == two.think_ns
+    assert make(tmp_path / "c", profile=profile, level=4, repeat=2).think_ns != one.think_ns
+    assert make(tmp_path / "d", profile=CLOSED, level=4).think_ns is None
+
+
 def test_ten_and_ten_point_nought_are_one_level(tmp_path: Path) -> None:
     assert make(tmp_path / "a", level=10) == make(tmp_path / "b", level=10.0)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loadprofiles.arrivals import NS, Bursty, schedule_requests
+from loadprofiles.arrivals import NS, Bursty, Closed, schedule_requests
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest
 from loadprofiles.profile import MAX_STREAMS, Overrides, Profile, builtin_profiles
@@ -31,7 +31,9 @@ def shipped(name: str) -> Profile:
 
 
 def test_the_shipped_profiles_are_these() -> None:
-    assert list(builtin_profiles()) == ["batch1", "bursty", "closed", "constant", "ramp", "steady"]
+    assert list(builtin_profiles()) == [
+        *("batch1", "bursty", "closed", "closed-think", "constant", "ramp", "steady"),
+    ]
 
 
 @pytest.mark.parametrize("name", builtin_profiles())
@@ -66,7 +68,19 @@ def test_a_profile_survives_the_manifest(name: str) -> None:
 def test_levels_of_the_closed_profiles() -> None:
     assert shipped("closed").levels == (1, 8, 32, 64)
     assert shipped("batch1").levels == (1,)
-    assert {name for name in builtin_profiles() if shipped(name).is_closed} == {"closed", "batch1"}
+    closed = {name for name in builtin_profiles() if shipped(name).is_closed}
+    assert closed == {"closed", "closed-think", "batch1"}
+
+
+def test_the_command_line_may_say_how_long_users_think() -> None:
+    closed = Profile.model_validate(CLOSED)
+    assert closed.with_overrides(Overrides(think_s=2)).arrival == Closed(kind="closed", think_s=2)
+    thoughtful = shipped("closed-think")
+    assert thoughtful.with_overrides(Overrides(think_s=0)).arrival == Closed(kind="closed")
+    with pytest.raises(ProfileError, match="greater than 0"):
+        closed.with_overrides(Overrides(think_s=-1))
+    with pytest.raises(ProfileError, match="mine sends at a rate"):
+        Profile.model_validate(STEADY).with_overrides(Overrides(think_s=2))
 
 
 @pytest.mark.parametrize(

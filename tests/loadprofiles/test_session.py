@@ -149,6 +149,22 @@ def test_only_pauses_in_the_window_count(session: Session, monkeypatch: pytest.M
     assert session.report({}).paused_s == 2 + 1 + 1
 
 
+def test_only_thinking_in_the_window_and_until_now_counts(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100 * SECOND]
+    monkeypatch.setattr(session_module, "_now", lambda: now[0])
+    session.thought(90 * SECOND, 95 * SECOND)
+    session.open_window(101 * SECOND)
+    now[0] = 103 * SECOND
+    session.thought(100 * SECOND, 102 * SECOND)
+    session.thought(102 * SECOND, 150 * SECOND)
+    session.close_window()
+    now[0] = 110 * SECOND
+    session.thought(102 * SECOND, 150 * SECOND)
+    assert session.report({}).thinking_s == 1 + 1 + 1
+
+
 def test_events_without_text_reach_the_sample(session: Session, tmp_path: Path) -> None:
     body = EVENT + b'data: {"choices":[{"text":""}]}\n\ndata: [DONE]\n\n'
     session._keep(finished(0, 0, body=body), at_once=True)
