@@ -32,7 +32,7 @@ def shipped(name: str) -> Profile:
 
 def test_the_shipped_profiles_are_these() -> None:
     assert list(builtin_profiles()) == [
-        *("batch1", "bursty", "closed", "closed-think", "constant", "ramp", "steady"),
+        *("batch1", "bursty", "closed-think", "closed", "constant", "ramp", "steady"),
     ]
 
 
