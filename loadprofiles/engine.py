@@ -22,7 +22,6 @@ import httptools
 from loadprofiles.clock import (
     CLOCK_STEP_LIMIT_NS,
     SO_TIMESTAMPNS,
-    kernel_stamp_ns,
     wall_minus_monotonic_ns,
 )
 from loadprofiles.stream import Stream
@@ -48,6 +47,7 @@ _NOT_ENDED = {
     "reading": "no end of the answer",
 }
 _FEW_READINGS = 4
+_NO_STAMP = bytes(16)
 _NO_HTTP = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _now = time.perf_counter_ns
 
@@ -78,8 +78,7 @@ class Engine:
         """Whether the kernel stamps what it receives; None before the first answer's end."""
         # The kernel begins to stamp a little after the first socket has asked for it.
         self._stamping = self._open()
-        self._offset_ns = wall_minus_monotonic_ns()
-        self.first_offset_ns = self._offset_ns
+        self.first_offset_ns = wall_minus_monotonic_ns()
 
     @property
     def in_flight(self) -> int:
@@ -220,13 +219,16 @@ class Engine:
 
     # --- receiving -----------------------------------------------------------------------------
 
-    def pump(self) -> None:
-        """Take what has arrived. Called by the hub whenever `fd` is readable."""
-        live = self._live
-        offset = self._offset_ns
+    def pump(self) -> int:
+        """Take what has arrived, and return on how many connections something had.
+
+        Called whenever `fd` is readable.
+        """
+        find = self._live.get
         self._turn += 1
-        for fd, event in self._poll(0, _POLL_EVENTS):
-            stream = live.get(fd)
+        events = self._poll(0, _POLL_EVENTS)
+        for fd, event in events:
+            stream = find(fd)
             if stream is None:
                 self._unused(fd)
                 continue
@@ -243,22 +245,21 @@ class Engine:
             if not data:
                 self._closed(stream)
                 continue
-            reads = stream.reads
-            reads.user_ns.append(now)
-            stamp = kernel_stamp_ns(ancillary)
-            reads.kernel_ns.append(stamp and stamp - offset)
+            stream.note_user(now)
+            stream.note_kernel(ancillary[0][2] if ancillary else _NO_STAMP)
             try:
                 stream.feed(data)
             except _NO_HTTP as problem:
                 self._garbled(stream, problem)
                 continue
             size = len(stream.body)
-            reads.body_end.append(size)
-            self.reads += 1
+            stream.note_end(size)
             if stream.complete:
                 self._end(stream, None, None)
             elif size > _MAX_RESPONSE_BYTES:
                 self._end(stream, "malformed", f"response exceeds {_MAX_RESPONSE_BYTES} bytes")
+        self.reads += len(events)
+        return len(events)
 
     def _garbled(self, stream: Stream, problem: Exception) -> None:
         """Bytes that are no HTTP; behind a whole response they cost the connection alone."""
@@ -299,13 +300,13 @@ class Engine:
             self._idle[stream.fd] = stream.sock
         else:
             self._close(stream.fd, stream.sock)
-        if stream.reads.kernel_ns and not self.kernel_stamps:
-            self.kernel_stamps = any(stream.reads.kernel_ns)
+        if stream.reads.kernel and not self.kernel_stamps:
+            self.kernel_stamps = any(stream.reads.kernel)
         self._finish(stream, error, detail)
 
-    @staticmethod
-    def _finish(stream: Stream, error: str | None, detail: str | None) -> None:
+    def _finish(self, stream: Stream, error: str | None, detail: str | None) -> None:
         stream.done_ns = _now()
+        stream.reads.wall_minus_monotonic_ns = self.first_offset_ns
         stream.error = error
         stream.detail = detail if error else None
         stream.state = "done"

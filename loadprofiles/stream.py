@@ -40,6 +40,9 @@ class Stream:
         "feed",
         "meta",
         "note",
+        "note_end",
+        "note_kernel",
+        "note_user",
         "on_done",
         "parser",
         "reads",
@@ -60,6 +63,9 @@ class Stream:
     recvmsg: Any
     fd: int
     turn: int
+    note_user: Any
+    note_kernel: Any
+    note_end: Any
     connect_started_ns: int
 
     def __init__(self, request: bytes, on_done: Callable[[Stream], None], meta: object) -> None:
@@ -80,7 +86,10 @@ class Stream:
         """Forget everything about a response, for the first try and for the one retry."""
         self.parser: Any = httptools.HttpResponseParser(self)
         self.feed: Any = self.parser.feed_data
-        self.reads = Reads(array("q"), array("q"), array("q"))
+        self.reads = reads = Reads(array("q"), array("q"), array("q"))
+        self.note_user = reads.user_ns.append
+        self.note_kernel = reads.kernel.frombytes
+        self.note_end = reads.body_end.append
         self.body = bytearray()
         self.status = 0
         self.note = ""
@@ -91,7 +100,7 @@ class Stream:
 
     def release(self) -> None:
         """Break the cycle with the parser: the garbage collector is off while measuring."""
-        self.parser = self.feed = None
+        self.parser = self.feed = self.note_user = self.note_kernel = self.note_end = None
 
     @property
     def answered(self) -> bool:

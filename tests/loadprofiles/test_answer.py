@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from array import array
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 import pytest
@@ -14,7 +14,12 @@ from loadprofiles.answer import Answer, Reads, error_text, is_brief, read_answer
 from loadprofiles.dialects import Dialect, load_dialect
 from loadprofiles.stream import Stream
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MS = 1_000_000
+WALL_NS = 10**18
+"""CLOCK_REALTIME − CLOCK_MONOTONIC of these tests."""
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 COMPLETIONS, CHAT = load_dialect("openai-completions"), load_dialect("openai-chat")
 
@@ -42,9 +47,19 @@ def read_all(
             return answer
 
 
+def kernel_pairs(stamps_ns: Iterable[int]) -> array[int]:
+    """Stamps as the kernel gives them, in s and ns of the wall clock; 0 means none."""
+    pairs = (divmod(ns + WALL_NS, 10**9) if ns else (0, 0) for ns in stamps_ns)
+    return array("q", itertools.chain.from_iterable(pairs))
+
+
+def reads_of(user: Iterable[int], kernel: Iterable[int], ends: Iterable[int]) -> Reads:
+    return Reads(array("q", user), kernel_pairs(kernel), array("q", ends), WALL_NS)
+
+
 def read(body: bytes, dialect: Dialect = COMPLETIONS) -> Answer:
     """Read a body that came in one read."""
-    reads = Reads(array("q", [2 * MS]), array("q", [MS]), array("q", [len(body)]))
+    reads = reads_of([2 * MS], [MS], [len(body)])
     return read_all(body, reads, dialect)
 
 
@@ -52,7 +67,7 @@ def read_apart(parts: list[bytes], dialect: Dialect = COMPLETIONS) -> Answer:
     """Read a body of which the n-th part came at n ms."""
     ends = array("q", itertools.accumulate(map(len, parts)))
     stamps = array("q", (n * MS for n in range(1, len(parts) + 1)))
-    return read_all(b"".join(parts), Reads(stamps, stamps, ends), dialect)
+    return read_all(b"".join(parts), reads_of(stamps, stamps, ends), dialect)
 
 
 def receive(response: bytes, cuts: list[int], *, must_end: bool = True) -> Answer:
@@ -61,10 +76,11 @@ def receive(response: bytes, cuts: list[int], *, must_end: bool = True) -> Answe
     positions = sorted({0, len(response), *(cut % len(response) for cut in cuts)})
     for number, (start, end) in enumerate(itertools.pairwise(positions), 1):
         stream.reads.user_ns.append(number * MS + 20_000)
-        stream.reads.kernel_ns.append(number * MS)
+        stream.reads.kernel.extend(kernel_pairs([number * MS]))
         stream.feed(response[start:end])
         stream.reads.body_end.append(len(stream.body))
     assert stream.complete == must_end
+    stream.reads.wall_minus_monotonic_ns = WALL_NS
     return read_all(bytes(stream.body), stream.reads)
 
 
@@ -215,7 +231,7 @@ def test_reasoning_is_text_but_no_answer() -> None:
 def reads_at(user: list[int], kernel: list[int]) -> tuple[bytes, Reads]:
     pieces = [event(chr(97 + n)) for n in range(len(user))]
     ends = array("q", [len(b"".join(pieces[: n + 1])) for n in range(len(user))])
-    return b"".join(pieces), Reads(array("q", user), array("q", kernel), ends)
+    return b"".join(pieces), reads_of(user, kernel, ends)
 
 
 @pytest.mark.parametrize(
@@ -300,9 +316,9 @@ def test_a_long_answer_is_read_in_small_steps() -> None:
     ends = array("q", range(size, (count + 1) * size, size))
     stamps = array("q", range(MS, (count + 1) * MS, MS))
     ends[-1] = len(body)
-    steps = read_answer(body, Reads(stamps, stamps, ends), COMPLETIONS, kernel_clock=True)
+    steps = read_answer(body, reads_of(stamps, stamps, ends), COMPLETIONS, kernel_clock=True)
     assert sum(1 for _ in steps) > count / 40
-    answer = read_all(body, Reads(stamps, stamps, ends))
+    answer = read_all(body, reads_of(stamps, stamps, ends))
     assert answer.chunk_at_ns == stamps.tolist()
 
 

@@ -43,7 +43,7 @@ def finished(seq: int, events: int, **fields: object) -> Stream:
     stream.status = 200
     stream.body += EVENT * events + b"data: [DONE]\n\n"
     stream.reads.user_ns.append(stream.submitted_ns)
-    stream.reads.kernel_ns.append(stream.submitted_ns)
+    stream.reads.kernel.extend(divmod(stream.submitted_ns, 10**9))
     stream.reads.body_end.append(len(stream.body))
     stream.done_ns = stream.submitted_ns + 1000
     for name, value in fields.items():
