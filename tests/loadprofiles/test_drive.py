@@ -667,7 +667,7 @@ BROKEN = """
 import sys
 import locust
 from pathlib import Path
-from loadprofiles import drive
+from loadprofiles import cell, drive
 def broken(*_):
     raise ZeroDivisionError("on purpose")
 {patch} = broken
@@ -678,10 +678,10 @@ drive.run(Path(sys.argv[1]), listen=False)
 @pytest.mark.parametrize(
     "patch",
     [
-        "drive.Engine.pump",  # in a watcher of the hub
-        "drive.Session.decode",  # in the idle watcher
-        "drive.Phases.tick",  # in a timer
-        "drive.Phases.next_phase",  # in a user's greenlet
+        "cell.Engine.pump",  # in a watcher of the hub
+        "cell.Session.decode",  # in the idle watcher
+        "cell.Phases.tick",  # in a timer
+        "cell.Phases.next_phase",  # in a user's greenlet
     ],
 )
 def test_a_mistake_of_ours_ends_the_process(
@@ -698,12 +698,12 @@ DYING = """
 import sys
 import locust
 from pathlib import Path
-from loadprofiles import drive
+from loadprofiles import cell, drive
 def broken(phases):
     if phases.session.done["measured"] > 20:
         raise ZeroDivisionError("on purpose")
-drive.Phases.tick = broken
-drive.Cell._decode = lambda cell: None  # never idle
+cell.Phases.tick = broken
+cell.Cell._decode = lambda cell: None  # never idle
 drive.run(Path(sys.argv[1]), listen=False)
 """
 
