@@ -20,12 +20,14 @@ import gevent.event
 import gevent.hub
 from gevent.monkey import get_original
 
+from loadprofiles.connections import Address
 from loadprofiles.departures import Departures
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
 from loadprofiles.later import Later
 from loadprofiles.phases import WARMUP_WIDTH, Phases, peak_overlap
 from loadprofiles.session import Session
+from loadprofiles.tls import secured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,13 +257,23 @@ def prepare_process(cpus: list[int] | None) -> None:
 
 def make_session(folder: Path, plan: DrivePlan) -> Session:
     """Return the session of the cell in `folder`, with its engine; the collector is off then."""
-    family, address = _resolve(plan.host, plan.port)
-    engine = Engine(address, family, plan.timeout_s, get_original("select", "epoll"))
+    engine = Engine(_addresses(plan), plan.timeout_s, get_original("select", "epoll"))
     session = Session(folder, plan, load_dialect(plan.dialect), engine)
     gc.collect()
     gc.freeze()
     gc.disable()
     return session
+
+
+def _addresses(plan: DrivePlan) -> list[Address]:
+    """Return where the plan's requests go, in the order of `Sample.endpoint`."""
+    return [
+        Address(
+            *_resolve(host, port),
+            secured(host, plan.ca_file, verify=plan.tls_verify) if plan.tls else None,
+        )
+        for host, port in [(plan.host, plan.port), *((one.host, one.port) for one in plan.replicas)]
+    ]
 
 
 def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:

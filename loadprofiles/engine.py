@@ -1,46 +1,38 @@
 """The load engine: many streams, one epoll, exact stamps.
 
-All sockets are raw (`_socket`, which gevent never patches) and non-blocking, and lie in one
-private epoll set whose descriptor gevent's hub watches; so Locust's greenlets run as ever, but a
-token costs no greenlet switch. A read is one `recvmsg` that brings the kernel's receive stamp
-along; the bytes pass through httptools for framing and are kept. Nothing is decoded here.
+All sockets are raw and non-blocking (`connections`) and lie in one private epoll set whose
+descriptor gevent's hub watches; so Locust's greenlets run as ever, but a token costs no greenlet
+switch. A read is one `recvmsg` that brings the kernel's receive stamp along; the bytes pass through
+httptools for framing and are kept. Nothing is decoded here.
 
 Knows no event loop. `drive` hands in the epoll class, because Locust patches it away.
 """
 
 from __future__ import annotations
 
-import _socket
 import errno
-import os
-import struct
 import time
 from typing import TYPE_CHECKING
 
 import httptools
 
-from loadprofiles.clock import (
-    CLOCK_STEP_LIMIT_NS,
-    SO_TIMESTAMPNS,
-    wall_minus_monotonic_ns,
-)
+from loadprofiles.clock import CLOCK_STEP_LIMIT_NS, wall_minus_monotonic_ns
+from loadprofiles.connections import EPOLLIN, EPOLLOUT, Pool, connect_ns, stamped_socket
 from loadprofiles.stream import Stream
+from loadprofiles.tls import TlsSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from select import epoll as Epoll  # noqa: N812 - a class, and `epoll` is what holds one
 
-EPOLLIN, EPOLLOUT = 0x001, 0x004
+    from loadprofiles.connections import Address, Connection
+
 _READ_BYTES = 16_384
 _ANCILLARY_BYTES = 64
 _POLL_EVENTS = 256
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _STALE_NS = 1_000_000_000
 """A kept-alive connection that breaks so soon after sending had been closed before."""
-_OPENING_AT_ONCE = 64
-"""Servers queue at least this many new connections (SOMAXCONN was 128 for long)."""
-_TCP_INFO = 11
-_tcp_info = struct.Struct("68xI28xI")  # linux/tcp.h: tcpi_rtt (µs), tcpi_total_retrans
 _NOT_ENDED = {
     "connecting": "not connected",
     "sending": "the request was not taken",
@@ -53,31 +45,25 @@ _now = time.perf_counter_ns
 
 
 class Engine:
-    """Keeps any number of streams open towards one address; never blocks, never waits.
+    """Keeps any number of streams open towards its addresses; never blocks, never waits.
 
     `epoll` is the class that gevent's patching takes away. Whoever runs the loop calls `pump`
     when `fd` is readable and `expire` now and then. Times are CLOCK_MONOTONIC ns.
     """
 
-    def __init__(
-        self, address: tuple[object, ...], family: int, timeout_s: float, epoll: type[Epoll]
-    ) -> None:
-        self._address = address
-        self._family = family
+    def __init__(self, addresses: Sequence[Address], timeout_s: float, epoll: type[Epoll]) -> None:
         self._timeout_ns = int(timeout_s * 1e9)
         self._epoll = epoll()
         self._poll = self._epoll.poll
         self.fd: int = self._epoll.fileno()
         self._turn = 0
         self._live: dict[int, Stream] = {}
-        self._idle: dict[int, _socket.socket] = {}
-        self._opening: dict[int, _socket.socket] = {}
-        self._may_open_ahead = True
-        self.connections = self.reads = 0
+        self.pools = [Pool(address, self._epoll) for address in addresses]
+        self.reads = 0
         self.kernel_stamps: bool | None = None
         """Whether the kernel stamps what it receives; None before the first answer's end."""
         # The kernel begins to stamp a little after the first socket has asked for it.
-        self._stamping = self._open()
+        self._stamping = stamped_socket(addresses[0].family)
         self.first_offset_ns = wall_minus_monotonic_ns()
 
     @property
@@ -85,17 +71,26 @@ class Engine:
         """Streams that have not ended."""
         return len(self._live)
 
+    @property
+    def connections(self) -> int:
+        """Connections begun so far."""
+        return sum(pool.opened for pool in self.pools)
+
     # --- connecting ----------------------------------------------------------------------------
 
-    def submit(self, request: bytes, on_done: Callable[[Stream], None], meta: object) -> Stream:
+    def submit(
+        self, request: bytes, on_done: Callable[[Stream], None], meta: object, endpoint: int = 0
+    ) -> Stream:
         """Send `request` at once; `on_done(stream)` is called at its end.
 
         That is from `pump`, `expire` or `abort`, or from here where it cannot even be tried.
         Takes an open connection where one is idle, else connects (and stamps `sent_ns` only once
-        connected). Failures arrive through `on_done`, never as exceptions.
+        connected). Failures arrive through `on_done`, never as exceptions. `endpoint` is the
+        address's position.
         """
         stream = Stream(request, on_done, meta)
-        sock = self._take_idle()
+        stream.pool = self.pools[endpoint]
+        sock = stream.pool.take_idle()
         if sock is None:
             self._connect(stream)
         else:
@@ -105,76 +100,30 @@ class Engine:
         return stream
 
     def open_ahead(self, count: int, until_ns: int) -> None:
-        """Begin to open connections, so that there will be `count` with those in use.
-
-        Stops at `until_ns`, and where enough are on their way; `pump` takes them in. Failures are
-        silent here and meet the request that then connects by itself; after one no more are tried.
-        """
-        missing = count - len(self._live) - len(self._idle)
-        for _ in range(min(missing, _OPENING_AT_ONCE) - len(self._opening)):
-            if not self._may_open_ahead or _now() >= until_ns:
-                return
-            try:
-                sock = self._open()
-                self._epoll.register(sock.fileno(), EPOLLOUT)
-            except OSError:  # out of file descriptors
-                self._may_open_ahead = False
-                return
-            self.connections += 1
-            self._opening[sock.fileno()] = sock
-            if sock.connect_ex(self._address) not in (0, errno.EINPROGRESS):
-                self._failed_ahead(sock.fileno())
+        """Begin to open connections: there will be `count` with those in use, spread evenly."""
+        for pool in self.pools:
+            pool.open_ahead(-(-count // len(self.pools)), until_ns)
 
     @property
     def opening(self) -> int:
         """Connections on their way that no stream waits for."""
-        return len(self._opening)
+        return sum(len(pool.opening) for pool in self.pools)
 
-    def _failed_ahead(self, fd: int) -> None:
-        self._may_open_ahead = False
-        self._close(fd, self._opening.pop(fd))
-
-    def _take_idle(self) -> _socket.socket | None:
-        while self._idle:
-            fd, sock = self._idle.popitem()
-            try:
-                sock.recv(1, _socket.MSG_PEEK)  # an end, or bytes that nobody asked for
-            except BlockingIOError:
-                return sock
-            except OSError:
-                pass
-            self._close(fd, sock)
-        return None
-
-    def _open(self) -> _socket.socket:
-        sock = _socket.socket(self._family, _socket.SOCK_STREAM)
-        sock.setblocking(False)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        try:
-            sock.setsockopt(_socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        except OSError:
-            self.kernel_stamps = False
-        return sock
-
-    def _adopt(self, stream: Stream, sock: _socket.socket) -> None:
+    def _adopt(self, stream: Stream, sock: Connection) -> None:
         stream.sock, stream.fd, stream.recvmsg = sock, sock.fileno(), sock.recvmsg
         stream.turn = self._turn
+        stream.pool.in_use += 1
         self._live[stream.fd] = stream
 
     def _connect(self, stream: Stream) -> None:
         stream.state = "connecting"
         stream.connect_started_ns = _now()
         try:
-            sock = self._open()
-            self._epoll.register(sock.fileno(), EPOLLOUT)
-        except OSError as problem:  # out of file descriptors
+            sock = stream.pool.open()
+        except OSError as problem:
             self._finish(stream, "connect", problem.strerror)
             return
-        self.connections += 1
         self._adopt(stream, sock)
-        code = sock.connect_ex(self._address)
-        if code not in (0, errno.EINPROGRESS):
-            self._end(stream, "connect", os.strerror(code))
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -183,11 +132,13 @@ class Engine:
         if stream.turn == self._turn:
             return False  # the event is about a closed socket that had this number before
         if stream.state == "connecting":
-            code = stream.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-            if code:
-                self._end(stream, "connect", os.strerror(code))
+            try:
+                if not stream.pool.connected(stream.sock):
+                    return False
+            except OSError as problem:
+                self._end(stream, "connect", problem.strerror or str(problem))
                 return False
-            stream.connect_ns = _connect_ns(stream.sock, _now() - stream.connect_started_ns)
+            stream.connect_ns = connect_ns(stream.sock, stream.connect_started_ns)
             stream.state = "sending"
         elif event & EPOLLIN:
             return True  # a server may answer before it has read everything
@@ -219,7 +170,7 @@ class Engine:
 
     # --- receiving -----------------------------------------------------------------------------
 
-    def pump(self) -> int:
+    def pump(self) -> int:  # noqa: C901 - the hot path calls as little as it can
         """Take what has arrived, and return on how many connections something had.
 
         Called whenever `fd` is readable.
@@ -230,7 +181,7 @@ class Engine:
         for fd, event in events:
             stream = find(fd)
             if stream is None:
-                self._unused(fd)
+                any(pool.noticed(fd) for pool in self.pools)
                 continue
             if stream.state != "reading" and not self._advance(stream, event):
                 continue
@@ -243,8 +194,9 @@ class Engine:
                 continue
             now = _now()
             if not data:
-                self._closed(stream)
-                continue
+                data = self._decrypted(stream)
+                if not data:
+                    continue
             stream.note_user(now)
             stream.note_kernel(ancillary[0][2] if ancillary else _NO_STAMP)
             try:
@@ -261,6 +213,22 @@ class Engine:
         self.reads += len(events)
         return len(events)
 
+    def _decrypted(self, stream: Stream) -> bytes | None:
+        """Look what a read without bytes was: the connection's end, or TLS with some text in it."""
+        text, sock = None, stream.sock
+        if isinstance(sock, TlsSocket):
+            try:
+                text = sock.decrypt()
+            except OSError as problem:
+                stream.close = True
+                kind = "malformed" if stream.reads.user_ns else "connect"
+                self._end(stream, kind, str(problem))
+                return None
+            stream.cut = text is None and not sock.said_end
+        if text is None:
+            self._closed(stream)
+        return text
+
     def _garbled(self, stream: Stream, problem: Exception) -> None:
         """Bytes that are no HTTP; behind a whole response they cost the connection alone."""
         stream.reads.body_end.append(len(stream.body))
@@ -276,7 +244,7 @@ class Engine:
             self._broken(stream, ConnectionResetError(errno.ECONNRESET, "closed without an answer"))
             return
         stream.close = True
-        regular = stream.status and not stream.sized
+        regular = stream.status and not stream.sized and not stream.cut
         self._end(stream, None if regular else "truncated", "connection closed in mid-answer")
 
     def _broken(self, stream: Stream, problem: OSError) -> None:
@@ -284,8 +252,7 @@ class Engine:
         stream.close = True
         unused = stream.connect_ns is None and not stream.retried and not stream.reads.user_ns
         if unused and _now() - (stream.sent_ns or 0) < _STALE_NS:
-            del self._live[stream.fd]
-            self._close(stream.fd, stream.sock)
+            self._release(stream, keep=False)
             stream.retried = True
             stream.sent_ns = None
             stream.renew()
@@ -294,12 +261,8 @@ class Engine:
         self._end(stream, "reset", problem.strerror or str(problem))
 
     def _end(self, stream: Stream, error: str | None, detail: str | None) -> None:
-        del self._live[stream.fd]
         whole = error is None and stream.complete and stream.state == "reading"
-        if whole and not stream.close:
-            self._idle[stream.fd] = stream.sock
-        else:
-            self._close(stream.fd, stream.sock)
+        self._release(stream, keep=whole and not stream.close)
         if stream.reads.kernel and not self.kernel_stamps:
             self.kernel_stamps = any(stream.reads.kernel)
         self._finish(stream, error, detail)
@@ -313,21 +276,14 @@ class Engine:
         stream.release()
         stream.on_done(stream)
 
-    def _unused(self, fd: int) -> None:
-        """Something about a connection that no stream has: it is open, or the server closed it."""
-        if fd in self._idle:
-            self._close(fd, self._idle.pop(fd))
-        elif fd not in self._opening:
-            return
-        elif self._opening[fd].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR):
-            self._failed_ahead(fd)
+    def _release(self, stream: Stream, *, keep: bool) -> None:
+        """Take the connection from a stream."""
+        del self._live[stream.fd]
+        stream.pool.in_use -= 1
+        if keep:
+            stream.pool.idle[stream.fd] = stream.sock
         else:
-            self._epoll.modify(fd, EPOLLIN)
-            self._idle[fd] = self._opening.pop(fd)
-
-    def _close(self, fd: int, sock: _socket.socket) -> None:
-        self._epoll.unregister(fd)
-        sock.close()
+            stream.pool.close(stream.fd, stream.sock)
 
     # --- keeping house -------------------------------------------------------------------------
 
@@ -360,22 +316,7 @@ class Engine:
     def close(self) -> None:
         """Close every connection."""
         self.abort("the driver is closing")
-        for fd, sock in (self._idle | self._opening).items():
-            self._close(fd, sock)
+        for pool in self.pools:
+            pool.close_all()
         self._stamping.close()
         self._epoll.close()
-
-
-def _connect_ns(sock: _socket.socket, seen_ns: int) -> int:
-    """Return how long connecting took: no longer than the handshake, however late we look.
-
-    The kernel keeps the handshake's round trip, but not how long it waited where the first packet
-    was lost (a server's full queue drops it).
-    """
-    try:
-        rtt_us, lost = _tcp_info.unpack(
-            sock.getsockopt(_socket.IPPROTO_TCP, _TCP_INFO, _tcp_info.size)
-        )
-    except (OSError, struct.error):
-        return seen_ns
-    return min(seen_ns, rtt_us * 1000) if rtt_us and not lost else seen_ns

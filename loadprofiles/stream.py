@@ -11,8 +11,9 @@ import httptools
 from loadprofiles.answer import Reads
 
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Callable
+
+    from loadprofiles.connections import Connection, Pool
 
 State = Literal["connecting", "sending", "reading", "done"]
 _SWITCHING_PROTOCOLS = 101
@@ -33,6 +34,7 @@ class Stream:
         "complete",
         "connect_ns",
         "connect_started_ns",
+        "cut",
         "detail",
         "done_ns",
         "error",
@@ -45,6 +47,7 @@ class Stream:
         "note_user",
         "on_done",
         "parser",
+        "pool",
         "reads",
         "recvmsg",
         "request",
@@ -59,7 +62,10 @@ class Stream:
         "turn",
     )
 
-    sock: _socket.socket
+    pool: Pool
+    sock: Connection
+    cut: bool
+    """TLS: the connection ended without TLS's own end."""
     recvmsg: Any
     fd: int
     turn: int
@@ -96,6 +102,7 @@ class Stream:
         self.sent_bytes = 0
         self.complete = False
         self.close = False
+        self.cut = False
         self.sized = False
 
     def release(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from loadprofiles import engine as engine_module
+from loadprofiles.connections import EPOLLIN, Address
 from loadprofiles.engine import Engine
 from loadprofiles.stream import Stream
 
@@ -119,7 +120,7 @@ class Client:
             if isinstance(server, Server)
             else (server, socket.AF_INET)
         )
-        self.engine = Engine(address, family, timeout_s, select.epoll)
+        self.engine = Engine([Address(family, address)], timeout_s, select.epoll)
         self.done: list[Stream] = []
 
     def send(self, request: bytes = REQUEST) -> Stream:
@@ -349,7 +350,7 @@ def test_broken_responses(
     assert len(stream.reads.user_ns) == len(stream.reads.body_end)
     if error is None:
         assert bytes(stream.body) == BODY
-        assert (stream.status, one.engine._idle) == (200, {})
+        assert (stream.status, one.engine.pools[0].idle) == (200, {})
 
 
 def test_switching_protocols_is_a_status(serve: Serve, client: MakeClient) -> None:
@@ -445,7 +446,7 @@ def test_an_answer_before_the_request_is_over(
 
     one = client(serve(handle))
     stream = one.ask(big(20_000_000))
-    assert (stream.error, stream.status, one.engine._idle) == (None, 413, {})
+    assert (stream.error, stream.status, one.engine.pools[0].idle) == (None, 413, {})
 
 
 def test_a_server_that_takes_nothing_times_out(serve: Serve, client: MakeClient) -> None:
@@ -501,7 +502,7 @@ def open_ahead(one: Client, count: int) -> None:
 def test_connections_opened_ahead(serve: Serve, client: MakeClient) -> None:
     one = client(serve(answers(CHUNKED)))
     open_ahead(one, 100)
-    assert (len(one.engine._idle), one.engine.connections) == (100, 100)
+    assert (len(one.engine.pools[0].idle), one.engine.connections) == (100, 100)
     streams = [one.send() for _ in range(100)]
     open_ahead(one, 100)  # those in use count
     one.finish()
@@ -522,9 +523,9 @@ def test_closed_ones_are_replaced(serve: Serve, client: MakeClient) -> None:
     open_ahead(one, 20)
     time.sleep(0.3)
     one.turn()
-    assert one.engine._idle == {}
+    assert one.engine.pools[0].idle == {}
     open_ahead(one, 20)
-    assert (len(one.engine._idle), one.engine.connections) == (20, 40)
+    assert (len(one.engine.pools[0].idle), one.engine.connections) == (20, 40)
     assert one.ask().connect_ns is None
 
 
@@ -543,7 +544,7 @@ def test_opening_ahead_to_nobody_is_tried_once(client: MakeClient) -> None:
         address = listener.getsockname()
     one = client(address)
     open_ahead(one, 500)
-    assert (one.engine._idle, one.engine.connections) == ({}, 64)
+    assert (one.engine.pools[0].idle, one.engine.connections) == ({}, 64)
     open_ahead(one, 500)
     assert one.engine.connections == 64
 
@@ -649,7 +650,7 @@ def test_an_event_of_a_closed_socket_is_not_its_successors(
     one = client(serve(answers(CHUNKED)))
     stream = one.send()
     assert stream.state == "connecting"
-    assert not one.engine._advance(stream, engine_module.EPOLLIN)
+    assert not one.engine._advance(stream, EPOLLIN)
     assert (stream.state, stream.sent_ns) == ("connecting", None)
     one.finish()
     assert stream.error is None

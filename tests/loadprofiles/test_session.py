@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from loadprofiles import session as session_module
+from loadprofiles.connections import Address
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
 from loadprofiles.records import HEADERS_VARIABLE, PLAN_FILE, DrivePlan, read_samples
@@ -31,7 +32,7 @@ def plan_of(folder: Path) -> DrivePlan:
 @pytest.fixture
 def session(make_cell: Callable[..., Path]) -> Iterator[Session]:
     folder = make_cell(URL, mode="closed", streams=1, requests=5)
-    engine = Engine(("127.0.0.1", 1), socket.AF_INET, 5, select.epoll)
+    engine = Engine([Address(socket.AF_INET, ("127.0.0.1", 1))], 5, select.epoll)
     made = Session(folder, plan_of(folder), load_dialect("openai-completions"), engine)
     yield made
     made.close()
