@@ -42,6 +42,9 @@ def build_app() -> App:
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
+    app.command(
+        "harness.cli.mock:mock", help="Serve made-up answers with known timing, and known faults."
+    )
     app.command("harness.cli.report:report", help="Make a run's report again from its samples.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
     listing = App(name="list", help="List servers or profiles.")

@@ -49,7 +49,7 @@ def check_counts(done: Done, cell: dict[str, Any]) -> None:
     assert requests["sent"] == requests["ok"] == len(samples)
     assert all(s.output_tokens == s.planned_output_tokens == TOKENS for s in samples)
     assert cell["output_tokens"] == TOKENS * len(samples)
-    assert cell["prompt_tokens"] == 8 * len(samples)
+    assert cell["prompt_tokens"] == sum(s.prompt_tokens or 0 for s in samples) > len(samples)
     assert cell["token_source"] == "server"
     assert cell["tokens_per_chunk"] == 1
     assert cell["metrics"]["itl_ms"]["n"] == (TOKENS - 1) * len(samples)

@@ -36,7 +36,10 @@ def call(
 
 
 def stream(url: str, tokens: int = 5, path: str = "/v1/completions", **headers: str) -> list[Any]:
-    status, _, body = call(url, path, {"max_tokens": tokens, "stream": True}, headers)
+    text = "thirty-two characters, 8 tokens."
+    prompt = {"messages": [{"content": text}]} if "chat" in path else {"prompt": text}
+    asked = {"max_tokens": tokens, "stream": True, **prompt}
+    status, _, body = call(url, path, asked, headers)
     assert status == 200
     events = [line[6:] for line in body.decode().split("\n") if line]
     return [json.loads(data) if data != "[DONE]" else None for data in events]

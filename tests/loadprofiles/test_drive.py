@@ -314,6 +314,7 @@ EXPECTED = {
     "redirect": "http_307", "error_event": "error_event", "reset": "reset",
     "truncated": "truncated", "stall": "timeout", "silent": "timeout", "empty": "empty",
     "malformed": "malformed", "no_usage": None, "no_stream": "malformed", "no_http": "malformed",
+    "early_stop": None, "repeats": None,
 }  # fmt: skip
 SAID = {
     "http_400": "told to 400", "http_429": "Retry-After: 1: told to 429",

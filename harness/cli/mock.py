@@ -1,0 +1,105 @@
+"""`harness mock`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from harness.errors import BadInputError, ExitCode
+from launchers.mock.options import Options, OptionsError, parse_fault
+from launchers.mock.server import serve
+
+
+def mock(  # noqa: PLR0913 - one flag each
+    *,
+    host: str = Options.host,
+    port: int = Options.port,
+    ttft_ms: float = Options.ttft_ms,
+    itl_ms: float = Options.itl_ms,
+    jitter_ms: float = Options.jitter_ms,
+    slots: Annotated[int, Parameter(name=["--slots", "--max-num-seqs"])] = Options.slots,
+    step_ms: float = Options.step_ms,
+    prefill_tokens_per_step: int = Options.prefill_tokens_per_step,
+    kv_tokens: int = Options.kv_tokens,
+    natural_tokens: int = Options.natural_tokens,
+    words: bool = False,
+    stamps: bool = False,
+    fault: Annotated[list[str] | None, Parameter(negative=())] = None,
+    seed: int = Options.seed,
+    close: bool = False,
+    api_key_env: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    truth: Path | None = None,
+) -> int:
+    """Serve made-up answers with known timing, print the URL, stay until interrupted.
+
+    It speaks OpenAI's API, streaming or not, has /health, /v1/models and a small /metrics page,
+    and needs no model and no GPU.
+
+    Args:
+        host: Address to listen on.
+        port: A free one unless given.
+        ttft_ms: From a request (or from its slot) to its first token.
+        itl_ms: Between tokens.
+        jitter_ms: Up to so much is added to an answer's TTFT.
+        slots: Answers at once, the others wait; any number unless given.
+        step_ms: Work in steps as engines do, in place of --ttft-ms and --itl-ms: every so often
+            each running answer gets one token, all at once.
+        prefill_tokens_per_step: Prompt tokens that one step takes in; any number unless given.
+        kv_tokens: Tokens that the KV cache holds. When it is full the latest answers are pushed
+            back and computed anew.
+        natural_tokens: Mean length at which answers end by themselves, unless the request says
+            ignore_eos; without it they are as long as asked.
+        words: Answer in varied words in place of one token over and over.
+        stamps: Make each token's text the moment it was sent, CLOCK_MONOTONIC in ns.
+        fault: NAME[:SHARE], several allowed: what goes wrong with that share of the requests
+            (all, unless said). A name that is none lists them.
+        seed: Of faults, jitter, lengths and words.
+        close: Close the connection after every answer.
+        api_key_env: Environment variable with the bearer token to insist on.
+        tls_cert: PEM file of a certificate: speak https.
+        tls_key: PEM file of its key.
+        truth: File to write down in when each token of each answer was sent.
+    """
+    key = ""
+    if api_key_env is not None and not (key := os.environ.get(api_key_env, "")):
+        raise BadInputError(
+            "--api-key-env: no environment variable of that name is set",
+            hint="Name the variable, not the key itself: export KEY=… and --api-key-env KEY",
+        )
+    try:
+        options = Options(
+            host=host,
+            port=port,
+            ttft_ms=ttft_ms,
+            itl_ms=itl_ms,
+            jitter_ms=jitter_ms,
+            slots=slots,
+            step_ms=step_ms,
+            prefill_tokens_per_step=prefill_tokens_per_step,
+            kv_tokens=kv_tokens,
+            natural_tokens=natural_tokens,
+            words=words,
+            stamps=stamps,
+            seed=seed,
+            faults=tuple(map(parse_fault, fault or ())),
+            close=close,
+            api_key=key,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            truth=truth,
+        )
+        serve(options, _say)
+    except OptionsError as error:
+        raise BadInputError(str(error)) from error
+    except KeyboardInterrupt:
+        print("stopping", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _say(url: str) -> None:
+    print(url, flush=True)
+    print("model mock; Ctrl-C stops it", file=sys.stderr)

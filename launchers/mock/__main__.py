@@ -1,0 +1,67 @@
+"""The mock as a program of its own: prints its URL, serves until killed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from launchers.mock.options import Options, OptionsError, parse_fault
+from launchers.mock.server import serve
+
+
+def _fault(text: str) -> tuple[str, float]:
+    try:
+        return parse_fault(text)
+    except OptionsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser(prog="python -m launchers.mock", description=__doc__)
+    parser.add_argument("--host", default=Options.host)
+    parser.add_argument("--port", type=int, default=Options.port)
+    parser.add_argument("--ttft-ms", type=float, default=Options.ttft_ms)
+    parser.add_argument("--itl-ms", type=float, default=Options.itl_ms)
+    parser.add_argument("--jitter-ms", type=float, default=Options.jitter_ms)
+    parser.add_argument("--slots", "--max-num-seqs", type=int, default=Options.slots)
+    parser.add_argument("--step-ms", type=float, default=Options.step_ms)
+    parser.add_argument(
+        "--prefill-tokens-per-step", type=int, default=Options.prefill_tokens_per_step
+    )
+    parser.add_argument("--kv-tokens", type=int, default=Options.kv_tokens)
+    parser.add_argument("--natural-tokens", type=int, default=Options.natural_tokens)
+    parser.add_argument("--words", action="store_true")
+    parser.add_argument("--stamps", action="store_true")
+    parser.add_argument("--seed", type=int, default=Options.seed)
+    parser.add_argument(
+        "--fault", type=_fault, action="append", default=[], dest="faults", metavar="NAME[:SHARE]"
+    )
+    parser.add_argument("--close", action="store_true")
+    parser.add_argument("--api-key", default="", help="the bearer token to insist on")
+    parser.add_argument("--tls-cert", type=Path)
+    parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--truth", type=Path, help="write what was sent when to this file")
+    parser.add_argument("--die-after", type=int, default=0, help="exit 3 after so many answers")
+    found = vars(parser.parse_args())
+    return Options(**found | {"faults": tuple(found["faults"])})
+
+
+def _say(url: str) -> None:
+    sys.stdout.write(url + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Serve; the exit status is 130 after Ctrl-C and 2 for options that cannot be."""
+    try:
+        serve(_options(), _say)
+    except OptionsError as error:
+        sys.stderr.write(f"mock: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""One answer under way."""
+
+from __future__ import annotations
+
+import random
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+from launchers.mock.faults import BREAK_AFTER, ERROR_EVENT, MID_STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from launchers.mock.connection import Connection
+    from launchers.mock.options import Options
+    from launchers.mock.shapes import Asked, Shape
+
+_TEXT = " token"
+_LOOP = (" and", " so", " on")
+_WORDS = tuple(
+    f" {first}{last}"
+    for first in ("ba", "co", "di", "fu", "ge", "lo", "ma", "ni", "po", "ru", "sa", "ti", "ve")
+    for last in ("", "ld", "mber", "n", "nter", "r", "ston", "t", "ving", "x", "lity")
+)
+_MARK = "\x1a"
+_MARK_IN_JSON = b"\\u001a"
+_now = time.perf_counter_ns
+
+
+def http_chunk(data: bytes) -> bytes:
+    """Frame data as one chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Answer:
+    """One answer: what it looks like, how far it has come, and when each token left.
+
+    Attributes:
+        at_ns: when its next token is due (pacing).
+        left: tokens still to come.
+        prefill: tokens to be taken in before the next token comes (steps).
+    """
+
+    __slots__ = (
+        "_after", "_before", "_middle", "_texts", "asked", "at_ns", "connection", "fault", "finish",
+        "left", "prefill", "received_ns", "request_id", "sent_ns", "shape", "stamped", "stream",
+        "total",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        connection: Connection,
+        shape: Shape,
+        asked: Asked,
+        fault: str | None,
+        options: Options,
+        number: int,
+    ) -> None:
+        self.connection = connection
+        self.shape = shape
+        self.asked = asked
+        self.fault = fault
+        self.request_id = connection.request_id
+        self.received_ns = connection.received_ns
+        self.sent_ns = array("q")
+        self.stream = asked.stream and fault != "no_stream"
+        self.stamped = options.stamps
+        self.finish = "length"
+        self.total = self._length(options, number)
+        self.left = self.total
+        self.prefill = asked.prompt_tokens
+        self.at_ns = 0
+        self._texts: Iterator[str] | None = None
+        if fault == "repeats" or options.words:
+            self._texts = _texts(number ^ options.seed << 20, loop=fault == "repeats")
+        self._middle = b""
+        self._before = self._after = b""
+        if self.stream and (self._texts is not None or self.stamped):
+            self._before, _, self._after = shape.token(self, _MARK).partition(_MARK_IN_JSON)
+        elif self.stream and fault != "malformed":
+            self._middle = http_chunk(shape.token(self, _TEXT))
+
+    def _length(self, options: Options, number: int) -> int:
+        tokens = self.asked.tokens
+        natural = tokens
+        if options.natural_tokens and not self.asked.pinned:
+            draw = random.Random(number ^ options.seed << 20)  # noqa: S311 - no secret
+            natural = max(1, round(draw.expovariate(1 / options.natural_tokens)))
+        if self.fault == "empty":
+            natural = 0
+        elif self.fault == "early_stop":
+            natural = min(natural, max(1, tokens // 3))
+        if natural < tokens:
+            self.finish = "stop"
+            return natural
+        return tokens
+
+    def begin(self) -> None:
+        """Send what comes before the first token."""
+        if self.stream:
+            head = self.shape.head(self)
+            self.connection.begin_stream(http_chunk(head) if head else b"")
+
+    def emit(self) -> None:
+        """Send the next token in a segment of its own, and stamp it just before."""
+        self.left = left = self.left - 1
+        if left and self._middle:
+            data = self._middle
+        elif self.stream:
+            data = self._special()
+        else:
+            if not left:
+                self._send_document()
+            return
+        now = _now()
+        self.connection.write(data)
+        self.sent_ns.append(now)
+
+    def _send_document(self) -> None:
+        whole = self.shape.document(self, self._whole())
+        self.sent_ns.append(_now())
+        self.connection.reply(200, None if self.fault == "malformed" else whole)
+
+    def _special(self) -> bytes:
+        if self.fault == "malformed" and self.left < self.total - 2:
+            return http_chunk(b"data: {oops\n\n")
+        if self.stamped:
+            text = f" {_now()}"
+        else:
+            text = next(self._texts) if self._texts is not None else _TEXT
+        if not self.left:
+            return http_chunk(self.shape.last(self, text))
+        if self._before:
+            return http_chunk(self._before + text.encode() + self._after)
+        return http_chunk(self.shape.token(self, text))
+
+    def _whole(self) -> str:
+        if self._texts is None:
+            return _TEXT * self.total
+        return "".join(next(self._texts) for _ in range(self.total))
+
+    def breaks(self) -> bool:
+        """Commit the answer's fault in mid-stream if it is time for it; say whether it was."""
+        if self.fault not in MID_STREAM or self.total - self.left < BREAK_AFTER:
+            return False
+        if self.fault == "error_event" and not self.stream:
+            self.connection.reply(500, {"error": {"message": "engine died"}})
+        elif self.fault == "error_event":
+            self.connection.write(http_chunk(ERROR_EVENT) + b"0\r\n\r\n")
+            self.connection.end_answer()
+        elif self.fault == "reset":
+            self.connection.reset()
+        elif self.fault == "truncated":
+            self.connection.close()
+        return True
+
+    def end(self) -> None:
+        """Send what comes after the last token."""
+        if self.stream:
+            self.connection.write(http_chunk(self.shape.tail(self)) + b"0\r\n\r\n")
+            self.connection.end_answer()
+        elif not self.sent_ns:  # no token at all
+            self._send_document()
+
+
+def _texts(seed: int, *, loop: bool) -> Iterator[str]:
+    if loop:
+        while True:
+            yield from _LOOP
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    while True:
+        yield _WORDS[int(draw.random() * len(_WORDS))]

@@ -1,0 +1,117 @@
+"""What the mock can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from launchers.errors import LauncherError, suggest
+from launchers.mock.faults import FAULTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PORTS = 65536
+
+
+class OptionsError(LauncherError):
+    """The mock was told what it cannot do; one line a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything the mock can be told. Without `step_ms` tokens come at fixed intervals."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 0
+    """0: a free one."""
+    ttft_ms: float = 50.0
+    """From the request (or from its slot) to the first token."""
+    itl_ms: float = 10.0
+    """Between tokens."""
+    jitter_ms: float = 0.0
+    """Up to so much is added to an answer's TTFT."""
+    slots: int = 0
+    """Answers at once, others wait; 0: any number."""
+    step_ms: float = 0.0
+    """One engine step every so often gives every running answer one token, all at once."""
+    prefill_tokens_per_step: int = 0
+    """Prompt tokens that one step can take in; 0: any number."""
+    kv_tokens: int = 0
+    """Tokens that fit into the KV cache; 0: any number. The latest answers are pushed back when it
+    is full, and computed anew."""
+    natural_tokens: int = 0
+    """Mean length at which answers end by themselves, unless told to `ignore_eos`; 0: never."""
+    words: bool = False
+    """Answer with varied words instead of one token over and over."""
+    stamps: bool = False
+    """Each token's text is the moment it was sent, in CLOCK_MONOTONIC ns."""
+    seed: int = 0
+    """Of faults, jitter, lengths and words."""
+    faults: tuple[tuple[str, float], ...] = ()
+    """Names and shares of the requests."""
+    close: bool = False
+    """Close the connection after every answer."""
+    api_key: str = field(default="", repr=False)
+    """The bearer token to insist on."""
+    tls_cert: Path | None = None
+    """PEM file of the certificate (chain): speak https."""
+    tls_key: Path | None = None
+    """PEM file of its key, where the certificate's file does not hold it."""
+    truth: Path | None = None
+    """Write what was sent when to this file, one JSON object an answer."""
+    die_after: int = 0
+    """Exit with 3 after so many answers."""
+
+    def check(self) -> None:
+        """Look at all of it.
+
+        Raises:
+            OptionsError: naming every mistake.
+        """
+        problems = [
+            f"{item.name}: {value} is negative"
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), int | float) and value < 0
+        ]
+        if self.port >= _PORTS:
+            problems.append(f"port: {self.port} is above {_PORTS - 1}")
+        problems += [
+            f"fault: no fault {name!r}: {suggest(name, FAULTS)}"
+            for name, _ in self.faults
+            if name not in FAULTS
+        ]
+        shares = [share for _, share in self.faults]
+        if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1 + 1e-9:
+            problems.append("fault: shares lie between 0 and 1, and add up to no more than 1")
+        if not self.step_ms:
+            problems += [
+                f"{name}: needs step_ms, the time that one engine step takes"
+                for name in ("prefill_tokens_per_step", "kv_tokens")
+                if getattr(self, name)
+            ]
+        if self.tls_key is not None and self.tls_cert is None:
+            problems.append("tls_key: needs tls_cert, the certificate")
+        problems += [
+            f"{name}: {path} is no file"
+            for name in ("tls_cert", "tls_key")
+            if (path := getattr(self, name)) is not None and not path.is_file()
+        ]
+        if problems:
+            raise OptionsError("\n".join(problems))
+
+
+def parse_fault(text: str) -> tuple[str, float]:
+    """Read `NAME[:SHARE]`.
+
+    Raises:
+        OptionsError: there is no such fault, or the share is no number.
+    """
+    name, _, share = text.partition(":")
+    if name not in FAULTS:
+        raise OptionsError(f"no fault {name!r}: {suggest(name, FAULTS)}")
+    try:
+        return name, float(share or 1.0)
+    except ValueError:
+        raise OptionsError(f"fault {name}: the share {share!r} is no number") from None

@@ -1,0 +1,248 @@
+"""The mock's loop: sockets, who asks for what, and the truth file."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import resource
+import select
+import socket
+import ssl
+import sys
+import time
+from typing import IO, TYPE_CHECKING, NoReturn
+
+from launchers.mock.answer import Answer
+from launchers.mock.connection import Connection, TlsConnection
+from launchers.mock.faults import Faults
+from launchers.mock.options import OptionsError
+from launchers.mock.pacing import Paced
+from launchers.mock.shapes import find_shape
+from launchers.mock.steps import Stepped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from launchers.mock.options import Options
+
+_BACKLOG = 4096
+_EVENTS = 256
+_MODEL = {"id": "mock", "object": "model", "owned_by": "mock", "max_model_len": 1 << 20}
+_PAGE = "text/plain; version=0.0.4"
+_SILENT = frozenset({"silent"})
+_now = time.perf_counter_ns
+
+
+class Server:
+    """A listening mock.
+
+    Args:
+        options: what it is told.
+
+    Raises:
+        OptionsError: it cannot listen there, or the certificate is of no use.
+    """
+
+    def __init__(self, options: Options) -> None:
+        options.check()
+        self.options = options
+        self._faults = Faults(options.faults, options.seed)
+        self._schedule: Paced | Stepped = Stepped(self) if options.step_ms else Paced(self)
+        self._tls = _tls_context(options)
+        self._listener = _listen(options)
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener, select.EPOLLIN)
+        self._connections: dict[int, Connection] = {}
+        self._truth: IO[str] | None = None
+        if options.truth is not None:
+            self._truth = options.truth.open("w", buffering=1 << 20)
+        self._count = self._served = 0
+
+    @property
+    def url(self) -> str:
+        """The API's base."""
+        port = self._listener.getsockname()[1]
+        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
+        return f"{'https' if self._tls else 'http'}://{host}:{port}/v1"
+
+    def run(self) -> NoReturn:
+        """Serve until interrupted."""
+        _allow_many_files()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        schedule, poll, wait = self._schedule, self._epoll.poll, select.select
+        waited_for, none = [self._epoll.fileno()], ()
+        listener, connections = self._listener.fileno(), self._connections
+        while True:
+            due_ns = schedule.due_ns
+            if due_ns is None:
+                events = poll(-1, _EVENTS)
+            else:
+                left_ns = due_ns - _now()
+                if left_ns > 0:  # epoll's own timeout counts whole milliseconds
+                    wait(waited_for, none, none, left_ns / 1e9)
+                events = poll(0, _EVENTS)
+            for fd, mask in events:
+                if fd == listener:
+                    self._accept()
+                elif (connection := connections.get(fd)) is not None:
+                    if mask & select.EPOLLOUT:
+                        connection.writable()
+                    if mask & ~select.EPOLLOUT and not connection.closed:
+                        connection.readable()
+            schedule.run()
+
+    def close(self) -> None:
+        """Close everything."""
+        for connection in list(self._connections.values()):
+            connection.close()
+        self._listener.close()
+        self._epoll.close()
+        if self._truth is not None:
+            self._truth.close()
+
+    # --- what connections call -----------------------------------------------------------------
+
+    def watch(self, connection: Connection) -> None:
+        """Ask the kernel whether bytes that wait can go, or stop asking."""
+        mask = select.EPOLLIN | (select.EPOLLOUT if connection.pending else 0)
+        self._epoll.modify(connection.fd, mask)
+
+    def forget(self, connection: Connection) -> None:
+        """Drop a connection that is about to close."""
+        del self._connections[connection.fd]
+        self._epoll.unregister(connection.fd)
+
+    def answer(self, connection: Connection) -> None:
+        """Answer a whole request."""
+        key = self.options.api_key
+        if key and connection.authorization != b"Bearer " + key.encode():
+            connection.reply(401, {"error": {"message": "invalid api key", "code": 401}})
+        elif connection.path == b"/health":
+            connection.reply(200, {})
+        elif connection.path == b"/metrics":
+            connection.reply_text(200, self._metrics(), _PAGE)
+        elif connection.path == b"/v1/models":
+            connection.reply(200, {"object": "list", "data": [_MODEL]})
+        elif find_shape(connection.path) is not None:
+            self._complete(connection)
+        else:
+            connection.reply(404, {"error": {"message": "not found", "code": 404}})
+
+    def finish(self, answer: Answer) -> None:
+        """End an answer regularly."""
+        self._served += 1
+        if self._truth is not None:  # before the end, so that whoever has the end finds it there
+            self._truth.write(
+                f'{{"request_id":"{answer.request_id}","received_ns":{answer.received_ns},'
+                f'"sent_ns":{answer.sent_ns.tolist()}}}\n'
+            )
+            self._truth.flush()
+        answer.end()
+        if self.options.die_after and self._served >= self.options.die_after:
+            sys.stderr.write("mock: dying as asked\n")
+            sys.stderr.flush()
+            sys.exit(3)
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # none left, or no file descriptor left
+            while True:
+                sock, _ = self._listener.accept()
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection = (
+                    Connection(self, sock)
+                    if self._tls is None
+                    else TlsConnection(self, sock, self._tls)
+                )
+                self._connections[connection.fd] = connection
+                self._epoll.register(connection.fd, select.EPOLLIN)
+
+    def _complete(self, connection: Connection) -> None:
+        """Answer a request for a completion, or fail to as asked."""
+        fault = self._faults.next()
+        if fault in _SILENT:
+            return
+        if fault == "no_http":
+            connection.write(b"SSH-2.0-mock\r\n")
+        elif fault == "redirect":
+            connection.reply(307, {}, "location: http://192.0.2.1/v1/completions\r\n")
+        elif fault and fault.startswith("http_"):
+            extra = "retry-after: 1\r\n" if fault == "http_429" else ""
+            message = {"error": {"message": f"told to {fault[5:]}"}}
+            connection.reply(int(fault[5:]), None if fault == "http_503" else message, extra)
+        else:
+            self._admit(connection, fault)
+
+    def _admit(self, connection: Connection, fault: str | None) -> None:
+        shape = find_shape(connection.path)
+        assert shape is not None  # noqa: S101 - looked at before
+        try:
+            body = json.loads(connection.body)
+            asked = shape.asked(body)
+        except (ValueError, TypeError, AttributeError) as error:
+            connection.reply(400, {"error": {"message": f"the body: {error}", "code": 400}})
+            return
+        self._count += 1
+        answer = Answer(connection, shape, asked, fault, self.options, self._count)
+        self._schedule.admit(answer)
+
+    def _metrics(self) -> bytes:
+        lines = []
+        for name, value in self._schedule.state().items():
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines.append(f"# TYPE vllm:{name} {kind}")
+            lines.append(f'vllm:{name}{{model_name="mock"}} {value:g}')
+        return ("\n".join(lines) + "\n").encode()
+
+
+def _listen(options: Options) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        sock = socket.create_server((options.host, options.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OptionsError(
+            f"cannot listen on {options.host}, port {options.port}: {error.strerror or error}"
+        ) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _tls_context(options: Options) -> ssl.SSLContext | None:
+    if options.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise OptionsError(f"tls_cert: of no use: {error}") from error
+    return context
+
+
+def _allow_many_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def serve(options: Options, on_ready: Callable[[str], None]) -> NoReturn:
+    """Serve in the foreground until interrupted.
+
+    Args:
+        options: what it is told.
+        on_ready: told the URL once it listens.
+
+    Raises:
+        OptionsError: it cannot listen, or what it is told is impossible.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    server = Server(options)
+    try:
+        on_ready(server.url)
+        server.run()
+    finally:
+        server.close()
