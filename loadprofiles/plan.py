@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +17,24 @@ import msgspec
 import numpy as np
 
 from loadprofiles.arrivals import NS, schedule, schedule_requests
+from loadprofiles.bodyfile import Written, atomic, write_bodies
+from loadprofiles.conversations import write_conversations
 from loadprofiles.dialects import load_dialect
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest, sample_lengths
-from loadprofiles.prompts import load_tokenizer, make_prompts
+from loadprofiles.prompts import load_tokenizer
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
 from loadprofiles.think import sample_think_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
 
-    from loadprofiles.dialects import Dialect
+    from loadprofiles.dialects import Dialect, Prompt
     from loadprofiles.profile import Profile
 
+_ONE = np.ones(1, dtype=np.int64)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")
 
 POOL_PER_STREAM_S = 8
@@ -106,16 +104,20 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     profile.check_level(level)
     check_fits(profile, target.max_model_len, dialect)
     wire = load_dialect(dialect)
-    loaded = None if tokenizer is None else load_tokenizer(tokenizer)
     draw = _Draw(seed, profile.name, float(level), repeat)
-    sending = _closed(profile, level, draw) if profile.is_closed else _open(profile, level, draw)
-    bodies = sending.pop("bodies")
+    sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
+    turns = _turns(profile, sending.pop("bodies"), draw)
     warmup = _warmup(profile, level)
-    parts = [
-        _Part(profile, warmup, draw, "warm-up"),
-        _Part(profile, bodies, draw, "measured"),
-    ]
-    exact = _write_bodies(folder / BODIES_FILE, parts, target, wire, loaded)
+    loaded = None if tokenizer is None else load_tokenizer(tokenizer)
+
+    def encode(prompt: Prompt, output_tokens: int) -> bytes:
+        return wire.encode(target.model, prompt, output_tokens, target.pin_output, stream=True)
+
+    with atomic(folder / BODIES_FILE) as file:
+        written = Written()
+        for purpose, numbers in (("warm-up", _ONE.repeat(warmup)), ("measured", turns)):
+            said = write_conversations(profile, numbers, draw.rng, purpose, loaded)
+            written.extend(write_bodies(file, said, len(numbers), encode))
     plan = DrivePlan(
         host=target.host,
         port=target.port,
@@ -124,14 +126,17 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         api_key_env=target.api_key_env,
         dialect=dialect,
         **sending,
+        think_ns=_thoughts(profile, turns, draw),
+        after=None if profile.session is None else written.after[warmup:],
         warmup=warmup,
         drain_s=profile.drain_s,
         timeout_s=profile.timeout_s,
-        output_tokens=[length for part in parts for length in part.output_tokens.tolist()],
-        prompts_exact=exact,
+        output_tokens=written.output_tokens,
+        prompt_tokens=written.prompt_tokens,
+        prompts_exact=loaded is not None and written.exact,
         cpus=cpus,
     )
-    with _atomic(folder / PLAN_FILE) as file:
+    with atomic(folder / PLAN_FILE) as file:
         file.write(msgspec.json.encode(plan))
     return plan
 
@@ -153,18 +158,29 @@ def check_fits(
         ProfileError: naming the lengths and the limit.
         UnknownDialectError: no dialect of that name.
     """
-    prompt, output = longest(profile.prompt_tokens), longest(profile.output_tokens)
+    output = longest(profile.output_tokens)
+    parts = {"prompt_tokens": longest(profile.prompt_tokens), "output_tokens": output}
+    words = [f"{tokens} {name}" for name, tokens in parts.items()]
     template = load_dialect(dialect).template_tokens
-    total = prompt + output + template
+    if profile.shared_prefix is not None:
+        parts["shared_prefix.tokens"] = longest(profile.shared_prefix.tokens)
+        words.append(f"{parts['shared_prefix.tokens']} shared_prefix.tokens")
+    if profile.session is not None:
+        again, said = longest(profile.session.turns) - 1, longest(profile.session.user_tokens)
+        parts["session.turns"] = again * (output + said)
+        words.append(f"{again} further turns × ({said} session.user_tokens + {output})")
+        template *= again + 1
+    if template:
+        words.append(f"{template} for the chat template")
+    field = max(parts, key=lambda name: parts[name])
+    total = sum(parts.values()) + template
     if max_model_len is None or total <= max_model_len:
         return
-    field = "prompt_tokens" if prompt >= output else "output_tokens"
-    around = f" + {template} for the chat template" if template else ""
     raise ProfileError(
         field,
-        f"up to {prompt} prompt_tokens + {output} output_tokens{around} = {total} do not fit "
-        f"the model's {max_model_len} (max_model_len); lower them by "
-        f"{total - max_model_len} together, or serve the model with a longer context",
+        f"up to {' + '.join(words)} = {total} do not fit the model's {max_model_len} "
+        f"(max_model_len); lower them by {total - max_model_len} together, or serve the model "
+        "with a longer context",
     )
 
 
@@ -182,17 +198,6 @@ class _Draw:
         digest = hashlib.sha256(text.encode()).digest()
         words = np.frombuffer(digest, dtype="<u4").tolist()
         return np.random.default_rng(np.random.SeedSequence([self.seed, *words]))
-
-
-class _Part:
-    """The requests of the warm-up, or the measured ones."""
-
-    def __init__(self, profile: Profile, count: int, draw: _Draw, purpose: str) -> None:
-        rng = draw.rng(f"{purpose} prompt lengths")
-        self.prompt_tokens: NDArray[np.int64] = sample_lengths(profile.prompt_tokens, count, rng)
-        rng = draw.rng(f"{purpose} output lengths")
-        self.output_tokens: NDArray[np.int64] = sample_lengths(profile.output_tokens, count, rng)
-        self.rng = draw.rng(f"{purpose} prompts")
 
 
 def check_schedule(profile: Profile, level: float, repeat: int, seed: int) -> None:
@@ -233,7 +238,7 @@ def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
     return {"mode": "open", "due_ns": due.tolist(), "duration_ns": duration_ns, "bodies": len(due)}
 
 
-def _closed(profile: Profile, level: float, draw: _Draw) -> dict[str, Any]:
+def _closed(profile: Profile, level: float) -> dict[str, Any]:
     """The streams. With duration and requests both given, whichever comes first ends them."""
     streams = int(level)
     duration_s, bodies = profile.duration_s, profile.requests
@@ -241,55 +246,52 @@ def _closed(profile: Profile, level: float, draw: _Draw) -> dict[str, Any]:
         assert duration_s is not None  # noqa: S101 - a Profile has one of both
         wanted = math.ceil(POOL_PER_STREAM_S * streams * duration_s)
         bodies = min(max(wanted, POOL_LEAST), POOL_MOST)
-    assert profile.arrival.kind == "closed"  # noqa: S101 - the caller asked
-    think = profile.arrival.think_s
     return {
         "mode": "closed",
         "streams": streams,
         "duration_ns": None if duration_s is None else round(duration_s * NS),
         "requests": profile.requests,
         "bodies": bodies,
-        "think_ns": None
-        if think is None
-        else sample_think_ns(think, bodies, draw.rng("think times")).tolist(),
     }
 
 
 def _warmup(profile: Profile, level: float) -> int:
-    """In a closed loop each stream finishes one request first: one body for each at least."""
-    if profile.is_closed and profile.warmup_requests:
-        return max(profile.warmup_requests, int(level))
-    return profile.warmup_requests
+    """How many bodies the warm-up has.
+
+    In a closed loop each stream finishes one request first: one body for each at least. So it is
+    with shared prefixes that are to be warm.
+    """
+    least = int(level) if profile.is_closed and profile.warmup_requests else 0
+    if profile.shared_prefix is not None and profile.shared_prefix.warm:
+        least = max(least, profile.shared_prefix.count)
+    return max(profile.warmup_requests, least)
 
 
-def _write_bodies(
-    path: Path, parts: list[_Part], target: Target, dialect: Dialect, tokenizer: Tokenizer | None
-) -> bool:
-    """Write one body a line, a batch at a time; return whether all prompts are exact."""
-    exact = True
-    with _atomic(path) as file:
-        for part in parts:
-            outputs = iter(part.output_tokens.tolist())
-            for prompts in make_prompts(part.prompt_tokens, part.rng, tokenizer):
-                exact = exact and prompts.exact
-                for text in prompts.texts:
-                    body = dialect.encode(
-                        target.model, text, next(outputs), target.pin_output, stream=True
-                    )
-                    file.write(body)
-                    file.write(b"\n")
-    return exact
+def _turns(profile: Profile, count: int, draw: _Draw) -> NDArray[np.int64]:
+    """How many turns each measured conversation has.
+
+    An open loop begins `count` conversations; a closed loop needs as many as make `count` requests.
+    """
+    if profile.session is None:
+        return _ONE.repeat(count)
+    turns = sample_lengths(profile.session.turns, count, draw.rng("turns"))
+    if profile.is_closed:
+        turns = turns[: int(np.searchsorted(turns.cumsum(), count)) + 1]
+    return turns
 
 
-@contextmanager
-def _atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only once it is complete and on the disk."""
-    draft = path.with_name(path.name + ".part")
-    try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _thoughts(profile: Profile, turns: NDArray[np.int64], draw: _Draw) -> list[int] | None:
+    """Think times: before conversations (of a closed loop's stream) and within them."""
+    thoughts: list[int] = []
+    if profile.arrival.kind == "closed" and profile.arrival.think_s is not None:
+        rng = draw.rng("think times")
+        thoughts = sample_think_ns(profile.arrival.think_s, len(turns), rng).tolist()
+    later = int(turns.sum()) - len(turns)
+    if later:
+        thoughts = thoughts or [0] * len(turns)
+        if profile.session is None or profile.session.think_s is None:
+            thoughts += [0] * later
+        else:
+            rng = draw.rng("think times in sessions")
+            thoughts += sample_think_ns(profile.session.think_s, later, rng).tolist()
+    return thoughts if any(thoughts) else None

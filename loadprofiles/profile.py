@@ -17,8 +17,10 @@ from pydantic import (
 )
 
 from loadprofiles.arrivals import Bursty, Closed, Constant, Poisson, Ramp
+from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import Length  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
 
 MAX_STREAMS = 10_000
 """One client process holds no more: file descriptors and ephemeral ports run out."""
@@ -63,6 +65,10 @@ class Profile(BaseModel):
     """Levels that are driven when the command line names none."""
     prompt_tokens: Length
     output_tokens: Length
+    shared_prefix: SharedPrefix | None = None
+    """Prefixes that requests have in common; None: no two share a word of their beginning."""
+    session: Session | None = None
+    """Conversations of several turns, each of which `arrival` begins; None: single requests."""
     duration_s: Annotated[Seconds, Field(gt=0)] | None = None
     """Length of the measured window; None: it lasts until `requests` are sent."""
     requests: Annotated[int, Field(gt=0, le=MAX_REQUESTS, strict=True)] | None = None

@@ -4,22 +4,23 @@ Each prompt opens with a number of its own, so that no two share their first tok
 cache, which serves whole blocks of leading tokens, finds nothing to reuse by accident.
 
 With the model's tokenizer the lengths are exact, as `/v1/completions` counts them (special tokens
-such as BOS included; a chat template comes on top). Without it they are estimated from the number
-of words: a model with a small vocabulary makes two to four times as many tokens of them.
+such as BOS included; a chat template comes on top), behind a prefix that prompts share, too.
+Without it they are estimated from the number of words: a model with a small vocabulary makes two
+to four times as many tokens of them.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from loadprofiles.errors import TokenizerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -83,6 +84,15 @@ class Prompts:
     exact: bool
 
 
+class Prompt(NamedTuple):
+    """One prompt of a batch."""
+
+    text: str
+    tokens: int
+    exact: bool
+    """Its batch was counted, and has the lengths asked for."""
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Load `tokenizer.json` from a model's folder.
 
@@ -107,7 +117,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def make_prompts(
-    lengths: NDArray[np.int64], rng: np.random.Generator, tokenizer: Tokenizer | None = None
+    lengths: NDArray[np.int64],
+    rng: np.random.Generator,
+    tokenizer: Tokenizer | None = None,
+    *,
+    heads: Iterable[str | None] | None = None,
+    inside: bool = False,
 ) -> Iterator[Prompts]:
     """Write one prompt of each length, in batches of `BATCH`.
 
@@ -116,6 +131,9 @@ def make_prompts(
             the whole number that a prompt opens with, and prompts may repeat.
         rng: where every choice comes from; the same state gives the same prompts.
         tokenizer: the model's, from `load_tokenizer`; None to estimate.
+        heads: for each prompt a text that will stand on the lines before it, and does not count
+            within its length; None for none.
+        inside: the prompts will stand inside a longer text: no special tokens come with them.
 
     Raises:
         TokenizerError: the tokenizer makes nothing of English text.
@@ -123,6 +141,7 @@ def make_prompts(
     serials = _serials(len(lengths), rng)
     costs = None if tokenizer is None else _Costs(tokenizer)
     tokens_per_word = 1 / WORDS_PER_TOKEN if costs is None else _tokens_per_word(costs)
+    before = itertools.repeat(None) if heads is None else iter(heads)
     for start in range(0, len(lengths), BATCH):
         wanted = lengths[start : start + BATCH].tolist()
         openings = serials[start : start + BATCH].tolist()
@@ -133,7 +152,15 @@ def make_prompts(
             yield Prompts(texts=cut, tokens=wanted, exact=False)
         else:
             counts = [int(length / tokens_per_word * _MARGIN) + 8 for length in wanted]
-            yield _fit(_texts(openings, counts, rng), wanted, costs)
+            ahead = list(itertools.islice(before, len(wanted)))
+            yield _fit(_texts(openings, counts, rng), wanted, ahead, costs, inside=inside)
+
+
+def one_by_one(batches: Iterable[Prompts]) -> Iterator[Prompt]:
+    """Yield the prompts of batches singly."""
+    for batch in batches:
+        for text, tokens in zip(batch.texts, batch.tokens, strict=True):
+            yield Prompt(text, tokens, batch.exact)
 
 
 def _serials(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -182,29 +209,53 @@ def _tokens_per_word(costs: _Costs) -> float:
 
 
 class _Costs(dict[str, int]):
-    """Tokens of a word within a text, each counted once."""
+    """Tokens of a word within a text, each counted once; of the heads, too."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.base = len(_encode("so", tokenizer))
+        self._heads: dict[str, int] = {}
+        self.seams: dict[str, int] = {}
+        """What a prompt costs more behind this head than alone: the line's end, for one."""
+
+    def of_head(self, head: str) -> int:
+        """Tokens of a head alone."""
+        if head not in self._heads:
+            self._heads[head] = len(_encode(head, self.tokenizer))
+        return self._heads[head]
+
+    def seam(self, head: str | None) -> int:
+        """What is known so far of `seams`."""
+        return 0 if head is None else self.seams.get(head, 0)
 
     def __missing__(self, word: str) -> int:
         self[word] = cost = len(_encode(f"so {word}", self.tokenizer)) - self.base
         return cost
 
 
-def _fit(texts: list[str], wanted: list[int], costs: _Costs) -> Prompts:
+def _fit(
+    texts: list[str], wanted: list[int], heads: list[str | None], costs: _Costs, *, inside: bool
+) -> Prompts:
     """Shorten each text to the number of tokens wanted of it, and count what is left."""
     tokenizer = costs.tokenizer
-    special = tokenizer.num_special_tokens_to_add(is_pair=False)
+    special = 0 if inside else tokenizer.num_special_tokens_to_add(is_pair=False)
     fitted, tokens = [], []
-    for text, length in zip(texts, wanted, strict=True):
+    for text, length, head in zip(texts, wanted, heads, strict=True):
         budget = max(1, length - special)
-        short = _by_words(text, budget, costs)
-        count = len(_encode(short, tokenizer))
+        before, taken = ("", 0) if head is None else (f"{head}\n", costs.of_head(head))
+        short = _by_words(text, budget - costs.seam(head), costs)
+        count = len(_encode(before + short, tokenizer)) - taken
+        if count != budget and head is not None:
+            costs.seams[head] = costs.seam(head) + count - budget
+            short = _by_words(text, budget - costs.seam(head), costs)
+            count = len(_encode(before + short, tokenizer)) - taken
         if count != budget:  # this tokenizer does not split at spaces, or there is no room
-            short, count = _by_tokens(text, budget, tokenizer)
+            whole, count = _by_tokens(before + text, taken + budget, tokenizer)
+            short, count = whole[len(before) :], count - taken
+        if not short:  # not even one token fits behind the head
+            short = text[:1]
+            count = len(_encode(before + short, tokenizer)) - taken
         fitted.append(short)
         tokens.append(count + special)
     return Prompts(texts=fitted, tokens=tokens, exact=tokens == wanted)

@@ -267,7 +267,7 @@ def test_a_plan_that_breaks_off_leaves_the_old_one_whole(
     def break_off(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plan_module, "make_prompts", break_off)
+    monkeypatch.setattr(plan_module, "write_conversations", break_off)
     with pytest.raises(OSError, match="No space"):
         make(tmp_path, seed=8)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -287,3 +287,65 @@ def test_long_schedules_cost_in_proportion(tmp_path: Path) -> None:
     assert plan.due_ns is not None
     assert len(plan.due_ns) == len(plan.output_tokens) == pytest.approx(20_000, rel=0.05)
     assert np.all(np.diff(plan.due_ns) >= 0)
+
+
+PREFIXED = Profile.model_validate(
+    STEADY.model_dump()
+    | {"warmup_requests": 30, "shared_prefix": {"share": 0.8, "tokens": 24, "count": 5}}
+)
+
+
+def system_prompts(folder: Path) -> list[str | None]:
+    """Of each chat body, None where there is none."""
+    messages = [body["messages"] for body in bodies(folder)]
+    assert all(len(m) <= 2 and m[-1]["role"] == "user" for m in messages)
+    return [m[0]["content"] if m[0]["role"] == "system" else None for m in messages]
+
+
+def test_a_shared_prefix_is_the_system_message(tmp_path: Path) -> None:
+    plan = make(tmp_path, profile=PREFIXED, dialect="openai-chat", level=40)
+    systems = system_prompts(tmp_path)
+    measured = systems[plan.warmup :]
+    assert len(set(measured) - {None}) == 5
+    assert 0.7 < sum(text is not None for text in measured) / len(measured) < 0.9
+    assert not set(measured) & set(systems[: plan.warmup]) - {None}, "the warm-up has its own"
+    users = [body["messages"][-1]["content"] for body in bodies(tmp_path)]
+    assert len({text.split()[0] for text in users}) == len(users)
+    for system, user, tokens in zip(systems, users, plan.prompt_tokens, strict=True):
+        assert tokens == pytest.approx(len(user.split()) / 0.75 + (24 if system else 0), abs=1)
+
+
+def test_a_shared_prefix_is_the_beginning_of_a_text(tmp_path: Path) -> None:
+    make(tmp_path / "text", profile=PREFIXED)
+    make(tmp_path / "chat", profile=PREFIXED, dialect="openai-chat")
+    for text, chat in zip(prompts(tmp_path / "text"), bodies(tmp_path / "chat"), strict=True):
+        assert text == "\n".join(message["content"] for message in chat["messages"])
+
+
+def test_a_warm_up_can_make_prefixes_known(tmp_path: Path) -> None:
+    shape = {"share": 0.01, "tokens": 24, "count": 40, "warm": True}
+    profile = Profile.model_validate(PREFIXED.model_dump() | {"shared_prefix": shape})
+    plan = make(tmp_path, profile=profile, dialect="openai-chat", level=200)
+    assert plan.warmup == 40, "one for each prefix"
+    systems = system_prompts(tmp_path)
+    assert None not in systems[:40]
+    assert len(set(systems[:40])) == 40
+    measured = set(systems[40:]) - {None}
+    assert measured
+    assert measured <= set(systems[:40])
+
+
+def test_prefixes_differ_from_cell_to_cell(tmp_path: Path) -> None:
+    for number in (1, 2):
+        make(tmp_path / str(number), profile=PREFIXED, dialect="openai-chat", repeat=number)
+    one, two = (set(system_prompts(tmp_path / number)) - {None} for number in "12")
+    assert one
+    assert not one & two
+
+
+def test_a_prefix_needs_room_too(tmp_path: Path) -> None:
+    with pytest.raises(
+        ProfileError, match=r"40 prompt_tokens \+ 96 .* \+ 24 shared_prefix\.tokens"
+    ):
+        make(tmp_path, profile=PREFIXED, target=dataclasses.replace(TARGET, max_model_len=159))
+    make(tmp_path, profile=PREFIXED, target=dataclasses.replace(TARGET, max_model_len=160))

@@ -32,7 +32,8 @@ def shipped(name: str) -> Profile:
 
 def test_the_shipped_profiles_are_these() -> None:
     assert list(builtin_profiles()) == [
-        *("batch1", "bursty", "closed-think", "closed", "constant", "ramp", "steady"),
+        *("batch1", "bursty", "closed-think", "closed", "constant", "multi-tenant", "ramp"),
+        "steady",
     ]
 
 

@@ -191,3 +191,36 @@ def test_a_tokenizer_that_knows_no_english_is_refused(tmp_path: Path) -> None:
     Tokenizer(models.BPE(vocab={"ß": 0}, merges=[])).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(TokenizerError, match="no tokens of English"):
         list(make_prompts(np.array([20]), rng(), load_tokenizer(tmp_path)))
+
+
+def test_prompts_behind_a_head_have_their_length_with_it(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    heads = [
+        text
+        for b in make_prompts(np.full(3, 60), rng(5), tokenizer, inside=True)
+        for text in b.texts
+    ]
+    lengths = rng(2).integers(12, 90, size=60)
+    chosen = [heads[index % 3] if index % 4 else None for index in range(60)]
+    batches = list(make_prompts(lengths, rng(), tokenizer, heads=chosen))
+    wholes = [
+        text if head is None else f"{head}\n{text}"
+        for head, text in zip(chosen, all_of(batches), strict=True)
+    ]
+    taken = [
+        0 if head is None else len(tokenizer.encode(head, add_special_tokens=False).ids)
+        for head in chosen
+    ]
+    off = np.array(counted(folder, wholes)) - np.array(taken) - lengths
+    assert np.abs(off).max() <= 1
+    assert batches[0].exact == (not off.any())
+    if folder.name.startswith(("byte_level", "digits_alone", "one_a_character")):
+        assert batches[0].exact
+
+
+def test_a_text_inside_another_has_no_special_tokens(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    (batch,) = make_prompts(np.full(20, 30), rng(), tokenizer, inside=True)
+    count = [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in batch.texts]
+    assert batch.tokens == count
+    assert np.abs(np.array(count) - 30).max() <= 1
