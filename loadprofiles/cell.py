@@ -25,7 +25,7 @@ from loadprofiles.departures import Departures
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
 from loadprofiles.later import Later
-from loadprofiles.phases import WARMUP_WIDTH, Phases, peak_overlap
+from loadprofiles.phases import WARMUP_WIDTH, Meeting, Phases, peak_overlap
 from loadprofiles.session import Session
 from loadprofiles.tls import secured
 
@@ -59,7 +59,7 @@ _TRY_S = 2.0
 class Cell:
     """One cell between the event loop, Locust's users and the session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, meeting: Meeting | None = None) -> None:
         self.session = session
         self.plan = session.plan
         self.finished = gevent.event.Event()
@@ -67,7 +67,7 @@ class Cell:
         self.departures: Departures | None = None
         self.later = Later()
         self._connections = 0
-        self.phases = Phases(session, self.finished.set)
+        self.phases = Phases(session, self.finished.set, meeting)
         hub = gevent.get_hub()
         self._idle = hub.loop.idle()
         self._io = hub.loop.io(session.engine.fd, 1)
@@ -108,6 +108,8 @@ class Cell:
     def run_closed_stream(self, index: int) -> None:
         """Keep one stream busy until the cell is over."""
         session, pause_s = self.session, 0.0
+        if not self.plan.warmup:
+            self._meet()
         share = (index + 0.5) / (self.plan.streams or 1)  # so as not to begin all in step
         free_ns = self._think(now_ns(), share)
         while (phase := self.phases.next_phase()) is not None:
@@ -151,10 +153,12 @@ class Cell:
         self._warm_up()
         expected = peak_overlap(due, max(session.longest_ns, _SERVICE_NS)) * 4 // 3 + 4
         self._connections = min(expected, _MAX_CONNECTIONS)
-        self._open_connections()
+        self._open_connections(now_ns() + int(_OPENING_S * 1e9))
         if session.stopping:
             return
-        start_ns = now_ns() + _LEAD_NS
+        start_ns = self._meet() or now_ns() + _LEAD_NS
+        if session.stopping:
+            return
         session.open_window(start_ns)
         self.departures = departures = Departures(session, start_ns, due)
         # From the hub, where no greenlet can be late.
@@ -168,6 +172,22 @@ class Cell:
                 self.phases.finish()
                 break
             self.wait()
+
+    def _meet(self) -> int | None:
+        """Wait until all workers are warm, where there are others; return when they begin."""
+        meeting, session = self.phases.meeting, self.session
+        if meeting is None:
+            return None
+        while not meeting.may_begin() and meeting.start_ns is None and not session.stopping:
+            self.wait()
+        start_ns = meeting.start_ns
+        if start_ns is not None and self.plan.mode == "open":
+            self._open_connections(start_ns - _LEAD_NS)  # the server closed some meanwhile
+        elif start_ns is not None:
+            waiter = gevent.hub.Waiter()
+            self.later.at(start_ns, lambda: waiter.switch(None))
+            waiter.get()
+        return start_ns
 
     def end_departures(self) -> None:
         """Send nothing more that has its moment."""
@@ -189,9 +209,9 @@ class Cell:
         while session.decode():  # what they say may be that there is nothing to measure
             pass
 
-    def _open_connections(self) -> None:
+    def _open_connections(self, end_ns: int) -> None:
         """Open connections before the window, so that no measured request has to."""
-        engine, end_ns = self.session.engine, now_ns() + int(_OPENING_S * 1e9)
+        engine = self.session.engine
         engine.open_ahead(self._connections, end_ns)
         while engine.opening and now_ns() < end_ns and not self.session.stopping:
             gevent.sleep(0.001)

@@ -18,6 +18,36 @@ _HOPELESS = 3
 _INTERRUPTED_DRAIN_NS = 2_000_000_000
 
 
+class Meeting:
+    """Where one of several workers waits for the others: to begin, and to end, together.
+
+    Until then it keeps its streams busy, with requests that nobody counts.
+    """
+
+    def __init__(self, on_warm: Callable[[], None], on_measured: Callable[[], None]) -> None:
+        self._on_warm = on_warm
+        self._on_measured = on_measured
+        self.start_ns: int | None = None
+        """When the window opens for all; None until all are warm."""
+        self.released = False
+        """Whether all have measured."""
+        self.warm = self.measured = False
+
+    def may_begin(self) -> bool:
+        """Say that this worker is warm, and return whether the window is open."""
+        if not self.warm:
+            self.warm = True
+            self._on_warm()
+        return self.start_ns is not None and now_ns() >= self.start_ns
+
+    def may_end(self) -> bool:
+        """Say that this worker has measured, and return whether all have."""
+        if not self.measured:
+            self.measured = True
+            self._on_measured()
+        return self.released
+
+
 class Phases:
     """Where a cell stands. `on_over` is called, perhaps twice, when there is no more to do.
 
@@ -26,8 +56,11 @@ class Phases:
     constant for it. An open loop's window is [start, start + duration); what was due in it counts.
     """
 
-    def __init__(self, session: Session, on_over: Callable[[], None]) -> None:
+    def __init__(
+        self, session: Session, on_over: Callable[[], None], meeting: Meeting | None = None
+    ) -> None:
         self.session = session
+        self.meeting = meeting
         self.plan = session.plan
         self.draining_until_ns: int | None = None
         self.over = False
@@ -40,10 +73,8 @@ class Phases:
         session = self.session
         if session.stopping:
             return None
-        if session.window_start is None:
-            if self._is_cold():
-                return "warmup"
-            session.open_window()
+        if session.window_start is None and (self._is_cold() or not self._opened()):
+            return "warmup"
         if not self.sending_is_over():
             return "measured"
         self.begin_drain()
@@ -85,6 +116,13 @@ class Phases:
         enough = self.session.done["warmup"] >= plan.warmup
         return not enough or len(self._warm_streams) < (plan.streams or 1)
 
+    def _opened(self) -> bool:
+        """Closed loop: open the window, unless there are others to wait for."""
+        if self.meeting is not None and not self.meeting.may_begin():
+            return False
+        self.session.open_window(None if self.meeting is None else self.meeting.start_ns)
+        return True
+
     def sending_is_over(self) -> bool:
         """Closed loop: whether no further measured request is to be sent."""
         wanted = self.plan.requests
@@ -94,8 +132,17 @@ class Phases:
     def _finish_if_measured(self) -> None:
         session = self.session
         if self.sending_is_over() and session.done["measured"] == session.sent["measured"]:
+            if self.meeting is not None and not self.meeting.may_end():
+                return  # the others are still measured, and this load is part of theirs
             session.close_window()
             self.finish()
+
+    def release(self) -> None:
+        """All workers have measured: end as soon as this one has."""
+        assert self.meeting is not None  # noqa: S101 - the others' master calls this
+        self.meeting.released = True
+        if self.plan.mode == "closed":
+            self._finish_if_measured()
 
     def finish(self) -> None:
         """Declare the cell over."""
@@ -124,17 +171,29 @@ class Phases:
         session = self.session
         session.engine.expire()
         session.decode_some()
+        if session.window_start is None and self.meeting is not None and self.meeting.warm:
+            self._open_on_time()
         if self.window_is_over():
             session.close_window()
             self.begin_drain()
             if self.plan.mode == "closed":  # perhaps all its users think
                 self._finish_if_measured()
-        if self.draining_until_ns is not None and now_ns() > self.draining_until_ns:
+        if self._drained():
             self.stop("stopped")
             session.engine.abort("unfinished at the end of the drain")
             self.finish()
         if session.stopping and session.engine.in_flight == 0:
             self.finish()
+
+    def _open_on_time(self) -> None:
+        if self.plan.mode == "closed" and not self.session.stopping:
+            self._opened()
+
+    def _drained(self) -> bool:
+        """Whether the drain's time is up; it is not for one that only waits for the others."""
+        waits = self.meeting is not None and self.meeting.measured and not self.session.stopping
+        until_ns = self.draining_until_ns
+        return until_ns is not None and now_ns() > until_ns and not waits
 
 
 def peak_overlap(due_ns: list[int], service_ns: int) -> int:

@@ -110,6 +110,8 @@ class Session:
         self.clock_step_ns = 0
         self.on_finished: Callable[[Phase], None] = lambda _: None
         self.on_sample: Callable[[Sample], None] = lambda _: None
+        self.translate: Callable[[Sample], Sample] | None = None
+        """What makes of a sample the one that is written: a worker's is one of a whole cell."""
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -257,6 +259,8 @@ class Session:
         return sample
 
     def _write(self, sample: Sample) -> None:
+        if self.translate is not None:
+            sample = self.translate(sample)
         self._file.write(self._encode(sample) + b"\n")
         self.samples += 1
 
