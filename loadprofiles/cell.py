@@ -242,10 +242,12 @@ def user_class(cell: Cell) -> type[locust.User]:
     return Streamer
 
 
-def locust_statistics(environment: Environment, path: str) -> Callable[[Sample], None]:
-    """Return what feeds Locust's own statistics: one entry a request, and TTFT in its own row."""
+def feed_statistics(environment: Environment, cell: Cell) -> None:
+    """Feed Locust's own statistics: one entry a request, and TTFT in its own row."""
+    path = cell.plan.path
 
-    def show(sample: Sample) -> None:
+    def on_sample(sample: Sample) -> None:
+        cell.phases.sampled(sample)
         end = sample.last_ns or sample.done_ns or sample.due_ns
         environment.events.request.fire(  # type: ignore[no-untyped-call]
             request_type="POST",
@@ -259,7 +261,7 @@ def locust_statistics(environment: Environment, path: str) -> Callable[[Sample],
             row = environment.stats.get("ttft", "LLM")
             row.log(round((sample.first_ns - sample.sent_ns) / 1e6), 0)
 
-    return show
+    cell.session.on_sample = on_sample
 
 
 def prepare_process(cpus: list[int] | None) -> None:

@@ -28,19 +28,19 @@ from locust.env import Environment
 
 from loadprofiles.cell import (
     Cell,
+    feed_statistics,
     keep_house,
-    locust_statistics,
     make_session,
     prepare_process,
     user_class,
 )
-from loadprofiles.records import DRIVE_FILE, PLAN_FILE, DrivePlan, Sample
+from loadprofiles.records import DRIVE_FILE, PLAN_FILE, DrivePlan
 
 if TYPE_CHECKING:
     from gevent._types import _Watcher as Watcher
     from locust.runners import Runner
 
-    from loadprofiles.session import Session
+    from loadprofiles.records import DriveReport
 
 
 def _print_progress(cell: Cell) -> None:
@@ -79,13 +79,7 @@ def run(folder: Path, *, listen: bool) -> None:
     environment = Environment(
         user_classes=[user_class(cell)], events=locust.events, catch_exceptions=False
     )
-    show = locust_statistics(environment, plan.path)
-
-    def on_sample(sample: Sample) -> None:
-        cell.phases.sampled(sample)
-        show(sample)
-
-    session.on_sample = on_sample
+    feed_statistics(environment, cell)
     runner: Runner = environment.create_local_runner()
     watcher = _watch_stdin(cell) if listen else None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,30 +87,38 @@ def run(folder: Path, *, listen: bool) -> None:
     housekeeping = keep_house(cell, lambda: _print_progress(cell))
     users = plan.streams if plan.mode == "closed" and plan.streams else 1
     runner.start(users, spawn_rate=users)
-    try:
-        cell.finished.wait()
-    except BaseException:
-        with contextlib.suppress(Exception):
-            session.close()  # whatever has been answered, as far as the disk takes it
-        raise
-    session.close_window()
-    cell.end_departures()
+    drive_to_the_end(cell, housekeeping)
     if watcher is not None:
         watcher.stop()
-    housekeeping.stop()
     runner.quit()  # the users first: nobody waits for the streams that are ended next
     session.engine.abort("the cell is over")
     session.close()
-    _write_report(folder, session)
+    write_report(folder, session.report(versions()))
     with contextlib.suppress(OSError):
         os.write(1, msgspec.json.encode(session.progress("done")) + b"\n")
 
 
-def _write_report(folder: Path, session: Session) -> None:
-    versions = {name: version(name) for name in ("locust", "gevent", "httptools")}
-    report = session.report(
-        {"python": platform.python_version(), "kernel": platform.release(), **versions}
-    )
+def drive_to_the_end(cell: Cell, housekeeping: Watcher) -> None:
+    """Wait until the cell is over; nothing more is sent then."""
+    try:
+        cell.finished.wait()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            cell.session.close()  # whatever has been answered, as far as the disk takes it
+        raise
+    cell.session.close_window()
+    cell.end_departures()
+    housekeeping.stop()
+
+
+def versions() -> dict[str, str]:
+    """Return what the driver is made of."""
+    made_of = {name: version(name) for name in ("locust", "gevent", "httptools")}
+    return {"python": platform.python_version(), "kernel": platform.release(), **made_of}
+
+
+def write_report(folder: Path, report: DriveReport) -> None:
+    """Write `drive.json`, and on stderr what went wrong."""
     draft = folder / (DRIVE_FILE + ".part")
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     draft.replace(folder / DRIVE_FILE)

@@ -19,16 +19,37 @@ from loadprofiles.share import Share  # noqa: TC001 - likewise
 CHANNEL = "harness"
 SILENCE_S = 10.0
 """Each side says something once a second; after this long without a word the other is lost."""
-PIECE_BYTES = 512 * 1024
-"""About so much of bodies or samples goes in one message."""
-UNACKNOWLEDGED = 4
+PIECE_BYTES = 128 * 1024
+"""About so much of bodies or samples goes in one message: a worker in its window stands still
+for the fraction of a millisecond that it takes to send it."""
+UNACKNOWLEDGED = 8
 """So many pieces of samples may be on their way."""
 START_LEAD_NS = 500_000_000
 """Between the master's word and the start that all workers share."""
 
 OVER, MORE = 0, 10
 """How a worker's process ends when its cell is over: with nothing to come, or with more cells."""
-UNREACHED, REFUSED = 3, 4
+UNREACHED, REFUSED, LEFT = 3, 4, 130
+"""Or else: it has no master, it cannot be used, or it was told to leave."""
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker's process is told by whoever starts it, as its argument in JSON."""
+
+    host: str
+    port: int
+    """Of the master."""
+    token: str
+    """Tells this worker from others, from cell to cell."""
+    folder: str
+    """An empty folder, of its own; removed by whoever has made it."""
+    slot: int | None = None
+    """Its index where the master has started it."""
+    cpus: list[int] | None = None
+    api_key_env: str | None = None
+    """The environment variable with the bearer token, if not the one that the plan names."""
+    timeout_s: float = 60.0
+    """How long to try to reach the master."""
 
 
 class _Message(msgspec.Struct, kw_only=True, tag=True):
@@ -72,7 +93,6 @@ class Beat(_Message):
     """I live, and am so far."""
 
     progress: Progress | None = None
-    users: int = 0
 
 
 class Measured(_Message):

@@ -181,9 +181,12 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     """Why its samples are not all there: lost, stalled, a digest that differs …"""
     clock_offset_ns: int = 0
-    """Its CLOCK_MONOTONIC − the master's; already taken out of its samples."""
+    """Its CLOCK_MONOTONIC − the master's. Taken out of its samples where it exceeds the error
+    (on one machine it does not: the clock is the same)."""
     clock_error_ns: int = 0
-    """Half the round trip that the offset was measured with: it may be wrong by so much."""
+    """Half the shortest round trip that it was measured with: it may be wrong by so much."""
+    clock_drift_ns: int = 0
+    """By how much the offset had changed at the end, both errors included."""
     cpu_s: float = 0.0
     run_delay_s: float | None = None
     rss_peak_mib: float | None = None
@@ -193,11 +196,12 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
     """How the driver itself fared in one cell."""
 
     schema: int = SCHEMA
-    ended: Literal["done", "interrupted", "stopped", "failed"]
+    ended: Literal["done", "interrupted", "stopped", "failed", "worker_lost"]
     """done: all of the plan; interrupted: asked to stop early; stopped: the drain's bound; failed:
-    the first warm-up requests all failed (`problem`), so nothing was measured."""
+    the first warm-up requests all failed (`problem`), so nothing was measured; worker_lost: so was
+    one of several workers (`problem`), and what the others had done by then is kept."""
     problem: str | None = None
-    """How many warm-up requests failed, and how, where `ended` is "failed"."""
+    """What went wrong, where `ended` is "failed" or "worker_lost"."""
     window_start_ns: int
     window_end_ns: int
     """The measured window. Open loop: [start, start + duration)."""
