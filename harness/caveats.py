@@ -173,9 +173,10 @@ def _unstable(case: Case) -> Iterator[Caveat]:
     if not queue.stable:
         yield Caveat(
             "unstable",
-            f"The queue grew by {queue.growth_rps:.2f} requests/s while {offered:.2f} requests/s "
-            "were offered: this load is above what the server can do, and the latencies "
-            "depend on how long was measured. Ask for a lower rate.",
+            f"Unstable: the backlog grew by {queue.growth_rps:.2f} requests/s while {offered:.2f} "
+            "requests/s were offered. This load is above what the server can do; how long a "
+            "request waits then depends on how long was measured, so TTFT, e2e and speed per "
+            "sequence have no percentiles. Ask for a lower rate.",
         )
 
 

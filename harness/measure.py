@@ -16,14 +16,13 @@ import numpy as np
 from harness import stats
 from harness.backlog import Backlog, backlog, in_flight
 from harness.caveats import Evidence
-from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse
+from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
 from harness.request import NS_PER_MS, NS_PER_S, RequestValues, chunks_of
 from harness.validity import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.measurement import Stat
     from harness.slo import Slo
     from loadprofiles.records import DrivePlan, DriveReport, Sample
 
@@ -38,6 +37,8 @@ PER_REQUEST: Final[Mapping[str, stats.Slow]] = {
     "decode_tps": "low",
 }
 """Metrics with one value a request, and the side on which they hurt."""
+WAITING: Final = ("ttft_ms", "ttft_due_ms", "ttfa_ms", "e2e_ms", "sequence_tps")
+"""Metrics that hold the time a request waits, which only grows while the queue does."""
 WITH_FAILURES: Final = ("ttft_due_ms", "e2e_ms")
 MAX_FAIL_RATIO: Final = 0.05
 
@@ -105,7 +106,10 @@ def measure(
         aggregate_tps=_per_second(_tokens_within(samples, drive), window_s),
         request_rate=_per_second(_ended_within(samples, start_ns, end_ns), window_s),
         goodput=_goodput(plan, measured, drive, _per_second(offered, window_s), slo),
-        **{name: _describe(name, values) for name in PER_REQUEST},
+        **{
+            name: _describe(name, values, stable=queue.stable or name not in WAITING)
+            for name in PER_REQUEST
+        },
     )
     return CellMeasurement(
         id=facts.id,
@@ -129,7 +133,7 @@ def measure(
         token_source=_token_source(answered),
         tokens_per_chunk=_tokens_per_chunk(answered),
         metrics=metrics,
-        metrics_with_failures=_with_failures(measured, values, drive),
+        metrics_with_failures=_with_failures(measured, values, drive, stable=queue.stable),
         client=judge(
             plan,
             samples,
@@ -202,20 +206,28 @@ def _goodput(
     return _per_second(good, max(0.0, (end_ns - start_ns) / NS_PER_S))
 
 
-def _describe(name: str, values: Sequence[RequestValues], failures: int = 0) -> Stat:
+def _describe(
+    name: str, values: Sequence[RequestValues], failures: int = 0, *, stable: bool = True
+) -> Stat:
     defined = (getattr(value, name) for value in values)
     numbers = [value for value in defined if value is not None]
+    if not stable:
+        return Stat(n=len(numbers) + failures, n_infinite=failures, unstable=True)
     return stats.describe(
         numbers + [inf] * failures, rng=stats.rng_for(name), slow=PER_REQUEST[name]
     )
 
 
 def _with_failures(
-    measured: Sequence[Sample], values: Sequence[RequestValues], drive: DriveReport
+    measured: Sequence[Sample],
+    values: Sequence[RequestValues],
+    drive: DriveReport,
+    *,
+    stable: bool,
 ) -> dict[str, Stat]:
     """Count each failed and each dropped request as infinite; not those that the user cut off."""
     failures = sum(sample.error is not None and not _cut_off(sample, drive) for sample in measured)
-    return {name: _describe(name, values, failures) for name in WITH_FAILURES}
+    return {name: _describe(name, values, failures, stable=stable) for name in WITH_FAILURES}
 
 
 def _cut_off(sample: Sample, drive: DriveReport) -> bool:

@@ -36,6 +36,9 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
     """How many values were counted as infinite (failures); percentiles beyond are None."""
     ci95: dict[str, tuple[float, float]] = {}
     """Bootstrap intervals of "p50" and "p95"."""
+    unstable: bool = False
+    """The queue grew throughout the window, so these values have no distribution: no number is
+    given but how many there are."""
 
 
 class Requests(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,13 +116,15 @@ def observed(limit: Limit, cell: CellMeasurement) -> float | None:
     """Return the value of a cell that `limit` speaks of; None where there is none.
 
     `error_rate` is (failed + dropped) / (sent + dropped). A distribution without a named
-    statistic is read at its p95.
+    statistic is read at its p95; where the queue grew throughout, no limit on it is held.
     """
     if limit.metric == "error_rate":
         asked = cell.requests.sent + cell.requests.dropped
         return (cell.requests.failed + cell.requests.dropped) / asked if asked else None
     value = getattr(cell.metrics, limit.metric)
     if limit.metric not in WHOLE_CELL:
+        if value.unstable:
+            return math.inf if limit.operator == "<=" else 0.0
         value = getattr(value, limit.statistic or "p95")
     return None if value is None else float(value)
 

@@ -141,7 +141,11 @@ def _stat(ordered: Floats, intervals: dict[str, tuple[float, float]], slow: Slow
         n=n,
         n_infinite=infinite,
         ci95=intervals,
-        **found,
+        p50=found["p50"],
+        p90=found["p90"],
+        p95=found["p95"],
+        p99=found["p99"],
+        p99_9=found["p99_9"],
     )
 
 

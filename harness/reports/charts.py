@@ -279,7 +279,8 @@ def _wide(lines: Sequence[Chart]) -> bool:
 
 def values_of(cell: CellMeasurement, records: CellRecords) -> Values:
     """The values of a cell that `distributions` draws."""
-    ttfts = (series.ttft_ms(sample, from_due=is_open(cell)) for sample in records.measured)
+    counted = () if headline_ttft(cell).unstable else records.measured
+    ttfts = (series.ttft_ms(sample, from_due=is_open(cell)) for sample in counted)
     return Values(
         ttft_ms=np.array([ttft for ttft in ttfts if ttft is not None], dtype=np.float64),
         itl_ms=series.gaps_ms([sample for sample in records.measured if sample.error is None]),

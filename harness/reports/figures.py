@@ -22,6 +22,7 @@ QUANTILES: Final[dict[Percentile, float]] = {
 }
 NOTHING: Final = "–"
 INFINITE: Final = "∞"
+UNSTABLE: Final = "unstable"
 _ONE_TOKEN: Final = 0.02
 """How far tokens per chunk may be from 1: the end token often has no chunk of its own."""
 
@@ -51,8 +52,11 @@ def imprecise(stat: Stat, name: Percentile) -> bool:
 def percentile(stat: Stat, name: Percentile) -> str:
     """A percentile as text; `~` before an imprecise one, an en dash where there is none.
 
-    `∞` where its rank falls among values that were counted as infinite.
+    `∞` where its rank falls among values that were counted as infinite; `unstable` where the
+    queue grew throughout.
     """
+    if stat.unstable:
+        return UNSTABLE
     value: float | None = getattr(stat, name)
     if value is None and stat.n_infinite and stat.n >= round(1 / (1 - QUANTILES[name])):
         value = math.inf
@@ -62,6 +66,8 @@ def percentile(stat: Stat, name: Percentile) -> str:
 
 def extreme(stat: Stat, name: Literal["mean", "max"]) -> str:
     """The mean or the largest value as text: `∞` as soon as one value was counted as infinite."""
+    if stat.unstable:
+        return UNSTABLE
     value: float | None = getattr(stat, name)
     return INFINITE if stat.n_infinite else figure(value)
 

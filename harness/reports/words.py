@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.measurement import Stat
 from harness.reports.figures import (
     NOTHING,
+    UNSTABLE,
     count,
     duration,
     figure,
@@ -46,6 +48,8 @@ DEFINITIONS: Final[dict[str, str]] = {
     "lag": "when the client read a chunk − when the kernel had received it.",
     "lo–hi": "95 % bootstrap interval.",
     "–": "too few values for this percentile: fewer than 1 / (1 − q).",
+    "unstable": "more came in than the server did, so the queue grew throughout the window: how "
+    "long a request waits then depends on how long was measured, and has no percentiles.",
     "~": "imprecise: fewer than 10 / (1 − q) values.",
 }
 
@@ -237,15 +241,22 @@ def _best(cells: Sequence[CellMeasurement], *, repeats: bool) -> list[str]:
             among = " of the valid cells" if len(valid) < len(cells) else ""
             what = f"Most tokens per second{among} with {label(top, repeats=repeats)}"
         found.append(
-            f"{what}: {figure(top.metrics.aggregate_tps)} "
-            f"(TTFT{start} p50 {percentile(ttft, 'p50')} ms, p95 {percentile(ttft, 'p95')} ms; "
-            f"{itl_name(cells)} p50 {percentile(top.metrics.itl_ms, 'p50')} ms)."
+            f"{what}: {figure(top.metrics.aggregate_tps)} ("
+            + (
+                f"TTFT{start} p50 {percentile(ttft, 'p50')} ms, p95 {percentile(ttft, 'p95')} ms; "
+                if top.stable
+                else ""
+            )
+            + f"{itl_name(cells)} p50 {percentile(top.metrics.itl_ms, 'p50')} ms)."
         )
-    unstable = [label(cell, repeats=repeats) for cell in cells if not cell.stable]
+    unstable = [
+        f"{label(cell, repeats=repeats)} the backlog grew by {figure(cell.backlog_growth_rps)} "
+        "requests/s"
+        for cell in cells
+        if not cell.stable
+    ]
     if unstable:
-        found.append(
-            f"The queue grew throughout the window at {_listed(unstable)}: no steady state."
-        )
+        found.append(f"Unstable: at {_listed(unstable)}.")
     return found
 
 
@@ -263,7 +274,10 @@ def objectives(measurements: Measurements, manifest: Mapping[str, object]) -> li
             if value is None:
                 unknown.append(name)
             else:
-                (held if limit.holds(value) else broken).append(f"{name} ({figure(value)})")
+                waits = getattr(cell.metrics, limit.metric, None)
+                unstable = isinstance(waits, Stat) and waits.unstable
+                shown = f"{name} ({UNSTABLE if unstable else figure(value)})"
+                (held if limit.holds(value) else broken).append(shown)
         parts = (("held by", held), ("broken by", broken), ("cannot be told of", unknown))
         text = "; ".join(f"{verb} {_listed(names)}" for verb, names in parts if names)
         found.append(f"{plain(limit.text)}: {text or 'nothing was measured'}.")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.measure import CellFacts, measure
+from harness.measure import WAITING, CellFacts, measure
 from harness.measurement import CellMeasurement, ServerUse, Stat
 from harness.slo import parse_slo
 from loadprofiles.records import DrivePlan, DriveReport, Sample
@@ -331,6 +331,46 @@ def test_what_a_ctrl_c_cut_off_counts_as_work_done_and_not_as_a_failure() -> Non
     assert whole.metrics_with_failures["e2e_ms"].n_infinite == got.requests.errors["aborted"]
     tokens = sum(one.output_tokens or 0 for one in samples)
     assert got.metrics.aggregate_tps == pytest.approx(tokens / 0.451)
+
+
+# --- a queue that grows ------------------------------------------------------------------------
+
+
+def overloaded(rate: float, capacity: float) -> CellMeasurement:
+    """Ten seconds of evenly spaced arrivals at one slot that serves `capacity` requests/s."""
+    due_ms = [1000 * n / rate for n in range(int(rate * 10))]
+    samples = []
+    for seq, at_ms in enumerate(due_ms):
+        waits_ms = max(0.0, 1000 * seq / capacity - at_ms)
+        late = int(waits_ms * MS)
+        one = sample(seq, at_ms)
+        stamps = {
+            name: getattr(one, name) + late
+            for name in ("first_ns", "first_answer_ns", "last_ns", "done_ns")
+        }
+        samples.append(msgspec.structs.replace(one, **stamps))
+    due_ns = [int(at_ms * MS) for at_ms in due_ms]
+    return cell(samples, "ttft_ms<=1e9", mode="open", streams=None, due_ns=due_ns)
+
+
+def test_a_cell_whose_queue_grows_has_no_percentiles_of_what_waits() -> None:
+    got = overloaded(rate=20, capacity=9.5)
+    assert not got.stable
+    assert got.backlog_growth_rps == pytest.approx(10.5, rel=0.1)
+    for name in WAITING:
+        assert getattr(got.metrics, name) == Stat(n=200, unstable=True)
+    for stat in got.metrics_with_failures.values():
+        assert stat == Stat(n=200, unstable=True)
+    for name in ("itl_ms", "stall_ms", "tpot_ms", "decode_tps"):
+        assert getattr(got.metrics, name).p95 is not None, "what does not wait keeps its numbers"
+    assert got.metrics.goodput is not None
+
+
+def test_a_cell_that_keeps_up_has_all_percentiles() -> None:
+    got = overloaded(rate=20, capacity=25)
+    assert got.stable
+    assert all(getattr(got.metrics, name).p95 is not None for name in WAITING)
+    assert not any(getattr(got.metrics, name).unstable for name in WAITING)
 
 
 # --- cells without numbers ---------------------------------------------------------------------

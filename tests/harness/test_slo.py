@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import msgspec
 import pytest
@@ -196,7 +197,11 @@ def test_the_value_of_a_cell() -> None:
             planned=12, sent=10, ok=9, failed=1, dropped=2, errors={}, truncated=0, empty=0
         ),
         metrics=SimpleNamespace(
-            ttft_ms=Stat(p50=1.0, p95=2.0, n=30), goodput=None, aggregate_tps=7.0
+            ttft_ms=Stat(p50=1.0, p95=2.0, n=30),
+            e2e_ms=Stat(n=30, unstable=True),
+            sequence_tps=Stat(n=30, unstable=True),
+            goodput=None,
+            aggregate_tps=7.0,
         ),
     )
 
@@ -206,6 +211,8 @@ def test_the_value_of_a_cell() -> None:
     assert value("ttft_p50_ms<=1") == 1.0
     assert value("ttft_ms<=1") == 2.0
     assert value("ttft_p99_ms<=1") is None
+    assert value("e2e_ms<=1e9") == math.inf
+    assert value("sequence_tps>=1") == 0.0
     assert value("goodput>=1") is None
     assert value("aggregate_tps>=1") == 7.0
     assert value("error_rate<=1") == pytest.approx(3 / 12)

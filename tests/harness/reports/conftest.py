@@ -252,7 +252,7 @@ def bursty_run(
     due = schedule(Bursty(**BURSTY), rate, window_s, 7).tolist()
     samples = open_samples(due, 0.75, 1, late_ns=60_000_000 if late else 0)
     if failing:
-        samples = [fail(s, "timeout") if s.seq % failing == 0 else s for s in samples]
+        samples = [fail(s, "truncated") if s.seq % failing == 0 else s for s in samples]
     one = Cell("awq", {"rate": rate}, samples, window_s, due)
     return write(parent, [one], arrival=BURSTY)
 
@@ -309,6 +309,24 @@ def zeros_run(parent: Path) -> RunFolder:
     return write(parent, [Cell("fp16", {"rate": 5.0}, samples, 20, due)], arrival=BURSTY)
 
 
+def unstable_run(parent: Path) -> RunFolder:
+    """20 requests/s for a server that answers 9.5/s, and a rate that it holds beside it."""
+    cells = []
+    for rate in (5.0, 20.0):
+        due = [int(n * S / rate) for n in range(int(rate * 10))]
+        samples = []
+        for one in open_samples(due, 1.0, 2):
+            turn_ns = START + int(one.seq * S / 9.5) - one.due_ns
+            late = max(0, turn_ns) if rate > 9.5 else 0
+            moved = {
+                name: getattr(one, name) + late
+                for name in ("first_ns", "first_answer_ns", "last_ns", "done_ns")
+            }
+            samples.append(msgspec.structs.replace(one, **moved))
+        cells.append(Cell("awq", {"rate": rate}, samples, 10, due))
+    return write(parent, cells, arrival={"kind": "constant"}, profile="constant")
+
+
 def empty_run(parent: Path) -> RunFolder:
     return write(parent, [Cell("fp16", {"rate": 5.0}, [], 20, [])], arrival=BURSTY)
 
@@ -322,6 +340,7 @@ MAKERS = {
     "repeats": lambda parent: closed_run(parent, builds=("awq", "gptq"), levels=(1, 8), repeats=3),
     "all-failed": failed_run,
     "zeros": zeros_run,
+    "unstable": unstable_run,
     "empty-cell": empty_run,
     "no-cells": lambda parent: write(parent, [], arrival=BURSTY),
 }

@@ -383,6 +383,31 @@ def test_failures_as_infinite_stand_where_there_are_some(runs: dict[str, RunFold
         assert "counted as +∞" not in plain_run
 
 
+@pytest.mark.parametrize("name", ["terminal", "markdown", "html"])
+def test_an_unstable_cell_has_no_percentiles_but_the_backlog_that_grew(
+    runs: dict[str, RunFolder], name: str
+) -> None:
+    steady, flooded = runs["unstable"].read_measurements().cells
+    assert (steady.stable, flooded.stable) == (True, False)
+    page = load_report(name).render(runs["unstable"])
+    assert len(re.findall(r"\bunstable\b", page)) >= 6, "TTFT and e2e, three percentiles each"
+    assert f"the backlog grew by {flooded.backlog_growth_rps:.2f} requests/s" in page
+    assert figures.figure(flooded.metrics.itl_ms.p50) in page
+    assert figures.figure(steady.metrics.e2e_ms.p50) in page
+    calm = load_report(name).render(runs["bursty"])
+    assert "the backlog grew" not in calm
+
+
+def test_the_summary_says_how_fast_a_backlog_grew(runs: dict[str, RunFolder]) -> None:
+    found = runs["unstable"].read_measurements()
+    growth = figures.figure(found.cells[1].backlog_growth_rps)
+    text = " ".join(words.summary(found, {}))
+    assert f"Unstable: at awq · 20/s the backlog grew by {growth} requests/s." in text
+    manifest = {"request": {"slo": "ttft_due_p95_ms<=100000"}}
+    (limit,) = words.objectives(found, manifest)
+    assert "broken by awq · 20/s (unstable)" in limit
+
+
 def test_chunks_of_several_tokens_have_no_itl(runs: dict[str, RunFolder], tmp_path: Path) -> None:
     def in_fours(measurements: Measurements) -> Measurements:
         cells = [msgspec.structs.replace(c, tokens_per_chunk=4.0) for c in measurements.cells]
