@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from harness.samples import Samples
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from harness.samples import Floats
     from loadprofiles.records import Sample
 
 NEVER_LEFT: Final = frozenset({"dropped", "timeout", "aborted"})
@@ -37,21 +40,18 @@ class Backlog:
     stable: bool
 
 
-def in_flight(samples: Sequence[Sample], start_ns: int, end_ns: int) -> tuple[float, int]:
+def in_flight(samples: Iterable[Sample], start_ns: int, end_ns: int) -> tuple[float, int]:
     """Return mean and peak number of requests between sent and done within a window.
 
     All samples count, whatever their phase or outcome. One that never ended counts to the end.
     """
-    spans = [
-        (max(sample.sent_ns, start_ns), end_ns if sample.done_ns is None else sample.done_ns)
-        for sample in samples
-        if sample.sent_ns is not None
-    ]
-    spans = [(sent, min(done, end_ns)) for sent, done in spans if sent < done and sent < end_ns]
-    spans = [(sent, done) for sent, done in spans if sent < done]
-    if not spans:
+    columns = Samples.of(samples)
+    sent = np.maximum(columns.column("sent_ns"), start_ns)
+    done = np.where(columns.has("done_ns"), columns.column("done_ns"), end_ns)
+    some = columns.has("sent_ns") & (sent < done) & (sent < end_ns)
+    sent, done = sent[some], np.minimum(done[some], end_ns)
+    if not sent.size:
         return 0.0, 0
-    sent, done = np.array(spans, dtype=np.int64).T
     # at equal times an end counts before a begin
     times = np.concatenate([done, sent])
     steps = np.concatenate([np.full(done.size, -1), np.full(sent.size, 1)])
@@ -59,7 +59,7 @@ def in_flight(samples: Sequence[Sample], start_ns: int, end_ns: int) -> tuple[fl
     return float((done - sent).sum()) / (end_ns - start_ns), int(level.max())
 
 
-def backlog(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Backlog:
+def backlog(samples: Iterable[Sample], start_ns: int, end_ns: int) -> Backlog:
     """Judge whether an open loop's queue grew throughout the window.
 
     Counted are requests that were due and are neither answered nor refused, sent or not, less
@@ -70,14 +70,14 @@ def backlog(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Backlog:
     its 10th percentile in the window's last third lies above its median in the first third by
     more than 2 % of the arrivals and at least 3 requests. Below 50 arrivals nobody can tell.
     """
-    arrivals = sum(start_ns <= sample.due_ns < end_ns for sample in samples)
+    columns = Samples.of(samples)
+    due = columns.column("due_ns")
+    arrivals = int(((due >= start_ns) & (due < end_ns)).sum())
     if arrivals < _FEW or end_ns <= start_ns:
         return Backlog(growth_rps=0.0, stable=True)
     grid = np.linspace(start_ns, end_ns, _POINTS)
-    due = np.array([sample.due_ns for sample in samples], dtype=np.float64)
-    left = np.array([_left_ns(sample) for sample in samples], dtype=np.float64)
-    needed = due + _needed_ns(samples)
-    excess = _count(needed, grid) - _count(left, grid)
+    needed = due.astype(np.float64) + _needed_ns(columns)
+    excess = _count(needed, grid) - _count(_left_ns(columns), grid)
     window_s = (end_ns - start_ns) / 1e9
     growth = float(np.polyfit(np.linspace(0.0, window_s, _POINTS), excess, 1)[0])
     third = _POINTS // 3
@@ -91,31 +91,22 @@ def backlog(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Backlog:
     return Backlog(growth_rps=growth, stable=not unstable)
 
 
-def _left_ns(sample: Sample) -> float:
-    """When a request left the system; infinity if the server never got rid of it."""
-    if sample.error in NEVER_LEFT or sample.done_ns is None:
-        return float("inf")
-    return float(sample.done_ns)
+def _left_ns(samples: Samples) -> Floats:
+    """When each request left the system; infinity if the server never got rid of it."""
+    left = samples.has("done_ns") & ~samples.is_in("error", NEVER_LEFT)
+    return np.where(left, samples.column("done_ns").astype(np.float64), np.inf)
 
 
-def _tokens(sample: Sample) -> int:
-    return max(1, sample.output_tokens or sample.planned_output_tokens)
-
-
-def _needed_ns(samples: Sequence[Sample]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _needed_ns(samples: Samples) -> Floats:
     """How long each request would take if it did not wait; 0 where no answer tells."""
-    tokens = np.array([_tokens(sample) for sample in samples], dtype=np.float64)
-    paces = [
-        (sample.done_ns - sample.due_ns) / _tokens(sample)
-        for sample in samples
-        if sample.error is None and sample.done_ns is not None
-    ]
-    return tokens * (np.percentile(paces, _FAST_SHARE) if paces else 0.0)
+    made = np.where(samples.has("output_tokens"), samples.column("output_tokens"), 0)
+    tokens = np.maximum(1, np.where(made == 0, samples.column("planned_output_tokens"), made))
+    told = samples.is_in("error", {None}) & samples.has("done_ns")
+    paces = (samples.column("done_ns") - samples.column("due_ns"))[told] / tokens[told]
+    usual = float(np.percentile(paces, _FAST_SHARE)) if paces.size else 0.0
+    return tokens.astype(np.float64) * usual
 
 
-def _count(
-    at: np.ndarray[tuple[int], np.dtype[np.float64]],
-    grid: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _count(at: Floats, grid: Floats) -> Floats:
     """How many of `at` lie at or before each point of the grid."""
     return np.searchsorted(np.sort(at), grid, side="right").astype(np.float64)

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
+
 from harness import stats
 from harness.measurement import Caveat
-from harness.request import NS_PER_MS, NS_PER_S, silent_tokens
+from harness.request import NS_PER_MS, NS_PER_S, silent_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from harness.backlog import Backlog
     from harness.measurement import Metrics, Requests, Stat
     from harness.merges import Merges
-    from loadprofiles.records import DrivePlan, DriveReport, Sample
+    from harness.samples import Samples
+    from loadprofiles.records import DrivePlan, DriveReport
 
 DROPPED_SHARE: Final = 0.001
 UNSTREAMED_SHARE: Final = 0.5
@@ -56,8 +57,8 @@ class Case:
     evidence: Evidence
     found: int
     """Samples that were read, of all phases."""
-    measured: Sequence[Sample]
-    answered: Sequence[Sample]
+    measured: Samples
+    answered: Samples
     window_s: float
     clock: Literal["kernel", "user"]
     merges: Merges
@@ -147,7 +148,8 @@ def _failures(case: Case) -> Iterator[Caveat]:
     ratio, limit = failed / requests.sent, case.evidence.max_fail_ratio
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     over = f", more than the {limit:.1%} that --max-fail-ratio allows" if ratio > limit else ""
-    example = next((s.detail for s in case.measured if s.error in kinds and s.detail), None)
+    broken = case.measured.where(case.measured.is_in("error", kinds))
+    example = next(filter(None, broken.texts("detail")), None)
     said = f' One said: "{example}".' if example else ""
     yield Caveat(
         "failures",
@@ -181,18 +183,18 @@ def _unstable(case: Case) -> Iterator[Caveat]:
 
 
 def _prompts_reused(case: Case) -> Iterator[Caveat]:
-    bodies = [sample.body for sample in case.measured if sample.sent_ns is not None]
-    again = len(bodies) - len(set(bodies))
+    bodies = case.measured.column("body")[case.measured.has("sent_ns")]
+    again = bodies.size - np.unique(bodies).size
     if again:
         yield Caveat(
             "prompts_reused",
-            f"{again} of {len(bodies)} requests sent a prompt that had been sent before, so a "
+            f"{again} of {bodies.size} requests sent a prompt that had been sent before, so a "
             "prefix cache may have made them faster. Plan more requests or a shorter window.",
         )
 
 
 def _retried(case: Case) -> Iterator[Caveat]:
-    again = sum(sample.retried for sample in case.measured)
+    again = int(case.measured.retried.sum())
     if again:
         yield Caveat(
             "retried",
@@ -203,20 +205,20 @@ def _retried(case: Case) -> Iterator[Caveat]:
 
 
 def _connected(case: Case) -> Iterator[Caveat]:
-    late = [s.connect_ns / NS_PER_MS for s in case.measured if s.connect_ns is not None]
-    if len(late) > CONNECTED_SHARE * len(case.measured):
+    late = case.measured.column("connect_ns")[case.measured.has("connect_ns")] / NS_PER_MS
+    if late.size > CONNECTED_SHARE * len(case.measured):
         yield Caveat(
             "connected_in_window",
-            f"{len(late)} of {len(case.measured)} requests had to open a connection first (up to "
-            f"{max(late):.1f} ms, in TTFT from due and e2e but not in TTFT): the server closes "
+            f"{late.size} of {len(case.measured)} requests had to open a connection first (up to "
+            f"{late.max():.1f} ms, in TTFT from due and e2e but not in TTFT): the server closes "
             "idle connections. Raise its keep-alive time.",
         )
 
 
 def _not_streamed(case: Case) -> Iterator[Caveat]:
     found = case.merges
-    gaps = sum(len(s.chunk_ns) for s in case.answered)
-    together = sum(s.chunk_ns.count(0) for s in case.answered) - found.late_gaps
+    gaps = found.gaps
+    together = int((case.answered.values("chunk_ns") == 0).sum()) - found.late_gaps
     if together > UNSTREAMED_SHARE * gaps:
         yield Caveat(
             "not_streamed",
@@ -227,8 +229,8 @@ def _not_streamed(case: Case) -> Iterator[Caveat]:
 
 
 def _silent(case: Case) -> Iterator[Caveat]:
-    tokens = sum(s.output_tokens or 0 for s in case.answered)
-    silent = sum(silent_tokens(s) for s in case.answered)
+    tokens = int(case.answered.column("output_tokens")[case.answered.has("output_tokens")].sum())
+    silent = int(silent_counts(case.answered).sum())
     if silent > SILENT_SHARE * tokens:
         yield Caveat(
             "tokens_without_text",
@@ -239,7 +241,7 @@ def _silent(case: Case) -> Iterator[Caveat]:
 
 
 def _answers(case: Case) -> Iterator[Caveat]:
-    counted = [s for s in case.answered if s.token_source == "server"]  # noqa: S105 - no password
+    counted = case.answered.where(case.answered.is_in("token_source", {"server"}))
     if len(counted) < len(case.answered):
         yield Caveat(
             "tokens_from_chunks",
@@ -247,9 +249,9 @@ def _answers(case: Case) -> Iterator[Caveat]:
             "their generated chunks are counted instead, too few where a chunk holds several "
             "tokens. Use a server or dialect that sends usage.",
         )
-    made = sum(sample.output_tokens or 0 for sample in counted)
-    asked = sum(sample.planned_output_tokens for sample in counted)
-    short = sum((s.output_tokens or 0) < s.planned_output_tokens for s in counted)
+    tokens = np.where(counted.has("output_tokens"), counted.column("output_tokens"), 0)
+    planned = counted.column("planned_output_tokens")
+    made, asked, short = int(tokens.sum()), int(planned.sum()), int((tokens < planned).sum())
     if case.evidence.output_pinned and short > SHORT_PINNED * len(counted):
         yield Caveat(
             "short_answers",

@@ -17,12 +17,14 @@ from harness import stats
 from harness.backlog import Backlog, backlog, in_flight
 from harness.caveats import Evidence
 from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
-from harness.request import NS_PER_MS, NS_PER_S, RequestValues, chunks_of
+from harness.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
+from harness.samples import Samples
 from harness.validity import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from harness.samples import Bools, Floats, Ints
     from harness.slo import Slo
     from loadprofiles.records import DrivePlan, DriveReport, Sample
 
@@ -69,7 +71,7 @@ class CellFacts:
 def measure(
     facts: CellFacts,
     plan: DrivePlan,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     drive: DriveReport,
     slo: Slo | None = None,
 ) -> CellMeasurement:
@@ -78,9 +80,9 @@ def measure(
     The order of `samples` does not matter, and the same samples give the same bytes. A cell
     without a single answer has empty statistics and is invalid; nothing is raised.
     """
-    samples = sorted(samples, key=lambda sample: (sample.phase, sample.seq, sample.request_id))
-    measured = [sample for sample in samples if sample.phase == "measured"]
-    answered = [sample for sample in measured if sample.error is None]
+    samples = Samples.of(samples)
+    measured = samples.measured
+    answered = measured.answered
     start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
     window_s = max(0.0, (end_ns - start_ns) / NS_PER_S)
     mean_in_flight, peak = in_flight(samples, start_ns, end_ns)
@@ -88,23 +90,24 @@ def measure(
     if plan.mode == "open":
         queue = backlog(samples, start_ns, end_ns)
     requests = _requests(plan, measured)
-    values = [RequestValues.of(sample) for sample in answered]
+    values = columns_of(answered)
     # A closed loop of N requests goes on with others until the last of the N is answered.
     asked = samples if plan.mode == "closed" else measured
-    offered = sum(start_ns <= sample.due_ns < end_ns for sample in asked)
+    offered = _count_within(asked.column("due_ns"), start_ns, end_ns)
     if plan.due_ns is not None:  # also those whose sample is missing
         offered = max(offered, sum(offset < end_ns - start_ns for offset in plan.due_ns))
-    sent_in_window = sum(
-        sample.sent_ns is not None and start_ns <= sample.sent_ns < end_ns for sample in asked
-    )
+    sent_in_window = _count_within(asked.column("sent_ns"), start_ns, end_ns)
     metrics = Metrics(
-        itl_ms=stats.describe_pooled(
-            [np.asarray(sample.chunk_ns, dtype=np.int64) for sample in answered],
+        itl_ms=stats.describe_runs(
+            answered.values("chunk_ns"),
+            answered.lengths("chunk_ns"),
             rng=stats.rng_for("itl_ms"),
             scale=1 / NS_PER_MS,
         ),
         aggregate_tps=_per_second(_tokens_within(samples, drive), window_s),
-        request_rate=_per_second(_ended_within(samples, start_ns, end_ns), window_s),
+        request_rate=_per_second(
+            _count_within(samples.answered.column("last_ns"), start_ns, end_ns), window_s
+        ),
         goodput=_goodput(plan, measured, drive, _per_second(offered, window_s), slo),
         **{
             name: _describe(name, values, stable=queue.stable or name not in WAITING)
@@ -129,7 +132,7 @@ def measure(
         stable=queue.stable,
         window_s=window_s,
         prompt_tokens=_prompt_tokens(answered),
-        output_tokens=sum(sample.output_tokens or 0 for sample in answered),
+        output_tokens=int(_tokens(answered).sum()),
         token_source=_token_source(answered),
         tokens_per_chunk=_tokens_per_chunk(answered),
         metrics=metrics,
@@ -154,9 +157,9 @@ def measure(
     )
 
 
-def _requests(plan: DrivePlan, measured: Sequence[Sample]) -> Requests:
+def _requests(plan: DrivePlan, measured: Samples) -> Requests:
     """Count the measured requests. One that could not connect was sent in vain: it failed."""
-    kinds = Counter(sample.error for sample in measured if sample.error is not None)
+    kinds = Counter({kind: n for kind, n in measured.counts("error").items() if kind is not None})
     dropped = kinds.pop("dropped", 0)
     failed = sum(kinds.values())
     planned = len(measured)
@@ -176,17 +179,18 @@ def _requests(plan: DrivePlan, measured: Sequence[Sample]) -> Requests:
     )
 
 
-def _ended_within(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
-    """Count the answers whose last text arrived in [start, end)."""
-    return sum(
-        sample.error is None and sample.last_ns is not None and start_ns <= sample.last_ns < end_ns
-        for sample in samples
-    )
+def _count_within(times: Ints, start_ns: int, end_ns: int) -> int:
+    """Count the times in [start, end); one that is missing is in no window."""
+    return int(((times >= start_ns) & (times < end_ns)).sum())
+
+
+def _tokens(samples: Samples) -> Ints:
+    return np.where(samples.has("output_tokens"), samples.column("output_tokens"), 0)
 
 
 def _goodput(
     plan: DrivePlan,
-    measured: Sequence[Sample],
+    measured: Samples,
     drive: DriveReport,
     offered_rate: float,
     slo: Slo | None,
@@ -199,7 +203,8 @@ def _goodput(
     if slo is None or not any(limit.per_request for limit in slo.limits):
         return None
     start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
-    due = [sample for sample in measured if start_ns <= sample.due_ns < end_ns]
+    at = measured.column("due_ns")
+    due = measured.where((at >= start_ns) & (at < end_ns))
     good = sum(slo.met_by(sample) for sample in due)
     if plan.mode == "closed":
         return offered_rate * good / len(due) if due else 0.0
@@ -207,78 +212,64 @@ def _goodput(
 
 
 def _describe(
-    name: str, values: Sequence[RequestValues], failures: int = 0, *, stable: bool = True
+    name: str, values: Mapping[str, Floats], failures: int = 0, *, stable: bool = True
 ) -> Stat:
-    defined = (getattr(value, name) for value in values)
-    numbers = [value for value in defined if value is not None]
+    numbers = values[name][~np.isnan(values[name])]
     if not stable:
-        return Stat(n=len(numbers) + failures, n_infinite=failures, unstable=True)
-    return stats.describe(
-        numbers + [inf] * failures, rng=stats.rng_for(name), slow=PER_REQUEST[name]
-    )
+        return Stat(n=numbers.size + failures, n_infinite=failures, unstable=True)
+    numbers = np.concatenate([numbers, np.full(failures, inf)])
+    return stats.describe(numbers, rng=stats.rng_for(name), slow=PER_REQUEST[name])
 
 
 def _with_failures(
-    measured: Sequence[Sample],
-    values: Sequence[RequestValues],
-    drive: DriveReport,
-    *,
-    stable: bool,
+    measured: Samples, values: Mapping[str, Floats], drive: DriveReport, *, stable: bool
 ) -> dict[str, Stat]:
     """Count each failed and each dropped request as infinite; not those that the user cut off."""
-    failures = sum(sample.error is not None and not _cut_off(sample, drive) for sample in measured)
+    failures = int((~measured.is_in("error", {None}) & ~_cut_off(measured, drive)).sum())
     return {name: _describe(name, values, failures, stable=stable) for name in WITH_FAILURES}
 
 
-def _cut_off(sample: Sample, drive: DriveReport) -> bool:
-    """Whether a request failed only because the cell was over, or the user interrupted it."""
-    over = sample.phase == "cooldown" or drive.ended == "interrupted"
-    return over and sample.error in {"aborted", "dropped"}
+def _cut_off(samples: Samples, drive: DriveReport) -> Bools:
+    """Which requests failed only because the cell was over, or the user interrupted it."""
+    over = samples.is_in("phase", {"cooldown"}) | (drive.ended == "interrupted")
+    return over & samples.is_in("error", {"aborted", "dropped"})
 
 
-def _tokens_within(samples: Sequence[Sample], drive: DriveReport) -> float:
+def _tokens_within(samples: Samples, drive: DriveReport) -> float:
     """Tokens whose chunk arrived in the window, an answer's tokens spread evenly over its chunks.
 
     Those of requests under way at the end of the cell count too, so many for each chunk as in
     the whole answers.
     """
     start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
-    usual = _tokens_per_chunk([sample for sample in samples if sample.error is None]) or 1.0
-    total = 0.0
-    for sample in samples:
-        first, last, chunks = sample.first_ns, sample.last_ns, chunks_of(sample)
-        if first is None or last is None or last < start_ns or first >= end_ns:
-            continue
-        if sample.error is None:
-            tokens = float(sample.output_tokens or 0)
-        elif _cut_off(sample, drive):
-            tokens = usual * chunks
-        else:
-            continue
-        if start_ns <= first and last < end_ns:
-            total += tokens
-            continue
-        stamps = first + np.concatenate([[0], np.cumsum(sample.chunk_ns, dtype=np.int64)])
-        inside = int(((stamps >= start_ns) & (stamps < end_ns)).sum())
-        total += tokens * inside / chunks
-    return total
+    usual = _tokens_per_chunk(samples.answered) or 1.0
+    first, last = samples.column("first_ns"), samples.column("last_ns")
+    counted = samples.is_in("error", {None}) | _cut_off(samples, drive)
+    counted &= samples.has("first_ns") & samples.has("last_ns")
+    counted &= (last >= start_ns) & (first < end_ns)
+    samples, first, last = samples.where(counted), first[counted], last[counted]
+    chunks = chunk_counts(samples)
+    tokens = np.where(samples.is_in("error", {None}), _tokens(samples), usual * chunks)
+    for at in np.flatnonzero((first < start_ns) | (last >= end_ns)).tolist():
+        stamps = first[at] + np.cumsum([0, *samples[at].chunk_ns], dtype=np.int64)
+        tokens[at] = tokens[at] * _count_within(stamps, start_ns, end_ns) / chunks[at]
+    return float(np.cumsum(tokens)[-1]) if tokens.size else 0.0  # added up one by one: exact
 
 
-def _prompt_tokens(answered: Sequence[Sample]) -> int | None:
+def _prompt_tokens(answered: Samples) -> int | None:
     """Sum over the answers; None unless the server counted every one."""
-    counts = [sample.prompt_tokens for sample in answered if sample.prompt_tokens is not None]
-    return sum(counts) if counts and len(counts) == len(answered) else None
+    told = answered.has("prompt_tokens")
+    return int(answered.column("prompt_tokens").sum()) if told.size and told.all() else None
 
 
-def _token_source(answered: Sequence[Sample]) -> Literal["server", "chunks"]:
+def _token_source(answered: Samples) -> Literal["server", "chunks"]:
     """One answer whose server did not count is enough to say so."""
-    counted = all(sample.token_source == "server" for sample in answered)  # noqa: S105 - no password
-    return "server" if counted else "chunks"
+    return "server" if answered.is_in("token_source", {"server"}).all() else "chunks"
 
 
-def _tokens_per_chunk(answered: Sequence[Sample]) -> float | None:
-    chunks = sum(chunks_of(sample) for sample in answered)
-    return sum(sample.output_tokens or 0 for sample in answered) / chunks if chunks else None
+def _tokens_per_chunk(answered: Samples) -> float | None:
+    chunks = int(chunk_counts(answered).sum())
+    return int(_tokens(answered).sum()) / chunks if chunks else None
 
 
 def _per_second(count: float, window_s: float) -> float:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from harness.samples import Samples
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    import numpy.typing as npt
-
+    from harness.samples import Floats, Ints
     from loadprofiles.records import Sample
 
 LATE_SHARE: Final = 0.1
@@ -21,6 +22,7 @@ HALF, UPPER = 0.5, 0.85
 """Shares of the gap. Of the stalls of a gap or more, 1 − x leave a lag above the share x."""
 SURE: Final = 2.33
 """Standard errors of a one-sided test at 1 %."""
+_BLOCK = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Merges:
     """The same for the last chunk and its predecessor."""
 
 
-def find_merges(answered: Sequence[Sample]) -> Merges:
+def find_merges(answered: Iterable[Sample]) -> Merges:
     """Count merged reads and judge who caused them.
 
     The kernel stamps the last segment of what it queued. A client that stalls past a gap finds
@@ -59,21 +61,23 @@ def find_merges(answered: Sequence[Sample]) -> Merges:
     of [0, gap) empty: where that is certain, the reads above 85 % of a gap tell. Without lags
     (user clock) nothing is late.
     """
-    gaps = [np.asarray(sample.chunk_ns, dtype=np.int64) for sample in answered]
-    together = np.concatenate(gaps) if gaps else np.empty(0, dtype=np.int64)
+    samples = Samples.of(answered)
+    together = samples.values("chunk_ns")
     seen = together[together > 0]
-    usual_ns = float(np.median(seen)) if seen.size else None
+    hidden = seen.size < together.size
+    usual_ns = float(np.median(seen, overwrite_input=True)) if seen.size else None
+    del seen
     totals = np.zeros(7, dtype=np.int64)
-    read_at: list[npt.NDArray[np.int64]] = []
-    if usual_ns is not None and seen.size < together.size:
-        for sample, own in zip(answered, gaps, strict=True):
-            totals += _of_request(sample, own, usual_ns, read_at)
-    elif together.size:  # every answer came in one read: nothing says who did that
-        totals[0] = sum(own.size > 0 for own in gaps) if usual_ns is None else 0
+    read_at: list[Ints] = []
+    if usual_ns is not None and hidden:
+        for block in samples.blocks(_BLOCK):
+            totals += _of_block(block, usual_ns, read_at)
+    elif together.size and usual_ns is None:  # all came in one read: nothing says who did that
+        totals[0] = int((samples.lengths("chunk_ns") > 0).sum())
     stalls = _stalls(int(totals[5]), int(totals[6]), read_at, usual_ns or 0.0)
     share = min(1.0, stalls / totals[1]) if totals[1] else 0.0
     return Merges(
-        requests=len(answered),
+        requests=len(samples),
         gaps=int(together.size),
         median_gap_ms=None if usual_ns is None else usual_ns / 1e6,
         reads=int(totals[0]),
@@ -84,9 +88,7 @@ def find_merges(answered: Sequence[Sample]) -> Merges:
     )
 
 
-def _stalls(
-    half: int, upper: int, read_at: Sequence[npt.NDArray[np.int64]], usual_ns: float
-) -> float:
+def _stalls(half: int, upper: int, read_at: Sequence[Ints], usual_ns: float) -> float:
     """How many reads followed a stall of a gap or more.
 
     Args:
@@ -105,36 +107,65 @@ def _stalls(
     return upper / (1 - UPPER) if upper / half < least else half / (1 - HALF)
 
 
-def _of_request(
-    sample: Sample,
-    gaps: npt.NDArray[np.int64],
-    usual_ns: float,
-    read_at: list[npt.NDArray[np.int64]],
-) -> npt.NDArray[np.int64]:
+def _of_block(samples: Samples, usual_ns: float, read_at: list[Ints]) -> Ints:
     """Return merged reads, late ones, late gaps, first late, last late, reads above both shares.
 
     Appends to `read_at` when those above half a gap were read.
     """
-    merged = np.flatnonzero(gaps == 0)
-    begins = np.diff(merged, prepend=-2) > 1
-    if len(sample.lag_us) != gaps.size + 1:
-        return np.array([begins.sum(), 0, 0, 0, 0, 0, 0], dtype=np.int64)
-    seen = gaps[gaps > 0]
-    typical_ns = float(np.median(seen)) if seen.size else usual_ns
-    lag_ns = np.asarray(sample.lag_us, dtype=np.int64) * 1000
-    lag = lag_ns / typical_ns
-    alone = np.concatenate([[True], gaps > 0])  # one of a read's chunks
+    lengths = samples.lengths("chunk_ns")
+    gaps = samples.values("chunk_ns").astype(np.int64)
+    starts = np.cumsum(lengths) - lengths
+    first_gap = np.zeros(gaps.size, dtype=np.bool_)
+    first_gap[starts[lengths > 0]] = True
+    begins = (gaps == 0) & (first_gap | (np.concatenate([[1], gaps[:-1]]) != 0))
+    with_lag = samples.lengths("lag_us") == lengths + 1
+    reads = int(begins.sum())
+    found = np.array([reads, 0, 0, 0, 0, 0, 0], dtype=np.int64)
+    told = np.repeat(with_lag, lengths)
+    samples, gaps, begins, lengths = (
+        samples.where(with_lag), gaps[told], begins[told], lengths[with_lag],
+    )  # fmt: skip
+    if not len(samples):
+        return found
+    starts = np.cumsum(lengths) - lengths
+    typical_ns = _medians_seen(gaps, lengths, usual_ns)
+    # one value a chunk: the first chunk of each request, then one for each of its gaps
+    owner = np.repeat(np.arange(lengths.size), lengths + 1)
+    first = starts + np.arange(lengths.size)
+    rest = np.ones(owner.size, dtype=np.bool_)
+    rest[first] = False
+    before = np.zeros(owner.size, dtype=np.int64)
+    before[rest] = gaps
+    lag_ns = samples.values("lag_us").astype(np.int64) * 1000
+    lag = lag_ns / typical_ns[owner]
+    alone = ~rest | (before > 0)  # one of a read's chunks
     half = alone & (lag > HALF)
     if half.any():
-        arrived = (sample.first_ns or 0) + np.concatenate([[0], np.cumsum(gaps)])
+        begun = np.where(samples.has("first_ns"), samples.column("first_ns"), 0)
+        elapsed = np.cumsum(before)
+        arrived = begun[owner] + elapsed - elapsed[first][owner]
         read_at.append((arrived + lag_ns)[half])
-    late = lag[merged] > LATE_SHARE
-    first = late[:1].any() and merged[0] == 0
-    last = late[-1:].any() and merged[-1] == gaps.size - 1
-    return np.array(
-        [
-            begins.sum(), (late & begins).sum(), late.sum(), first, last,
-            half.sum(), (alone & (lag > UPPER)).sum(),
-        ],
-        dtype=np.int64,
-    )  # fmt: skip
+    followed = np.ones(owner.size, dtype=np.bool_)
+    followed[first + lengths] = False
+    late = (gaps == 0) & (lag[followed] > LATE_SHARE)
+    some = lengths > 0
+    last = (starts + lengths - 1)[some]
+    found[1:] = [
+        (late & begins).sum(), late.sum(), late[starts[some]].sum(), late[last].sum(),
+        half.sum(), (alone & (lag > UPPER)).sum(),
+    ]  # fmt: skip
+    return found
+
+
+def _medians_seen(gaps: Ints, lengths: Ints, usual_ns: float) -> Floats:
+    """Return each request's median gap above 0; the usual one where it has none."""
+    owner = np.repeat(np.arange(lengths.size), lengths)[gaps > 0]
+    seen = gaps[gaps > 0]
+    seen = seen[np.lexsort((seen, owner))]
+    counts = np.bincount(owner, minlength=lengths.size)
+    starts, some = np.cumsum(counts) - counts, counts > 0
+    low = seen[(starts + (counts - 1) // 2)[some]]
+    high = seen[(starts + counts // 2)[some]]
+    medians = np.full(lengths.size, usual_ns)
+    medians[some] = (low + high) / 2
+    return medians

@@ -39,9 +39,7 @@ def measure_folder(folder: Path, slo: Slo | None) -> CellMeasurement:
         msgspec.DecodeError: a file is not what it should be.
     """
     facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
-    return measure(
-        facts, read_plan(folder), list(read_samples(folder)), read_drive_report(folder), slo
-    )
+    return measure(facts, read_plan(folder), read_samples(folder), read_drive_report(folder), slo)
 
 
 def remeasure(run: RunFolder) -> Measurements:

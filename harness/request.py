@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from harness.samples import Bools, Floats, Ints, Samples
     from loadprofiles.records import Sample
 
 NS_PER_MS = 1e6
@@ -49,6 +52,62 @@ class RequestValues:
             sequence_tps=1000 * tokens / total_ms if tokens and total_ms else None,
             decode_tps=1000 / tpot_ms if tpot_ms else None,
         )
+
+
+def columns_of(samples: Samples) -> dict[str, Floats]:
+    """Return the same values of many answered samples at once; NaN where one is not defined."""
+    due, sent, first = (samples.column(name) for name in ("due_ns", "sent_ns", "first_ns"))
+    tokens = samples.column("output_tokens")
+    has_sent, has_first, has_last = (samples.has(f"{at}_ns") for at in ("sent", "first", "last"))
+    gaps, chunks = samples.lengths("chunk_ns"), chunk_counts(samples)
+    silent = silent_counts(samples)
+    end = np.where(silent > 0, samples.column("end_ns"), samples.column("last_ns"))
+    has_end = np.where(silent > 0, samples.has("end_ns"), has_last)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        after_first = tokens - tokens / (chunks + silent)
+        decoding = (chunks > 0) & (tokens > 0) & has_first & has_end
+        decoding &= (after_first >= 1) & (end != first)
+        tpot = np.where(decoding, (end - first) / NS_PER_MS / after_first, np.nan)
+        total = np.where(has_sent & has_end, (end - sent) / NS_PER_MS, np.nan)
+        return {
+            "ttft_ms": _between(sent, first, has_sent & has_first),
+            "ttft_due_ms": _between(due, first, has_first),
+            "ttfa_ms": _between(
+                sent, samples.column("first_answer_ns"), has_sent & samples.has("first_answer_ns")
+            ),
+            "stall_ms": np.where(gaps > 0, longest_gaps(samples) / NS_PER_MS, np.nan),
+            "tpot_ms": tpot,
+            "e2e_ms": _between(due, samples.column("last_ns"), has_last),
+            "sequence_tps": np.where((tokens > 0) & (total != 0), 1000 * tokens / total, np.nan),
+            "decode_tps": np.where(tpot != 0, 1000 / tpot, np.nan),
+        }
+
+
+def _between(start: Ints, end: Ints, defined: Bools) -> Floats:
+    return np.where(defined, (end - start) / NS_PER_MS, np.nan)
+
+
+def longest_gaps(samples: Samples) -> Ints:
+    """Return the longest gap of each sample in ns; 0 where it has none."""
+    longest = np.zeros(len(samples), dtype=np.int64)
+    lengths = samples.lengths("chunk_ns")
+    if lengths.any():
+        starts = np.cumsum(lengths) - lengths
+        some = lengths > 0
+        longest[some] = np.maximum.reduceat(samples.values("chunk_ns"), starts[some])
+    return longest
+
+
+def chunk_counts(samples: Samples) -> Ints:
+    """Return `chunks_of` each sample."""
+    return np.where(samples.has("first_ns"), samples.lengths("chunk_ns") + 1, 0)
+
+
+def silent_counts(samples: Samples) -> Ints:
+    """Return the `silent_tokens` of each sample."""
+    tokens = np.where(samples.has("output_tokens"), samples.column("output_tokens"), 0)
+    spare = np.minimum(samples.column("silent_chunks"), tokens - chunk_counts(samples))
+    return np.maximum(0, spare)
 
 
 def chunks_of(sample: Sample) -> int:

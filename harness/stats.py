@@ -34,6 +34,8 @@ POOLED_REPLICATES: Final = 1000
 POOLED_GROUPS: Final = 1000
 """Above this many requests, request i joins group i mod 1000 and groups are resampled."""
 _RANKS = 256
+_KEY_BITS = 63
+_BLOCK = 1 << 20
 _SEED = 20261121
 
 Slow = Literal["high", "low"]
@@ -82,16 +84,35 @@ def describe_pooled(
     filled = [group for group in groups if group.size]
     if not filled:
         return Stat()
-    values = np.concatenate(filled).astype(np.float64) * scale
+    lengths = np.array([group.size for group in filled], dtype=np.int64)
+    return describe_runs(np.concatenate(filled), lengths, rng=rng, scale=scale)
+
+
+def describe_runs(
+    values: npt.NDArray[np.number], lengths: Ints, *, rng: np.random.Generator, scale: float = 1.0
+) -> Stat:
+    """Describe values of all requests together as `describe_pooled` does.
+
+    Args:
+        values: all of them, those of a request one after the other.
+        lengths: how many each request has.
+        rng: the metric's generator.
+        scale: all values are multiplied by it.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+    """
+    lengths = lengths[lengths > 0]
+    if not lengths.size:
+        return Stat()
     if not np.isfinite(values).all():
         raise ValueError("pooled values must be finite")
-    owner = np.repeat(
-        np.arange(len(filled), dtype=np.int64) % POOLED_GROUPS, [group.size for group in filled]
-    )
-    order = np.argsort(values, kind="stable")
-    ordered, owner = values[order], owner[order]
+    found, owner = _sorted_with_owner(values, lengths)
+    ordered = found.astype(np.float64)
+    del found
+    ordered *= scale
     intervals: dict[str, tuple[float, float]] = {}
-    count = min(len(filled), POOLED_GROUPS)
+    count = min(lengths.size, POOLED_GROUPS)
     if count > 1:
         weights = _multinomial(count, rng)
         for name in WITH_INTERVAL:
@@ -99,6 +120,32 @@ def describe_pooled(
                 share = PERCENTILES[name]
                 intervals |= _interval(name, _pooled_replicates(ordered, owner, weights, share))
     return _stat(ordered, intervals, "high")
+
+
+def _sorted_with_owner(
+    values: npt.NDArray[np.number], lengths: Ints
+) -> tuple[npt.NDArray[np.number], npt.NDArray[np.int16]]:
+    """Sort values, equal ones by their request, and say of each which group it belongs to.
+
+    Integers are sorted together with their request's number, both in one 64-bit key: that takes
+    a third of the memory.
+    """
+    bits = int(lengths.size).bit_length()
+    whole = values.dtype.kind == "i" and int(values.min()) >= 0
+    if whole and int(values.max()).bit_length() + bits < _KEY_BITS:
+        key = values.astype(np.int64)
+        key <<= bits
+        key |= np.repeat(np.arange(lengths.size), lengths)
+        key.sort()
+        owner = np.empty(key.size, dtype=np.int16)
+        for start in range(0, key.size, _BLOCK):
+            part = key[start : start + _BLOCK]
+            owner[start : start + _BLOCK] = (part & ((1 << bits) - 1)) % POOLED_GROUPS
+        key >>= bits
+        return key, owner
+    owner = np.repeat((np.arange(lengths.size) % POOLED_GROUPS).astype(np.int16), lengths)
+    order = np.argsort(values, kind="stable")
+    return values[order], owner[order]
 
 
 def percentile(ordered: Floats, share: float) -> float | None:
@@ -188,13 +235,15 @@ def _multinomial(count: int, rng: np.random.Generator) -> Floats:
     return counts.reshape(POOLED_REPLICATES, count).astype(np.float64)
 
 
-def _pooled_replicates(ordered: Floats, owner: Ints, weights: Floats, share: float) -> Floats:
+def _pooled_replicates(
+    ordered: Floats, owner: npt.NDArray[np.int16], weights: Floats, share: float
+) -> Floats:
     """Return one percentile of each replicate of the cluster bootstrap.
 
     Two looks: at 256 ranks spread over all values to see how far the replicates reach, then at
     256 within that reach (at every one where it has no more).
     """
-    drawn = weights @ np.bincount(owner, minlength=weights.shape[1]).astype(np.float64)
+    drawn = weights @ _group_sizes(owner, weights.shape[1])
     wanted = share * (drawn - 1)
     lower = np.floor(wanted)
     upper = np.minimum(lower + 1, drawn - 1)
@@ -209,12 +258,21 @@ def _pooled_replicates(ordered: Floats, owner: Ints, weights: Floats, share: flo
     return np.asarray(low + (high - low) * (wanted - lower), dtype=np.float64)
 
 
-def _reached(owner: Ints, weights: Floats, ranks: Ints) -> Floats:
+def _group_sizes(owner: npt.NDArray[np.int16], count: int) -> Floats:
+    sizes = np.zeros(count, dtype=np.int64)
+    for start in range(0, owner.size, _BLOCK):
+        sizes += np.bincount(owner[start : start + _BLOCK], minlength=count)
+    return sizes.astype(np.float64)
+
+
+def _reached(owner: npt.NDArray[np.int16], weights: Floats, ranks: Ints) -> Floats:
     """How many values each replicate (row) has up to each rank (column) of all values."""
     count = weights.shape[1]
-    within = owner[: int(ranks[-1]) + 1]
-    column = np.repeat(np.arange(ranks.size), np.diff(ranks, prepend=-1))
-    table = np.bincount(within * ranks.size + column, minlength=count * ranks.size)
+    table = np.zeros(count * ranks.size, dtype=np.int64)
+    for start in range(0, int(ranks[-1]) + 1, _BLOCK):
+        within = owner[start : min(start + _BLOCK, int(ranks[-1]) + 1)].astype(np.int64)
+        column = np.searchsorted(ranks, np.arange(start, start + within.size), side="left")
+        table += np.bincount(within * ranks.size + column, minlength=table.size)
     return weights @ np.cumsum(table.reshape(count, ranks.size), axis=1).astype(np.float64)
 
 

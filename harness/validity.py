@@ -18,11 +18,12 @@ from harness.merges import find_merges
 from harness.request import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from harness.caveats import Rule
     from harness.merges import Merges
-    from loadprofiles.records import DrivePlan, DriveReport, Sample
+    from harness.samples import Floats, Samples
+    from loadprofiles.records import DrivePlan, DriveReport
 
 SMEAR_INVALID: Final = 0.01
 """Share of gaps, or of first or last chunks, that the client merged."""
@@ -42,22 +43,19 @@ RUN_DELAY_SHARE: Final = 0.02
 CLOCK_STEP_NS: Final = 50_000
 
 
-def judge(
-    plan: DrivePlan, samples: Sequence[Sample], drive: DriveReport, evidence: Evidence
-) -> Client:
+def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evidence) -> Client:
     """Say how the client fared in a cell, and whether its numbers may be believed.
 
     Caveats that invalidate come first. `slip_ms` is sent - due without the time that connecting
     took, which is the server's; a request sent anew on a fresh connection has none.
     """
-    measured = [sample for sample in samples if sample.phase == "measured"]
-    answered = [sample for sample in measured if sample.error is None]
+    measured = samples.measured
+    answered = measured.answered
     window_s = max(0.0, (drive.window_end_ns - drive.window_start_ns) / NS_PER_S)
     user = drive.clock == "user"
     if answered:  # the samples know better: a clock step ends the kernel's stamps midway
-        blind = sum(sample.clock == "user" for sample in answered)
+        blind = int(answered.is_in("clock", {"user"}).sum())
         user = blind > SMEAR_INVALID * len(answered)
-    slips = [slip for slip in map(slip_ms, measured) if slip is not None]
     case = Case(
         plan=plan,
         drive=drive,
@@ -68,12 +66,13 @@ def judge(
         window_s=window_s,
         clock="user" if user else "kernel",
         merges=find_merges(answered),
-        lag=stats.describe_pooled(
-            [np.asarray(sample.lag_us, dtype=np.int64) for sample in answered],
+        lag=stats.describe_runs(
+            answered.values("lag_us"),
+            answered.lengths("lag_us"),
             rng=stats.rng_for("lag_ms"),
             scale=1e-3,
         ),
-        slip=stats.describe(slips, rng=stats.rng_for("slip_ms")),
+        slip=stats.describe(known(slips_ms(measured)), rng=stats.rng_for("slip_ms")),
         cpu=drive.cpu_s / window_s if window_s else 0.0,
         run_delay=drive.run_delay_s / window_s
         if window_s and drive.run_delay_s is not None
@@ -99,11 +98,16 @@ def judge(
     )
 
 
-def slip_ms(sample: Sample) -> float | None:
-    """How late the client let a request go: sent - due - connecting; None where not its doing."""
-    if sample.sent_ns is None or sample.retried:
-        return None
-    return (sample.sent_ns - sample.due_ns - (sample.connect_ns or 0)) / NS_PER_MS
+def slips_ms(samples: Samples) -> Floats:
+    """How late the client let requests go: sent - due - connecting; NaN where not its doing."""
+    connecting = np.where(samples.has("connect_ns"), samples.column("connect_ns"), 0)
+    slip = (samples.column("sent_ns") - samples.column("due_ns") - connecting) / NS_PER_MS
+    return np.where(samples.has("sent_ns") & ~samples.retried, slip, np.nan)
+
+
+def known(values: Floats) -> Floats:
+    """Leave out what is NaN."""
+    return values[~np.isnan(values)]
 
 
 # --- what the client did -----------------------------------------------------------------------
@@ -135,14 +139,12 @@ def _itl_smeared(case: Case) -> Iterator[Caveat]:
 def _late_departures(case: Case) -> Iterator[Caveat]:
     if case.plan.mode != "open":
         return
-    pairs = [
-        ((sample.first_ns - sample.due_ns) / NS_PER_MS, slip)
-        for sample in case.answered
-        if sample.first_ns is not None and (slip := slip_ms(sample)) is not None
-    ]
-    if not pairs:
+    slips = slips_ms(case.answered)
+    felt = (case.answered.column("first_ns") - case.answered.column("due_ns")) / NS_PER_MS
+    judged = case.answered.has("first_ns") & ~np.isnan(slips)
+    felt, slips = felt[judged], slips[judged]
+    if not felt.size:
         return
-    felt, slips = np.array(pairs).T
     n, typical = felt.size, float(np.median(felt))
     late_ms = stats.percentile(np.sort(slips), 0.99) or 0.0
     moved = []
@@ -173,7 +175,8 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
     if case.plan.mode != "closed" or not asked or not case.answered or not case.window_s:
         return
     paused = case.drive.paused_s / case.window_s
-    connecting = sum(s.connect_ns or 0 for s in case.measured) / NS_PER_S / case.window_s
+    took = case.measured.column("connect_ns")[case.measured.has("connect_ns")]
+    connecting = int(took.sum()) / NS_PER_S / case.window_s
     thinking = case.drive.thinking_s / case.window_s
     excused = held + paused + connecting + thinking
     idle_s = (asked - excused) * case.window_s / asked
@@ -198,7 +201,7 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
 
 
 def _user_clock(case: Case) -> Iterator[Caveat]:
-    blind = sum(sample.clock == "user" for sample in case.answered)
+    blind = int(case.answered.is_in("clock", {"user"}).sum())
     if not blind:
         return
     yield Caveat(
