@@ -75,6 +75,8 @@ class TlsSocket:
         self.said_end = False
         """The server said by TLS that there will be no more; else an end may be a cut."""
         self._closed = False
+        self._encrypted = False
+        """What `send` was last called with is, and waits for the socket."""
 
     def handshake(self) -> bool:
         """Carry on with it; return whether it is done.
@@ -110,10 +112,11 @@ class TlsSocket:
             OSError: the connection broke.
         """
         size = len(data)
-        if not self.unsent:
-            while data:
-                data = data[self._tls.write(data) :]
+        while data and not self._encrypted:
+            data = data[self._tls.write(data) :]
+        self._encrypted = True
         self._flush()
+        self._encrypted = False
         return size
 
     def recvmsg(self, size: int, ancillary_size: int) -> tuple[bytes, Ancillary, int, object]:
@@ -157,10 +160,10 @@ class TlsSocket:
             BlockingIOError: nothing but TLS's own.
             OSError: the connection broke.
         """
-        self._take(self._sock.recv(_READ_BYTES))
-        text = self.decrypt()
-        if text == b"":
-            raise BlockingIOError
+        text: bytes | None = b""
+        while text == b"":
+            self._take(self._sock.recv(_READ_BYTES))
+            text = self.decrypt()
         return text or b""
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import pytest
+import trustme
 
 from loadprofiles.dialects import load_dialect
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
@@ -24,6 +25,12 @@ ROOT = Path(__file__).parents[1]
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority that no system trusts."""
+    return trustme.CA()
 
 
 class StartMock(Protocol):

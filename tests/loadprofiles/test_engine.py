@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -21,8 +22,10 @@ from loadprofiles import engine as engine_module
 from loadprofiles.connections import EPOLLIN, Address
 from loadprofiles.engine import Engine
 from loadprofiles.stream import Stream
+from loadprofiles.tls import secured
 
 if TYPE_CHECKING:
+    import trustme
     from typing_extensions import Buffer
 
 FOR_EVER = 1 << 62
@@ -49,6 +52,14 @@ def take(conn: socket.socket) -> bytes:
     return head + b"\r\n\r\n" + body
 
 
+def end(conn: socket.socket) -> None:
+    """Say that there is no more, and leave the connection open."""
+    if isinstance(conn, ssl.SSLSocket):
+        conn.unwrap()
+    else:
+        conn.shutdown(socket.SHUT_WR)
+
+
 def reset(conn: socket.socket) -> None:
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     conn.close()
@@ -57,7 +68,10 @@ def reset(conn: socket.socket) -> None:
 class Server:
     """Runs a handler in a thread for each connection, numbered from 0."""
 
-    def __init__(self, handler: Handler, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, handler: Handler, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.tls = tls
         self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.listener = socket.create_server((host, 0), family=self.family)
         self.address = self.listener.getsockname()
@@ -84,6 +98,9 @@ class Server:
 
     def serve(self, conn: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError):
+            if self.tls is not None:
+                conn = self.tls.wrap_socket(conn, server_side=True)
+                self.open.append(conn)
             self.handler(conn, number)
 
     def close(self) -> None:
@@ -99,12 +116,32 @@ class Server:
             thread.join(5)
 
 
+plain = pytest.mark.parametrize("tls", ["http"], indirect=True)
+
+
+@pytest.fixture(params=["http", "https"])
+def tls(request: pytest.FixtureRequest) -> bool:
+    """Whether a test's servers, and the client, speak TLS: nothing else may be any different."""
+    return request.param == "https"
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
+def serve(authority: trustme.CA, *, tls: bool) -> Iterator[Callable[..., Server]]:
+    context = None
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1", "::1").configure_cert(context)
     with contextlib.ExitStack() as stack:
 
         def start(handler: Handler, host: str = "127.0.0.1") -> Server:
-            server = Server(handler, host)
+            server = Server(handler, host, context)
             stack.callback(server.close)
             return server
 
@@ -114,13 +151,16 @@ def serve() -> Iterator[Callable[..., Server]]:
 class Client:
     """An engine and the plain loop that drives it."""
 
-    def __init__(self, server: Server | tuple[str, int], timeout_s: float = 10) -> None:
+    def __init__(
+        self, server: Server | tuple[str, int], timeout_s: float = 10, ca_file: str = ""
+    ) -> None:
         address, family = (
             (server.address, server.family)
             if isinstance(server, Server)
             else (server, socket.AF_INET)
         )
-        self.engine = Engine([Address(family, address)], timeout_s, select.epoll)
+        secure = secured(address[0], ca_file) if ca_file else None
+        self.engine = Engine([Address(family, address, secure)], timeout_s, select.epoll)
         self.done: list[Stream] = []
 
     def send(self, request: bytes = REQUEST) -> Stream:
@@ -145,11 +185,11 @@ class Client:
 
 
 @pytest.fixture
-def client() -> Iterator[Callable[..., Client]]:
+def client(ca_file: str, *, tls: bool) -> Iterator[Callable[..., Client]]:
     clients: list[Client] = []
 
     def make(server: Server | tuple[str, int], timeout_s: float = 10) -> Client:
-        clients.append(Client(server, timeout_s))
+        clients.append(Client(server, timeout_s, ca_file if tls else ""))
         return clients[-1]
 
     yield make
@@ -169,7 +209,7 @@ def answers(*responses: bytes, close: bool = False) -> Handler:
         while take(conn):
             conn.sendall(left.pop(0) if len(left) > 1 else left[0])
             if close:
-                conn.shutdown(socket.SHUT_WR)
+                end(conn)
                 return
 
     return handle
@@ -376,6 +416,7 @@ def test_headers_that_matter_are_noted(serve: Serve, client: MakeClient) -> None
     assert (stream.error, stream.status, stream.note) == (None, 429, "Retry-After: 7")
 
 
+@plain
 def test_refused(client: MakeClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -384,6 +425,7 @@ def test_refused(client: MakeClient) -> None:
     assert stream.done_ns is not None
 
 
+@plain
 def test_a_black_hole_times_out(client: MakeClient) -> None:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -469,6 +511,7 @@ def test_an_endless_answer_is_cut(
     assert (stream.error, stream.detail) == ("malformed", "response exceeds 100000 bytes")
 
 
+@plain
 def test_no_file_descriptor_left(serve: Serve, client: MakeClient) -> None:
     one = client(serve(answers(CHUNKED)))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -539,6 +582,7 @@ def test_opening_ahead_never_waits_and_keeps_to_its_time(serve: Serve, client: M
     assert one.engine.opening == 64
 
 
+@plain
 def test_opening_ahead_to_nobody_is_tried_once(client: MakeClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
@@ -560,6 +604,7 @@ def test_connecting_lasts_no_longer_than_the_handshake(serve: Serve, client: Mak
     assert 0 < (stream.connect_ns or 0) < 20_000_000
 
 
+@plain
 def test_a_server_that_does_not_accept_is_slow_to_connect_to(client: MakeClient) -> None:
     """The kernel's round trip leaves out the packets that a full queue has dropped."""
     with contextlib.ExitStack() as stack:
@@ -591,6 +636,7 @@ class Full(_socket.socket):
         return super().send(data, flags)
 
 
+@plain
 def test_a_socket_without_room_is_watched_only_until_it_has_some(
     serve: Serve, client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -611,6 +657,7 @@ def test_a_socket_without_room_is_watched_only_until_it_has_some(
     assert stream.error is None
 
 
+@plain
 def test_a_step_of_the_wall_clock(client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = client(("127.0.0.1", 1)).engine
     real = engine_module.wall_minus_monotonic_ns
@@ -643,6 +690,7 @@ def test_aborted(serve: Serve, client: MakeClient) -> None:
     assert (one.engine.in_flight, len(one.done)) == (0, 3)
 
 
+@plain
 def test_an_event_of_a_closed_socket_is_not_its_successors(
     serve: Serve, client: MakeClient
 ) -> None:
