@@ -14,24 +14,29 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from loadprofiles.dialects import error_message
-from loadprofiles.sse import events
+from loadprofiles.audit import audit
+from loadprofiles.dialects import Event
+from loadprofiles.faults import (
+    SSE_FIELDS,
+    malformed,
+    no_document,
+    shorten,
+    what_is_missing,
+    what_is_wrong,
+)
+from loadprofiles.sse import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
-    from loadprofiles.dialects import Dialect, Event
+    from loadprofiles.dialects import Dialect, Told
 
 KERNEL_STAMP_SLACK_NS = 50_000
 """A kernel stamp later than the read that delivered it by more than this is no kernel stamp."""
 BRIEF_BYTES = 4096
 """A stream of this size has no more than some 15 events."""
-_DETAIL_LIMIT = 300
-_SSE_FIELDS = (b":", b"data", b"event", b"id", b"retry")
-_EVENTS_PER_STEP, _READS_PER_STEP = 32, 1024
-"""Some 0.2 ms of work each."""
-_GIVEN_UP = ("abort", "error")
-"""Finish reasons of vLLM and SGLang for a request that they did not answer."""
+_READS_PER_STEP = 512
+"""Some 0.1 to 0.2 ms of work."""
 _GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<lone>u[dD][89a-fA-F]..)|.)", re.DOTALL
@@ -75,6 +80,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None
     output_tokens: int | None
     output_chars: int
+    output_hash: str
+    compression: float | None
+    text: str
+    """Text of the answer, without reasoning; "" unless asked for."""
     error: str | None
     detail: str | None
     clock: Literal["kernel", "user"]
@@ -82,11 +91,75 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_brief(body: bytes | bytearray) -> bool:
     """Whether reading the body costs next to nothing: it is short, or no stream of events."""
-    return len(body) <= BRIEF_BYTES or not body.startswith(_SSE_FIELDS)
+    return len(body) <= BRIEF_BYTES or not body.startswith(SSE_FIELDS)
+
+
+class _Reading:
+    """What the events of an answer have said so far."""
+
+    def __init__(self, body_end: Sequence[int]) -> None:
+        self.body_end = body_end
+        self.chunk_reads: list[int] = []
+        """Which read brought each chunk."""
+        self.first_answer_read: int | None = None
+        self.texts: list[str] = []
+        self.thoughts: list[str] = []
+        self.silent = self.choice_end = self.read = 0
+        self.finish: str | None = None
+        self.prompt_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.ended = False
+        self.problem: str | None = None
+
+    def take(self, ends: Iterable[int], told: Iterable[Told]) -> None:
+        """Take some events in, up to the first that tells of a problem."""
+        body_end, read = self.body_end, self.read
+        note, keep = self.chunk_reads.append, self.texts.append
+        for end, event in zip(ends, told, strict=False):  # of garbage nothing is told
+            if not isinstance(event, str):
+                self.read = read
+                self._take_rare(end, event)
+                read = self.read
+                if self.problem is not None:
+                    return
+                continue
+            while body_end[read] < end:
+                read += 1
+            note(read)
+            keep(event)
+            self.choice_end = end
+            if self.first_answer_read is None:
+                self.first_answer_read = read
+        self.read = read
+
+    def _take_rare(self, end: int, event: Event) -> None:
+        """Take in an event that holds more, or less, than text of the answer."""
+        text, reasoning, reason, prompt, output, choice, problem, is_end = event
+        if text or reasoning:
+            self.choice_end = end
+            self.read = bisect_left(self.body_end, end, self.read)
+            self.chunk_reads.append(self.read)
+            self.texts.append(text)
+            self.thoughts.append(reasoning)
+            if text and self.first_answer_read is None:
+                self.first_answer_read = self.read
+        elif choice:
+            self.choice_end = end
+            self.silent += bool(self.chunk_reads)
+        self.finish = reason or self.finish
+        self.prompt_tokens = self.prompt_tokens if prompt is None else prompt
+        self.output_tokens = self.output_tokens if output is None else output
+        self.ended = self.ended or is_end
+        self.problem = problem
 
 
 def read_answer(
-    body: bytes | bytearray, reads: Reads, dialect: Dialect, *, kernel_clock: bool
+    body: bytes | bytearray,
+    reads: Reads,
+    dialect: Dialect,
+    *,
+    kernel_clock: bool,
+    keep_text: bool = False,
 ) -> Generator[None, None, Answer]:
     """Read a streamed response body, in steps of a fraction of a millisecond each.
 
@@ -96,64 +169,130 @@ def read_answer(
     without generated text, or nothing at all). Never raises: whatever a server sends is data
     about that server.
     """
-    stamps = (yield from _kernel_stamps(reads)) if kernel_clock else None
-    clock: Literal["kernel", "user"] = "user" if stamps is None else "kernel"
-    stamps = reads.user_ns if stamps is None else stamps
-    decode, user_ns, body_end = dialect.decode, reads.user_ns, reads.body_end
+    stamps, clock = yield from _stamps(reads, kernel_clock=kernel_clock)
+    user_ns = reads.user_ns
+    reading = _Reading(reads.body_end)
     chunk_at: list[int] = []
     lags: list[int] = []
-    first_answer = finish = prompt_tokens = output_tokens = error = detail = None
-    ended = False
-    chars = read = count = silent = choice_end = 0
-    for count, (end, data) in enumerate(events(body), 1):
-        if not count % _EVENTS_PER_STEP:
-            yield
-        try:
-            event = decode(data)
-        except _GARBAGE as garbage:
-            mended = _mended(data, dialect)
-            if mended is None:
-                error, detail = _malformed(garbage, data, cut=end == len(body))
-                break
-            event = mended
-        text, reasoning, reason, prompt, output, choice, problem, is_end = event
-        if text:
-            choice_end = end
-            read = bisect_left(body_end, end, read)
-            stamp = stamps[read]
-            chunk_at.append(stamp)
-            lags.append((user_ns[read] - stamp) // 1000)
-            chars += len(text)
-            if first_answer is None and not reasoning:
-                first_answer = stamp
-        elif choice:
-            choice_end = end
-            silent += chars > 0
-        finish = reason or finish
-        prompt_tokens = prompt_tokens if prompt is None else prompt
-        output_tokens = output_tokens if output is None else output
-        ended = ended or is_end
-        if problem is not None:
-            error, detail = "error_event", shorten(problem)
+    error = detail = None
+    seen = False
+    for ends, data, lines in batches(body):
+        yield
+        seen = True
+        told, garbage = _told(dialect, data, lines)
+        reading.take(ends, told)
+        new = reading.chunk_reads[len(chunk_at) :]
+        chunk_at += [stamps[read] for read in new]
+        if clock == "kernel":
+            lags += [(user_ns[read] - stamps[read]) // 1000 for read in new]
+        if reading.problem is not None:
+            error, detail = "error_event", shorten(reading.problem)
             break
+        if garbage is not None:
+            at = len(told)
+            error, detail = malformed(garbage, data[at], cut=ends[at] == len(body))
+            break
+    yield
+    text, thoughts = "".join(reading.texts), "".join(reading.thoughts)
     if error is None:
-        error, detail = _what_is_missing(
-            body, seen=bool(count), ended=ended, finish=finish, chars=chars
+        error, detail = what_is_missing(
+            body, seen=seen, ended=reading.ended, finish=reading.finish, text=bool(text or thoughts)
         )
+    output_hash, compression = yield from audit(thoughts + text)
+    choice_end = reading.choice_end
+    first_answer = reading.first_answer_read
     return Answer(
         chunk_at_ns=chunk_at,
-        reads_lag_us=[] if clock == "user" else lags,
-        first_answer_ns=first_answer,
+        reads_lag_us=lags,
+        first_answer_ns=None if first_answer is None else stamps[first_answer],
         end_ns=stamps[bisect_left(reads.body_end, choice_end)] if choice_end else None,
-        silent_chunks=silent,
-        finish_reason=finish,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        output_chars=chars,
+        silent_chunks=reading.silent,
+        finish_reason=reading.finish,
+        prompt_tokens=reading.prompt_tokens,
+        output_tokens=reading.output_tokens,
+        output_chars=len(text) + len(thoughts),
+        output_hash=output_hash,
+        compression=compression,
+        text=text if keep_text else "",
         error=error,
         detail=detail,
         clock=clock,
     )
+
+
+def read_whole(
+    body: bytes | bytearray,
+    reads: Reads,
+    dialect: Dialect,
+    *,
+    kernel_clock: bool,
+    keep_text: bool = False,
+) -> Generator[None, None, Answer]:
+    """Read an answer that was not asked for as a stream: no chunks, and `end_ns` is its last byte.
+
+    `error` is as in `read_answer`, but that a document cannot be truncated.
+    """
+    stamps, clock = yield from _stamps(reads, kernel_clock=kernel_clock)
+    event = Event()
+    try:
+        event = dialect.decode_whole(bytes(body))
+    except _GARBAGE as garbage:
+        mended = _mended(bytes(body), dialect.decode_whole)
+        error, detail = (None, None) if mended else no_document(garbage, body)
+        event = mended or event
+    else:
+        error, detail = what_is_wrong(event, body)
+    yield
+    output_hash, compression = yield from audit(event.reasoning + event.text)
+    return Answer(
+        chunk_at_ns=[],
+        reads_lag_us=[],
+        first_answer_ns=None,
+        end_ns=stamps[-1] if error is None else None,
+        silent_chunks=0,
+        finish_reason=event.finish_reason,
+        prompt_tokens=event.prompt_tokens,
+        output_tokens=event.output_tokens,
+        output_chars=len(event.reasoning) + len(event.text),
+        output_hash=output_hash,
+        compression=compression,
+        text=event.text if keep_text else "",
+        error=error,
+        detail=detail,
+        clock=clock,
+    )
+
+
+def _told(
+    dialect: Dialect, data: list[bytes], lines: bytes | None
+) -> tuple[list[Told], Exception | None]:
+    """Decode events: all at once where that goes, else up to the first that is garbage."""
+    if lines is not None:
+        try:
+            told = dialect.decode_lines(lines)
+        except _GARBAGE:
+            pass  # which one was it?
+        else:
+            if len(told) == len(data):
+                return told, None
+    told = []
+    for one in data:
+        try:
+            told.append(dialect.decode(one))
+        except _GARBAGE as garbage:
+            mended = _mended(one, dialect.decode)
+            if mended is None:
+                return told, garbage
+            told.append(mended)
+    return told, None
+
+
+def _stamps(
+    reads: Reads, *, kernel_clock: bool
+) -> Generator[None, None, tuple[array[int], Literal["kernel", "user"]]]:
+    """Return the stamp of each read and the clock that they are of."""
+    stamps = (yield from _kernel_stamps(reads)) if kernel_clock else None
+    return (reads.user_ns, "user") if stamps is None else (stamps, "kernel")
 
 
 def _kernel_stamps(reads: Reads) -> Generator[None, None, array[int] | None]:
@@ -176,60 +315,13 @@ def _kernel_stamps(reads: Reads) -> Generator[None, None, array[int] | None]:
     return stamps or None
 
 
-def _mended(data: bytes, dialect: Dialect) -> Event | None:
+def _mended(data: bytes, decode: Callable[[bytes], Event]) -> Event | None:
     r"""Decode an event in which a character is cut in half: no JSON by the letter, yet a token.
 
     Servers that count in UTF-16 send the halves of an emoji as two chunks, `\ud83d` and `\ude00`.
     """
     whole = _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], data)
     try:
-        return None if whole == data else dialect.decode(whole)
+        return None if whole == data else decode(whole)
     except _GARBAGE:
         return None
-
-
-def _malformed(garbage: Exception, data: bytes, *, cut: bool) -> tuple[str | None, str | None]:
-    """Return error and detail of an event that cannot be decoded; none if it was cut off."""
-    return (None, None) if cut else ("malformed", shorten(f"{garbage}: {data[:120]!r}"))
-
-
-def _what_is_missing(
-    body: bytes | bytearray, *, seen: bool, ended: bool, finish: str | None, chars: int
-) -> tuple[str | None, str | None]:
-    """Return error and detail of an answer whose events, if any, are good."""
-    if not seen:
-        return _no_stream(bytes(body).removeprefix(b"\xef\xbb\xbf").strip())
-    if finish in _GIVEN_UP:
-        return "error_event", f"the server gave the request up: finish_reason {finish}"
-    if not ended and not finish:
-        return "truncated", "the stream ended without a finish reason or an end mark"
-    if not chars:
-        return "empty", "the answer holds no generated text"
-    return None, None
-
-
-def _no_stream(body: bytes) -> tuple[str, str]:
-    """Return error and detail of a 200 response without a single event."""
-    if not body:
-        return "empty", "the response has no body"
-    if body.startswith(_SSE_FIELDS):
-        return "truncated", "the stream ended before its first event"
-    said = error_message(body) if body.startswith(b"{") else None
-    if said is not None:
-        return "error_event", shorten(f"an error with status 200: {said}")
-    what = "one JSON document; the server seems to ignore stream: true"
-    if not body.startswith((b"{", b"[")):
-        what = "something else"
-    return "malformed", shorten(f"not an event stream but {what}: {body[:120]!r}")
-
-
-def error_text(body: bytes | bytearray) -> str:
-    """Return the message of an error response, shortened: OpenAI's `error.message` or raw text."""
-    said = error_message(body)
-    return shorten(body[: 4 * _DETAIL_LIMIT].decode(errors="replace") if said is None else said)
-
-
-def shorten(text: str) -> str:
-    """Return the text on one line of bounded length."""
-    line = " ".join(text[: 4 * _DETAIL_LIMIT].split())
-    return line if len(line) <= _DETAIL_LIMIT else line[: _DETAIL_LIMIT - 1] + "…"

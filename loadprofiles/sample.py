@@ -5,7 +5,8 @@ from __future__ import annotations
 from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
-from loadprofiles.answer import error_text, read_answer, shorten
+from loadprofiles.answer import read_answer
+from loadprofiles.faults import error_text, shorten
 from loadprofiles.records import Phase, Sample
 from loadprofiles.stream import HTTP_OK
 
@@ -64,6 +65,8 @@ def sample_of(
         end_ns=answer.end_ns,
         lag_us=answer.reads_lag_us,
         output_chars=answer.output_chars,
+        output_hash=answer.output_hash,
+        compression=answer.compression,
         connect_ns=stream.connect_ns,
         retried=stream.retried,
         clock=answer.clock,

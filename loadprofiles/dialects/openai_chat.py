@@ -6,15 +6,10 @@ from typing import Any
 
 import msgspec
 
-from loadprofiles.dialects import Count, Dialect, Event, Prompt, as_messages, error_message
-from loadprofiles.dialects.openai_completions import PINS, request_body
+from loadprofiles.dialects import Dialect, Event, Prompt, Told, as_messages, error_words
+from loadprofiles.dialects.openai_completions import NO_USAGE, PINS, Usage, request_body
 
 _DONE = b"[DONE]"
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -31,7 +26,9 @@ class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None  # DeepSeek's name, taken over by vLLM and SGLang
     reasoning: str | None = None  # newer vLLM
-    tool_calls: list[_ToolCall] | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | _ToolCall | None = None  # TGI sends one by itself
+    function_call: _Function | None = None  # what tool calls were before
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -42,13 +39,14 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Usage | None = None
     error: Any = None
     object: str | None = None
+    message: Any = None
 
 
-_NO_USAGE, _NO_CHOICE, _NO_DELTA = _Usage(), _Choice(), _Delta()
-_decode = msgspec.json.Decoder(_Chunk).decode
+_NO_CHOICE, _NO_DELTA = _Choice(), _Delta()
+_decoder = msgspec.json.Decoder(_Chunk)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,27 +73,56 @@ class OpenAIChat:
         """Read one event's data. Tool-call text counts as generated text."""
         if data == _DONE:
             return Event(end=True)
-        chunk = _decode(data)
-        if chunk.error is not None or chunk.object == "error":
-            return Event(error=error_message(data) or "an error event without a message")
-        usage = chunk.usage or _NO_USAGE
-        choice = chunk.choices[0] if chunk.choices else _NO_CHOICE
-        delta = choice.delta or choice.message or _NO_DELTA
-        answer = delta.content or ""
-        for call in delta.tool_calls or ():
-            if call.function is not None:
-                answer += (call.function.name or "") + (call.function.arguments or "")
-        thought = delta.reasoning_content or delta.reasoning or ""
-        text = answer or thought
-        only_role = delta.role is not None and not text and choice.finish_reason is None
-        return Event(
-            text,
-            not answer and bool(thought),
-            choice.finish_reason,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            choice is not _NO_CHOICE and not only_role,
-        )
+        return _event(_decoder.decode(data))
+
+    def decode_lines(self, lines: bytes) -> list[Told]:
+        """Read many events' data."""
+        told: list[Told] = []
+        for chunk in _decoder.decode_lines(lines):
+            if chunk.choices and chunk.usage is None and chunk.error is None:
+                choice = chunk.choices[0]
+                delta = choice.delta
+                if (
+                    delta is not None
+                    and delta.content
+                    and choice.finish_reason is None
+                    and delta.reasoning is None
+                    and delta.reasoning_content is None
+                    and delta.tool_calls is None
+                    and delta.function_call is None
+                    and delta.refusal is None
+                ):
+                    told.append(delta.content)
+                    continue
+            told.append(_event(chunk))
+        return told
+
+
+def _event(chunk: _Chunk) -> Event:
+    if chunk.error is not None or chunk.object == "error":
+        return Event(error=error_words(chunk.error, chunk.message))
+    usage = chunk.usage or NO_USAGE
+    choice = chunk.choices[0] if chunk.choices else _NO_CHOICE
+    delta = choice.delta or choice.message or _NO_DELTA
+    text = (delta.content or "") + (delta.refusal or "") + _calls(delta)
+    reasoning = delta.reasoning_content or delta.reasoning or ""
+    told = bool(text or reasoning or choice.finish_reason)
+    return Event(
+        text,
+        reasoning,
+        choice.finish_reason,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        choice is not _NO_CHOICE and (told or delta.role is None),  # a role alone is no token
+    )
+
+
+def _calls(delta: _Delta) -> str:
+    """The text of tool calls."""
+    calls = delta.tool_calls or []
+    calls = calls if isinstance(calls, list) else [calls]
+    functions = [*(call.function for call in calls), delta.function_call]
+    return "".join((call.name or "") + (call.arguments or "") for call in functions if call)
 
 
 DIALECT: Dialect = OpenAIChat()

@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
-from loadprofiles.dialects import Count, Dialect, Event, Prompt, as_text, error_message
+from loadprofiles.dialects import Count, Dialect, Event, Prompt, Told, as_text, error_words
 
 PINS: tuple[str, ...] = ("ignore_eos", "min_tokens")
 _DONE = b"[DONE]"
 
 
-class _Usage(msgspec.Struct, gc=False):
+class Usage(msgspec.Struct, gc=False):
+    """The server's own count."""
+
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
 
@@ -24,13 +26,14 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Usage | None = None
     error: Any = None
     object: str | None = None
+    message: Any = None
 
 
-_NO_USAGE, _NO_CHOICE = _Usage(), _Choice()
-_decode = msgspec.json.Decoder(_Chunk).decode
+NO_USAGE, _NO_CHOICE = Usage(), _Choice()
+_decoder = msgspec.json.Decoder(_Chunk)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -75,19 +78,34 @@ class OpenAICompletions:
         """Read one event's data."""
         if data == _DONE:
             return Event(end=True)
-        chunk = _decode(data)
-        if chunk.error is not None or chunk.object == "error":
-            return Event(error=error_message(data) or "an error event without a message")
-        usage = chunk.usage or _NO_USAGE
-        choice = chunk.choices[0] if chunk.choices else _NO_CHOICE
-        return Event(
-            choice.text or "",
-            False,
-            choice.finish_reason,
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            choice is not _NO_CHOICE,
-        )
+        return _event(_decoder.decode(data))
+
+    def decode_lines(self, lines: bytes) -> list[Told]:
+        """Read many events' data."""
+        told: list[Told] = []
+        for chunk in _decoder.decode_lines(lines):
+            if chunk.choices and chunk.usage is None and chunk.error is None:
+                choice = chunk.choices[0]
+                if choice.text and choice.finish_reason is None:
+                    told.append(choice.text)
+                    continue
+            told.append(_event(chunk))
+        return told
+
+
+def _event(chunk: _Chunk) -> Event:
+    if chunk.error is not None or chunk.object == "error":
+        return Event(error=error_words(chunk.error, chunk.message))
+    usage = chunk.usage or NO_USAGE
+    choice = chunk.choices[0] if chunk.choices else _NO_CHOICE
+    return Event(
+        choice.text or "",
+        "",
+        choice.finish_reason,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        choice is not _NO_CHOICE,
+    )
 
 
 DIALECT: Dialect = OpenAICompletions()

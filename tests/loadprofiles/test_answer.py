@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import zlib
 from array import array
 from typing import TYPE_CHECKING, Any
 
 import httptools
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles.answer import Answer, Reads, error_text, is_brief, read_answer, shorten
-from loadprofiles.dialects import Dialect, load_dialect
+from loadprofiles.answer import Answer, Reads, is_brief, read_answer
+from loadprofiles.dialects import Dialect, dialect_names, load_dialect
+from loadprofiles.faults import error_text, shorten
 from loadprofiles.stream import Stream
 
 if TYPE_CHECKING:
@@ -35,10 +38,15 @@ WHOLE = event("a") + event("b") + event("c", finish="length") + USAGE + DONE
 
 
 def read_all(
-    body: bytes, reads: Reads, dialect: Dialect = COMPLETIONS, *, kernel_clock: bool = True
+    body: bytes,
+    reads: Reads,
+    dialect: Dialect = COMPLETIONS,
+    *,
+    kernel_clock: bool = True,
+    keep_text: bool = False,
 ) -> Answer:
     """Take all the steps at once."""
-    steps = read_answer(body, reads, dialect, kernel_clock=kernel_clock)
+    steps = read_answer(body, reads, dialect, kernel_clock=kernel_clock, keep_text=keep_text)
     while True:
         try:
             next(steps)
@@ -317,7 +325,7 @@ def test_a_long_answer_is_read_in_small_steps() -> None:
     stamps = array("q", range(MS, (count + 1) * MS, MS))
     ends[-1] = len(body)
     steps = read_answer(body, reads_of(stamps, stamps, ends), COMPLETIONS, kernel_clock=True)
-    assert sum(1 for _ in steps) > count / 40
+    assert sum(1 for _ in steps) > len(body) / 20_000
     answer = read_all(body, reads_of(stamps, stamps, ends))
     assert answer.chunk_at_ns == stamps.tolist()
 
@@ -327,3 +335,54 @@ def test_what_is_brief() -> None:
     assert is_brief(b"<html>" * 10_000)
     assert not is_brief(bytearray(event("a") * 100))
     assert not is_brief(b": ping\n\n" + event("a") * 100)
+
+
+def one_by_one(dialect: Dialect) -> Any:  # noqa: ANN401 - a dialect that decodes no lines
+    class Slow:
+        decode = staticmethod(dialect.decode)
+
+        @staticmethod
+        def decode_lines(lines: bytes) -> list[Any]:
+            raise msgspec.DecodeError(lines)
+
+    return Slow()
+
+
+spoiled = st.sampled_from(
+    [b"", b"{", b'{"a":{}', b"{}}", b'{"choices":[{"text":"\\ud83d"}]}', b'{"x":"}', b'{"},{}',
+     b'{"error":"died"}', b'{"choices":[{"text":"b","finish_reason":"stop"}],"usage":null}',
+     b'{"choices":[{"text":""}]}', b"[DONE]", b"\xff"]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), spoiled), max_size=5))
+def test_many_events_at_once_say_what_each_says(parts: list[tuple[int, bytes]]) -> None:
+    body = b"".join(event("a") * n + b"data: %b\n\n" % odd for n, odd in parts)
+    for dialect in map(load_dialect, dialect_names()):
+        assert read(body, dialect) == read(body, one_by_one(dialect))
+
+
+def test_hash_and_compression_tell_of_the_text() -> None:
+    same = [read(event("ab") + event("c") + DONE), read(event("a") + event("bc") + DONE)]
+    assert same[0].output_hash == same[1].output_hash
+    assert len(same[0].output_hash) == 16
+    assert same[0].output_hash != read(event("abd") + DONE).output_hash
+    assert same[0].compression is None
+    words = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
+    for text in ("the same again " * 2000, words):
+        answer = read(b"".join(event(text[n : n + 7]) for n in range(0, len(text), 7)) + DONE)
+        packed = len(zlib.compress(text.encode()))
+        assert answer.compression == pytest.approx(len(text.encode()) / packed)
+    repeating = read(event("the same again ") * 20 + DONE).compression
+    assert repeating is not None
+    assert repeating > 2.4
+    nothing = read(event("") + DONE)
+    assert (nothing.output_hash, nothing.compression) == ("", None)
+
+
+def test_the_answers_text_is_kept_where_asked_for() -> None:
+    body = delta(reasoning="hm ") + delta(content="a") + delta(content="b") + DONE
+    reads = Reads(array("q", [2 * MS]), array("q", [MS]), array("q", [len(body)]))
+    assert read_all(body, reads, CHAT).text == ""
+    kept = read_all(body, reads, CHAT, keep_text=True)
+    assert (kept.text, kept.output_chars, len(kept.chunk_at_ns)) == ("ab", 5, 3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loadprofiles import sse
-from loadprofiles.sse import events
+from loadprofiles.sse import batches, events
 
 BOM = b"\xef\xbb\xbf"
 
@@ -73,3 +74,43 @@ def test_pieces_of_any_size_change_nothing(body: bytes, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sse, "_PIECE_BYTES", size)
         assert list(events(bytearray(body))) == whole
+
+
+alike = st.sampled_from([b'data: {"a":1}\n\n', b'data: {"b":"\\u00e9}"}\n\n', b"data: {}\n\n"])
+odd = st.sampled_from(
+    [
+        b"", b": ping\n\n", b"data: [DONE]\n\n", b'data: {"a":\n\n', b"data:{}\n\n", b"\n",
+        b"data: {}\ndata: {}\n\n", b'data: {"x"}\n\ndata: {}}\n\n', b"data: 1}\n\n", b"\r\n", BOM,
+        b"data: {}", b"data: {}\n", b"data: [DONE]", b"event: e\ndata: {}\n\n", b"error: {}\n\n",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.lists(alike, max_size=6).map(b"".join), odd), max_size=6))
+@example([(b"", b"data:{}\n\n")] * 5)
+def test_batches_are_the_events(parts: list[tuple[bytes, bytes]]) -> None:
+    body = b"".join(itertools.chain.from_iterable(parts))
+    for size in (1, 40, 16_384):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sse, "_BATCH_BYTES", size)
+            patch.setattr(sse, "_BATCH_EVENTS", 3)
+            found = list(batches(bytearray(body)))
+        told = [pair for batch in found for pair in zip(batch.ends, batch.data, strict=True)]
+        assert told == list(events(body))
+        for batch in found:
+            if batch.lines is not None:
+                assert batch.lines.split(b"\n") == batch.data
+
+
+def test_alike_events_are_taken_together() -> None:
+    """Some 250 bytes each, as vLLM sends them, and the end mark apart."""
+    one = b'data: {"choices":[{"text":"' + b"x" * 220 + b'"}]}\n\n'
+    sizes = [(len(b.ends), b.lines is not None) for b in batches(one * 100 + b"data: [DONE]\n\n")]
+    assert sizes == [(65, True), (35, True), (1, False)]
+    assert [b.lines for b in batches(b'data:{"a":1}\n\n')] == [b'{"a":1}']
+
+
+def test_the_error_field_of_older_llama_cpp() -> None:
+    """`server_sent_event(sink, "error", …)` in its `examples/server/utils.hpp` (2024)."""
+    body = b'data: {}\n\nerror: {"code":500,"message":"no slot"}\n\n'
+    assert [data for _, data in events(body)][1] == b'{"error": {"code":500,"message":"no slot"}}'
