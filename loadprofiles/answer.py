@@ -55,10 +55,10 @@ class Reads(msgspec.Struct, gc=False):
     """Length of the decoded body after the read."""
     wall_minus_monotonic_ns: int = 0
 
-    @property
-    def kernel_ns(self) -> array[int]:
-        """The kernel's stamps on the clock of `user_ns`; 0 where there is none."""
-        pairs, offset = self.kernel, self.wall_minus_monotonic_ns
+    def kernel_ns(self, start: int = 0, stop: int | None = None) -> array[int]:
+        """The kernel's stamps of some reads on the clock of `user_ns`; 0 where there is none."""
+        end = None if stop is None else 2 * stop
+        pairs, offset = self.kernel[2 * start : end], self.wall_minus_monotonic_ns
         return array(
             "q",
             [s and s * 1_000_000_000 + ns - offset for s, ns in zip(pairs[::2], pairs[1::2])],  # noqa: B905
@@ -302,11 +302,14 @@ def _kernel_stamps(reads: Reads) -> Generator[None, None, array[int] | None]:
     None unless every read has one that precedes the driver's own (the clock was not set).
     """
     stamps, last = array("q"), 0
-    all_kernel = reads.kernel_ns
-    for start in range(0, len(all_kernel), _READS_PER_STEP):
-        kernel = all_kernel[start : start + _READS_PER_STEP]
+    for start in range(0, len(reads.user_ns), _READS_PER_STEP):
+        kernel = reads.kernel_ns(start, start + _READS_PER_STEP)
         user = reads.user_ns[start : start + _READS_PER_STEP]
-        if min(kernel) <= 0 or min(map(sub, user, kernel)) <= -KERNEL_STAMP_SLACK_NS:
+        if (
+            len(kernel) < len(user)
+            or min(kernel) <= 0
+            or min(map(sub, user, kernel)) <= -KERNEL_STAMP_SLACK_NS
+        ):
             return None
         kernel[0] = max(kernel[0], last)
         stamps.extend(accumulate(map(min, kernel, user), max))

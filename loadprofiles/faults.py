@@ -42,7 +42,7 @@ def what_is_wrong(event: Event, body: bytes | bytearray) -> tuple[str | None, st
     if event.finish_reason in _GIVEN_UP:
         reason = event.finish_reason
         return "error_event", f"the server gave the request up: finish_reason {reason}"
-    if not event.choice:
+    if not event.choice and not event.end:
         return "malformed", shorten(f"not an answer: {bytes(body[:120])!r}")
     if not event.text and not event.reasoning:
         return "empty", "the answer holds no generated text"

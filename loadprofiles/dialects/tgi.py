@@ -83,7 +83,7 @@ class Tgi:
     def decode_whole(self, data: bytes) -> Event:
         """Read a whole answer. It tells the prompt's tokens in the header `x-prompt-tokens`."""
         answer = _decoder.decode(data)
-        return _event(answer)._replace(text=answer.generated_text or "", choice=True)
+        return _event(answer)._replace(text=answer.generated_text or "")
 
 
 def _event(chunk: _Chunk) -> Event:

@@ -382,7 +382,7 @@ def test_hash_and_compression_tell_of_the_text() -> None:
 
 def test_the_answers_text_is_kept_where_asked_for() -> None:
     body = delta(reasoning="hm ") + delta(content="a") + delta(content="b") + DONE
-    reads = Reads(array("q", [2 * MS]), array("q", [MS]), array("q", [len(body)]))
+    reads = Reads(array("q", [2 * MS]), array("q", [0, MS]), array("q", [len(body)]))
     assert read_all(body, reads, CHAT).text == ""
     kept = read_all(body, reads, CHAT, keep_text=True)
     assert (kept.text, kept.output_chars, len(kept.chunk_at_ns)) == ("ab", 5, 3)

@@ -171,3 +171,140 @@ def test_error_bodies(content: bytes, expected: str | None) -> None:
 def test_error_bodies_of_any_bytes(content: bytes) -> None:
     said = error_message(content)
     assert said is None or isinstance(said, str)
+
+
+TGI_TOKEN = {"index": 2, "token": {"id": 29889, "text": ".", "logprob": -0.1, "special": False}}
+TGI_LAST = TGI_TOKEN | {
+    "token": {"id": 2, "text": "</s>", "logprob": -0.2, "special": True},
+    "generated_text": " Deep.",
+    "details": {
+        "finish_reason": "eos_token", "generated_tokens": 3, "seed": None, "input_length": 7,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (TGI_TOKEN | {"generated_text": None, "details": None}, Event(".", choice=True)),
+        (TGI_TOKEN | {"top_tokens": [{"id": 1, "text": "a"}]}, Event(".", choice=True)),
+        (TGI_LAST, Event("", "", "stop", 7, 3, choice=True, end=True)),
+        (TGI_LAST | {"details": None}, Event(choice=True, end=True)),
+        (TGI_TOKEN | {"generated_text": "a", "details": {"finish_reason": "length",
+                      "generated_tokens": 2, "seed": 4}},
+         Event(".", "", "length", None, 2, choice=True, end=True)),
+        ({"error": "Model is overloaded", "error_type": "overloaded"},
+         Event(error="Model is overloaded")),
+    ],
+)  # fmt: skip
+def test_tgi(content: object, expected: Event) -> None:
+    """Shapes of TGI 3's `router/src/lib.rs`; those without `input_length` are TGI 1's and 2's."""
+    assert read("tgi", content) == expected
+
+
+def test_tgi_whole() -> None:
+    """GenerateResponse of `router/src/lib.rs`: the tokens' texts hold special ones, too."""
+    whole = {
+        "generated_text": " Deep.",
+        "details": {"finish_reason": "length", "generated_tokens": 2, "seed": None, "prefill": [],
+                    "tokens": [{"id": 21784, "text": " Deep", "logprob": -1.2, "special": False}]},
+    }  # fmt: skip
+    dialect = load_dialect("tgi")
+    expected = Event(" Deep.", "", "length", None, 2, end=True)
+    assert dialect.decode_whole(json.dumps(whole).encode()) == expected
+    assert dialect.decode_whole(b'{"error":"no","error_type":"x"}').error == "no"
+    assert dialect.decode_whole(b'{"object":"list"}') == Event()
+
+
+def test_what_tgi_is_asked() -> None:
+    body = json.loads(load_dialect("tgi").encode("m", TALK, 7, (), stream=True))
+    assert body == {
+        "inputs": "Be brief.\nOne? Two.\nThree?",
+        "parameters": {"max_new_tokens": 7, "do_sample": False, "details": True},
+    }
+
+
+LLAMA_LAST = {
+    "index": 0, "content": "", "tokens": [], "id_slot": 0, "stop": True, "model": "m.gguf",
+    "tokens_predicted": 8, "tokens_evaluated": 5, "generation_settings": {"n_predict": 8},
+    "prompt": "<s> hi", "has_new_line": False, "truncated": False, "stop_type": "limit",
+    "stopping_word": "", "tokens_cached": 12,
+    "timings": {"prompt_n": 5, "prompt_ms": 12.5, "predicted_n": 8, "predicted_ms": 81.25},
+}  # fmt: skip
+LLAMA_2023 = {
+    "content": "", "generation_settings": {"n_predict": 8}, "model": "m.gguf", "prompt": "hi",
+    "slot_id": 0, "stop": True, "stopped_eos": True, "stopped_limit": False, "stopped_word": False,
+    "stopping_word": "", "timings": {"predicted_n": 8}, "tokens_cached": 12,
+    "tokens_evaluated": 5, "tokens_predicted": 8, "truncated": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"index": 0, "content": " a", "tokens": [263], "stop": False, "id_slot": 0,
+          "tokens_predicted": 3, "tokens_evaluated": 5}, Event(" a", choice=True)),
+        ({"content": " a", "multimodal": False, "slot_id": 0, "stop": False},
+         Event(" a", choice=True)),
+        ({"content": "", "tokens": [1], "stop": False}, Event(choice=True)),
+        (LLAMA_LAST, Event("", "", "length", 5, 8, end=True)),
+        (LLAMA_LAST | {"stop_type": "eos"}, Event("", "", "stop", 5, 8, end=True)),
+        (LLAMA_LAST | {"stop_type": "word"}, Event("", "", "stop", 5, 8, end=True)),
+        (LLAMA_LAST | {"stop_type": "none"}, Event("", "", None, 5, 8, end=True)),
+        (LLAMA_LAST | {"content": " all"}, Event(" all", "", "length", 5, 8, True, None, True)),
+        (LLAMA_2023, Event("", "", "stop", 5, 8, end=True)),
+        (LLAMA_2023 | {"stopped_eos": False, "stopped_limit": True},
+         Event("", "", "length", 5, 8, end=True)),
+        ({"error": {"code": 500, "message": "no slot", "type": "server_error"}},
+         Event(error="no slot")),
+    ],
+)  # fmt: skip
+def test_llamacpp(content: object, expected: Event) -> None:
+    """Shapes of llama.cpp's `to_json_non_oaicompat` (2025/26) and of its server of 2023/24."""
+    assert read("llamacpp", content) == expected
+    data = json.dumps(content).encode()
+    assert load_dialect("llamacpp").decode_whole(data) == expected
+
+
+def test_what_llamacpp_is_asked() -> None:
+    dialect = load_dialect("llamacpp")
+    body = json.loads(dialect.encode("m", "hi", 7, dialect.pins, stream=True))
+    assert body == {
+        "model": "m", "prompt": "hi", "n_predict": 7, "temperature": 0.0, "stream": True,
+        "ignore_eos": True,
+    }  # fmt: skip
+    assert "ignore_eos" not in json.loads(dialect.encode("m", "hi", 7, (), stream=False))
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [
+        ({"refusal": "I cannot"}, Event("I cannot", choice=True)),  # OpenAI's own
+        ({"function_call": {"name": "f", "arguments": "{}"}}, Event("f{}", choice=True)),
+        ({"role": "assistant", "tool_calls": {"index": 0, "function": {"arguments": "{"}}},
+         Event("{", choice=True)),  # TGI: one, and no list
+        ({"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c-1", "type": "function", "index": 0, "function": {"name": "f"}}]},
+         Event("f", choice=True)),  # vLLM's first chunk of a call
+    ],
+)  # fmt: skip
+def test_text_of_every_channel(delta: dict[str, Any], expected: Event) -> None:
+    assert read("openai-chat", chat(delta)) == expected
+    lines = json.dumps(chat(delta)).encode()
+    assert load_dialect("openai-chat").decode_lines(lines + b"\n" + lines) == [expected] * 2
+
+
+def test_whole_answers_of_openai() -> None:
+    """As vLLM's ChatCompletionResponse and CompletionResponse have them."""
+    usage = {"prompt_tokens": 5, "total_tokens": 8, "completion_tokens": 3}
+    message = {"role": "assistant", "content": "a", "refusal": None, "annotations": None,
+               "audio": None, "function_call": None, "tool_calls": [], "reasoning": "hm",
+               "reasoning_content": "hm"}  # fmt: skip
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    whole = {"object": "chat.completion", "choices": [choice], "usage": usage, "error": None}
+    decode = load_dialect("openai-chat").decode_whole
+    assert decode(json.dumps(whole).encode()) == Event("a", "hm", "stop", 5, 3, choice=True)
+    choice = {"index": 0, "text": "a", "finish_reason": "length", "stop_reason": None}
+    whole = {"object": "text_completion", "choices": [choice], "usage": usage}
+    decode = load_dialect("openai-completions").decode_whole
+    assert decode(json.dumps(whole).encode()) == Event("a", "", "length", 5, 3, choice=True)
