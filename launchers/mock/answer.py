@@ -45,7 +45,7 @@ class Answer:
     __slots__ = (
         "_after", "_before", "_middle", "_texts", "asked", "at_ns", "connection", "fault", "finish",
         "left", "prefill", "received_ns", "request_id", "sent_ns", "shape", "stamped", "stream",
-        "total",
+        "total", "write",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Answer:
         number: int,
     ) -> None:
         self.connection = connection
+        self.write = connection.write
         self.shape = shape
         self.asked = asked
         self.fault = fault
@@ -106,16 +107,16 @@ class Answer:
         """Send the next token in a segment of its own, and stamp it just before."""
         self.left = left = self.left - 1
         if left and self._middle:
-            data = self._middle
+            now = _now()
+            self.write(self._middle)
+            self.sent_ns.append(now)
         elif self.stream:
             data = self._special()
-        else:
-            if not left:
-                self._send_document()
-            return
-        now = _now()
-        self.connection.write(data)
-        self.sent_ns.append(now)
+            now = _now()
+            self.write(data)
+            self.sent_ns.append(now)
+        elif not left:
+            self._send_document()
 
     def _send_document(self) -> None:
         whole = self.shape.document(self, self._whole())

@@ -106,8 +106,6 @@ class Connection:
 
     def write(self, data: bytes) -> None:
         """Send bytes, or keep what the kernel does not take now."""
-        if self.closed:
-            return
         if self.pending:
             self.pending += data
             return
@@ -115,10 +113,10 @@ class Connection:
             sent = self._send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
+        except OSError:  # gone, or closed here before
             self.close()
             return
-        if sent < len(data):
+        if sent != len(data):
             self.pending = data[sent:]
             self._server.watch(self)
 
@@ -165,6 +163,7 @@ class Connection:
         if self.closed:
             return
         self.closed = True
+        self.pending = b""
         self._parser = None  # it and this are a cycle, and the collector is off
         self._server.forget(self)
         self._sock.close()

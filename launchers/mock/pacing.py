@@ -72,9 +72,12 @@ class Paced:
                     queue.append(answer)
             elif queue and queue[0].at_ns <= now:
                 answer = queue.popleft()
-                if emit(answer):
-                    answer.at_ns += itl_ns
-                    queue.append(answer)
+                if answer.left > 1 and not answer.fault and not answer.connection.closed:
+                    answer.emit()
+                elif not emit(answer):
+                    continue
+                answer.at_ns += itl_ns
+                queue.append(answer)
             else:
                 break
 
