@@ -70,7 +70,9 @@ class Connection:
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # in a callback
+                raise KeyboardInterrupt from error
             self.close()
 
     def on_message_begin(self) -> None:
