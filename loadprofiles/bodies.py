@@ -2,8 +2,8 @@
 
 A run of a million requests must not hold a million bodies: kept are the offsets of the lines.
 
-Where a later turn of a session belongs behind an answer that nobody knows yet, a body has a mark:
-the answered body's number between two Unicode noncharacters. JSON holds them as they are, and no
+Where a later turn of a session quotes an answer that nobody knows yet, its body has a mark: the
+number of the answered turn between two Unicode noncharacters. JSON holds them as they are, and no
 text of a body has them otherwise (`without_marks`).
 """
 
@@ -15,16 +15,16 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
     from pathlib import Path
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}".encode())
 
 
-def answer_mark(body: int) -> str:
-    """Return what stands for the answer to the measured body of that number."""
-    return f"{_OPEN}{body}{_CLOSE}"
+def answer_mark(turn: int) -> str:
+    """Return what stands for the answer to the turn of that number, from 0, of the session."""
+    return f"{_OPEN}{turn}{_CLOSE}"
 
 
 def without_marks(text: str) -> str:
@@ -32,12 +32,12 @@ def without_marks(text: str) -> str:
     return text.replace(_OPEN, "\ufffd").replace(_CLOSE, "\ufffd")
 
 
-def fill_marks(line: bytes, answer: Callable[[int], bytes]) -> bytes:
-    """Return a body with each mark replaced by what `answer` gives for its number.
+def fill_marks(line: bytes, answers: Sequence[bytes]) -> bytes:
+    """Return a body with each mark replaced by the answer to that turn, escaped as JSON has it.
 
-    That is a JSON string's inside. In one pass: an answer may hold a mark of its own.
+    In one pass: an answer may hold a mark of its own.
     """
-    return _MARK.sub(lambda mark: answer(int(mark[1])), line)
+    return _MARK.sub(lambda mark: answers[int(mark[1])], line)
 
 
 class Bodies:

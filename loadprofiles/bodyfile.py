@@ -59,16 +59,16 @@ def write_bodies(
             messages = [] if system is None else [Message("system", system)]
             tokens, before = 0, -1
             first.exact = first.exact and exact
-            for turn in turns:
-                part, lines = (first, file) if before < 0 else (later, others)
-                if before >= 0:
-                    messages.append(Message("assistant", answer_mark(before)))
+            for place, turn in enumerate(turns):
+                part, lines = (later, others) if place else (first, file)
+                if place:
+                    messages.append(Message("assistant", answer_mark(place - 1)))
                 messages.append(Message("user", turn.text))
                 tokens += turn.tokens
                 part.prompt_tokens.append(tokens)
                 part.output_tokens.append(turn.output_tokens)
                 part.after.append(before)
-                before = number if before < 0 else sessions + len(later.after) - 1
+                before = sessions + len(later.after) - 1 if place else number
                 prompt = turn.text if len(messages) == 1 else messages
                 lines.write(encode(prompt, turn.output_tokens) + b"\n")
         others.seek(0)

@@ -70,8 +70,9 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Open loop: [start, end) of each burst, as offsets like `due_ns`; empty without bursts."""
     after: list[int] | None = None
     """For each measured body, by position: the earlier measured body whose answer it continues
-    (the next turn of a session), or -1. Its line of `bodies.jsonl` holds the mark of
-    `prompts.answer_mark` wherever an earlier turn's answer belongs. None: no sessions."""
+    (the next turn of a session), or -1. All first turns come first. A later one's line of
+    `bodies.jsonl` holds a mark (`bodies.answer_mark`) wherever an earlier turn's answer belongs.
+    None: no sessions."""
     think_ns: list[int] | None = None
     """With `after`, for each measured body: how long after the answer before it, it is due. In a
     closed loop without: how long a stream's user thinks before the next request, taken in turn by
@@ -105,7 +106,8 @@ class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One request. `first_ns`, `last_ns`, `end_ns` and `chunk_ns` come from `clock`."""
 
     seq: int
-    """Position among the requests of its phase; in open loop the index into `due_ns`."""
+    """Position among the requests of its phase; in open loop the index into `due_ns`. Of a measured
+    turn of a session: its position among the measured bodies."""
     body: int
     """Line of `bodies.jsonl` (from 0) that was sent."""
     request_id: str

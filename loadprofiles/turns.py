@@ -1,0 +1,89 @@
+"""The turns of sessions while a cell is driven: which follows which, and what it has to quote.
+
+Pure bookkeeping: knows no clock, no loop and no socket. A turn has a key: its position among the
+measured bodies, plus their number for each time that a closed loop has started over.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loadprofiles.bodies import fill_marks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Turns:
+    """The sessions of a plan; of one without any, nothing follows anything."""
+
+    def __init__(self, after: Sequence[int] | None, think_ns: Sequence[int] | None) -> None:
+        after = after or []
+        self.sessions = sum(before < 0 for before in after)
+        self._bodies = len(after)
+        self._following = array("q", [-1]) * self._bodies
+        for position, before in enumerate(after):
+            if before >= 0:
+                self._following[before] = position
+        self._think_ns = think_ns
+        self._begun = 0
+        self._undecided: set[int] = set()
+        self._quotes: dict[int, list[bytes]] = {}
+        """For each turn under way, or to come next in its session: the answers before it."""
+
+    def begin(self) -> int:
+        """Return the key of the next session's first turn."""
+        rounds, session = divmod(self._begun, self.sessions)
+        self._begun += 1
+        return rounds * self._bodies + session
+
+    def position(self, turn: int) -> int:
+        """Return a turn's place among the measured bodies."""
+        return turn % self._bodies
+
+    def following(self, turn: int) -> int | None:
+        """Return the turn that the plan has after this one."""
+        position = self._following[turn % self._bodies]
+        return None if position < 0 else turn - turn % self._bodies + position
+
+    def think_ns(self, turn: int) -> int:
+        """Return how long before this turn the user thinks."""
+        return self._think_ns[turn % self._bodies] if self._think_ns else 0
+
+    def next_first_think_ns(self) -> int:
+        """Return how long before the next session a stream's user thinks."""
+        return self.think_ns(self._begun % self.sessions) if self._think_ns else 0
+
+    # --- answers -------------------------------------------------------------------------------
+
+    def sent(self, turn: int) -> None:
+        """Note that a turn is under way: what becomes of it is open."""
+        self._undecided.add(turn)
+
+    def is_decided(self, turn: int) -> bool:
+        """Whether it is known what became of a turn."""
+        return turn not in self._undecided
+
+    def answered(self, turn: int, answer: str | None) -> None:
+        """Note the answer to a turn; None where it failed, and with it its session."""
+        self._undecided.discard(turn)
+        quotes = self._quotes.pop(turn, [])
+        following = self.following(turn)
+        if answer is not None and following is not None:
+            self._quotes[following] = [*quotes, msgspec.json.encode(answer)[1:-1]]
+
+    def may_follow(self, turn: int) -> bool:
+        """Whether a later turn has all the answers that it quotes."""
+        return turn in self._quotes
+
+    def give_up(self, turn: int) -> None:
+        """Forget a turn that will not be sent."""
+        self._quotes.pop(turn, None)
+
+    def fill(self, turn: int, line: bytes) -> bytes:
+        """Return the body of a turn with the answers of the session's earlier ones in it."""
+        quotes = self._quotes.get(turn)
+        return line if quotes is None else fill_marks(line, quotes)
