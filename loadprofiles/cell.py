@@ -9,6 +9,7 @@ from __future__ import annotations
 import locust  # isort: skip - patches the standard library, so before everything else
 import _socket
 import gc
+import math
 import os
 import resource
 import sys
@@ -111,23 +112,26 @@ class Cell:
         if not self.plan.warmup:
             self._meet()
         share = (index + 0.5) / (self.plan.streams or 1)  # so as not to begin all in step
-        free_ns = self._think(now_ns(), share)
+        free_ns = self._think(now_ns(), int(session.next_think_ns() * share))
+        turn: int | None = None
         while (phase := self.phases.next_phase()) is not None:
             waiter = gevent.hub.Waiter()
             opened = session.window_start  # perhaps since the stream became free
             due_ns = free_ns if opened is None else max(free_ns, opened.at_ns)
-            stream = session.send(phase, due_ns, waiter)
+            stream = session.send(phase, due_ns, waiter, turn)
             failed = waiter.get()
             self.phases.stream_ended(index, phase)
             free_ns = stream.done_ns or now_ns()
             if failed and pause_s:
                 free_ns = self._pause(pause_s)
-            free_ns = self._think(free_ns)
+            turn = None if failed else session.following(stream)
+            free_ns = self._think(free_ns, session.next_think_ns(turn))
+            if turn is not None and not session.may_send(turn):
+                turn = None  # its session is over
             pause_s = min(max(_BACKOFF_S, 2 * pause_s), _BACKOFF_MAX_S) if failed else 0.0
 
-    def _think(self, from_ns: int, share: float = 1.0) -> int:
-        """Keep a stream still while its user thinks (a `share` of it); return when it is free."""
-        think_ns = int(self.session.next_think_ns() * share)
+    def _think(self, from_ns: int, think_ns: int) -> int:
+        """Keep a stream still while its user thinks; return when it is free."""
         if not think_ns:
             return from_ns
         waiter = gevent.hub.Waiter()
@@ -152,6 +156,8 @@ class Cell:
         session, due = self.session, self.plan.due_ns or []
         self._warm_up()
         expected = peak_overlap(due, max(session.longest_ns, _SERVICE_NS)) * 4 // 3 + 4
+        if session.turns.sessions:
+            expected *= math.ceil(len(self.plan.after or ()) / session.turns.sessions)
         self._connections = min(expected, _MAX_CONNECTIONS)
         self._open_connections(now_ns() + int(_OPENING_S * 1e9))
         if session.stopping:
@@ -161,17 +167,33 @@ class Cell:
             return
         session.open_window(start_ns)
         self.departures = departures = Departures(session, start_ns, due)
+        session.on_turn = self._send_later
         # From the hub, where no greenlet can be late.
         self._alarm = gevent.get_hub().loop.io(departures.fd, 1)
         self._alarm.start(departures.send)
         while not session.stopping:
             if not departures.left and self.plan.duration_ns is None:
                 self.phases.begin_drain()
-            answered = session.done["measured"] == len(due)
-            if answered and (self.plan.duration_ns is None or self.phases.window_is_over()):
+            answered = session.done["measured"] == session.sent["measured"]
+            over = answered and not departures.left and not len(self.later)
+            if over and (self.plan.duration_ns is None or self.phases.window_is_over()):
                 self.phases.finish()
                 break
             self.wait()
+
+    def _send_later(self, turn: int, answered_ns: int) -> None:
+        """Open loop: send a session's next turn when it is due, if that lies in the window."""
+        session, length_ns = self.session, self.plan.duration_ns
+        due_ns = answered_ns + session.next_think_ns(turn)
+        opened = session.window_start
+        if opened is None or (length_ns is not None and due_ns >= opened.at_ns + length_ns):
+            return
+
+        def send() -> None:
+            if not session.stopping and session.may_send(turn):
+                session.send("measured", due_ns, turn=turn)
+
+        self.later.at(due_ns, send)
 
     def _meet(self) -> int | None:
         """Wait until all workers are warm, where there are others; return when they begin."""

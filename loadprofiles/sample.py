@@ -26,21 +26,32 @@ class Ticket(NamedTuple):
     request_id: str
     phase: Phase
     due_ns: int
+    turn: int | None = None
+    """Which turn of a session it is (`turns.Turns`)."""
 
 
 def sample_of(
     stream: Stream, dialect: Dialect, planned: Sequence[int], *, kernel_clock: bool
-) -> Generator[None, None, Sample]:
-    """Read what a finished stream has brought; `planned` are the output tokens of each body."""
+) -> Generator[None, None, tuple[Sample, str]]:
+    """Read what a finished stream has brought; `planned` are the output tokens of each body.
+
+    The text of the answer comes along where it is a turn of a session.
+    """
     ticket: Ticket = stream.meta  # type: ignore[assignment]
-    answer = yield from read_answer(stream.body, stream.reads, dialect, kernel_clock=kernel_clock)
+    answer = yield from read_answer(
+        stream.body,
+        stream.reads,
+        dialect,
+        kernel_clock=kernel_clock,
+        keep_text=ticket.turn is not None,
+    )
     yield
     error, detail = _verdict(stream, answer)
     chunks = answer.chunk_at_ns
     gaps = list(map(sub, chunks[1:], chunks))
     yield
     counted = answer.output_tokens
-    return Sample(
+    sample = Sample(
         seq=ticket.seq,
         body=ticket.body,
         request_id=ticket.request_id,
@@ -71,6 +82,7 @@ def sample_of(
         retried=stream.retried,
         clock=answer.clock,
     )
+    return sample, answer.text
 
 
 def _verdict(stream: Stream, answer: Answer) -> tuple[str | None, str | None]:

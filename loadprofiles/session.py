@@ -5,12 +5,11 @@ Knows no event loop; `drive` calls it from Locust's users and from the hub.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -28,6 +27,8 @@ from loadprofiles.records import (
     Sample,
 )
 from loadprofiles.sample import Ticket, sample_of
+from loadprofiles.turns import Turns
+from loadprofiles.usage import Usage, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -54,26 +55,6 @@ class Waiter(Protocol):
         ...
 
 
-class Usage(NamedTuple):
-    """A reading of what this process has used so far."""
-
-    at_ns: int
-    cpu_s: float
-    run_delay_ns: int | None
-    collections: int
-
-
-def usage() -> Usage:
-    """Read this process's CPU time, its wait for a CPU and the collector's runs."""
-    try:
-        with open("/proc/self/schedstat", "rb") as file:  # noqa: PTH123 - light, called in the window
-            run_delay = int(file.read().split()[1])
-    except (OSError, IndexError, ValueError):
-        run_delay = None
-    collections = sum(generation["collections"] for generation in gc.get_stats())
-    return Usage(_now(), time.process_time(), run_delay, collections)
-
-
 class Session:
     """The state of one cell: tickets out, finished streams in, samples to the file."""
 
@@ -98,6 +79,7 @@ class Session:
         """The longest that a request has taken so far."""
         self._recent_ttft_ns: deque[int] = deque(maxlen=_RECENT)
         self._reads_before, self._reads_at_ns = 0, _now()
+        self.turns = Turns(plan.after, plan.think_ns)
         self._seq: dict[Phase, int] = {"warmup": 0, "measured": 0, "cooldown": 0}
         self.sent: dict[Phase, int] = {"warmup": 0, "measured": 0, "cooldown": 0}
         self.done: dict[Phase, int] = {"warmup": 0, "measured": 0, "cooldown": 0}
@@ -110,23 +92,37 @@ class Session:
         self.clock_step_ns = 0
         self.on_finished: Callable[[Phase], None] = lambda _: None
         self.on_sample: Callable[[Sample], None] = lambda _: None
+        self.on_turn: Callable[[int, int], None] = lambda *_: None
+        """Called with a turn that is to follow one that nobody waits for, and when that ended."""
         self.translate: Callable[[Sample], Sample] | None = None
         """What makes of a sample the one that is written: a worker's is one of a whole cell."""
 
     # --- sending -------------------------------------------------------------------------------
 
-    def send(self, phase: Phase, due_ns: int | None, waiter: Waiter | None = None) -> Stream:
-        """Send the next request of `phase`.
+    def send(
+        self,
+        phase: Phase,
+        due_ns: int | None,
+        waiter: Waiter | None = None,
+        turn: int | None = None,
+    ) -> Stream:
+        """Send the next request of `phase`; of sessions, `turn` or a new session's first.
 
         `waiter` is switched to once it has ended, with whether it is known to have failed.
         """
         seq = self._seq[phase]
         self._seq[phase] = seq + 1
         self.sent[phase] += 1
-        body = self._body_index(phase, seq)
+        if self.turns.sessions and phase != "warmup":
+            turn = self.turns.begin() if turn is None else turn
+            body = self.plan.warmup + self.turns.position(turn)
+            content = self.turns.take(turn, self._bodies[body])
+            seq = turn if phase == "measured" else seq
+        else:
+            body = self._body_index(phase, seq)
+            content = self._bodies[body]
         due_ns = _now() if due_ns is None else due_ns
-        ticket = Ticket(seq, body, f"{self._prefix}-{phase[0]}{seq}", phase, due_ns)
-        content = self._bodies[body]
+        ticket = Ticket(seq, body, f"{self._prefix}-{phase[0]}{seq}", phase, due_ns, turn)
         request = b"".join((
             self._head, ticket.request_id.encode(), self._tail,
             b"%d\r\n\r\n" % len(content), content,
@@ -135,6 +131,8 @@ class Session:
         def on_done(stream: Stream) -> None:
             self.done[phase] += 1
             failed = self._keep(stream, at_once=waiter is not None)
+            if waiter is None and (following := self.following(stream)) is not None:
+                self.on_turn(following, stream.done_ns or _now())
             self.on_finished(phase)
             if waiter is not None:
                 waiter.switch(failed)
@@ -151,7 +149,10 @@ class Session:
         self.longest_ns = max(self.longest_ns, stream.done_ns - stream.submitted_ns)
         if at_once and is_brief(stream.body):
             return _to_the_end(self._decode(stream)).error is not None
-        self._finished.append(stream)
+        if self.turns.sessions:  # the newest first: the next turn waits for what it says
+            self._finished.appendleft(stream)
+        else:
+            self._finished.append(stream)
         self._undecoded_bytes += len(stream.body)
         while self._undecoded_bytes > _UNDECODED_BYTES:
             self.decode()
@@ -188,8 +189,23 @@ class Session:
         """Note that a stream's user was to think from then to then, or until now."""
         self._thinking_ns += self._in_window(from_ns, min(until_ns, _now()))
 
-    def next_think_ns(self) -> int:
+    def following(self, stream: Stream) -> int | None:
+        """Return the turn that is to follow one that has ended, unless that is known to fail."""
+        ticket: Ticket = stream.meta  # type: ignore[assignment]
+        if ticket.turn is None or not stream.answered:
+            return None
+        return self.turns.following(ticket.turn)
+
+    def may_send(self, turn: int) -> bool:
+        """Whether the answer that a turn follows is one; decodes it if nobody has yet."""
+        while self.turns.is_open(turn):
+            self.decode(0)
+        return self.turns.may_follow(turn)
+
+    def next_think_ns(self, turn: int | None = None) -> int:
         """Closed loop: how long the user of the stream that became free now thinks."""
+        if self.turns.sessions:
+            return self.turns.think_ns(turn)
         thinks = self.plan.think_ns
         if not thinks:
             return 0
@@ -244,11 +260,14 @@ class Session:
     def _decode(self, stream: Stream) -> Generator[None, None, Sample]:
         """Decode a finished stream in steps, write its sample and return it."""
         self.check_clock()
-        sample = yield from sample_of(
+        sample, text = yield from sample_of(
             stream, self._dialect, self.plan.output_tokens,
             kernel_clock=bool(self.engine.kernel_stamps) and not self.clock_stepped,
         )  # fmt: skip
         self._write(sample)
+        ticket: Ticket = stream.meta  # type: ignore[assignment]
+        if ticket.turn is not None:
+            self.turns.answered(ticket.turn, text if sample.error is None else None)
         if sample.error is None:
             self.ok += 1
             if sample.first_ns is not None and sample.sent_ns is not None:

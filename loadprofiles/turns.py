@@ -30,7 +30,7 @@ class Turns:
                 self._following[before] = position
         self._think_ns = think_ns
         self._begun = 0
-        self._undecided: set[int] = set()
+        self._open: set[int] = set()
         self._quotes: dict[int, list[bytes]] = {}
         """For each turn under way, or to come next in its session: the answers before it."""
 
@@ -49,41 +49,36 @@ class Turns:
         position = self._following[turn % self._bodies]
         return None if position < 0 else turn - turn % self._bodies + position
 
-    def think_ns(self, turn: int) -> int:
-        """Return how long before this turn the user thinks."""
-        return self._think_ns[turn % self._bodies] if self._think_ns else 0
-
-    def next_first_think_ns(self) -> int:
-        """Return how long before the next session a stream's user thinks."""
-        return self.think_ns(self._begun % self.sessions) if self._think_ns else 0
+    def think_ns(self, turn: int | None) -> int:
+        """Return how long the user thinks before this turn; None: before the next session."""
+        if not self._think_ns:
+            return 0
+        return self._think_ns[self._begun % self.sessions if turn is None else self.position(turn)]
 
     # --- answers -------------------------------------------------------------------------------
 
-    def sent(self, turn: int) -> None:
-        """Note that a turn is under way: what becomes of it is open."""
-        self._undecided.add(turn)
-
-    def is_decided(self, turn: int) -> bool:
-        """Whether it is known what became of a turn."""
-        return turn not in self._undecided
+    def take(self, turn: int, line: bytes) -> bytes:
+        """Return the body of a turn that is sent now, with the earlier answers in it."""
+        following = self.following(turn)
+        if following is not None:
+            self._open.add(following)
+        quotes = self._quotes.get(turn)
+        return line if quotes is None else fill_marks(line, quotes)
 
     def answered(self, turn: int, answer: str | None) -> None:
         """Note the answer to a turn; None where it failed, and with it its session."""
-        self._undecided.discard(turn)
         quotes = self._quotes.pop(turn, [])
         following = self.following(turn)
-        if answer is not None and following is not None:
+        if following is None:
+            return
+        self._open.discard(following)
+        if answer is not None:
             self._quotes[following] = [*quotes, msgspec.json.encode(answer)[1:-1]]
 
+    def is_open(self, turn: int) -> bool:
+        """Whether nobody knows yet what became of the turn before."""
+        return turn in self._open
+
     def may_follow(self, turn: int) -> bool:
-        """Whether a later turn has all the answers that it quotes."""
+        """Whether a turn has all the answers that it quotes."""
         return turn in self._quotes
-
-    def give_up(self, turn: int) -> None:
-        """Forget a turn that will not be sent."""
-        self._quotes.pop(turn, None)
-
-    def fill(self, turn: int, line: bytes) -> bytes:
-        """Return the body of a turn with the answers of the session's earlier ones in it."""
-        quotes = self._quotes.get(turn)
-        return line if quotes is None else fill_marks(line, quotes)

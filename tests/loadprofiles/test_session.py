@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from loadprofiles import session as session_module
+from loadprofiles import usage as usage_module
 from loadprofiles.connections import Address
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
@@ -137,7 +138,8 @@ def test_a_clock_that_is_set_after_the_last_answer_is_noticed(
 
 def test_only_pauses_in_the_window_count(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100 * SECOND]
-    monkeypatch.setattr(session_module, "_now", lambda: now[0])
+    for module in (session_module, usage_module):
+        monkeypatch.setattr(module, "_now", lambda: now[0])
     session.pause(90 * SECOND)
     session.open_window(101 * SECOND)
     now[0] = 103 * SECOND
@@ -154,7 +156,8 @@ def test_only_thinking_in_the_window_and_until_now_counts(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100 * SECOND]
-    monkeypatch.setattr(session_module, "_now", lambda: now[0])
+    for module in (session_module, usage_module):
+        monkeypatch.setattr(module, "_now", lambda: now[0])
     session.thought(90 * SECOND, 95 * SECOND)
     session.open_window(101 * SECOND)
     now[0] = 103 * SECOND
