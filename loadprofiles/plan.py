@@ -106,7 +106,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     wire = load_dialect(dialect)
     draw = _Draw(seed, profile.name, float(level), repeat)
     sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
-    turns = _turns(profile, sending.pop("bodies"), draw)
+    turns = _turns(profile, level, sending.pop("bodies"), draw)
     warmup = _warmup(profile, level)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
 
@@ -267,16 +267,18 @@ def _warmup(profile: Profile, level: float) -> int:
     return max(profile.warmup_requests, least)
 
 
-def _turns(profile: Profile, count: int, draw: _Draw) -> NDArray[np.int64]:
+def _turns(profile: Profile, level: float, count: int, draw: _Draw) -> NDArray[np.int64]:
     """How many turns each measured conversation has.
 
-    An open loop begins `count` conversations; a closed loop needs as many as make `count` requests.
+    An open loop begins `count` conversations. A closed loop needs as many as make `count` requests
+    and one for each stream on top: they do not all end together.
     """
     if profile.session is None:
         return _ONE.repeat(count)
-    turns = sample_lengths(profile.session.turns, count, draw.rng("turns"))
+    streams = int(level) if profile.is_closed else 0
+    turns = sample_lengths(profile.session.turns, count + streams, draw.rng("turns"))
     if profile.is_closed:
-        turns = turns[: int(np.searchsorted(turns.cumsum(), count)) + 1]
+        turns = turns[: int(np.searchsorted(turns.cumsum(), count)) + 1 + streams]
     return turns
 
 

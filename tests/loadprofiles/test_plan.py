@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from loadprofiles import plan as plan_module
 from loadprofiles.arrivals import NS
+from loadprofiles.bodies import answer_mark
 from loadprofiles.errors import ProfileError, TokenizerError, UnknownDialectError
 from loadprofiles.plan import POOL_LEAST, POOL_MOST, Target, make_plan
 from loadprofiles.profile import Overrides, Profile
@@ -349,3 +350,80 @@ def test_a_prefix_needs_room_too(tmp_path: Path) -> None:
     ):
         make(tmp_path, profile=PREFIXED, target=dataclasses.replace(TARGET, max_model_len=159))
     make(tmp_path, profile=PREFIXED, target=dataclasses.replace(TARGET, max_model_len=160))
+
+
+TALKING = Profile.model_validate(
+    STEADY.model_dump()
+    | {
+        "shared_prefix": {"share": 0.5, "tokens": 10},
+        "session": {
+            "turns": {"kind": "uniform", "low": 1, "high": 4},
+            "user_tokens": {"kind": "uniform", "low": 4, "high": 9},
+            "think_s": {"kind": "exponential", "mean": 2.0},
+        },
+    }
+)
+
+
+def test_the_turns_of_a_session_hold_each_other(tmp_path: Path) -> None:
+    plan = make(tmp_path, profile=TALKING, dialect="openai-chat")
+    lines = bodies(tmp_path)
+    measured = [[(m["role"], m["content"]) for m in b["messages"]] for b in lines[plan.warmup :]]
+    assert plan.due_ns is not None
+    assert plan.after is not None
+    assert plan.think_ns is not None
+    sessions = len(plan.due_ns)
+    assert plan.after[:sessions] == [-1] * sessions
+    assert plan.think_ns[:sessions] == [0] * sessions
+    assert len(plan.after) == len(plan.think_ns) == len(measured) > 1.5 * sessions
+    turn = [0] * len(measured)
+    for position, before in enumerate(plan.after[sessions:], sessions):
+        assert 0 <= before < position
+        turn[position] = turn[before] + 1
+        assert measured[position][:-2] == measured[before]
+        assert measured[position][-2] == ("assistant", answer_mark(turn[before]))
+        assert measured[position][-1][0] == "user"
+        said = len(measured[position][-1][1].split())
+        grown = (
+            plan.prompt_tokens[plan.warmup + position] - plan.prompt_tokens[plan.warmup + before]
+        )
+        assert said == max(1, round(grown * 0.75))
+        assert plan.think_ns[position] > 0
+    assert len(set(plan.after[sessions:])) == len(measured) - sessions, "one follower at most"
+    assert set(turn) == {0, 1, 2, 3}
+    first = [body["messages"] for body in lines[: plan.warmup]]
+    assert all(message["role"] != "assistant" for messages in first for message in messages)
+
+
+def test_sessions_of_one_turn_are_plain_requests(tmp_path: Path) -> None:
+    one = {"session": {"turns": 1, "user_tokens": 5}}
+    profile = Profile.model_validate(STEADY.model_dump() | one)
+    plan, plain = make(tmp_path / "one", profile=profile), make(tmp_path / "plain")
+    assert plan.due_ns == plain.due_ns
+    assert plan.think_ns is None
+    assert prompts(tmp_path / "one") == prompts(tmp_path / "plain")
+
+
+def test_a_closed_loop_has_sessions_for_all_its_requests(tmp_path: Path) -> None:
+    profile = Profile.model_validate(
+        TALKING.model_dump() | {"arrival": {"kind": "closed", "think_s": 1.0}}
+    ).with_overrides(Overrides(requests=50))
+    plan = make(tmp_path, profile=profile, level=5)
+    assert plan.after is not None
+    assert plan.think_ns is not None
+    sessions = plan.after.count(-1)
+    assert plan.after[:sessions] == [-1] * sessions
+    assert plan.think_ns[:sessions] == [NS] * sessions
+    # were five streams in the midst of the longest sessions, there would be enough
+    assert 50 <= len(plan.after) <= 50 + 6 * 4
+    assert plan.requests == 50
+
+
+def test_whole_sessions_have_to_fit_the_model(tmp_path: Path) -> None:
+    limit = 10 + 40 + 96 + 3 * (9 + 96)
+    with pytest.raises(
+        ProfileError, match=r"3 further turns × \(9 session\.user_tokens \+ 96\) = 461 do not fit"
+    ) as caught:
+        make(tmp_path, profile=TALKING, target=dataclasses.replace(TARGET, max_model_len=limit - 1))
+    assert caught.value.field == "session.turns"
+    make(tmp_path, profile=TALKING, target=dataclasses.replace(TARGET, max_model_len=limit))

@@ -32,7 +32,16 @@ def shipped(name: str) -> Profile:
 
 def test_the_shipped_profiles_are_these() -> None:
     assert list(builtin_profiles()) == [
-        *("batch1", "bursty", "closed-think", "closed", "constant", "multi-tenant", "ramp"),
+        *(
+            "batch1",
+            "bursty",
+            "chat-sessions",
+            "closed-think",
+            "closed",
+            "constant",
+            "multi-tenant",
+            "ramp",
+        ),
         "steady",
     ]
 
