@@ -164,7 +164,8 @@ def _requests(plan: DrivePlan, measured: Samples) -> Requests:
     failed = sum(kinds.values())
     planned = len(measured)
     if plan.due_ns is not None:
-        planned = len(plan.due_ns)
+        first = len(plan.due_ns)
+        planned = first + int((measured.column("seq") >= first).sum())  # turns due in the window
     elif plan.requests is not None:
         planned = plan.requests
     return Requests(
