@@ -1,7 +1,8 @@
 """Managed environments: a virtual environment of its own for an engine that pip can install.
 
-One file of `launchers/requirements/` describes one environment, every package pinned. The
-harness's own environment never sees any of it.
+One file of `launchers/requirements/` describes one environment, every package pinned; a name that
+ends in `.txt` is the path of such a file elsewhere. The harness's own environment never sees any
+of it.
 """
 
 from __future__ import annotations
@@ -216,6 +217,7 @@ def _locked(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
 
 
 def _folder(name: str, pins: str) -> Path:
+    name = Path(name).name.removesuffix(".txt")
     prefix = f"{name}=="
     version = next(
         line.removeprefix(prefix).split()[0] for line in _lines(pins) if line.startswith(prefix)
@@ -235,6 +237,8 @@ def _installed(folder: Path, pins: str) -> Path | None:
 
 
 def _requirements(name: str) -> Path:
+    if name.endswith(".txt"):
+        return Path(name)
     known = environments()
     if name not in known:
         raise UnknownNameError("environment", name, known)

@@ -1,0 +1,168 @@
+"""What every benchmark here needs: the known-timing server on one CPU, a client on another.
+
+The server is `python -m launchers.mock`; it writes down when it received each request and when it
+sent each token. The client may be any program: what it and all its descendants used is measured
+from outside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from launchers.memory import sample_memory  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_S = 2.0
+_TAIL = 2000
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request as the server saw it, CLOCK_MONOTONIC in ns."""
+
+    request_id: str
+    received_ns: int
+    sent_ns: NDArray[np.int64]
+    """One stamp a token, taken just before its `send`."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a program and all its descendants came to."""
+
+    status: int | None
+    """Exit status; None when it was killed for being too slow."""
+    wall_s: float
+    cpu_s: float
+    """User and system time."""
+    peak_mib: float | None
+    tail: str
+    """The last of what it printed."""
+
+
+def two_cpus() -> tuple[int, int]:
+    """Return the CPUs of the server and of the client; exits when there is only one."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        sys.exit("needs two CPUs: one for the server, one for the client")
+    return cpus[0], cpus[-1]
+
+
+@contextmanager
+def serving(cpu: int, truth: Path | None = None, **options: float) -> Iterator[str]:
+    """Serve on one CPU until the context closes; yield the URL (ends in /v1).
+
+    `options` are the server's flags: `ttft_ms=50` is `--ttft-ms 50`.
+    """
+    argv = [sys.executable, "-m", "launchers.mock"]
+    argv += [] if truth is None else ["--truth", str(truth)]
+    for name, value in options.items():
+        argv += ["--" + name.replace("_", "-"), f"{value:g}"]
+    with subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            os.sched_setaffinity(process.pid, {cpu})
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            if not url:
+                sys.exit(f"the server did not start: {' '.join(argv)}")
+            yield url
+        finally:
+            process.kill()
+
+
+def read_truth(path: Path) -> list[Served]:
+    """Read the server's log, in the order in which the requests arrived."""
+    served = []
+    for line in path.read_text().splitlines():
+        entry = json.loads(line)
+        stamps = np.array(entry["sent_ns"], dtype=np.int64)
+        if stamps.size:
+            served.append(Served(entry["request_id"], entry["received_ns"], stamps))
+    return sorted(served, key=lambda one: one.received_ns)
+
+
+def run_client(argv: list[str], folder: Path, cpu: int, env: dict[str, str], limit_s: float) -> Used:
+    """Run a program bound to one CPU and wait for it and for all its descendants.
+
+    It gets a session of its own; whatever is left of it at its end, or after `limit_s`, is killed.
+    """
+    _adopt_orphans()
+    others = {one.pid for one in _descendants()}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as output, subprocess.Popen(
+        ["taskset", "--cpu-list", str(cpu), *argv],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        with sample_memory(process.pid, 0.25) as memory:
+            try:
+                status: int | None = process.wait(limit_s)
+            except subprocess.TimeoutExpired:
+                status = None
+            finally:
+                wall_s = time.perf_counter() - began
+                _end(process, others)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL))
+        tail = output.read().decode(errors="replace")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    peak = memory.peak_gib
+    return Used(status, wall_s, cpu_s, None if peak is None else peak * 1024, tail)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, so that their time is counted."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end(process: subprocess.Popen[bytes], others: set[int]) -> None:
+    """End what is left of the program, and wait for it: only then the kernel adds its CPU time."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        left = [one for one in _descendants() if one.pid not in others]
+        for one in left:
+            with suppress(psutil.Error):
+                one.send_signal(number)
+        psutil.wait_procs(left, timeout=_GRACE_S)
+    process.wait()
+    for one in psutil.Process().children():
+        if one.pid not in others:
+            with suppress(OSError):
+                os.waitpid(one.pid, 0)
+
+
+def _descendants() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)

@@ -1,0 +1,141 @@
+"""The comparison as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from client import Client
+    from comparison import Outcome, Pair
+
+_NONE = "–"
+
+
+def markdown(
+    outcomes: list[Outcome], clients: dict[str, Client], versions: dict[str, str]
+) -> str:
+    """Return all tables: errors, cost, arrivals, and what went wrong."""
+    closed = [one for one in outcomes if one.load.kind == "closed" and one.load.requests > 1]
+    starts = {one.client: one for one in outcomes if one.load.requests == 1}
+    opened = [one for one in outcomes if one.load.kind != "closed"]
+    names = {
+        name: f"{client.title} {versions[name]} ({client.http})"
+        for name, client in clients.items()
+        if any(one.client == name for one in outcomes)
+    }
+    parts = []
+    if closed:
+        for metric, title in (("ttft", "TTFT"), ("itl", "ITL"), ("e2e", "End-to-end latency")):
+            parts += [f"**{title}: reported − true, ms, p50/p99**", _errors(closed, names, metric)]
+        parts += ["**What it held and what it cost**", _cost(closed, starts, names)]
+    if opened:
+        parts += ["**How requests arrived in an open loop**", _arrivals(opened, names)]
+    parts += [_notes(outcomes, clients)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _find(outcomes: list[Outcome], name: str, level: int) -> Outcome | None:
+    found = [one for one in outcomes if one.client == name and one.load.level == level]
+    return found[0] if found else None
+
+
+def _errors(
+    closed: list[Outcome], names: dict[str, str], metric: Literal["ttft", "itl", "e2e"] | str
+) -> str:
+    levels = sorted({one.load.level for one in closed})
+    rows = []
+    for name, title in names.items():
+        cells = []
+        for level in levels:
+            one = _find(closed, name, level)
+            pair = getattr(one, metric) if one else None
+            mark = "ᵐ" if metric == "itl" and one and one.itl_mean and pair else ""
+            cells.append(_pair(pair) + mark if one and not one.problem else _problem(one))
+        rows.append([title, *cells])
+    return _table(["client", *(f"{level} streams" for level in levels)], rows)
+
+
+def _cost(closed: list[Outcome], starts: dict[str, Outcome], names: dict[str, str]) -> str:
+    levels = [level for level in sorted({one.load.level for one in closed}) if level > 1]
+    top = max(levels, default=1)
+    headings = ["client"]
+    headings += [f"held of {level}: mean (peak)" for level in levels]
+    headings += [f"tokens/s at {top}"]
+    headings += [f"CPU µs/token at {level}" for level in levels]
+    headings += [f"peak memory at {top}, MiB", "start to first request + end, s"]
+    rows = []
+    for name, title in names.items():
+        start = starts.get(name)
+        found = {level: _find(closed, name, level) for level in levels}
+        last = found.get(top)
+        row = [title]
+        row += [f"{one.held:.0f} ({one.held_peak})" if one and one.tokens else _NONE
+                for one in found.values()]  # fmt: skip
+        row += [f"{last.tokens_per_s:,.0f}" if last and last.tokens else _NONE]
+        row += [_number(one.cpu_us_per_token(start) if one else None) for one in found.values()]
+        row += [_number(last.peak_mib if last else None)]
+        row += [_number(start.idle_s) if start and not start.problem else _problem(start)]
+        rows.append(row)
+    return _table(headings, rows)
+
+
+def _arrivals(opened: list[Outcome], names: dict[str, str]) -> str:
+    kinds = sorted({(one.load.kind, one.load.level) for one in opened})
+    even = [level for kind, level in kinds if kind == "constant"]
+    headings = ["client", *(f"even {rate}/s: late, ms, p50/p99 (rate)" for rate in even)]
+    headings += ["Poisson: rate ÷ asked", "dispersion (1)", "autocorrelation (0)"]
+    rows = []
+    for name, title in names.items():
+        own = [one for one in opened if one.client == name]
+        row = [title]
+        for rate in even:
+            one = _find([one for one in own if one.load.kind == "constant"], name, rate)
+            seen = one.arrivals if one and not one.problem else None
+            row.append(f"{_pair(seen.slip_ms)} ({seen.rate:.2f})" if seen else _problem(one))
+        poisson = next((one for one in own if one.load.kind == "poisson"), None)
+        seen = poisson.arrivals if poisson and not poisson.problem else None
+        if seen:
+            row += [f"{seen.rate:.2f}", f"{seen.dispersion:.2f}", f"{seen.autocorrelation:.2f}"]
+        else:
+            row += [_problem(poisson), _NONE, _NONE]
+        rows.append(row)
+    return _table(headings, rows)
+
+
+def _notes(outcomes: list[Outcome], clients: dict[str, Client]) -> str:
+    lines = [
+        "– not asked or not reported. ᵐ only a mean gap for each request, compared with the true "
+        "mean. Held: requests in flight at the server from the first arrival to the last. CPU: "
+        "user + system time of the whole process tree less that of a run of one request. Locust "
+        "rounds to two digits. Late: against an even spacing, as the server received them."
+    ]
+    lines += [
+        f"- {clients[one.client].title}, {one.load.kind} {one.load.level}: {one.problem}"
+        for one in outcomes
+        if one.problem
+    ]
+    return "\n".join(lines)
+
+
+def _problem(one: Outcome | None) -> str:
+    if one is None or one.problem is None:
+        return _NONE
+    return "not installed" if one.problem.startswith("not installed") else "failed"
+
+
+def _pair(pair: Pair | None) -> str:
+    return _NONE if pair is None else f"{_signed(pair[0])}/{_signed(pair[1])}"
+
+
+def _signed(value: float) -> str:
+    digits = 3 if abs(value) < 1 else 1 if abs(value) < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
