@@ -9,7 +9,7 @@ PROFILE ?= bursty
 PACKAGES := harness launchers loadprofiles evals
 
 .DEFAULT_GOAL := help
-.PHONY: help setup load test check format schemas benchmarks demo-model constraints clean distclean
+.PHONY: help setup load test check format schemas benchmarks peers demo-model constraints clean distclean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ schemas: $(READY) ## write docs/schemas anew
 benchmarks: $(READY) ## print the figures that the README quotes
 	$(BIN)/python benchmarks/known_timing.py
 	$(BIN)/python benchmarks/startup.py
+
+peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~4 GB)
+	$(BIN)/python benchmarks/peers.py install
+	$(BIN)/python benchmarks/peers.py
 
 demo-model: $(READY) ## train, quantize and score the demo model anew (torch, in .venv-demo; ~15 min)
 	$(PYTHON) -m venv .venv-demo

@@ -94,9 +94,7 @@ def compare(name: str, client: Client, load: Load, cpus: tuple[int, int]) -> Out
             load = replace(load, url=url)
             argv = client.argv(python.parent, load, work)
             used = run_client(argv, work, cpus[1], _environment(client), LIMIT_S)
-        outcome = Outcome(
-            name, load, wall_s=used.wall_s, cpu_s=used.cpu_s, peak_mib=used.peak_mib
-        )
+        outcome = Outcome(name, load, wall_s=used.wall_s, cpu_s=used.cpu_s, peak_mib=used.peak_mib)
         served = read_truth(truth)
         if served:
             outcome = _flow(outcome, served)

@@ -1,6 +1,6 @@
-"""A locustfile as a Locust user would write it for a streaming endpoint; `clients/locust.py` runs it.
+"""A locustfile as a Locust user would write it for a streaming endpoint.
 
-    CLIENT=HttpUser TOKENS=64 locust -f benchmarks/locustfile.py --headless -u 32 -r 32 -t 10s
+CLIENT=HttpUser TOKENS=64 locust -f benchmarks/locustfile.py --headless -u 32 -r 32 -t 10s
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import locust
@@ -48,7 +49,7 @@ class Reader(_Base):  # type: ignore[misc]
             return
         self._tell("ttft", stamps[0] - began)
         self._tell("e2e", stamps[-1] - began)
-        for earlier, later in zip(stamps, stamps[1:], strict=False):
+        for earlier, later in pairwise(stamps):
             self._tell("itl", later - earlier)
 
     def _lines(self) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """This client and its peers side by side, against a server whose timing is known.
 
-    python benchmarks/peers.py install [NAME …]     each in an environment of its own, by pip
-    python benchmarks/peers.py [--peers ours,vllm] [--streams 32,256] [--rates 50] [--quick] [--json]
+    python benchmarks/peers.py install [NAME …]    # each in an environment of its own, by pip
+    python benchmarks/peers.py [--peers ours,vllm] [--streams 32,256] [--rates 50] [--quick]
 
 Prints Markdown: errors of TTFT, inter-token latency and end-to-end latency (percentile reported −
 percentile of the truth), streams held, CPU, memory, start-up, and how requests arrived. Server and
@@ -127,7 +127,9 @@ def main() -> int:
     else:
         text = markdown(outcomes, chosen, versions)
         where = f"Python {platform.python_version()}, Linux {platform.release()}"
-        text += f"\n{time.strftime('%Y-%m-%d')}, {where}; {time.monotonic() - began:.0f} s in all.\n"
+        text += (
+            f"\n{time.strftime('%Y-%m-%d')}, {where}; {time.monotonic() - began:.0f} s in all.\n"
+        )
     print(text)
     return 0
 

@@ -110,7 +110,9 @@ def read_truth(path: Path) -> list[Served]:
     return sorted(served, key=lambda one: one.received_ns)
 
 
-def run_client(argv: list[str], folder: Path, cpu: int, env: dict[str, str], limit_s: float) -> Used:
+def run_client(
+    argv: list[str], folder: Path, cpu: int, env: dict[str, str], limit_s: float
+) -> Used:
     """Run a program bound to one CPU and wait for it and for all its descendants.
 
     It gets a session of its own; whatever is left of it at its end, or after `limit_s`, is killed.
@@ -119,15 +121,18 @@ def run_client(argv: list[str], folder: Path, cpu: int, env: dict[str, str], lim
     others = {one.pid for one in _descendants()}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
-    with tempfile.TemporaryFile() as output, subprocess.Popen(
-        ["taskset", "--cpu-list", str(cpu), *argv],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(
+            ["taskset", "--cpu-list", str(cpu), *argv],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process,
+    ):
         with sample_memory(process.pid, 0.25) as memory:
             try:
                 status: int | None = process.wait(limit_s)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from client import Client
     from comparison import Outcome, Pair
 
 _NONE = "–"
+_EXPLAINED = """\
+– not asked or not reported. ᵐ only a mean gap for each request, compared with the true mean. Held:
+requests in flight at the server from the first arrival to the last. CPU: user + system time of the
+whole process tree, less that of a run of one request. Locust rounds to two digits. Late: against
+an even spacing, by the kernel's receive stamps at the server."""
 
 
-def markdown(
-    outcomes: list[Outcome], clients: dict[str, Client], versions: dict[str, str]
-) -> str:
+def markdown(outcomes: list[Outcome], clients: dict[str, Client], versions: dict[str, str]) -> str:
     """Return all tables: errors, cost, arrivals, and what went wrong."""
     closed = [one for one in outcomes if one.load.kind == "closed" and one.load.requests > 1]
     starts = {one.client: one for one in outcomes if one.load.requests == 1}
@@ -44,9 +47,7 @@ def _find(outcomes: list[Outcome], name: str, level: int) -> Outcome | None:
     return found[0] if found else None
 
 
-def _errors(
-    closed: list[Outcome], names: dict[str, str], metric: Literal["ttft", "itl", "e2e"] | str
-) -> str:
+def _errors(closed: list[Outcome], names: dict[str, str], metric: str) -> str:
     levels = sorted({one.load.level for one in closed})
     rows = []
     for name, title in names.items():
@@ -108,12 +109,7 @@ def _arrivals(opened: list[Outcome], names: dict[str, str]) -> str:
 
 
 def _notes(outcomes: list[Outcome], clients: dict[str, Client]) -> str:
-    lines = [
-        "– not asked or not reported. ᵐ only a mean gap for each request, compared with the true "
-        "mean. Held: requests in flight at the server from the first arrival to the last. CPU: "
-        "user + system time of the whole process tree less that of a run of one request. Locust "
-        "rounds to two digits. Late: against an even spacing, as the server received them."
-    ]
+    lines = [_EXPLAINED]
     lines += [
         f"- {clients[one.client].title}, {one.load.kind} {one.load.level}: {one.problem}"
         for one in outcomes

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from client import Client
-
 from clients.locust import argv, read
 
 CLIENT = Client(

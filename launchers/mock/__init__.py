@@ -6,6 +6,7 @@ API to pass for one, and can write down when it really sent each token.
 
 options.py     what it can be told
 server.py      the loop: sockets, who asks for what, the truth file
+receipt.py     when the kernel received a request
 connection.py  one client's connection: HTTP in, bytes out, TLS
 answer.py      one answer under way
 shapes.py      what answers look like on the wire, one shape per dialect

@@ -10,7 +10,6 @@ import json
 import socket
 import ssl
 import struct
-import time
 from typing import TYPE_CHECKING
 
 import httptools
@@ -28,7 +27,6 @@ _STREAM_HEAD = (
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     "transfer-encoding: chunked\r\n{}\r\n"
 )
-_now = time.perf_counter_ns
 
 
 class Connection:
@@ -53,9 +51,8 @@ class Connection:
 
     def readable(self) -> None:
         """Read what there is."""
-        self.received_ns = _now()
         try:
-            data = self._sock.recv(_READ)
+            data, self.received_ns = self._server.receive(self._sock, _READ)
         except BlockingIOError:
             return
         except OSError:

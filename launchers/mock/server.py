@@ -18,6 +18,7 @@ from launchers.mock.connection import Connection, TlsConnection
 from launchers.mock.faults import Faults
 from launchers.mock.options import OptionsError
 from launchers.mock.pacing import Paced
+from launchers.mock.receipt import Receipts
 from launchers.mock.shapes import find_shape
 from launchers.mock.steps import Stepped
 
@@ -57,7 +58,9 @@ class Server:
         self._epoll.register(self._listener, select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
         self._truth: IO[str] | None = None
+        self.receive: Callable[[socket.socket, int], tuple[bytes, int]] = _receive
         if options.truth is not None:
+            self.receive = Receipts(self._listener).receive
             self._truth = options.truth.open("w", buffering=1 << 20)
         self._count = self._served = 0
 
@@ -200,6 +203,10 @@ class Server:
             lines.append(f"# TYPE vllm:{name} {kind}")
             lines.append(f'vllm:{name}{{model_name="mock"}} {value:g}')
         return ("\n".join(lines) + "\n").encode()
+
+
+def _receive(sock: socket.socket, size: int) -> tuple[bytes, int]:
+    return sock.recv(size), _now()
 
 
 def _listen(options: Options) -> socket.socket:

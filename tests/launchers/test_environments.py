@@ -70,6 +70,17 @@ def version_in(python: Path) -> str:
     ).stdout.strip()
 
 
+def test_a_requirements_file_may_lie_anywhere(requirements: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "tiny.txt"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("tiny==1.0\n")
+    python = install(str(elsewhere), quiet)
+    assert version_in(python) == "1.0"
+    assert installed(str(elsewhere)) == python
+    assert installed("tiny") is None, "other pins, another environment"
+    assert environments() == {"tiny": requirements / "tiny.txt"}
+
+
 def test_an_environment_is_made_once_and_again_when_it_must_be(
     requirements: Path, tmp_path: Path
 ) -> None:
