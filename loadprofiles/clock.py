@@ -11,6 +11,7 @@ import ctypes
 import os
 import time
 from struct import Struct
+from typing import NamedTuple
 
 SO_TIMESTAMPNS = 35
 """Option and control-message number (SO_TIMESTAMPNS_OLD) on every 64-bit Linux but SPARC."""
@@ -74,3 +75,25 @@ class TimerFd:
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self.fd)
+
+
+class Offset(NamedTuple):
+    """How far a clock is ahead of another one, on another machine."""
+
+    ns: int
+    error_ns: int
+
+    @property
+    def to_apply_ns(self) -> int:
+        """The offset, unless it may be none at all: so it is on one machine."""
+        return self.ns if abs(self.ns) > self.error_ns else 0
+
+
+def offset_of(pings: list[tuple[int, int, int]]) -> Offset:
+    """Return this clock's offset from (sent, the other's time, received), of the quickest exchange.
+
+    The other read its clock somewhere between sending and receiving, so half of the time between
+    them bounds the error (Cristian, Probabilistic clock synchronization, 1989).
+    """
+    sent, other, received = min(pings, key=lambda ping: ping[2] - ping[0])
+    return Offset((sent + received) // 2 - other, (received - sent + 1) // 2)

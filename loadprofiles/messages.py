@@ -45,7 +45,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """An empty folder, of its own; removed by whoever has made it."""
     slot: int | None = None
     """Its index where the master has started it."""
-    cpus: list[int] | None = None
     api_key_env: str | None = None
     """The environment variable with the bearer token, if not the one that the plan names."""
     timeout_s: float = 60.0
@@ -124,6 +123,7 @@ class Trouble(_Message):
     """I cannot go on."""
 
     text: str
+    """Why, as what is said of this worker: "has no …"."""
 
 
 # --- master to worker ----------------------------------------------------------
@@ -191,9 +191,26 @@ class Refused(_Message):
 FromWorker = Hello | Ping | Want | Ready | Beat | Measured | Lines | Manifest | Trouble
 FromMaster = Joined | Pong | Task | Pieces | Start | Release | Stop | Got | Bye | Refused
 
-encode = msgspec.msgpack.Encoder().encode
-decode_worker = msgspec.msgpack.Decoder(FromWorker).decode
-decode_master = msgspec.msgpack.Decoder(FromMaster).decode
+_encode = msgspec.msgpack.Encoder().encode
+_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
+_from_master = msgspec.msgpack.Decoder(FromMaster).decode
+
+
+def envelope(message: FromWorker | FromMaster) -> dict[str, bytes]:
+    """Return a message as the data of one of Locust's."""
+    return {"": _encode(message)}
+
+
+def from_worker(data: dict[str, bytes]) -> FromWorker:
+    """Return what a worker has said."""
+    message: FromWorker = _from_worker(data[""])
+    return message
+
+
+def from_master(data: dict[str, bytes]) -> FromMaster:
+    """Return what the master has said."""
+    message: FromMaster = _from_master(data[""])
+    return message
 
 
 def code_of_this_package() -> tuple[str, str]:
@@ -206,8 +223,3 @@ def code_of_this_package() -> tuple[str, str]:
     except PackageNotFoundError:
         number = "unknown"
     return number, digest.hexdigest()
-
-
-def new_digest() -> hashlib.blake2b:
-    """Return what both sides compute over all lines of a worker's samples."""
-    return hashlib.blake2b(digest_size=16)

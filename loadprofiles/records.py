@@ -102,6 +102,24 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """CPUs the driver binds itself to; None: wherever the kernel puts it."""
 
 
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """Which workers drive a cell together; `loadprofiles.master` gets it as its argument."""
+
+    local: int
+    """Workers that the master starts by itself, on its own machine."""
+    remote: int = 0
+    """Workers that join from elsewhere."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Where the master listens for them; port 0: any free one."""
+    join_timeout_s: float = 60.0
+    """How long to wait for all of them, once the cell is planned."""
+    web_port: int | None = None
+    """Show Locust's own page at this port of the loopback address."""
+    last: bool = True
+    """Whether this cell is the last: workers from elsewhere then end."""
+
+
 class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One request. `first_ns`, `last_ns`, `end_ns` and `chunk_ns` come from `clock`."""
 
