@@ -76,7 +76,7 @@ class Crew:
                 if member.problem is not None:
                     self.fail(member, member.problem)
             case messages.Trouble() if member.here:
-                self.fail(member, message.text)
+                self.lose(member, message.text)
 
     def _greet(self, client_id: str, hello: messages.Hello) -> None:
         """Take a worker in, or say why not."""
@@ -142,6 +142,11 @@ class Crew:
         member.problem = member.problem or f"{what} {self._when()}"
         self.problem = self.problem or f"{member.title} {member.problem}"
 
+    def lose(self, member: Member, why: str) -> None:
+        """Expect nothing more from a worker."""
+        member.lost = True
+        self.fail(member, why)
+
     def _when(self) -> str:
         if self.start_ns is None:
             return "before the window was opened"
@@ -155,7 +160,7 @@ class Crew:
             if status is None or self.over or (member is not None and not member.here):
                 continue
             if member is not None:
-                self.fail(member, how_it_died(status))
+                self.lose(member, how_it_died(status))
             else:
                 self.problem = self.problem or (
                     f"worker {index} (process {process.pid}) {how_it_died(status)} before it joined"
@@ -163,4 +168,4 @@ class Crew:
         at_ns = now_ns()
         for member in self.members.values():
             if member.silent(at_ns):
-                self.fail(member, f"has said nothing for {messages.SILENCE_S:g} s")
+                self.lose(member, f"has said nothing for {messages.SILENCE_S:g} s")

@@ -48,6 +48,8 @@ class Member:
     digest: hashlib.blake2b = field(default_factory=new_digest)
     manifest: Manifest | None = None
     problem: str | None = None
+    lost: bool = False
+    """Whether nothing more is expected from it: it has died, is silent, or has left."""
 
     @property
     def title(self) -> str:
@@ -57,7 +59,7 @@ class Member:
     @property
     def here(self) -> bool:
         """Whether something is still to be expected from it."""
-        return self.manifest is None and self.problem is None
+        return self.manifest is None and not self.lost
 
     @property
     def has_measured(self) -> bool:

@@ -177,7 +177,7 @@ class Master:
                 self._drive(plan)
         for member in self.crew.everyone:
             if member.here:
-                self.crew.fail(member, "did not hand over its samples")
+                self.crew.lose(member, "did not hand over its samples")
         report = joint_report(
             plan,
             self.crew.everyone,
@@ -246,7 +246,7 @@ class Master:
             if self._until(lambda: not any(member.here for member in everyone)):
                 return
         for member in everyone:
-            if member.here:
+            if member.manifest is None:  # a lost one may live
                 self.crew.say(member, messages.Stop())
         end_ns = now_ns() + int(_HAND_OVER_S * 1e9)
         self._until(lambda: not any(member.here for member in everyone), end_ns)

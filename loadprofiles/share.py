@@ -55,7 +55,7 @@ def share_of(plan: DrivePlan, index: int, workers: int) -> Share | None:
     shared = msgspec.structs.replace(
         plan,
         streams=None if plan.streams is None else len(range(index, plan.streams, workers)),
-        requests=None if plan.requests is None else sum(p < plan.requests for p in mine),
+        requests=None if plan.requests is None else _first(plan.requests, mine, measured),
         due_ns=None if plan.due_ns is None else plan.due_ns[index::workers],
         warmup=len(range(index, plan.warmup, workers)),
         output_tokens=[plan.output_tokens[line] for line in lines],
@@ -72,6 +72,12 @@ def share_of(plan: DrivePlan, index: int, workers: int) -> Share | None:
         warmup=plan.warmup,
         measured=measured,
     )
+
+
+def _first(requests: int, mine: Sequence[int], measured: int) -> int:
+    """How many of the first `requests` are one worker's; they start over after `measured`."""
+    rounds, rest = divmod(requests, measured)
+    return rounds * len(mine) + sum(position < rest for position in mine)
 
 
 def _roots(plan: DrivePlan, measured: int) -> int:
