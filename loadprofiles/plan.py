@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from loadprofiles.arrivals import NS, schedule, schedule_requests
+from loadprofiles.arrivals.closed import Closed
 from loadprofiles.bodyfile import Written, atomic, write_bodies
 from loadprofiles.conversations import write_conversations
 from loadprofiles.dialects import load_dialect
@@ -24,6 +24,7 @@ from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest, sample_lengths
 from loadprofiles.prompts import load_tokenizer
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
+from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
 from loadprofiles.think import sample_think_ns
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
     A Profile has both only where the rate is constant: a part of a ramp has another mean rate.
     """
     arrival = profile.arrival
-    assert arrival.kind != "closed"  # noqa: S101 - the caller asked
+    assert isinstance(arrival, OpenArrival)  # noqa: S101 - the caller asked
     rng = draw.rng("arrivals")
     if profile.duration_s is None:
         assert profile.requests is not None  # noqa: S101 - a Profile has one of both
@@ -235,7 +236,14 @@ def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
             f"{rate:g} requests/s for {duration_ns / NS:g} s happen to give no request at all; "
             "raise it or duration_s",
         )
-    return {"mode": "open", "due_ns": due.tolist(), "duration_ns": duration_ns, "bodies": len(due)}
+    bursts = arrival.bursts(duration_ns / NS)
+    return {
+        "mode": "open",
+        "due_ns": due.tolist(),
+        "duration_ns": duration_ns,
+        "bursts_ns": [(round(start * NS), round(end * NS)) for start, end in bursts],
+        "bodies": len(due),
+    }
 
 
 def _closed(profile: Profile, level: float) -> dict[str, Any]:
@@ -285,7 +293,7 @@ def _turns(profile: Profile, level: float, count: int, draw: _Draw) -> NDArray[n
 def _thoughts(profile: Profile, turns: NDArray[np.int64], draw: _Draw) -> list[int] | None:
     """Think times: before conversations (of a closed loop's stream) and within them."""
     thoughts: list[int] = []
-    if profile.arrival.kind == "closed" and profile.arrival.think_s is not None:
+    if isinstance(profile.arrival, Closed) and profile.arrival.think_s is not None:
         rng = draw.rng("think times")
         thoughts = sample_think_ns(profile.arrival.think_s, len(turns), rng).tolist()
     later = int(turns.sum()) - len(turns)

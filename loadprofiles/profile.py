@@ -16,11 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from loadprofiles.arrivals import Bursty, Closed, Constant, Poisson, Ramp
+from loadprofiles.arrivals import AnyArrival  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.arrivals.closed import Closed
 from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import Length  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
+from loadprofiles.schedule import OpenArrival
 
 MAX_STREAMS = 10_000
 """One client process holds no more: file descriptors and ephemeral ports run out."""
@@ -47,6 +49,7 @@ class Overrides:
     output_tokens: int | None = None
     timeout_s: float | None = None
     think_s: float | None = None
+    burstiness: float | None = None
 
 
 class Profile(BaseModel):
@@ -60,7 +63,7 @@ class Profile(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
-    arrival: Annotated[Constant | Poisson | Bursty | Ramp | Closed, Field(discriminator="kind")]
+    arrival: AnyArrival
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     """Levels that are driven when the command line names none."""
     prompt_tokens: Length
@@ -94,18 +97,19 @@ class Profile(BaseModel):
         if self.duration_s is None and self.requests is None:
             raise ValueError("duration_s or requests must say how long the window is; set one")
         arrival = self.arrival
-        if isinstance(arrival, Bursty | Ramp) and None not in (self.duration_s, self.requests):
+        both = None not in (self.duration_s, self.requests)
+        if isinstance(arrival, OpenArrival) and arrival.whole_window and both:
             raise ValueError(
                 f"requests: duration_s = {self.duration_s:g} and requests = {self.requests} "
                 f"together would cut the {arrival.kind} schedule short, so that its mean rate "
                 "were not the level; set one of the two"
             )
-        if isinstance(arrival, Bursty) and self.duration_s is not None:
-            needed = arrival.first_burst_end_s
+        if isinstance(arrival, OpenArrival) and self.duration_s is not None:
+            needed, field = arrival.least_window_s, arrival.point_field
             if self.duration_s < needed:
                 raise ValueError(
-                    f"duration_s: {self.duration_s:g} s end before the first burst does; make it "
-                    f"at least {needed:g}, or lower burst_every_s = {arrival.burst_every_s:g}"
+                    f"duration_s: {self.duration_s:g} s end before {arrival.point} does; make it "
+                    f"at least {needed:g}, or lower {field} = {getattr(arrival, field):g}"
                 )
         for level in self.levels:
             problem = self._stream_problem(level)
@@ -128,7 +132,7 @@ class Profile(BaseModel):
             problem = (
                 self._stream_problem(level)
                 or self._rate_problem(level)
-                or self._burst_problem(level)
+                or self._point_problem(level)
             )
         else:
             problem = f"{level:g} must be a number above 0"
@@ -148,6 +152,17 @@ class Profile(BaseModel):
             "timeout_s": overrides.timeout_s,
         }
         changes = {field: value for field, value in changes.items() if value is not None}
+        changes |= self._other_arrival(overrides)
+        if overrides.duration_s is not None or overrides.requests is not None:
+            changes |= {"duration_s": overrides.duration_s, "requests": overrides.requests}
+        try:
+            return Profile.model_validate({**self.model_dump(), **changes})
+        except ValidationError as error:
+            raise _profile_error(error) from error
+
+    def _other_arrival(self, overrides: Overrides) -> dict[str, object]:
+        """The arrival that the command line changes, where it does."""
+        kind = self.arrival.kind
         if overrides.think_s is not None:
             if not self.is_closed:
                 raise ProfileError(
@@ -155,13 +170,16 @@ class Profile(BaseModel):
                     f"the profile {self.name} sends at a rate, and its users never wait "
                     "for an answer; use a closed one",
                 )
-            changes["arrival"] = {"kind": "closed", "think_s": overrides.think_s or None}
-        if overrides.duration_s is not None or overrides.requests is not None:
-            changes |= {"duration_s": overrides.duration_s, "requests": overrides.requests}
-        try:
-            return Profile.model_validate({**self.model_dump(), **changes})
-        except ValidationError as error:
-            raise _profile_error(error) from error
+            return {"arrival": {"kind": "closed", "think_s": overrides.think_s or None}}
+        if overrides.burstiness is not None:
+            if kind not in ("poisson", "gamma"):
+                raise ProfileError(
+                    "burstiness",
+                    f"the profile {self.name} has {kind} arrivals, which it does not go with; use "
+                    "one with poisson or gamma arrivals",
+                )
+            return {"arrival": {"kind": "gamma", "burstiness": overrides.burstiness}}
+        return {}
 
     def _stream_problem(self, level: float) -> str | None:
         if not self.is_closed:
@@ -183,21 +201,21 @@ class Profile(BaseModel):
             f"lower it or duration_s (at most {MAX_REQUESTS} requests a cell)"
         )
 
-    def _burst_problem(self, level: float) -> str | None:
-        """Bursty by number of requests: are there enough of them to reach a whole burst?
+    def _point_problem(self, level: float) -> str | None:
+        """By number of requests: are there enough of them to hold a whole burst?
 
         A window that ends with its first burst expects level × length of them, like any; how long
         a window so many make is random, hence the margin of three standard deviations.
         """
-        if not isinstance(self.arrival, Bursty) or self.requests is None:
+        if not isinstance(self.arrival, OpenArrival) or self.requests is None:
             return None
-        expected = level * self.arrival.first_burst_end_s
+        expected = level * self.arrival.least_window_s
         needed = math.ceil(expected + 3 * math.sqrt(expected))
         if self.requests >= needed:
             return None
         return (
-            f"at {level:g} requests/s, requests = {self.requests} may end before the first burst "
-            f"does; ask for at least {needed}"
+            f"at {level:g} requests/s, requests = {self.requests} may end before "
+            f"{self.arrival.point} does; ask for at least {needed}"
         )
 
 

@@ -56,6 +56,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     ignore_eos: bool = False,
     timeout: float | None = None,
     think: float | None = None,
+    burstiness: float | None = None,
     max_fail_ratio: float = 0.05,
     seed: int = 0,
     metadata: tuple[str, ...] = (),
@@ -87,6 +88,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         api_key_env: Environment variable whose value is sent as a bearer token.
         ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
         think: Seconds that each stream pauses between an answer and its next request.
+        burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
         timeout: A request without its end after so many seconds has failed.
         max_fail_ratio: Share of failed requests above which a cell is invalid.
         seed: Decides prompts, lengths and arrivals.
@@ -107,6 +109,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             output_tokens=output_tokens,
             timeout_s=timeout,
             think_s=think,
+            burstiness=burstiness,
         )
     )
     headers, levels = _headers(header), _levels(shape, level, rate)
@@ -147,6 +150,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "ignore_eos": ignore_eos,
             "timeout": timeout,
             "think": think,
+            "burstiness": burstiness,
             "max_fail_ratio": max_fail_ratio,
             "metadata": redact_json(_pairs("metadata", metadata)),
             "out": out,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from harness.reports import series
 from harness.reports.figures import headline_ttft, is_open, itl_name, level, level_value, plain
 from harness.reports.words import unique
-from loadprofiles import arrivals
+from loadprofiles.arrivals import AnyArrival
+from loadprofiles.schedule import OpenArrival, cumulative_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,29 +51,13 @@ def points_a_chart(cells: int) -> int:
     return max(120, min(_POINTS_A_CHART, _POINTS_IN_ALL // max(1, cells)))
 
 
-def arrival_of(profile: Mapping[str, object]) -> arrivals.OpenArrival | None:
+def arrival_of(profile: Mapping[str, object]) -> OpenArrival | None:
     """The open-loop arrival process of a resolved profile; None for a closed loop or none known."""
-    for value in profile.values():
-        if isinstance(value, dict) and "kind" in value:
-            for kind in get_args(arrivals.OpenArrival):
-                try:
-                    found: arrivals.OpenArrival = TypeAdapter(kind).validate_python(value)
-                except ValidationError:
-                    continue
-                return found
-    return None
-
-
-def bursts(arrival: arrivals.OpenArrival | None, window_s: float) -> list[tuple[float, float]]:
-    """Start and end of each burst, in seconds from the window's start."""
-    if not isinstance(arrival, arrivals.Bursty):
-        return []
-    start = (arrival.burst_every_s - arrival.burst_s) / 2
-    found = []
-    while start < window_s:
-        found.append((start, min(start + arrival.burst_s, window_s)))
-        start += arrival.burst_every_s
-    return found
+    try:
+        found = TypeAdapter(AnyArrival).validate_python(profile.get("arrival"))
+    except ValidationError:
+        return None
+    return found if isinstance(found, OpenArrival) else None
 
 
 def over_time(
@@ -99,6 +84,7 @@ def over_time(
     mean, _ = series.in_flight(starts, ends, edges)
     window_s = (window_end - start) / series.NS_PER_S
     arrival = arrival_of(profile)
+    bursts = [] if arrival is None else arrival.bursts(window_s)
     chart: Chart = {
         "t": _short((edges[:-1] - start) / series.NS_PER_S),
         "bin_s": float(edges[1] - edges[0]) / series.NS_PER_S,
@@ -107,7 +93,7 @@ def over_time(
         "in_flight": _short(mean),
         "tokens": _short(series.rate_per_bin(times, edges, weights)),
         "planned": _planned(cell, arrival, edges - start, window_s, _scheduled_s(profile, records)),
-        "bursts": [[round(a, 3), round(b, 3)] for a, b in bursts(arrival, window_s)],
+        "bursts": [[round(a, 3), round(b, 3)] for a, b in bursts],
         "open": is_open(cell),
     }
     return chart | _first_tokens(cell, records, start, most)
@@ -161,7 +147,7 @@ def _scheduled_s(profile: Mapping[str, object], records: CellRecords) -> float |
 
 def _planned(
     cell: CellMeasurement,
-    arrival: arrivals.OpenArrival | None,
+    arrival: OpenArrival | None,
     offsets: Ints,
     window_s: float,
     scheduled_s: float | None,
@@ -170,7 +156,7 @@ def _planned(
     if arrival is None or not scheduled_s or not is_open(cell):
         return None
     edges_s = np.minimum(offsets / series.NS_PER_S, min(window_s, scheduled_s))
-    expected = arrivals.cumulative_rate(arrival, level_value(cell), edges_s, scheduled_s)
+    expected = cumulative_rate(arrival, level_value(cell), edges_s, scheduled_s)
     return _short(np.diff(expected) / np.diff(offsets / series.NS_PER_S))
 
 

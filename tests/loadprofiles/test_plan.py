@@ -11,12 +11,12 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from loadprofiles import plan as plan_module
-from loadprofiles.arrivals import NS
 from loadprofiles.bodies import answer_mark
 from loadprofiles.errors import ProfileError, TokenizerError, UnknownDialectError
 from loadprofiles.plan import POOL_LEAST, POOL_MOST, Target, make_plan
 from loadprofiles.profile import Overrides, Profile
 from loadprofiles.records import DrivePlan
+from loadprofiles.schedule import NS
 
 TARGET = Target(
     host="127.0.0.1",
@@ -112,6 +112,21 @@ def test_another_cell_has_other_prompts_and_moments(tmp_path: Path, change: dict
     one, two = make(tmp_path / "a"), make(tmp_path / "b", **change)
     assert one.due_ns != two.due_ns
     assert not set(prompts(tmp_path / "a")) & set(prompts(tmp_path / "b"))
+
+
+def test_a_plan_says_when_it_bursts(tmp_path: Path) -> None:
+    arrival = {"kind": "bursty", "burst_factor": 6, "burst_s": 0.5, "burst_every_s": 2}
+    profile = Profile.model_validate(STEADY.model_dump() | {"arrival": arrival})
+    plan = make(tmp_path / "a", profile=profile)
+    assert plan.bursts_ns == [
+        (750_000_000, 1_250_000_000),
+        (2_750_000_000, 3_250_000_000),
+        (4_750_000_000, 5_000_000_000),
+    ]
+    by_requests = make(tmp_path / "b", profile=profile.with_overrides(Overrides(requests=60)))
+    assert by_requests.bursts_ns[0] == (750_000_000, 1_250_000_000)
+    assert by_requests.bursts_ns[-1][1] <= (by_requests.duration_ns or 0)
+    assert make(tmp_path / "c").bursts_ns == []
 
 
 def test_a_closed_plan_holds_its_users_think_times(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from loadprofiles.arrivals import NS, Bursty, Closed, schedule_requests
+from loadprofiles.arrivals.bursty import Bursty
+from loadprofiles.arrivals.closed import Closed
+from loadprofiles.arrivals.gamma import Gamma
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest
 from loadprofiles.profile import MAX_STREAMS, Overrides, Profile, builtin_profiles
+from loadprofiles.schedule import NS, schedule_requests
 
 STEADY: dict[str, Any] = {
     "name": "mine",
@@ -31,19 +34,10 @@ def shipped(name: str) -> Profile:
 
 
 def test_the_shipped_profiles_are_these() -> None:
-    assert list(builtin_profiles()) == [
-        *(
-            "batch1",
-            "bursty",
-            "chat-sessions",
-            "closed-think",
-            "closed",
-            "constant",
-            "multi-tenant",
-            "ramp",
-        ),
-        "steady",
-    ]
+    assert builtin_profiles().keys() >= {
+        *("batch1", "bursty", "chat-sessions", "closed", "closed-think", "constant", "diurnal"),
+        *("gamma", "multi-tenant", "ramp", "spike", "steady", "steps"),
+    }
 
 
 @pytest.mark.parametrize("name", builtin_profiles())
@@ -80,6 +74,45 @@ def test_levels_of_the_closed_profiles() -> None:
     assert shipped("batch1").levels == (1,)
     closed = {name for name in builtin_profiles() if shipped(name).is_closed}
     assert closed == {"closed", "closed-think", "batch1"}
+
+
+def test_the_command_line_may_make_poisson_arrivals_burstier() -> None:
+    steady = Profile.model_validate(STEADY)
+    gamma = steady.with_overrides(Overrides(burstiness=0.5))
+    assert gamma.arrival == Gamma(kind="gamma", burstiness=0.5)
+    assert gamma.with_overrides(Overrides(burstiness=2)).arrival == Gamma(
+        kind="gamma", burstiness=2
+    )
+    with pytest.raises(ProfileError, match=r"0\.01"):
+        steady.with_overrides(Overrides(burstiness=0))
+    with pytest.raises(ProfileError, match="poisson or gamma arrivals"):
+        Profile.model_validate(BURSTY).with_overrides(Overrides(burstiness=2))
+
+
+SPIKE = {"kind": "spike", "spike_factor": 8, "spike_s": 3, "spike_at_s": 8}
+
+
+def test_a_window_must_hold_the_spike() -> None:
+    with pytest.raises(ValidationError, match="before the spike does; make it at least 11, or"):
+        Profile.model_validate(STEADY | {"arrival": SPIKE, "duration_s": 10})
+    whole = Profile.model_validate(STEADY | {"arrival": SPIKE, "duration_s": 11})
+    by_requests = whole.with_overrides(Overrides(requests=100))
+    by_requests.check_level(5)
+    with pytest.raises(ProfileError, match="may end before the spike does; ask for at least"):
+        by_requests.check_level(50)
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        SPIKE,
+        {"kind": "steps", "factors": [0.5, 1.5]},
+        {"kind": "diurnal", "peak_to_trough": 2},
+    ],
+)
+def test_a_schedule_that_changes_is_not_cut_short(arrival: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"cut the \w+ schedule short"):
+        Profile.model_validate(STEADY | {"arrival": arrival, "requests": 10})
 
 
 def test_the_command_line_may_say_how_long_users_think() -> None:
@@ -232,5 +265,5 @@ def test_so_many_requests_reach_the_end_of_a_burst() -> None:
     profile.check_level(10)
     assert isinstance(profile.arrival, Bursty)
     windows = [schedule_requests(profile.arrival, 10, 84, seed)[1] / NS for seed in range(500)]
-    held = sum(window >= profile.arrival.first_burst_end_s for window in windows)
+    held = sum(window >= profile.arrival.least_window_s for window in windows)
     assert held > 490

@@ -12,8 +12,9 @@ import pytest
 from harness.measure import CellFacts, measure
 from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, ServerUse
 from harness.rundir import RunFolder
-from loadprofiles.arrivals import Bursty, schedule
+from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.records import DrivePlan, DriveReport, Sample
+from loadprofiles.schedule import schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

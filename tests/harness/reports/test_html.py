@@ -18,7 +18,6 @@ import pytest
 
 from harness.reports import cells, charts, html, load_report
 from harness.rundir import RunFolder
-from loadprofiles.arrivals import Bursty, Poisson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,13 +135,6 @@ def test_bursts_are_where_the_profile_puts_them(runs: dict[str, RunFolder]) -> N
     assert sum(inside) / len(inside) > 3 * sum(chart["arrivals"]) / len(chart["arrivals"]) / 2
     assert sum(chart["planned"]) * chart["bin_s"] == pytest.approx(300, rel=0.01)
     assert sum(chart["arrivals"]) * chart["bin_s"] == pytest.approx(302, abs=1)
-
-
-def test_last_burst_ends_with_the_window() -> None:
-    bursty = Bursty(kind="bursty", burst_factor=5, burst_s=4, burst_every_s=10)
-    assert charts.bursts(bursty, 15) == [(3, 7), (13, 15)]
-    assert charts.bursts(Poisson(kind="poisson"), 15) == []
-    assert charts.bursts(None, 15) == []
 
 
 def test_the_plan_is_the_schedules_where_the_window_ended_early(
