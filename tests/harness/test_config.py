@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pkgutil
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from harness.config import CONFIG_FILE, find_build, find_profile, load_config
 from harness.errors import BadInputError, did_you_mean
 from harness.tomlfile import MAX_BYTES, key_lines, read_toml
 from launchers.model import builtin_builds
+from loadprofiles import arrivals
 from loadprofiles.profile import builtin_profiles
 
 if TYPE_CHECKING:
@@ -139,6 +141,7 @@ levels = []
 [profile.r]
 [[builds.z]]
 """
+    kinds = ", ".join(repr(module.name) for module in pkgutil.iter_modules(arrivals.__path__))
     assert mistakes(write(tmp_path, text)) == [
         "18 mistakes in the configuration:",
         "1: builds.mine.model: is missing",
@@ -158,10 +161,7 @@ levels = []
         "18: profiles.p.arrival.burst_s: should be greater than 0, not -1",
         "20: profiles.q.output_tokens: is missing",
         "20: profiles.q.prompt_tokens: is missing",
-        (
-            "21: profiles.q.arrival: kind should be one of 'constant', 'poisson', 'bursty', 'ramp',"
-            " 'closed' (did you mean \"bursty\"?)"
-        ),
+        f'21: profiles.q.arrival: kind should be one of {kinds} (did you mean "bursty"?)',
         "22: profiles.q.levels: should have at least 1 item, not 0",
         '24: profile: unknown table (did you mean "profiles"?)',
         "25: builds.z: should be a table [builds.z]",
