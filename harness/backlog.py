@@ -77,7 +77,7 @@ def backlog(samples: Iterable[Sample], start_ns: int, end_ns: int) -> Backlog:
         return Backlog(growth_rps=0.0, stable=True)
     grid = np.linspace(start_ns, end_ns, _POINTS)
     needed = due.astype(np.float64) + _needed_ns(columns)
-    excess = _count(needed, grid) - _count(_left_ns(columns), grid)
+    excess = _count(needed, grid) - _count(left_ns(columns), grid)
     window_s = (end_ns - start_ns) / 1e9
     growth = float(np.polyfit(np.linspace(0.0, window_s, _POINTS), excess, 1)[0])
     third = _POINTS // 3
@@ -91,7 +91,7 @@ def backlog(samples: Iterable[Sample], start_ns: int, end_ns: int) -> Backlog:
     return Backlog(growth_rps=growth, stable=not unstable)
 
 
-def _left_ns(samples: Samples) -> Floats:
+def left_ns(samples: Samples) -> Floats:
     """When each request left the system; infinity if the server never got rid of it."""
     left = samples.has("done_ns") & ~samples.is_in("error", NEVER_LEFT)
     return np.where(left, samples.column("done_ns").astype(np.float64), np.inf)

@@ -13,11 +13,12 @@ import numpy as np
 
 from harness import stats
 from harness.measurement import Caveat
+from harness.outputs import answers_repeat
 from harness.request import NS_PER_MS, NS_PER_S, silent_counts
 
 if TYPE_CHECKING:
     from harness.backlog import Backlog
-    from harness.measurement import Metrics, Requests, Stat
+    from harness.measurement import Metrics, Outputs, Requests, Stat
     from harness.merges import Merges
     from harness.samples import Samples
     from loadprofiles.records import DrivePlan, DriveReport
@@ -46,6 +47,7 @@ class Evidence:
     shared_machine: bool
     prompt_length_estimated: bool
     output_pinned: bool
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +270,12 @@ def _answers(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _repeating(case: Case) -> Iterator[Caveat]:
+    found = case.evidence.outputs
+    if found is not None:
+        yield from answers_repeat(found)
+
+
 def _circumstances(case: Case) -> Iterator[Caveat]:
     if case.evidence.shared_machine:
         yield Caveat(
@@ -287,6 +295,6 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _interrupted, _few_samples, _failures, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _prompts_reused, _retried, _connected, _not_streamed, _silent, _answers,
+    _unstable, _prompts_reused, _retried, _connected, _not_streamed, _silent, _answers, _repeating,
     _circumstances,
 )  # fmt: skip

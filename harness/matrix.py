@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+Lengths = Literal["forced", "natural"]
+"""Whether the engine is told to make exactly as many tokens as planned, where it can be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +22,16 @@ class Cell:
     level: float
     repeat: int
     closed: bool
+    lengths: Lengths = "forced"
+    baseline: str | None = None
+    """The cell whose answers to the same prompts this one's are compared with."""
 
     @property
     def id(self) -> str:
         """Its folder's name, e.g. `awq-bursty-r10-1`."""
         level = f"{self.level:.9f}".rstrip("0").rstrip(".")
-        return f"{self.build}-{self.profile}-{'c' if self.closed else 'r'}{level}-{self.repeat}"
+        kind, natural = "c" if self.closed else "r", "-natural" * (self.lengths == "natural")
+        return f"{self.build}-{self.profile}-{kind}{level}{natural}-{self.repeat}"
 
     @property
     def level_value(self) -> dict[str, float]:
@@ -33,7 +41,8 @@ class Cell:
     @property
     def level_words(self) -> str:
         """The level as people say it."""
-        return f"{self.level:g} {'streams' if self.closed else 'requests/s'}"
+        natural = ", natural length" * (self.lengths == "natural")
+        return f"{self.level:g} {'streams' if self.closed else 'requests/s'}{natural}"
 
     def describe(self) -> dict[str, object]:
         """The manifest's entry."""
@@ -43,16 +52,36 @@ class Cell:
             "profile": self.profile,
             "level": self.level_value,
             "repeat": self.repeat,
+            "lengths": self.lengths,
+            "baseline": self.baseline,
         }
 
 
-def expand(
-    builds: Sequence[str], profile: str, levels: Sequence[float], repeats: int, *, closed: bool
+def expand(  # noqa: PLR0913 - one parameter for each dimension
+    builds: Sequence[str],
+    profile: str,
+    levels: Sequence[float],
+    repeats: int,
+    *,
+    closed: bool,
+    lengths: Sequence[Lengths] = ("forced",),
 ) -> list[Cell]:
-    """Return the cells in the order they are measured: each build is brought up once."""
-    return [
-        Cell(build=build, profile=profile, level=level, repeat=repeat, closed=closed)
+    """Return the cells in the order they are measured: each build is brought up once.
+
+    The first build is the baseline: the others' answers are compared with its own.
+    """
+    cells = [
+        Cell(
+            build=build, profile=profile, level=level, repeat=repeat, closed=closed, lengths=length
+        )
         for build in builds
         for repeat in range(1, repeats + 1)
         for level in levels
+        for length in lengths
+    ]
+    return [
+        cell
+        if cell.build == builds[0]
+        else replace(cell, baseline=replace(cell, build=builds[0]).id)
+        for cell in cells
     ]

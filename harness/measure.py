@@ -16,6 +16,7 @@ import numpy as np
 from harness import stats
 from harness.backlog import Backlog, backlog, in_flight
 from harness.caveats import Evidence
+from harness.findings import find
 from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
 from harness.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
 from harness.samples import Samples
@@ -65,6 +66,8 @@ class CellFacts:
     """Prompts were made without the model's tokenizer."""
     output_pinned: bool = False
     """The requests told the engine to make exactly the planned number of tokens."""
+    lengths: Literal["forced", "natural"] = "forced"
+    """Natural: nothing was asked of the engine but to stop at the planned length."""
     server: ServerUse = field(default_factory=ServerUse)
 
 
@@ -114,6 +117,7 @@ def measure(
             for name in PER_REQUEST
         },
     )
+    found = find(plan, samples, drive, values, stable=queue.stable)
     return CellMeasurement(
         id=facts.id,
         build=facts.build,
@@ -151,9 +155,16 @@ def measure(
                 shared_machine=facts.shared_machine,
                 prompt_length_estimated=facts.prompt_length_estimated,
                 output_pinned=facts.output_pinned,
+                outputs=found.outputs,
             ),
         ),
         server=facts.server,
+        lengths=facts.lengths,
+        bursts=found.bursts,
+        mixture=found.mixture,
+        stalls=found.stalls,
+        steady=found.steady,
+        outputs=found.outputs,
     )
 
 

@@ -41,6 +41,19 @@ class Stat(msgspec.Struct, frozen=True, kw_only=True):
     given but how many there are."""
 
 
+class Contrast(msgspec.Struct, frozen=True, kw_only=True):
+    """Medians of two groups of answers, in the unit of its name."""
+
+    value: float | None = None
+    reference: float | None = None
+    difference: float | None = None
+    """value - reference; None with too few answers on a side."""
+    ci95: tuple[float, float] | None = None
+    """Bootstrap interval of the difference."""
+    n: int = 0
+    n_reference: int = 0
+
+
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """Counts over the measured requests. sent = ok + failed; errors add up to failed."""
 
@@ -93,6 +106,142 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     caveats: list[Caveat] = []
 
 
+class Burst(msgspec.Struct, frozen=True, kw_only=True):
+    """One burst; seconds from the window's start."""
+
+    start_s: float
+    end_s: float
+    arrivals: int
+    peak_backlog: int
+    """Most requests that were due and not answered, until they were down again."""
+    beyond_usual: float | None
+    """How far that is above the usual backlog."""
+    recovery_s: float | None
+    """From the burst's end until the backlog was back; None: not before the next burst."""
+
+
+class Bursts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bursts of an open loop did."""
+
+    usual_backlog: float | None
+    """Median of the backlog before the first burst."""
+    usual_backlog_p95: float | None
+    """Up to here it counts as back."""
+    bursts: list[Burst]
+    ttft_inside_ms: Stat
+    """TTFT from due of the requests due in a burst, and of the others."""
+    ttft_between_ms: Stat
+    stayed: dict[str, Contrast]
+    """`ttft_ms` and `tpot_ms` of requests due after a recovery, against those before the first
+    burst."""
+
+
+class LengthBucket(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers to prompts of `low` to `high` tokens."""
+
+    low: int
+    high: int
+    ttft_ms: Stat
+    """From due in an open loop."""
+    tpot_ms: Stat
+    e2e_ms: Stat
+
+
+class Mixture(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency by prompt length, and what short requests pay for long neighbours."""
+
+    length_source: Literal["server", "planned"]
+    buckets: list[LengthBucket]
+    short_below: int
+    """A prompt of fewer tokens is short, one of `long_from` and more is long."""
+    long_from: int
+    long_share: float
+    ttft_ms: Contrast
+    """TTFT of short requests that waited while a long prompt was read, against the others."""
+    tpot_ms: Contrast
+    """TPOT of short requests that made text while a long prompt was read, against the others."""
+    fairness: float | None
+    """Jain's index of e2e per output token."""
+
+
+class Stalls(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers that stood still in the middle."""
+
+    threshold_ms: float
+    """A longer gap is a stall: 200 ms, or five usual gaps."""
+    count: int
+    requests: int
+    """How many had one."""
+    frozen_share: float
+    """Time in stalls / time from first to last text."""
+    longest_ms: float
+    at_once: int
+    """The most that stood still at one moment."""
+    maybe_client: int
+    """Stalls with merged reads behind them that might be the client's."""
+
+
+class SteadyPart(msgspec.Struct, frozen=True, kw_only=True):
+    """The metrics of the steady part alone."""
+
+    ttft_ms: Stat
+    """From due in an open loop."""
+    itl_ms: Stat
+    e2e_ms: Stat
+    aggregate_tps: float
+
+
+class Steady(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether, and from when to when, the cell was in steady state."""
+
+    state: Literal["steady", "none", "not judged"]
+    reason: str = ""
+    from_s: float = 0.0
+    """Seconds from the window's start."""
+    to_s: float = 0.0
+    cut_share: float = 0.0
+    """How much of the window is not in it."""
+    part: SteadyPart | None = None
+    """None where nothing was cut."""
+
+
+class OutputsCompared(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers to the same prompts as the baseline build's."""
+
+    baseline: str
+    pairs: int
+    length_ratio: float | None
+    """Tokens / the baseline's tokens."""
+    shorter: int
+    longer: int
+    p_shorter: float | None
+    """One-sided Wilcoxon p that they are shorter by chance; None with too few pairs."""
+    compared_texts: int
+    identical: int
+    """Of those, the same text."""
+
+
+class Outputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What the answers of the measured requests are like."""
+
+    finish_reasons: dict[str, int]
+    tokens: Stat
+    planned_tokens: int
+    empty: int
+    """Requests that got no text (they are among the failed)."""
+    one_token: int
+    """Answers of one token at most."""
+    compared_texts: int
+    """Answers whose text was looked at for repetition."""
+    repeating: int
+    """Of those, the ones that compress more than 2.4-fold."""
+    hashed: int
+    """Answers whose text was compared with others'."""
+    identical: int
+    """Of those, the ones whose text another prompt got, too."""
+    compared: OutputsCompared | None = None
+
+
 class ServerUse(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of the server while the cell ran; None where unknown."""
 
@@ -133,6 +282,13 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     metrics_with_failures: dict[str, Stat]
     client: Client
     server: ServerUse
+    lengths: Literal["forced", "natural"] = "forced"
+    """Whether the engine was told to make exactly as many tokens as planned, where it can be."""
+    bursts: Bursts | None = None
+    mixture: Mixture | None = None
+    stalls: Stalls | None = None
+    steady: Steady | None = None
+    outputs: Outputs | None = None
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

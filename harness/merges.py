@@ -63,10 +63,8 @@ def find_merges(answered: Iterable[Sample]) -> Merges:
     """
     samples = Samples.of(answered)
     together = samples.values("chunk_ns")
-    seen = together[together > 0]
-    hidden = seen.size < together.size
-    usual_ns = float(np.median(seen, overwrite_input=True)) if seen.size else None
-    del seen
+    hidden = bool((together == 0).any())
+    usual_ns = usual_gap_ns(samples)
     totals = np.zeros(7, dtype=np.int64)
     read_at: list[Ints] = []
     if usual_ns is not None and hidden:
@@ -86,6 +84,13 @@ def find_merges(answered: Iterable[Sample]) -> Merges:
         late_first=math.ceil(totals[3] * share),
         late_last=math.ceil(totals[4] * share),
     )
+
+
+def usual_gap_ns(answered: Samples) -> float | None:
+    """Return the median of the gaps that were seen; None without any."""
+    gaps = answered.values("chunk_ns")
+    seen = gaps[gaps > 0]
+    return float(np.median(seen, overwrite_input=True)) if seen.size else None
 
 
 def _stalls(half: int, upper: int, read_at: Sequence[Ints], usual_ns: float) -> float:

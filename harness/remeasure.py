@@ -8,7 +8,9 @@ import msgspec
 
 from harness.measure import CellFacts, measure
 from harness.measurement import measurements
+from harness.outputs import Answers, compare, stops_early
 from harness.rundir import CELLS, write_atomically
+from harness.samples import Samples
 from harness.slo import parse_slo
 from loadprofiles.records import read_drive_report, read_plan, read_samples
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.measurement import CellMeasurement, Measurements
-    from harness.rundir import RunFolder
+    from harness.outputs import Answers, compare, stops_early
+from harness.rundir import RunFolder
     from harness.slo import Slo
 
 FACTS_FILE = "facts.json"
@@ -31,15 +34,50 @@ def write_facts(folder: Path, facts: CellFacts) -> None:
     write_atomically(folder / FACTS_FILE, msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
 
 
-def measure_folder(folder: Path, slo: Slo | None) -> CellMeasurement:
+def measure_folder(
+    folder: Path, slo: Slo | None, baseline: Path | None = None
+) -> CellMeasurement:
     """Compute a cell's numbers from its folder alone.
+
+    Args:
+        folder: the cell's.
+        slo: limits for goodput.
+        baseline: folder of the cell whose build's answers to the same prompts are compared with
+            this one's; None for none.
 
     Raises:
         OSError: a file cannot be read.
         msgspec.DecodeError: a file is not what it should be.
     """
     facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
-    return measure(facts, read_plan(folder), read_samples(folder), read_drive_report(folder), slo)
+    samples = Samples.of(read_samples(folder))
+    found = measure(facts, read_plan(folder), samples, read_drive_report(folder), slo)
+    if baseline is None:
+        return found
+    own = Answers.of(samples.measured)
+    del samples  # one cell's at a time
+    return _with_baseline(found, own, baseline)
+
+
+def _with_baseline(found: CellMeasurement, own: Answers, folder: Path) -> CellMeasurement:
+    """Add how a cell's answers compare with those of the baseline's cell in `folder`.
+
+    Where that one has no samples, nothing is added.
+    """
+    try:
+        name = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts).build
+        theirs = Answers.of(Samples.of(read_samples(folder)).measured)
+    except (OSError, msgspec.DecodeError):
+        return found
+    assert found.outputs is not None  # noqa: S101 - just measured
+    compared = compare(own, theirs, name)
+    return msgspec.structs.replace(
+        found,
+        outputs=msgspec.structs.replace(found.outputs, compared=compared),
+        client=msgspec.structs.replace(
+            found.client, caveats=[*found.client.caveats, *stops_early(compared)]
+        ),
+    )
 
 
 def remeasure(run: RunFolder) -> Measurements:
@@ -53,11 +91,16 @@ def remeasure(run: RunFolder) -> Measurements:
     before, manifest = run.read_measurements(), run.read_manifest()
     request: Any = manifest.get("request") or {}
     slo = parse_slo(request["slo"]) if request.get("slo") else None
-    planned = [cell["id"] for cell in manifest.get("cells") or []]  # type: ignore[attr-defined]
+    described: Any = manifest.get("cells") or []
+    planned = [cell["id"] for cell in described]
+    baselines = {cell["id"]: cell.get("baseline") for cell in described}
     known = {cell.id: cell for cell in before.cells}
     for cell_id in planned:
         try:
-            known[cell_id] = measure_folder(run.path / CELLS / cell_id, slo)
+            baseline = baselines[cell_id]
+            known[cell_id] = measure_folder(
+                run.path / CELLS / cell_id, slo, baseline and run.path / CELLS / baseline
+            )
         except (OSError, msgspec.DecodeError):
             continue
     cells = [known[cell_id] for cell_id in planned if cell_id in known]

@@ -6,9 +6,10 @@ import math
 import zlib
 from typing import TYPE_CHECKING, Final, Literal
 
+import msgspec
 import numpy as np
 
-from harness.measurement import Stat
+from harness.measurement import Contrast, Stat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -146,6 +147,28 @@ def _sorted_with_owner(
     owner = np.repeat((np.arange(lengths.size) % POOLED_GROUPS).astype(np.int16), lengths)
     order = np.argsort(values, kind="stable")
     return values[order], owner[order]
+
+
+def contrast(
+    values: Floats, reference: Floats, rng: np.random.Generator, *, least: int
+) -> Contrast:
+    """Compare the medians of two groups of independent values; NaN is left out.
+
+    The interval is the percentile bootstrap's of the difference, both groups resampled on their
+    own. With fewer than `least` values on a side there is no difference.
+    """
+    ordered, others = (np.sort(group[~np.isnan(group)]) for group in (values, reference))
+    medians = [percentile(group, 0.5) if group.size else None for group in (ordered, others)]
+    found = Contrast(
+        value=medians[0], reference=medians[1], n=int(ordered.size), n_reference=int(others.size)
+    )
+    if min(ordered.size, others.size) < least or None in medians:
+        return found
+    spread = _independent_replicates(ordered, 0.5, rng) - _independent_replicates(others, 0.5, rng)
+    low, high = np.quantile(spread, (0.025, 0.975), method="inverted_cdf")
+    return msgspec.structs.replace(
+        found, difference=(medians[0] or 0.0) - (medians[1] or 0.0), ci95=(float(low), float(high))
+    )
 
 
 def percentile(ordered: Floats, share: float) -> float | None:

@@ -1,0 +1,48 @@
+"""What a cell's samples say beyond its metrics, each thing in a module of its own. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.bursts import measure_bursts
+from harness.merges import usual_gap_ns
+from harness.mixture import measure_mixture
+from harness.outputs import audit
+from harness.stalls import measure_stalls
+from harness.steady import measure_steady
+
+if TYPE_CHECKING:
+    from harness.measurement import Bursts, Mixture, Outputs, Stalls, Steady
+    from harness.samples import Floats, Samples
+    from loadprofiles.records import DrivePlan, DriveReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """One field for each module; None where a cell has nothing to say of it."""
+
+    bursts: Bursts | None
+    mixture: Mixture | None
+    stalls: Stalls | None
+    steady: Steady
+    outputs: Outputs
+
+
+def find(
+    plan: DrivePlan,
+    samples: Samples,
+    drive: DriveReport,
+    values: dict[str, Floats],
+    *,
+    stable: bool,
+) -> Findings:
+    """Look at a cell from all sides; `values` are those of its answered measured requests."""
+    answered = samples.measured.answered
+    return Findings(
+        bursts=measure_bursts(plan, samples, drive, values, stable=stable),
+        mixture=measure_mixture(plan, samples, values, stable=stable),
+        stalls=measure_stalls(answered, usual_gap_ns(answered)),
+        steady=measure_steady(plan, samples, drive, values),
+        outputs=audit(samples.measured),
+    )

@@ -1,0 +1,139 @@
+"""Whether the answers are answers: how they end, how long they are, what repeats. Pure.
+
+A build that stops early, or says one thing over and over, must not look fast. Definitions and
+sources: docs/method.md, section 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from harness import stats
+from harness.measurement import Caveat, Outputs, OutputsCompared
+from harness.ranks import wilcoxon_less
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.samples import Bools, Floats, Ints, Samples
+
+REPEATING_ABOVE: Final = 2.4
+"""Whisper's `compression_ratio_threshold`: text that zlib makes so much smaller repeats itself."""
+REPEATING_SHARE: Final = 0.05
+SHORTER: Final = 0.98
+SURE: Final = 0.01
+_LEAST: Final = 20
+"""Pairs of answers from which they are compared."""
+
+
+def audit(measured: Samples) -> Outputs:
+    """Describe the answers of a cell's measured requests."""
+    answered = measured.answered
+    tokens = _tokens(answered)
+    ratios = answered.ratios()
+    told = ~np.isnan(ratios)
+    hashes = _hashes(answered)
+    known = hashes[hashes != 0]
+    bodies = answered.column("body")[hashes != 0]
+    return Outputs(
+        finish_reasons={
+            str(word or "none"): count
+            for word, count in sorted(
+                answered.counts("finish_reason").items(), key=lambda item: (-item[1], str(item[0]))
+            )
+        },
+        tokens=stats.describe(tokens.astype(np.float64), rng=stats.rng_for("output tokens")),
+        planned_tokens=int(answered.column("planned_output_tokens").sum()),
+        empty=int(measured.is_in("error", {"empty"}).sum()),
+        one_token=int((tokens <= 1).sum()),
+        compared_texts=int(told.sum()),
+        repeating=int((ratios[told] > REPEATING_ABOVE).sum()),
+        hashed=int(known.size),
+        identical=_identical(known, bodies),
+    )
+
+
+def _tokens(samples: Samples) -> Ints:
+    return np.where(samples.has("output_tokens"), samples.column("output_tokens"), 0)
+
+
+def _hashes(samples: Samples) -> Ints:
+    """Return the answers' hashes as numbers; 0 where there is none."""
+    return np.array(
+        [int(text, 16) >> 1 if text else 0 for text in samples.texts("output_hash")],
+        dtype=np.int64,
+    )
+
+
+def _identical(hashes: Ints, bodies: Ints) -> int:
+    """Count answers whose very text another prompt got, too."""
+    pairs = np.unique(np.stack([hashes, bodies]), axis=1)
+    texts, prompts = np.unique(pairs[0], return_counts=True)
+    return int(np.isin(hashes, texts[prompts > 1]).sum())
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is compared between builds: one answer for each prompt, by the prompt's number."""
+
+    bodies: Ints
+    tokens: Ints
+    hashes: Ints
+
+    @classmethod
+    def of(cls, measured: Samples) -> Answers:
+        """Take the first answer that each prompt got."""
+        answered = measured.answered
+        bodies, first = np.unique(answered.column("body"), return_index=True)
+        return cls(bodies, _tokens(answered)[first], _hashes(answered)[first])
+
+
+def compare(own: Answers, baseline: Answers, name: str) -> OutputsCompared:
+    """Compare the answers to the same prompts with those of the baseline build `name`."""
+    _, mine, theirs = np.intersect1d(
+        own.bodies, baseline.bodies, assume_unique=True, return_indices=True
+    )
+    tokens, others = own.tokens[mine], baseline.tokens[theirs]
+    difference: Floats = (tokens - others).astype(np.float64)
+    same: Bools = own.hashes[mine] == baseline.hashes[theirs]
+    same &= own.hashes[mine] != 0
+    told = (own.hashes[mine] != 0) & (baseline.hashes[theirs] != 0)
+    made = int(others.sum())
+    return OutputsCompared(
+        baseline=name,
+        pairs=int(mine.size),
+        length_ratio=int(tokens.sum()) / made if made else None,
+        shorter=int((difference < 0).sum()),
+        longer=int((difference > 0).sum()),
+        p_shorter=wilcoxon_less(difference) if mine.size >= _LEAST else None,
+        compared_texts=int(told.sum()),
+        identical=int(same.sum()),
+    )
+
+
+def answers_repeat(found: Outputs) -> Iterator[Caveat]:
+    """Say that many answers repeat themselves."""
+    if found.repeating > REPEATING_SHARE * found.compared_texts:
+        yield Caveat(
+            "answers_repeat",
+            f"{found.repeating} of {found.compared_texts} answers repeat themselves (their text "
+            f"compresses more than {REPEATING_ABOVE}-fold): the build may be broken, or long "
+            "answers were forced from a small model. Read some, and grade the build before you "
+            "compare its speed.",
+        )
+
+
+def stops_early(compared: OutputsCompared) -> Iterator[Caveat]:
+    """Say that a build looks faster than it is, as it says less."""
+    p, ratio = compared.p_shorter, compared.length_ratio
+    if p is not None and ratio is not None and p < SURE and ratio < SHORTER:
+        yield Caveat(
+            "stops_early",
+            f"On the same {compared.pairs} prompts this build's answers have {ratio:.0%} of the "
+            f"tokens of {compared.baseline}'s ({compared.shorter} shorter, {compared.longer} "
+            "longer): it does less work, so e2e and requests/s flatter it. Compare time per "
+            "token, or force the length (--lengths forced).",
+        )
