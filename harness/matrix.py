@@ -57,7 +57,7 @@ class Cell:
         }
 
 
-def expand(  # noqa: PLR0913 - one parameter for each dimension
+def expand(
     builds: Sequence[str],
     profile: str,
     levels: Sequence[float],

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.measurement import CellMeasurement, Measurements
-    from harness.outputs import Answers, compare, stops_early
-from harness.rundir import RunFolder
+    from harness.rundir import RunFolder
     from harness.slo import Slo
 
 FACTS_FILE = "facts.json"
@@ -34,9 +33,7 @@ def write_facts(folder: Path, facts: CellFacts) -> None:
     write_atomically(folder / FACTS_FILE, msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
 
 
-def measure_folder(
-    folder: Path, slo: Slo | None, baseline: Path | None = None
-) -> CellMeasurement:
+def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) -> CellMeasurement:
     """Compute a cell's numbers from its folder alone.
 
     Args:

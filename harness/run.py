@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from harness.child import Driver
 from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
-from harness.matrix import Cell, expand
+from harness.matrix import Cell, Lengths, expand
 from harness.measure import MAX_FAIL_RATIO, CellFacts
 from harness.measurement import ServerUse
 from harness.record import RunRecord
 from harness.remeasure import measure_folder, write_facts
-from harness.rundir import RunFolder
+from harness.rundir import CELLS, RunFolder
 from harness.serving import Connected, Launched, Served, Source, Url
 from launchers.errors import ConnectError, LauncherError
 from launchers.launch import check_build
@@ -50,6 +50,7 @@ class LoadRequest:
     """With the command line's overrides."""
     levels: list[float]
     repeats: int = 1
+    lengths: tuple[Lengths, ...] = ("forced",)
     seed: int = 0
     slo: Slo | None = None
     dialect: str = "openai-completions"
@@ -170,7 +171,12 @@ class _Job:
         self._folder = folder
         self._live = live
         self._cells = expand(
-            names, profile.name, request.levels, request.repeats, closed=profile.is_closed
+            names,
+            profile.name,
+            request.levels,
+            request.repeats,
+            closed=profile.is_closed,
+            lengths=request.lengths,
         )
         self._under_way: _UnderWay | None = None
         self.record = RunRecord(
@@ -235,7 +241,7 @@ class _Job:
                 level=cell.level,
                 repeat=cell.repeat,
                 seed=request.seed,
-                target=_target(request, server),
+                target=_target(request, cell, server),
                 dialect=request.dialect,
                 tokenizer=request.tokenizer or _tokenizer_of(server),
                 cpus=server.client_cpus,
@@ -260,7 +266,9 @@ class _Job:
         folder = self._folder.cell(under_way.cell.id)
         write_facts(folder, _facts(request, under_way))  # by now the memory's peak is known
         try:
-            self.record.add_cell(measure_folder(folder, request.slo))
+            before = under_way.cell.baseline
+            baseline = None if before is None else self._folder.path / CELLS / before
+            self.record.add_cell(measure_folder(folder, request.slo, baseline))
         except OSError as error:
             raise InvalidRunError(
                 f"{under_way.cell.id}: the driver did not get to write {error.filename}"
@@ -311,7 +319,8 @@ def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
         max_fail_ratio=request.max_fail_ratio,
         shared_machine=server.pid is not None or _is_here(plan.host),
         prompt_length_estimated=not plan.prompts_exact,
-        output_pinned=bool(_pin(request, server)),
+        output_pinned=bool(_pin(request, cell, server)),
+        lengths=cell.lengths,
         server=ServerUse(
             memory_peak_gib=memory_gib,
             memory_kind=None if memory_gib is None else "rss",
@@ -320,7 +329,7 @@ def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
     )
 
 
-def _target(request: LoadRequest, server: Server) -> Target:
+def _target(request: LoadRequest, cell: Cell, server: Server) -> Target:
     parts = urlsplit(server.base_url)
     assert parts.hostname is not None  # noqa: S101 - launchers checked it
     return Target(
@@ -330,13 +339,15 @@ def _target(request: LoadRequest, server: Server) -> Target:
         model=server.model,
         headers=tuple(request.headers),
         api_key_env=request.api_key_env,
-        pin_output=_pin(request, server),
+        pin_output=_pin(request, cell, server),
         max_model_len=server.max_model_len,
     )
 
 
-def _pin(request: LoadRequest, server: Server) -> tuple[str, ...]:
+def _pin(request: LoadRequest, cell: Cell, server: Server) -> tuple[str, ...]:
     """Request fields that pin the output length."""
+    if cell.lengths == "natural":
+        return ()
     if request.force_ignore_eos and "ignore_eos" not in server.pin_output:
         return (*server.pin_output, "ignore_eos")
     return server.pin_output

@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
+from harness.matrix import Lengths
 from harness.reports import load_report
 from harness.reports.terminal import print_run
 from harness.run import LoadRequest, run_load
@@ -26,6 +27,14 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OUR_HEADERS = {
     *("accept", "connection", "content-length", "content-type", "expect", "host"),
     *("transfer-encoding", "user-agent", "x-request-id"),
+}
+
+
+_LENGTHS: Final[dict[str | None, tuple[Lengths, ...]]] = {
+    None: ("forced",),
+    "forced": ("forced",),
+    "natural": ("natural",),
+    "both": ("forced", "natural"),
 }
 
 
@@ -54,6 +63,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     header: tuple[str, ...] = (),
     api_key_env: str | None = None,
     ignore_eos: bool = False,
+    lengths: Literal["forced", "natural", "both"] | None = None,
     timeout: float | None = None,
     think: float | None = None,
     burstiness: float | None = None,
@@ -87,6 +97,9 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         header: K=V, sent with each request; for secrets use --api-key-env.
         api_key_env: Environment variable whose value is sent as a bearer token.
         ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
+        lengths: forced: answers of exactly the planned length (of a --url, too); natural: they
+            end where the model ends them; both: each cell is measured in both ways. Without this
+            flag they are forced where the engine is known to be able to.
         think: Seconds that each stream pauses between an answer and its next request.
         burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
         timeout: A request without its end after so many seconds has failed.
@@ -112,6 +125,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             burstiness=burstiness,
         )
     )
+    if ignore_eos and lengths == "natural":
+        raise BadInputError("--ignore-eos and --lengths natural contradict each other")
     headers, levels = _headers(header), _levels(shape, level, rate)
     if api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
@@ -127,7 +142,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         tokenizer=tokenizer,
         headers=headers,
         api_key_env=api_key_env,
-        force_ignore_eos=ignore_eos,
+        force_ignore_eos=ignore_eos or lengths in {"forced", "both"},
+        lengths=_LENGTHS[lengths],
         max_fail_ratio=_share("max-fail-ratio", max_fail_ratio),
         asked={
             "server": server,
@@ -148,6 +164,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "headers": sorted(headers),
             "api_key_env": api_key_env,
             "ignore_eos": ignore_eos,
+            "lengths": lengths,
             "timeout": timeout,
             "think": think,
             "burstiness": burstiness,

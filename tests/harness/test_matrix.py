@@ -32,6 +32,8 @@ def test_a_cell_in_the_manifest_and_in_words() -> None:
         "profile": "bursty",
         "level": {"rate": 2.5},
         "repeat": 1,
+        "lengths": "forced",
+        "baseline": None,
     }
     [cell] = expand(["awq"], "closed", [8.0], 1, closed=True)
     assert cell.level_words == "8 streams"
@@ -52,3 +54,15 @@ def test_no_two_cells_share_a_name(levels: list[float], repeats: int) -> None:
 def test_cells_are_values() -> None:
     cell = Cell(build="a", profile="p", level=1, repeat=1, closed=True)
     assert cell == Cell(build="a", profile="p", level=1, repeat=1, closed=True)
+
+
+def test_lengths_are_a_dimension_and_the_first_build_is_the_baseline() -> None:
+    cells = expand(["a", "b"], "closed", [8.0], 1, closed=True, lengths=("forced", "natural"))
+    assert [(cell.id, cell.baseline) for cell in cells] == [
+        ("a-closed-c8-1", None),
+        ("a-closed-c8-natural-1", None),
+        ("b-closed-c8-1", "a-closed-c8-1"),
+        ("b-closed-c8-natural-1", "a-closed-c8-natural-1"),
+    ]
+    assert cells[1].level_words == "8 streams, natural length"
+    assert cells[1].describe()["lengths"] == "natural"
