@@ -6,6 +6,7 @@ sources: docs/method.md, section 8.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +19,13 @@ from harness.ranks import wilcoxon_less
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
+
     from harness.samples import Bools, Floats, Ints, Samples
 
+    Hashes = npt.NDArray[np.uint64]
+
+_HASH: Final = re.compile("[0-9a-f]{16}")
 REPEATING_ABOVE: Final = 2.4
 """Whisper's `compression_ratio_threshold`: text that zlib makes so much smaller repeats itself."""
 REPEATING_SHARE: Final = 0.05
@@ -60,17 +66,18 @@ def _tokens(samples: Samples) -> Ints:
     return np.where(samples.has("output_tokens"), samples.column("output_tokens"), 0)
 
 
-def _hashes(samples: Samples) -> Ints:
+def _hashes(samples: Samples) -> Hashes:
     """Return the answers' hashes as numbers; 0 where there is none."""
-    return np.array(
-        [int(text, 16) >> 1 if text else 0 for text in samples.texts("output_hash")],
-        dtype=np.int64,
-    )
+    found = np.zeros(len(samples), dtype=np.uint64)
+    for at, text in enumerate(samples.texts("output_hash")):
+        if text and _HASH.fullmatch(text):
+            found[at] = int(text, 16)
+    return found
 
 
-def _identical(hashes: Ints, bodies: Ints) -> int:
+def _identical(hashes: Hashes, bodies: Ints) -> int:
     """Count answers whose very text another prompt got, too."""
-    pairs = np.unique(np.stack([hashes, bodies]), axis=1)
+    pairs = np.unique(np.stack([hashes, bodies.astype(np.uint64)]), axis=1)
     texts, prompts = np.unique(pairs[0], return_counts=True)
     return int(np.isin(hashes, texts[prompts > 1]).sum())
 
@@ -81,7 +88,7 @@ class Answers:
 
     bodies: Ints
     tokens: Ints
-    hashes: Ints
+    hashes: Hashes
 
     @classmethod
     def of(cls, measured: Samples) -> Answers:

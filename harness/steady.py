@@ -153,8 +153,10 @@ def _requests(name: str, at: Ints, values: Floats) -> _Series:
 
 def mser(values: Floats) -> int:
     """Return how many values MSER-5 leaves out at the front: a multiple of 5, at most half."""
-    count = values.size // BATCH
-    means = values[: count * BATCH].reshape(count, BATCH).mean(axis=1)
+    means = _batches(values)
+    count = means.size
+    if not count:
+        return 0
     left = np.arange(count, 0, -1)
     ahead = np.cumsum(means[::-1])[::-1]
     squares = np.cumsum(((means - means.mean()) ** 2)[::-1])[::-1]
