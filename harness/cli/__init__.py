@@ -47,6 +47,10 @@ def build_app() -> App:
     )
     app.command("harness.cli.report:report", help="Make a run's report again from its samples.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
+    app.command(
+        "harness.cli.calibrate:calibrate",
+        help="Say how exact and how fast the load client is on this machine.",
+    )
     listing = App(name="list", help="List servers or profiles.")
     listing.command("harness.cli.listing:servers", help="The builds that can be served.")
     listing.command("harness.cli.listing:profiles", help="The shapes of traffic.")
