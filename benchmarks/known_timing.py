@@ -17,15 +17,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+import msgspec
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from harness.truth import Spread, join, read_truth  # noqa: E402
 from loadprofiles.plan import Target, make_plan  # noqa: E402
 from loadprofiles.profile import Profile  # noqa: E402
 from loadprofiles.records import (  # noqa: E402
@@ -40,6 +41,7 @@ _HEADINGS: tuple[str, ...] = (
     "CPU/token", "core", "run delay", "merged", "",
 )  # fmt: skip
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 TOKENS = 80
@@ -69,24 +71,6 @@ CASES = (
 
 
 @dataclass
-class Spread:
-    """Percentiles of absolute values in µs."""
-
-    p50: float
-    p99: float
-    max: float
-
-    @staticmethod
-    def of(values_ns: NDArray[np.int64]) -> Spread | None:
-        """Describe errors in ns; None without any."""
-        if not values_ns.size:
-            return None
-        values = np.abs(values_ns) / 1e3
-        p50, p99 = np.percentile(values, (50, 99))
-        return Spread(round(float(p50), 1), round(float(p99), 1), round(float(values.max()), 1))
-
-
-@dataclass
 class Result:
     """What one case came to. Errors are stamps minus the server's own; `*_user` add the lag."""
 
@@ -106,16 +90,6 @@ class Result:
     clock: str
     verdict: str = "PASS"
     misses: list[str] = field(default_factory=list)
-
-
-def _truth(path: Path) -> dict[str, NDArray[np.int64]]:
-    lines = (json.loads(line) for line in path.read_text().splitlines())
-    return {line["request_id"]: np.array(line["sent_ns"], dtype=np.int64) for line in lines}
-
-
-def _stamps(sample: Sample) -> NDArray[np.int64]:
-    assert sample.first_ns is not None
-    return np.cumsum(np.array([sample.first_ns, *sample.chunk_ns], dtype=np.int64))
 
 
 def run_case(case: Case, seconds: float, server_cpu: int, client_cpu: int) -> Result:
@@ -149,7 +123,7 @@ def run_case(case: Case, seconds: float, server_cpu: int, client_cpu: int) -> Re
             finally:
                 mock.kill()
         samples, report = list(read_samples(folder)), read_drive_report(folder)
-        return _judge(case, _compare(case, samples, report, _truth(truth)))
+        return _judge(case, _compare(case, samples, report, read_truth(truth)))
 
 
 def _profile(case: Case, seconds: float) -> Profile:
@@ -168,40 +142,27 @@ def _profile(case: Case, seconds: float) -> Profile:
 def _compare(
     case: Case, samples: list[Sample], report: DriveReport, truth: dict[str, NDArray[np.int64]]
 ) -> Result:
-    stamps = {sample.request_id: _stamps(sample) for sample in samples if sample.first_ns}
-    in_window = sum(
-        int(((own >= report.window_start_ns) & (own < report.window_end_ns)).sum())
-        for own in stamps.values()
-    )
+    found = join(samples, truth, report.window_start_ns, report.window_end_ns)
+    assert not found.unmatched, f"{found.unmatched} answers without their tokens"
     measured = [sample for sample in samples if sample.phase == "measured"]
     answered = [sample for sample in measured if sample.error is None]
-    firsts, user_firsts, gaps, lags = [], [], [], []
-    for sample in answered:
-        own, true = stamps[sample.request_id], truth[sample.request_id]
-        assert len(own) == len(true), f"{sample.request_id}: {len(own)} of {len(true)} tokens"
-        firsts.append(own[0] - true[0])
-        if sample.lag_us:
-            user_firsts.append(firsts[-1] + sample.lag_us[0] * 1000)
-        gaps.append(np.diff(own) - np.diff(true))
-        lags.append(np.array(sample.lag_us, dtype=np.int64) * 1000)
-    late = [s.sent_ns - s.due_ns - (s.connect_ns or 0) for s in answered if s.sent_ns]
     window_s = (report.window_end_ns - report.window_start_ns) / 1e9
-    pooled = np.concatenate(gaps) if gaps else np.empty(0, dtype=np.int64)
+    gaps = sum(len(sample.chunk_ns) for sample in answered)
     merged = sum(sample.chunk_ns.count(0) for sample in answered)
     return Result(
         case=case.name,
-        answers=len(answered),
+        answers=found.answers,
         failed=len(measured) - len(answered),
-        tokens_per_s=round(in_window / window_s),
-        ttft_kernel=Spread.of(np.array(firsts, dtype=np.int64)),
-        ttft_user=Spread.of(np.array(user_firsts, dtype=np.int64)),
-        itl_kernel=Spread.of(pooled),
-        lag=Spread.of(np.concatenate(lags) if lags else np.empty(0, dtype=np.int64)),
-        late=Spread.of(np.array(late, dtype=np.int64)) if case.kind != "closed" else None,
-        cpu_us_per_token=round(report.cpu_s * 1e6 / max(in_window, 1), 1),
+        tokens_per_s=round(found.tokens / window_s),
+        ttft_kernel=Spread.of(found.ttft_kernel),
+        ttft_user=Spread.of(found.ttft_user),
+        itl_kernel=Spread.of(found.itl_kernel),
+        lag=Spread.of(found.lag),
+        late=Spread.of(found.late) if case.kind != "closed" else None,
+        cpu_us_per_token=round(report.cpu_s * 1e6 / max(found.tokens, 1), 1),
         core=round(report.cpu_s / window_s, 3),
         run_delay=None if report.run_delay_s is None else round(report.run_delay_s / window_s, 4),
-        merged=round(merged / max(pooled.size, 1), 5),
+        merged=round(merged / max(gaps, 1), 5),
         clock=report.clock,
     )
 
@@ -227,7 +188,7 @@ def _print_table(results: list[Result]) -> None:
     rows = [_HEADINGS]
     for result in results:
         spreads = [result.ttft_kernel, result.ttft_user, result.itl_kernel, result.lag, result.late]
-        texts = [f"{s.p50:g}/{s.p99:g}/{s.max:g}" if s else "-" for s in spreads]
+        texts = [f"{s.p50:g}/{s.p99 or s.max:g}/{s.max:g}" if s else "-" for s in spreads]
         delay = "-" if result.run_delay is None else f"{result.run_delay:.1%}"
         rows.append(
             (
@@ -271,7 +232,7 @@ def main() -> None:
         run_case(case, options.seconds, cpus[0], cpus[-1]) for case in CASES if case.name in wanted
     ]
     if options.json:
-        print(json.dumps([asdict(result) for result in results], indent=1))
+        print(json.dumps(msgspec.to_builtins(results), indent=1))
     else:
         _print_table(results)
 

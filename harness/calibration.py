@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from harness import __version__
-from harness.provenance import host
+from harness.provenance import machine
 from harness.rundir import write_atomically
-from harness.truth import Spread
+from harness.truth import Spread  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 FLOOR_STREAMS: Final = 32
 """The load at which a machine shows its floor: no core asleep, none busy."""
-_MACHINE: Final = ("cpu", "cores", "cores_usable", "cpu_limit", "kernel", "python")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,12 +101,6 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return [step for step in self.steps if step.pattern == "staggered"]
 
 
-def machine() -> dict[str, Any]:
-    """What a calibration holds for: CPU, cores, kernel, Python."""
-    found = host()
-    return {name: found[name] for name in _MACHINE} | {"node": platform.node()}
-
-
 def save(calibration: Calibration) -> Path:
     """Keep a calibration for this machine, in place of an earlier one.
 
@@ -149,7 +141,7 @@ def summarize(calibration: Calibration | None) -> dict[str, Any] | None:
 def sentence(found: Mapping[str, Any] | None) -> str:
     """Say in a line what a manifest's `calibration` says."""
     if not found:
-        return "Client not calibrated on this machine: run harness calibrate."
+        return "The client was not calibrated on this machine: harness calibrate does that."
     day, floor, top = str(found["made"])[:10], found["floor"], found["ceiling"]
     if floor is None or top is None:
         return f"Client calibrated on {day}: exact at no load that was tried on this machine."

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import psutil
 
 from harness import __version__
-from harness.calibration import Calibration, Step, machine
+from harness.calibration import Calibration, Step
 from harness.child import Driver
 from harness.errors import ServerError
 from harness.measure import CellFacts
+from harness.provenance import machine
 from harness.remeasure import measure_folder, write_facts
 from harness.truth import Spread, join, read_truth
 from launchers.devices import available_cpus, split_cpus
@@ -55,7 +56,7 @@ FEW_STREAMS: Final = 32
 """Up to here a step that is not exact does not end the ladder."""
 HELD: Final = 0.95
 SERVER_FULL: Final = 0.9
-"""A server that uses so much of a core and sends less than `HELD` of its schedule is at its limit."""
+"""A server that uses so much of a core, and sends less than `HELD` of its schedule, is full."""
 _READY_S: Final = 30.0
 _NS_PER_S: Final = 1_000_000_000
 
@@ -79,12 +80,16 @@ class Load:
         return [*known, *timing, "--jitter-ms", f"{self.itl:g}"]
 
     @property
-    def offered_tokens_per_s(self) -> float:
-        """Tokens/s of a server and a client that are never late."""
+    def offered_answers_per_s(self) -> float:
+        """Answers/s of a server and a client that are never late."""
         if self.pattern == "poisson":
-            return self.level * self.tokens
+            return self.level
         first = self.itl * 1.5 if self.pattern == "at once" else self.ttft + self.itl / 2
-        return self.level * self.tokens / (first + (self.tokens - 1) * self.itl) * 1000
+        return self.level * 1000 / (first + (self.tokens - 1) * self.itl)
+
+    def window_s(self, asked_s: float) -> float:
+        """Return the window asked for, or a longer one that holds enough answers."""
+        return max(asked_s, 1.3 * ANSWERS / self.offered_answers_per_s)
 
     def profile(self, window_s: float) -> Profile:
         """Return the profile that drives it."""
@@ -95,7 +100,7 @@ class Load:
                 "levels": [self.level],
                 "prompt_tokens": 64,
                 "output_tokens": self.tokens,
-                "duration_s": window_s,
+                "duration_s": self.window_s(window_s),
             }
         )
 
@@ -113,10 +118,10 @@ def loads(streams: Sequence[int]) -> Iterator[Load]:
         if others and count > AT_ONCE:
             yield from others
             others = []
-        if count * ANSWERS < FEW_STREAMS * ANSWERS:
-            yield Load(pattern="staggered", level=count, tokens=11, ttft=5.0, itl=3.0)
+        if count < FEW_STREAMS:
+            yield Load(pattern="staggered", level=count, tokens=11, ttft=4.0, itl=2.0)
         else:
-            yield Load(pattern="staggered", level=count)
+            yield Load(pattern="staggered", level=count, tokens=20 if count < AT_ONCE else 40)
     yield from others
 
 
@@ -232,7 +237,7 @@ def _step(load: Load, cell: Path, truth_file: Path, server_s: float, tries: int)
         window_s=round(window_s, 3),
         answers=found.answers,
         tokens_per_s=round(tokens_per_s),
-        offered_tokens_per_s=round(load.offered_tokens_per_s),
+        offered_tokens_per_s=round(load.offered_answers_per_s * load.tokens),
         **spreads,
         lag_us=Spread.of(found.lag),
         late_us=Spread.of(found.late) if load.pattern == "poisson" else None,

@@ -38,19 +38,25 @@ def provenance(folder: Path) -> dict[str, object]:
 
 def host() -> dict[str, object]:
     """The machine: CPU, memory (GiB), kernel, GPUs; a limit of its container where there is one."""
-    cpu, flags = _cpu()
     return {
-        "cpu": cpu,
-        "cpu_flags": flags,
+        **machine(),
+        "cpu_flags": _cpu()[1],
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 2),
+        "memory_limit_gib": _cgroup_memory_gib(),
+        "gpus": gpus(),
+    }
+
+
+def machine() -> dict[str, object]:
+    """What decides how fast a program of ours runs: CPU, limit of the container, kernel, Python."""
+    return {
+        "cpu": _cpu()[0],
         "cores": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)),
         "cpu_limit": _cgroup_cpus(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 2),
-        "memory_limit_gib": _cgroup_memory_gib(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "gpus": gpus(),
     }
 
 

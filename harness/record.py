@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import __version__
+from harness.calibration import find, summarize
 from harness.errors import HarnessError
 from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, measurements
 from harness.provenance import provenance
@@ -55,6 +56,7 @@ class RunRecord:
         self._servers: dict[str, Mapping[str, object]] = {}
         self._measured: dict[str, CellMeasurement] = {}
         self._caveats: list[Caveat] = []
+        self._calibration = summarize(find())
         self._clock = {"wall_minus_monotonic_ns": wall_minus_monotonic_ns()}
         self._info = RunInfo(
             id=folder.path.name,
@@ -97,6 +99,7 @@ class RunRecord:
             {
                 "run": self._info,
                 "clock": self._clock,
+                "calibration": self._calibration,
                 "request": self._request,
                 **self._provenance,
                 "profile": self._profile,

@@ -134,6 +134,7 @@ def _parts(
         "all_metrics": {cell.id: _all_metrics(cell, itl) for cell in cells},
         "definitions": words.DEFINITIONS,
         "machine": words.machine(manifest),
+        "calibration": words.calibration(manifest),
     }
 
 

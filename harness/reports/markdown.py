@@ -20,6 +20,7 @@ from harness.reports.figures import (
 )
 from harness.reports.words import (
     Warned,
+    calibration,
     failures,
     has_repeats,
     in_order,
@@ -69,7 +70,7 @@ class Markdown:
             notes.append(f"- Planned, but not measured: {', '.join(map(code, absent))}")
         if notes:
             parts.append("### Caveats\n" + "\n".join(notes))
-        parts.append(_reproduce(measurements))
+        parts += [escape(calibration(manifest)), _reproduce(measurements)]
         return "\n\n".join(parts) + "\n"
 
 

@@ -24,6 +24,7 @@ from harness.reports.figures import (
     plain,
 )
 from harness.reports.words import (
+    calibration,
     failures,
     has_repeats,
     in_order,
@@ -84,6 +85,7 @@ def print_run(run: RunFolder, console: Console) -> None:
     if absent:
         console.print(Text(f"Planned, but not measured: {', '.join(absent)}", style="yellow"))
     console.print(Text(validity(measurements), style="green" if measurements.valid else "bold red"))
+    console.print(Text(calibration(manifest)))
     place = run.path / _REPORT_FILE
     if place.is_file():
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.calibration import sentence
 from harness.measurement import Stat
 from harness.reports.figures import (
     NOTHING,
@@ -300,6 +301,15 @@ def validity(measurements: Measurements) -> str:
     reasons = f" ({', '.join(codes)})" if codes else ""
     measured = f"all {cells} measured cells are" if cells > 1 else "the measured cell is"
     return f"INVALID as a whole{reasons}, but {measured} valid."
+
+
+def calibration(manifest: Mapping[str, object]) -> str:
+    """What was known of this machine's client when the run began."""
+    found = table(manifest, "calibration")
+    try:
+        return plain(sentence(found))
+    except (KeyError, TypeError, ValueError):
+        return "The manifest's calibration is not as harness wrote it."
 
 
 def missing(measurements: Measurements, manifest: Mapping[str, object]) -> list[str]:

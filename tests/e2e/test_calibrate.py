@@ -1,0 +1,50 @@
+"""`harness calibrate`, and what reports say of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Workplace
+
+
+def test_it_measures_and_reports_quote_it(workplace: Workplace, mock: Callable[..., str]) -> None:
+    cache = {"HARNESS_CACHE": str(workplace.path / "cache")}
+    done = workplace.harness(
+        *("calibrate", "--streams", "8", "--duration", "1", "--json"), environment=cache
+    )
+    assert done.code in {0, 4}, done.err  # a busy machine may have no exact step
+    found = done.json
+    steps = {step["pattern"]: step for step in found["steps"]}
+    assert list(steps) == ["staggered", "at once", "poisson"]
+    assert found["kernel_stamps"] is True
+    for step in found["steps"]:
+        assert step["ttft_kernel_us"]["n"] >= 100
+        assert step["ttft_kernel_us"]["p50"] <= step["ttft_user_us"]["p50"]
+        assert 0 < step["cpu"] <= 2
+        assert step["server_cpu_us_per_token"] > 0
+        assert step["tries"] == (1 if not step["problems"] else 2)
+    assert steps["poisson"]["late_us"]["n"] >= 100
+    assert (
+        0.7 < steps["staggered"]["tokens_per_s"] / steps["staggered"]["offered_tokens_per_s"] < 1.3
+    )
+
+    url = mock("--ttft-ms", "5", "--itl-ms", "2")
+    load = ("--url", url, "--profile", "batch1", "--requests", "3", "--warmup", "0")
+    run = workplace.load(*load, environment=cache).run
+    known = "Client calibrated on 20"
+    assert known in (run / "report.html").read_text()
+    assert known in (run / "report.md").read_text()
+    printed = workplace.harness("report", str(run), "--format", "markdown").out
+    assert known in printed, "what the run's folder says, wherever the report is made"
+    bare = workplace.load(*load, environment={"HARNESS_CACHE": str(workplace.path / "no")})
+    assert "harness calibrate" in (bare.run / "report.md").read_text()
+
+
+def test_mistakes_exit_with_2(workplace: Workplace) -> None:
+    for options in (["--streams", "4,x"], ["--streams", "0"], ["--duration", "0"]):
+        done = workplace.harness("calibrate", *options)
+        assert done.code == 2
+        assert options[0] in done.err

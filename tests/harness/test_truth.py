@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from harness.truth import Spread, join, read_truth, stamps
+from loadprofiles.records import Sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+US = 1000
+
+
+def sample(first: int | None, gaps: list[int], lag_us: list[int], **fields: object) -> Sample:
+    return Sample(
+        seq=0, body=0, request_id=fields.pop("request_id", "a"), phase="measured", due_ns=0,
+        sent_ns=fields.pop("sent_ns", 3 * US), first_ns=first, chunk_ns=gaps, lag_us=lag_us,
+        **fields,
+    )  # fmt: skip
+
+
+def test_errors_are_stamp_minus_truth() -> None:
+    truth = {"a": np.array([100, 200, 300]) * US}
+    own = sample(102 * US, [101 * US, 99 * US], [5, 7, 9])
+    found = join([own], truth, 0, 1000 * US)
+    assert found.ttft_kernel.tolist() == [2 * US]
+    assert found.ttft_user.tolist() == [7 * US]
+    assert found.itl_kernel.tolist() == [1 * US, -1 * US]
+    assert found.itl_user.tolist() == [3 * US, 1 * US]
+    assert found.lag.tolist() == [5 * US, 7 * US, 9 * US]
+    assert found.late.tolist() == [3 * US]
+    assert (found.answers, found.tokens, found.unmatched) == (1, 3, 0)
+
+
+def test_only_what_lies_in_the_window_counts() -> None:
+    truth = {"a": np.array([100, 200, 300]) * US}
+    found = join([sample(102 * US, [101 * US, 99 * US], [5, 7, 9])], truth, 150 * US, 302 * US)
+    assert found.ttft_kernel.size == found.ttft_user.size == found.answers == found.late.size == 0
+    assert found.itl_kernel.tolist() == [-1 * US]
+    assert found.lag.tolist() == [7 * US, 9 * US]
+    assert found.tokens == 1
+
+
+def test_without_kernel_stamps_only_the_users_clock_is_judged() -> None:
+    truth = {"a": np.array([100, 200]) * US}
+    found = join([sample(160 * US, [100 * US], [], clock="user")], truth, 0, 1000 * US)
+    assert found.ttft_kernel.size == found.itl_kernel.size == found.lag.size == 0
+    assert found.ttft_user.tolist() == [60 * US]
+
+
+def test_answers_that_are_not_the_truths_are_counted() -> None:
+    truth = {"a": np.array([100, 200]) * US}
+    lost = sample(102 * US, [], [5])
+    unknown = sample(102 * US, [], [5], request_id="b")
+    failed = sample(102 * US, [], [5], error="reset")
+    found = join([lost, unknown, failed], truth, 0, 1000 * US)
+    assert (found.unmatched, found.answers, found.tokens) == (2, 0, 3)
+
+
+def test_no_answer_has_no_stamps() -> None:
+    assert stamps(sample(None, [], [])).size == 0
+
+
+def test_a_spread_is_of_absolute_values() -> None:
+    spread = Spread.of(np.array([-4000, 2000, 3000]))
+    assert spread == Spread(p50=3.0, p99=None, max=4.0, n=3)
+    many = Spread.of(np.arange(1, 101) * US)
+    assert many is not None
+    assert many.p99 == pytest.approx(99.01, abs=0.1)
+    assert Spread.of(np.empty(0, dtype=np.int64)) is None
+
+
+def test_the_truth_file(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+    path.write_text('{"request_id":"a","received_ns":1,"sent_ns":[2,3]}\n')
+    assert {name: times.tolist() for name, times in read_truth(path).items()} == {"a": [2, 3]}
