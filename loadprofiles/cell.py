@@ -55,6 +55,8 @@ _OPENING_NS, _CLEAR_NS = 500_000, 300_000
 """In the window connections are opened for so long at a time, and not so shortly before a
 departure."""
 _TRY_S = 2.0
+_STAY_NS, _QUIET_S = 2_000_000, 0.001
+"""So long without a turn of gevent's loop while data keep coming; less if none come so long."""
 
 
 class Cell:
@@ -72,9 +74,9 @@ class Cell:
         hub = gevent.get_hub()
         self._idle = hub.loop.idle()
         self._io = hub.loop.io(session.engine.fd, 1)
-        self._io.start(session.engine.pump)
-        self._bell = hub.loop.io(self.later.fd, 1)
-        self._bell.start(self.later.ring)
+        self._io.start(self._attend)
+        # Rung by the engine, and so from the hub, where no greenlet can be late.
+        session.engine.watch(self.later.fd, self.later.ring)
         session.on_finished = self._on_finished
 
     def _on_finished(self, phase: Phase) -> None:
@@ -86,6 +88,19 @@ class Cell:
     def _decode(self) -> None:
         if not self.session.decode():
             self._idle.stop()
+
+    def _attend(self) -> None:
+        """Stay with the engine for a moment: a turn of gevent's loop costs more than some reads.
+
+        Answers are decoded when there is nothing to read.
+        """
+        session, pump, end_ns = self.session, self.session.engine.pump, now_ns() + _STAY_NS
+        while now_ns() < end_ns:
+            if not session.undecoded:
+                if not pump(_QUIET_S):
+                    return
+            elif not pump():
+                session.decode()
 
     def wait(self) -> None:
         """Wait until a request has ended, or a little."""
@@ -168,9 +183,7 @@ class Cell:
         session.open_window(start_ns)
         self.departures = departures = Departures(session, start_ns, due)
         session.on_turn = self._send_later
-        # From the hub, where no greenlet can be late.
-        self._alarm = gevent.get_hub().loop.io(departures.fd, 1)
-        self._alarm.start(departures.send)
+        session.engine.watch(departures.fd, departures.send)
         while not session.stopping:
             if not departures.left and self.plan.duration_ns is None:
                 self.phases.begin_drain()
@@ -213,10 +226,11 @@ class Cell:
 
     def end_departures(self) -> None:
         """Send nothing more that has its moment."""
-        self._bell.stop()
+        unwatch = self.session.engine.unwatch
+        unwatch(self.later.fd)
         self.later.close()
         if self.departures is not None:
-            self._alarm.stop()
+            unwatch(self.departures.fd)
             self.departures.end()
 
     def _warm_up(self) -> None:

@@ -45,7 +45,7 @@ _now = time.perf_counter_ns
 
 
 class Engine:
-    """Keeps any number of streams open towards its addresses; never blocks, never waits.
+    """Keeps any number of streams open towards its addresses; never blocks.
 
     `epoll` is the class that gevent's patching takes away. Whoever runs the loop calls `pump`
     when `fd` is readable and `expire` now and then. Times are CLOCK_MONOTONIC ns.
@@ -58,6 +58,7 @@ class Engine:
         self.fd: int = self._epoll.fileno()
         self._turn = 0
         self._live: dict[int, Stream] = {}
+        self._bells: dict[int, Callable[[], object]] = {}
         self.pools = [Pool(address, self._epoll) for address in addresses]
         self.reads = 0
         self.kernel_stamps: bool | None = None
@@ -65,6 +66,16 @@ class Engine:
         # The kernel begins to stamp a little after the first socket has asked for it.
         self._stamping = stamped_socket(addresses[0].family)
         self.first_offset_ns = wall_minus_monotonic_ns()
+
+    def watch(self, fd: int, call: Callable[[], object]) -> None:
+        """Let `pump` make this call, too, when a file descriptor of somebody else is readable."""
+        self._bells[fd] = call
+        self._epoll.register(fd, EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget it, before it is closed."""
+        if self._bells.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
 
     @property
     def in_flight(self) -> int:
@@ -170,18 +181,21 @@ class Engine:
 
     # --- receiving -----------------------------------------------------------------------------
 
-    def pump(self) -> int:  # noqa: C901 - the hot path calls as little as it can
+    def pump(self, wait_s: float = 0.0) -> int:  # noqa: C901 - the hot path calls little
         """Take what has arrived, and return on how many connections something had.
 
-        Called whenever `fd` is readable.
+        Called whenever `fd` is readable. Waits for `wait_s` at most if nothing has.
         """
         find = self._live.get
         self._turn += 1
-        events = self._poll(0, _POLL_EVENTS)
+        events = self._poll(wait_s, _POLL_EVENTS)
         for fd, event in events:
             stream = find(fd)
             if stream is None:
-                any(pool.noticed(fd) for pool in self.pools)
+                if fd in self._bells:
+                    self._bells[fd]()
+                else:
+                    any(pool.noticed(fd) for pool in self.pools)
                 continue
             if stream.state != "reading" and not self._advance(stream, event):
                 continue

@@ -234,6 +234,11 @@ class Session:
 
     # --- samples -------------------------------------------------------------------------------
 
+    @property
+    def undecoded(self) -> bool:
+        """Whether a finished stream waits to be decoded."""
+        return self._decoding is not None or bool(self._finished)
+
     def decode(self, for_ns: int = _DECODE_NS) -> bool:
         """Decode finished streams for so long, one step at least; False when none is left.
 
@@ -249,7 +254,7 @@ class Session:
                 self._decoding = None
             if _now() >= end:
                 break
-        return self._decoding is not None or bool(self._finished)
+        return self.undecoded
 
     def decode_some(self) -> None:
         """Decode for a moment if nothing was since the last call: the loop is never idle."""
