@@ -231,6 +231,16 @@ def _not_streamed(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _one_document(case: Case) -> Iterator[Caveat]:
+    if not case.plan.stream:
+        yield Caveat(
+            "one_document",
+            "Answers were asked for as one document each (--no-stream): there is no TTFT, ITL or "
+            "TPOT, e2e ends with an answer's last byte, and tokens/s over time takes its tokens "
+            "as made evenly.",
+        )
+
+
 def _silent(case: Case) -> Iterator[Caveat]:
     tokens = int(case.answered.column("output_tokens")[case.answered.has("output_tokens")].sum())
     silent = int(silent_counts(case.answered).sum())
@@ -249,8 +259,13 @@ def _answers(case: Case) -> Iterator[Caveat]:
         yield Caveat(
             "tokens_from_chunks",
             f"The server did not count the tokens of {len(case.answered) - len(counted)} answers; "
-            "their generated chunks are counted instead, too few where a chunk holds several "
-            "tokens. Use a server or dialect that sends usage.",
+            + (
+                "their generated chunks are counted instead, too few where a chunk holds several "
+                "tokens"
+                if case.plan.stream
+                else "they are missing in tokens/s"
+            )
+            + ". Use a server or dialect that sends usage.",
         )
     tokens = np.where(counted.has("output_tokens"), counted.column("output_tokens"), 0)
     planned = counted.column("planned_output_tokens")
@@ -295,6 +310,6 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _interrupted, _few_samples, _failures, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _prompts_reused, _retried, _connected, _not_streamed, _silent, _answers, _repeating,
-    _circumstances,
+    _unstable, _prompts_reused, _retried, _connected, _not_streamed, _one_document, _silent,
+    _answers, _repeating, _circumstances,
 )  # fmt: skip

@@ -251,7 +251,8 @@ def _tokens_within(samples: Samples, drive: DriveReport) -> float:
     """Tokens whose chunk arrived in the window, an answer's tokens spread evenly over its chunks.
 
     Those of requests under way at the end of the cell count too, so many for each chunk as in
-    the whole answers.
+    the whole answers. The tokens of an answer without chunks, which came as one document, are
+    spread evenly over the time from sent to its end.
     """
     start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
     usual = _tokens_per_chunk(samples.answered) or 1.0
@@ -259,13 +260,25 @@ def _tokens_within(samples: Samples, drive: DriveReport) -> float:
     counted = samples.is_in("error", {None}) | _cut_off(samples, drive)
     counted &= samples.has("first_ns") & samples.has("last_ns")
     counted &= (last >= start_ns) & (first < end_ns)
+    unstreamed = _tokens_spread(samples, start_ns, end_ns)
     samples, first, last = samples.where(counted), first[counted], last[counted]
     chunks = chunk_counts(samples)
     tokens = np.where(samples.is_in("error", {None}), _tokens(samples), usual * chunks)
     for at in np.flatnonzero((first < start_ns) | (last >= end_ns)).tolist():
         stamps = first[at] + np.cumsum([0, *samples[at].chunk_ns], dtype=np.int64)
         tokens[at] = tokens[at] * _count_within(stamps, start_ns, end_ns) / chunks[at]
+    tokens = np.append(tokens, unstreamed)
     return float(np.cumsum(tokens)[-1]) if tokens.size else 0.0  # added up one by one: exact
+
+
+def _tokens_spread(samples: Samples, start_ns: int, end_ns: int) -> Floats:
+    """Of each answer without chunks, the tokens made in the window if it made them evenly."""
+    whole = samples.is_in("error", {None}) & ~samples.has("first_ns")
+    whole &= samples.has("sent_ns") & samples.has("last_ns")
+    samples = samples.where(whole)
+    sent, last = samples.column("sent_ns"), samples.column("last_ns")
+    inside = np.clip(last, start_ns, end_ns) - np.clip(sent, start_ns, end_ns)
+    return np.asarray(_tokens(samples) * inside / np.maximum(last - sent, 1), dtype=np.float64)
 
 
 def _prompt_tokens(answered: Samples) -> int | None:

@@ -54,6 +54,8 @@ class LoadRequest:
     seed: int = 0
     slo: Slo | None = None
     dialect: str = "openai-completions"
+    stream: bool = True
+    """Whether answers are asked for as a stream of events; else as one document."""
     tokenizer: Path | None = None
     headers: dict[str, str] = field(default_factory=dict)
     api_key_env: str | None = None
@@ -243,6 +245,7 @@ class _Job:
                 seed=request.seed,
                 target=_target(request, cell, server),
                 dialect=request.dialect,
+                stream=request.stream,
                 tokenizer=request.tokenizer or _tokenizer_of(server),
                 cpus=server.client_cpus,
             )

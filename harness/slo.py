@@ -33,6 +33,10 @@ WHOLE_CELL: Final[Mapping[str, Operator]] = {
     "error_rate": "<=", "aggregate_tps": ">=", "request_rate": ">=", "goodput": ">=",
 }  # fmt: skip
 """Metrics with one value a cell, and the side on which they are limited."""
+STREAMED: Final = frozenset(
+    ("ttft_ms", "ttft_due_ms", "ttfa_ms", "itl_ms", "stall_ms", "tpot_ms", "decode_tps")
+)
+"""Metrics that an answer in one document does not have."""
 VLLM_NAMES: Final[Mapping[str, str]] = {"ttft": "ttft_ms", "tpot": "tpot_ms", "e2el": "e2e_ms"}
 """The keys of `vllm bench serve --goodput`, all in ms."""
 

@@ -140,8 +140,9 @@ def _late_departures(case: Case) -> Iterator[Caveat]:
     if case.plan.mode != "open":
         return
     slips = slips_ms(case.answered)
-    felt = (case.answered.column("first_ns") - case.answered.column("due_ns")) / NS_PER_MS
-    judged = case.answered.has("first_ns") & ~np.isnan(slips)
+    end, told = ("first_ns", "TTFT from due") if case.plan.stream else ("last_ns", "e2e")
+    felt = (case.answered.column(end) - case.answered.column("due_ns")) / NS_PER_MS
+    judged = case.answered.has(end) & ~np.isnan(slips)
     felt, slips = felt[judged], slips[judged]
     if not felt.size:
         return
@@ -156,9 +157,9 @@ def _late_departures(case: Case) -> Iterator[Caveat]:
             if seen - punctual > max(SLIP_MS, SLIP_SHARE * punctual):
                 moved.append(f"{name} from {punctual:.1f} to {seen:.1f} ms")
     if moved or late_ms > max(SLIP_MS, SLIP_SHARE * typical):
-        effect = "is in TTFT from due"
+        effect = f"is in {told}"
         if moved:
-            effect = f"moved TTFT from due: {', '.join(moved)}"
+            effect = f"moved {told}: {', '.join(moved)}"
         elif n >= stats.AT_LEAST["p50"]:
             effect = "touched only the slowest answers"
         yield Caveat(

@@ -75,6 +75,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     seed: int,
     target: Target,
     dialect: str,
+    stream: bool = True,
     tokenizer: Path | None = None,
     cpus: list[int] | None = None,
 ) -> DrivePlan:
@@ -88,6 +89,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         seed: the run's seed, ≥ 0.
         target: where the requests go.
         dialect: name of the wire dialect, e.g. "openai-completions".
+        stream: ask for answers as a stream of events, else as one document.
         tokenizer: folder with the model's `tokenizer.json`; None to estimate prompt lengths.
         cpus: CPUs that the driver binds itself to.
 
@@ -112,7 +114,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
 
     def encode(prompt: Prompt, output_tokens: int) -> bytes:
-        return wire.encode(target.model, prompt, output_tokens, target.pin_output, stream=True)
+        return wire.encode(target.model, prompt, output_tokens, target.pin_output, stream=stream)
 
     with atomic(folder / BODIES_FILE) as file:
         written = Written()
@@ -122,7 +124,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     plan = DrivePlan(
         host=target.host,
         port=target.port,
-        path=_path(target, wire, stream=True),
+        path=_path(target, wire, stream=stream),
         headers=list(target.headers),
         api_key_env=target.api_key_env,
         dialect=dialect,
@@ -134,6 +136,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         timeout_s=profile.timeout_s,
         output_tokens=written.output_tokens,
         prompt_tokens=written.prompt_tokens,
+        stream=stream,
         prompts_exact=loaded is not None and written.exact,
         cpus=cpus,
     )

@@ -137,11 +137,12 @@ class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     sent_ns: int | None = None
     """Just before the first byte was handed to the kernel on an open connection."""
     first_ns: int | None = None
-    """First generated text of any channel (content, reasoning, tool call)."""
+    """First generated text of any channel (content, reasoning, tool call); None where the answer
+    was asked for as one document."""
     first_answer_ns: int | None = None
     """First generated text that is not reasoning."""
     last_ns: int | None = None
-    """Last generated text."""
+    """Last generated text; of an answer in one document its last byte."""
     done_ns: int | None = None
     """End of the response, or the moment the request failed."""
     status: int = 0
@@ -155,7 +156,8 @@ class Sample(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     prompt_tokens: int | None = None
     """As the server counts them; None when it did not say."""
     output_tokens: int | None = None
-    """As the server counts them, else the number of generated chunks (`token_source`)."""
+    """As the server counts them, else the number of generated chunks (`token_source`); None for
+    an answer in one document whose server did not count."""
     token_source: Literal["server", "chunks"] = "server"  # noqa: S105 - no password
     planned_output_tokens: int = 0
     chunk_ns: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
-from loadprofiles.answer import read_answer
+from loadprofiles.answer import read_answer, read_whole
 from loadprofiles.faults import error_text, shorten
 from loadprofiles.records import Phase, Sample
 from loadprofiles.stream import HTTP_OK
@@ -31,14 +31,21 @@ class Ticket(NamedTuple):
 
 
 def sample_of(
-    stream: Stream, dialect: Dialect, planned: Sequence[int], *, kernel_clock: bool
+    stream: Stream,
+    dialect: Dialect,
+    planned: Sequence[int],
+    *,
+    kernel_clock: bool,
+    streamed: bool = True,
 ) -> Generator[None, None, tuple[Sample, str]]:
     """Read what a finished stream has brought; `planned` are the output tokens of each body.
 
-    The text of the answer comes along where it is a turn of a session.
+    The text of the answer comes along where it is a turn of a session. `streamed`: whether it was
+    asked for as events, and not as one document.
     """
     ticket: Ticket = stream.meta  # type: ignore[assignment]
-    answer = yield from read_answer(
+    read = read_answer if streamed else read_whole
+    answer = yield from read(
         stream.body,
         stream.reads,
         dialect,
@@ -51,6 +58,11 @@ def sample_of(
     gaps = list(map(sub, chunks[1:], chunks))
     yield
     counted = answer.output_tokens
+    if counted is None and streamed:
+        made: int | None = len(chunks)
+    else:
+        made = counted
+    prompt = answer.prompt_tokens
     sample = Sample(
         seq=ticket.seq,
         body=ticket.body,
@@ -61,14 +73,14 @@ def sample_of(
         sent_ns=stream.sent_ns,
         first_ns=chunks[0] if chunks else None,
         first_answer_ns=answer.first_answer_ns,
-        last_ns=chunks[-1] if chunks else None,
+        last_ns=chunks[-1] if chunks else None if streamed else answer.end_ns,
         done_ns=stream.done_ns,
         status=stream.status,
         error=error,
         detail=detail,
         finish_reason=answer.finish_reason,
-        prompt_tokens=answer.prompt_tokens,
-        output_tokens=len(chunks) if counted is None else counted,
+        prompt_tokens=stream.prompt_tokens if prompt is None else prompt,
+        output_tokens=made,
         token_source="chunks" if counted is None else "server",
         planned_output_tokens=planned[ticket.body],
         chunk_ns=gaps,

@@ -266,7 +266,7 @@ class Session:
         """Decode a finished stream in steps, write its sample and return it."""
         self.check_clock()
         sample, text = yield from sample_of(
-            stream, self._dialect, self.plan.output_tokens,
+            stream, self._dialect, self.plan.output_tokens, streamed=self.plan.stream,
             kernel_clock=bool(self.engine.kernel_stamps) and not self.clock_stepped,
         )  # fmt: skip
         self._write(sample)
@@ -389,7 +389,7 @@ def _request_head(plan: DrivePlan) -> tuple[bytes, bytes]:
         f"POST {plan.path} HTTP/1.1",
         f"Host: {host}:{plan.port}",
         "Content-Type: application/json",
-        "Accept: text/event-stream",
+        f"Accept: {'text/event-stream' if plan.stream else 'application/json'}",
         f"User-Agent: serving-load-harness Python/{sys.version_info[0]}.{sys.version_info[1]}",
         *(f"{name}: {values[name]}" for name in plan.headers),
     ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 State = Literal["connecting", "sending", "reading", "done"]
 _SWITCHING_PROTOCOLS = 101
 HTTP_OK = 200
+_COUNT_DIGITS = 15
 _NOTED = {b"location": "Location", b"retry-after": "Retry-After"}
 
 
@@ -48,6 +49,7 @@ class Stream:
         "on_done",
         "parser",
         "pool",
+        "prompt_tokens",
         "reads",
         "recvmsg",
         "request",
@@ -99,6 +101,8 @@ class Stream:
         self.body = bytearray()
         self.status = 0
         self.note = ""
+        self.prompt_tokens: int | None = None
+        """As a header of TGI says: its documents do not."""
         self.sent_bytes = 0
         self.complete = False
         self.close = False
@@ -128,6 +132,8 @@ class Stream:
             self.sized = True
         elif name in _NOTED:
             self.note = f"{_NOTED[name]}: {value.decode('latin-1')}"
+        elif name == b"x-prompt-tokens" and value.isdigit() and len(value) < _COUNT_DIGITS:
+            self.prompt_tokens = int(value)
 
     def on_headers_complete(self) -> None:
         """Keep the status."""

@@ -17,7 +17,7 @@ from harness.reports.terminal import print_run
 from harness.run import LoadRequest, run_load
 from harness.rundir import RunFolder
 from harness.serving import Url
-from harness.slo import Slo, parse_slo
+from harness.slo import STREAMED, Slo, parse_slo
 from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
 from loadprofiles.dialects import load_dialect
@@ -59,6 +59,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     slo: str | None = None,
     goodput: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     dialect: str = "openai-completions",
+    no_stream: bool = False,
     tokenizer: Path | None = None,
     header: tuple[str, ...] = (),
     api_key_env: str | None = None,
@@ -92,7 +93,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         output_tokens: Length of every answer, instead of the profile's distribution.
         slo: Limits for goodput, e.g. "ttft_p95_ms<=500,itl_p95_ms<=50".
         goodput: The same as vLLM spells it: ttft:500 tpot:50 e2el:5000 (ms).
-        dialect: openai-completions or openai-chat.
+        dialect: openai-completions, openai-chat, tgi or llamacpp.
+        no_stream: Ask for each answer as one document: no TTFT, ITL and TPOT then.
         tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
         header: K=V, sent with each request; for secrets use --api-key-env.
         api_key_env: Environment variable whose value is sent as a bearer token.
@@ -131,6 +133,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     if api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
     limits = _limits(slo, goodput)
+    if limits is not None and no_stream:
+        _check_unstreamed(limits)
     request = LoadRequest(
         servers=_servers(server, url, model, found),
         profile=shape,
@@ -139,6 +143,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         seed=_at_least("seed", seed, 0),
         slo=limits,
         dialect=dialect,
+        stream=not no_stream,
         tokenizer=tokenizer,
         headers=headers,
         api_key_env=api_key_env,
@@ -160,6 +165,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "seed": seed,
             "slo": str(limits) if limits else None,
             "dialect": dialect,
+            "no_stream": no_stream,
             "tokenizer": tokenizer,
             "headers": sorted(headers),
             "api_key_env": api_key_env,
@@ -237,6 +243,15 @@ def _levels(profile: Profile, level: str | None, rate: str | None) -> list[float
 def _limits(slo: str | None, goodput: tuple[str, ...]) -> Slo | None:
     text = ",".join([*([slo] if slo is not None else []), *goodput])
     return parse_slo(text) if slo is not None or goodput else None
+
+
+def _check_unstreamed(limits: Slo) -> None:
+    for limit in limits.limits:
+        if limit.metric in STREAMED:
+            raise BadInputError(
+                f'--slo "{limit.text}": {limit.metric} is not known of an answer in one document',
+                hint="limit e2e_p95_ms or sequence_p95_tps, or leave out --no-stream",
+            )
 
 
 def _headers(values: tuple[str, ...]) -> dict[str, str]:

@@ -55,12 +55,17 @@ def token_stamps(samples: Sequence[Sample]) -> tuple[Ints, Floats]:
     """When each generated chunk arrived, and how many tokens it stands for.
 
     A request's tokens are spread evenly over its chunks; without a count from the server a chunk
-    is one token.
+    is one token. Those of an answer in one document are taken as made evenly from sent to its end.
     """
     stamps: list[Ints] = []
     weights: list[Floats] = []
     for sample in samples:
         if sample.first_ns is None:
+            made = sample.output_tokens
+            if made and sample.sent_ns is not None and sample.last_ns is not None:
+                evenly = np.linspace(sample.sent_ns, sample.last_ns, made + 1)[1:]
+                stamps.append(evenly.astype(np.int64))
+                weights.append(np.ones(made))
             continue
         chunks = len(sample.chunk_ns) + 1
         times = np.empty(chunks, dtype=np.int64)

@@ -147,6 +147,17 @@ def test_all_of_the_command_line_is_kept(ask: Ask) -> None:
     assert flags - own == set(nothing) - {"levels", "headers"}
 
 
+def test_an_answer_in_one_document_has_no_limit_on_its_stream(
+    ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(*STEADY).stream
+    request = ask(*STEADY, "--no-stream", "--slo", "e2e_p95_ms<=900,request_rate>=1")
+    assert (request.stream, request.asked["no_stream"]) == (False, True)
+    argv = ["load", *STEADY, "--no-stream", "--slo", "e2e_ms<=9,ttft_p95_ms<=5"]
+    assert cli.run(argv) == ExitCode.BAD_INPUT
+    assert '"ttft_p95_ms<=5": ttft_ms is not known' in capsys.readouterr().err
+
+
 def test_the_others(ask: Ask) -> None:
     request = ask(
         *(*STEADY, "--repeats", "3", "--seed", "9", "--dialect", "openai-chat", "--ignore-eos"),

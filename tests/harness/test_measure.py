@@ -486,3 +486,44 @@ def test_the_order_does_not_change_the_bootstrap_either() -> None:
     samples = [sample(n, 100 * n, draw.exponential(10, 20)) for n in range(60)]
     encode = msgspec.json.encode
     assert encode(cell(samples)) == encode(cell(samples[::-1]))
+
+
+def whole(seq: int, sent_ms: float, took_ms: float, tokens: int | None) -> Sample:
+    """An answer that came as one document."""
+    sent = T0 + int(sent_ms * MS)
+    last = sent + int(took_ms * MS)
+    return sample(
+        seq, sent_ms - 2, (), sent_ns=sent, first_ns=None, first_answer_ns=None, last_ns=last,
+        end_ns=last, done_ns=last + MS, output_tokens=tokens, lag_us=[],
+        token_source="chunks" if tokens is None else "server",
+    )  # fmt: skip
+
+
+def test_answers_in_one_document() -> None:
+    """No TTFT, ITL or TPOT; tokens/s takes the tokens as made evenly from sent to the end."""
+    samples = [
+        whole(0, 0, 1000, 10), whole(1, 9500, 1000, 10), whole(2, 5000, 1000, None),
+        whole(3, -1000, 2000, 8),
+    ]  # fmt: skip
+    cell = measure(FACTS, plan(stream=False), samples, report(4))
+    metrics = cell.metrics
+    for name in (
+        "ttft_ms",
+        "ttft_due_ms",
+        "ttfa_ms",
+        "itl_ms",
+        "stall_ms",
+        "tpot_ms",
+        "decode_tps",
+    ):
+        assert getattr(metrics, name).n == 0
+    assert metrics.e2e_ms.n == 4
+    assert metrics.e2e_ms.max == 2002
+    assert metrics.sequence_tps.n == 3
+    assert metrics.sequence_tps.max == pytest.approx(10)
+    assert metrics.aggregate_tps == pytest.approx((10 + 5 + 4) / 10)
+    assert metrics.request_rate == pytest.approx(0.3)
+    assert (cell.output_tokens, cell.tokens_per_chunk, cell.token_source) == (28, None, "chunks")
+    told = {caveat.code for caveat in cell.client.caveats}
+    assert {"one_document", "tokens_from_chunks"} <= told
+    assert not {"not_streamed", "tokens_without_text", "itl_smeared"} & told

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -191,6 +191,20 @@ def test_a_late_departure_that_moves_the_headline_is_invalid() -> None:
     client = judged([sample(seq, slip_ms=3) for seq in range(N)])
     assert not client.valid
     assert "p50 from 20.0 to 23.0 ms" in text(client, "late_departures")
+
+
+def test_without_a_stream_it_is_e2e_that_late_departures_move() -> None:
+    whole: dict[str, Any] = {
+        "first_ns": None,
+        "first_answer_ns": None,
+        "chunk_ns": [],
+        "lag_us": [],
+    }
+    samples = [sample(seq, slip_ms=40, **whole) for seq in range(N)]
+    client = judged(samples, plan={"stream": False})
+    assert not client.valid
+    assert "moved e2e: p50 from 272.0 to 312.0 ms" in text(client, "late_departures")
+    assert find(judged([sample(0, **whole)], plan={"stream": False}), "late_departures") is None
 
 
 def test_one_late_request_has_no_percentile_to_move() -> None:

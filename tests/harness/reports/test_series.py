@@ -29,6 +29,12 @@ def test_tokens_without_a_count_are_chunks() -> None:
     assert weights.sum() == 2
 
 
+def test_tokens_of_an_answer_in_one_document_are_made_evenly() -> None:
+    whole = sample(first_ns=None, chunk_ns=[], sent_ns=100, last_ns=400, output_tokens=3)
+    times, weights = series.token_stamps([whole])
+    assert (times.tolist(), weights.tolist()) == ([200, 300, 400], [1.0, 1.0, 1.0])
+
+
 def test_rate_counts_each_event_in_one_bin() -> None:
     edges = series.bin_edges(0, 2 * S, 0.5)
     times = np.array([0, S // 2, S // 2 + 1, 2 * S - 1, 2 * S, 3 * S])
