@@ -15,6 +15,7 @@ from harness import stats
 from harness.measurement import Caveat
 from harness.outputs import answers_repeat
 from harness.request import NS_PER_MS, NS_PER_S, silent_counts
+from harness.sessions import prompt_count, sessions_of
 
 if TYPE_CHECKING:
     from harness.backlog import Backlog
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 DROPPED_SHARE: Final = 0.001
 UNSTREAMED_SHARE: Final = 0.5
 SILENT_SHARE: Final = 0.01
+PROMPTS_OFF: Final = 0.01
 CONNECTED_SHARE: Final = 0.05
 SHORT_PINNED: Final = 0.01
 SHORT_FREE: Final = 0.05
@@ -306,10 +308,36 @@ def _circumstances(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _prompts_counted(case: Case) -> Iterator[Caveat]:
+    found = prompt_count(case.plan, case.answered)
+    if found is None or not case.plan.prompts_exact:
+        return
+    off = found.counted - found.planned
+    if abs(off) > PROMPTS_OFF * found.planned:
+        yield Caveat(
+            "prompt_tokens_differ",
+            f"The server counted {found.counted} prompt tokens of {found.requests} requests where "
+            f"the tokenizer counted {found.planned} ({off / found.planned:+.1%}). A chat template "
+            "or special tokens that the server adds explain more; else it has another tokenizer: "
+            "pass its own with --tokenizer. Results count with the server.",
+        )
+
+
+def _sessions_broken(case: Case) -> Iterator[Caveat]:
+    found = sessions_of(case.plan, case.measured, stable=True)
+    if found is not None and found.broken:
+        yield Caveat(
+            "sessions_broken",
+            f"{found.broken} of {found.planned} sessions ended with a turn that failed; their "
+            "later turns were not sent, so the server had less load than planned, and shorter "
+            "prompts. Mend the failures first.",
+        )
+
+
 COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _interrupted, _few_samples, _failures, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
     _unstable, _prompts_reused, _retried, _connected, _not_streamed, _one_document, _silent,
-    _answers, _repeating, _circumstances,
+    _answers, _repeating, _prompts_counted, _sessions_broken, _circumstances,
 )  # fmt: skip

@@ -20,6 +20,7 @@ from harness.findings import find
 from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
 from harness.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
 from harness.samples import Samples
+from harness.sessions import prompt_count, sessions_of
 from harness.validity import judge
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def measure(
         stalls=found.stalls,
         steady=found.steady,
         outputs=found.outputs,
+        prompts=prompt_count(plan, answered),
+        sessions=sessions_of(plan, measured, stable=queue.stable),
     )
 
 

@@ -254,6 +254,41 @@ class ServerUse(msgspec.Struct, frozen=True, kw_only=True):
     power_w_mean: float | None = None
 
 
+class TurnStat(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of all sessions: the later, the longer the conversation that its prompt holds."""
+
+    turn: int
+    """1 is the first."""
+    n: int
+    """How many were answered."""
+    ttft_ms: Stat
+    prompt_tokens_mean: float | None
+    """As the server counts them."""
+
+
+class Sessions(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the sessions. planned = complete + broken + cut_off."""
+
+    planned: int
+    """That the schedule begins; of a closed loop, those that were begun."""
+    complete: int
+    """All their turns were answered."""
+    broken: int
+    """A turn failed, and those after it were not sent."""
+    cut_off: int
+    """The window, or the cell, ended before they did."""
+    turns: list[TurnStat]
+
+
+class PromptCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Prompt tokens as planned and as the server counted them, of the same answered requests."""
+
+    requests: int
+    planned: int
+    """Where a prompt holds earlier answers: with what the server counted of these."""
+    counted: int
+
+
 class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """What the samples of one cell say."""
 
@@ -289,6 +324,10 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     stalls: Stalls | None = None
     steady: Steady | None = None
     outputs: Outputs | None = None
+    prompts: PromptCount | None = None
+    """None where the server did not count."""
+    sessions: Sessions | None = None
+    """None without sessions."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from harness.reports.words import (
     label,
     missing,
     objectives,
+    sessions,
     summary,
     validity,
     warnings,
@@ -57,6 +58,8 @@ class Markdown:
         parts.append(" ".join(escape(sentence) for sentence in summary(measurements, manifest)))
         if cells:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
+        if any(cell.sessions for cell in cells):
+            parts.append(_sessions(cells, measurements))
         limits = objectives(measurements, manifest)
         if limits:
             parts.append("### SLO\n" + "\n".join(f"- {escape(limit)}" for limit in limits))
@@ -152,6 +155,29 @@ def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) ->
         "\\~: imprecise (fewer than 10 / (1 − q) values). Definitions: docs/method.md."
     )
     return f"### Throughput\n\n{_table([*header, 'valid'], rows, len(names))}\n\n{legend}"
+
+
+def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
+    names = _name_header(measurements)
+    header = [*names, "turn", "answered", "TTFT p50 ms", "TTFT p95 ms", "prompt tokens, mean"]
+    rows = [
+        [
+            *_names(cell, measurements),
+            count(turn.turn),
+            count(turn.n),
+            _with_interval(turn.ttft_ms, "p50"),
+            _with_interval(turn.ttft_ms, "p95"),
+            figure(turn.prompt_tokens_mean),
+        ]
+        for cell in cells
+        for turn in (cell.sessions.turns if cell.sessions else ())
+    ]
+    ended = "\n".join(
+        f"- {code(label(cell, repeats=has_repeats(measurements)))}: {escape(sessions(cell))}"
+        for cell in cells
+        if cell.sessions
+    )
+    return f"### Sessions\n\n{_table(header, rows, len(names))}\n\n{ended}"
 
 
 def _with_failures(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:

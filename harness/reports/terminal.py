@@ -31,6 +31,7 @@ from harness.reports.words import (
     label,
     missing,
     objectives,
+    sessions,
     validity,
     warnings,
 )
@@ -77,6 +78,9 @@ def print_run(run: RunFolder, console: Console) -> None:
         if failures(cell):
             name = label(cell, repeats=has_repeats(measurements))
             console.print(Text(f"Failures, {name}: {failures(cell)}"))
+        if cell.sessions:
+            name = label(cell, repeats=has_repeats(measurements))
+            console.print(Text(f"{sessions(cell)}, {name}; {_by_turn(cell)}"))
     for limit in objectives(measurements, manifest):
         console.print(Text(f"SLO {limit}"))
     for text in _notes(measurements):
@@ -91,6 +95,11 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)
     else:
         console.print(Text(f"Run folder: {plain(run.path)}"), soft_wrap=True)
+
+
+def _by_turn(cell: CellMeasurement) -> str:
+    turns = cell.sessions.turns if cell.sessions else []
+    return "TTFT p50 by turn " + ", ".join(percentile(turn.ttft_ms, "p50") for turn in turns)
 
 
 def _tables(

@@ -131,6 +131,18 @@ def failures(cell: CellMeasurement) -> str:
     return ", ".join(f"{plain(kind)} {count(number)}" for kind, number in ordered if number)
 
 
+def sessions(cell: CellMeasurement) -> str:
+    """What became of a cell's sessions; empty where it has none."""
+    found = cell.sessions
+    if found is None:
+        return ""
+    return (
+        f"{count(found.planned)} sessions: {count(found.complete)} complete, "
+        f"{count(found.broken)} broken by a turn that failed, "
+        f"{count(found.cut_off)} cut off by the end of the window"
+    )
+
+
 def kernel(provenance: Mapping[str, object]) -> str | None:
     """The kernel of the linear layers that a server's log named, if it did."""
     facts = server_facts(provenance)

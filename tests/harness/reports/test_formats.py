@@ -19,7 +19,7 @@ from rich.console import Console
 import harness.reports
 from harness.cli.report import report
 from harness.errors import BadInputError
-from harness.measurement import Caveat, Measurements, Stat
+from harness.measurement import Caveat, Measurements, Sessions, Stat, TurnStat
 from harness.reports import NAMES, cells, figures, load_report, words
 from harness.reports.terminal import print_run
 from harness.rundir import RunFolder
@@ -420,6 +420,32 @@ def test_chunks_of_several_tokens_have_no_itl(runs: dict[str, RunFolder], tmp_pa
         assert "inter-chunk" in text
         assert not re.search("ITL|inter-token", text)
     assert "inter-chunk p50" in " ".join(words.summary(run.read_measurements(), {}))
+
+
+def test_sessions_stand_turn_by_turn(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    turns = [
+        TurnStat(turn=n, n=400, ttft_ms=Stat(p50=p50, p95=2 * p50, n=400), prompt_tokens_mean=mean)
+        for n, p50, mean in ((1, 111.0, 64.0), (2, 43.0, 178.0))
+    ]
+    found = Sessions(planned=1200, complete=1100, broken=7, cut_off=93, turns=turns)
+
+    def with_sessions(measurements: Measurements) -> Measurements:
+        cells = [msgspec.structs.replace(c, sessions=found) for c in measurements.cells]
+        return msgspec.structs.replace(measurements, cells=cells)
+
+    run = changed(runs["bursty"], tmp_path, with_sessions)
+    told = "1,200 sessions: 1,100 complete, 7 broken by a turn that failed, 93 cut off"
+    markdown, page = (load_report(name).render(run) for name in ("markdown", "html"))
+    assert "| 2 | 400 | 43.0 | 86.0 | 178 |" in markdown
+    assert told in markdown
+    assert told in page
+    assert "<td>2</td>" in page
+    assert ">178</td>" in page
+    terminal = " ".join(on_terminal(run, 120).split())
+    assert told in terminal
+    assert "TTFT p50 by turn 111, 43.0" in terminal
+    for name in ("markdown", "html", "terminal"):
+        assert "sessions" not in load_report(name).render(runs["bursty"])
 
 
 def test_a_warm_up_is_told_as_it_was(runs: dict[str, RunFolder]) -> None:
