@@ -42,6 +42,7 @@ def _options() -> Options:
     parser.add_argument("--tls-cert", type=Path)
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--truth", type=Path, help="write what was sent when to this file")
+    parser.add_argument("--bodies", type=Path, help="write the requests' bodies to this file")
     parser.add_argument("--die-after", type=int, default=0, help="exit 3 after so many answers")
     found = vars(parser.parse_args())
     return Options(**found | {"faults": tuple(found["faults"])})

@@ -61,6 +61,9 @@ class Options:
     """PEM file of its key, where the certificate's file does not hold it."""
     truth: Path | None = None
     """Write what was sent when to this file, one JSON object an answer."""
+    bodies: Path | None = None
+    """Write each request's body to this file, one JSON object a request: its id, its number (which
+    `words` depend on) and the body."""
     die_after: int = 0
     """Exit with 3 after so many answers."""
 

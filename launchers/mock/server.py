@@ -62,6 +62,7 @@ class Server:
         if options.truth is not None:
             self.receive = Receipts(self._listener).receive
             self._truth = options.truth.open("w", buffering=1 << 20)
+        self._bodies = options.bodies.open("w") if options.bodies is not None else None
         self._count = self._served = 0
 
     @property
@@ -107,6 +108,8 @@ class Server:
         self._epoll.close()
         if self._truth is not None:
             self._truth.close()
+        if self._bodies is not None:
+            self._bodies.close()
 
     # --- what connections call -----------------------------------------------------------------
 
@@ -193,6 +196,10 @@ class Server:
             connection.reply(400, {"error": {"message": f"the body: {error}", "code": 400}})
             return
         self._count += 1
+        if self._bodies is not None:
+            told = {"request_id": connection.request_id, "number": self._count, "body": body}
+            self._bodies.write(json.dumps(told) + "\n")
+            self._bodies.flush()
         answer = Answer(connection, shape, asked, fault, self.options, self._count)
         self._schedule.admit(answer)
 
