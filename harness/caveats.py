@@ -300,6 +300,12 @@ def _circumstances(case: Case) -> Iterator[Caveat]:
             "Server and client ran on one machine and shared it. Drive from a second machine, or "
             "leave cores to the client, for figures to size a deployment with.",
         )
+    if case.plan.tls and not case.plan.tls_verify:
+        yield Caveat(
+            "tls_unverified",
+            "No certificate was checked (--insecure): whoever answered need not be the server that "
+            "was named, and was sent the prompts and the key. Name its authority: --ca-file FILE.",
+        )
     if case.evidence.prompt_length_estimated:
         yield Caveat(
             "prompt_length_estimated",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from harness.checks import check
 from harness.child import Driver
 from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
 from harness.matrix import Cell, Lengths, expand
@@ -18,13 +16,11 @@ from harness.record import RunRecord
 from harness.remeasure import measure_folder, write_facts
 from harness.rundir import CELLS, RunFolder
 from harness.serving import Connected, Launched, Served, Source, Url
-from launchers.errors import ConnectError, LauncherError
-from launchers.launch import check_build
+from harness.target import is_here, pin_of, target_of
+from launchers.errors import LauncherError
 from launchers.memory import MemoryUse, sample_memory
-from launchers.redact import redact_text
-from launchers.url import candidates, connect
-from loadprofiles.plan import Target, check_fits, check_schedule, make_plan
-from loadprofiles.prompts import load_tokenizer
+from launchers.replicas import connect_all
+from loadprofiles.plan import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,11 +74,15 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
             started, and there is no folder.
         ConnectError: nothing usable answers at the URL; there is no folder.
     """
-    _check(request)
+    check(request)
     given = request.servers
     if isinstance(given, Url):
-        server = connect(
-            given.url, given.model, headers=request.headers, api_key_env=request.api_key_env
+        server = connect_all(
+            given.urls,
+            given.model,
+            headers=request.headers,
+            api_key_env=request.api_key_env,
+            trust=given.trust,
         )
         servers: list[Source] = [Connected(server)]
     else:
@@ -94,62 +94,6 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
     if code is ExitCode.OK and not job.record.measurements().valid:
         code = ExitCode.INVALID
     return folder, code
-
-
-def _check(request: LoadRequest) -> None:
-    """Find what is wrong before anything is started."""
-    for level in request.levels:
-        request.profile.check_level(level)
-        for repeat in range(1, request.repeats + 1):
-            check_schedule(request.profile, level, repeat, request.seed)
-    if request.tokenizer is not None:
-        load_tokenizer(request.tokenizer)
-    if request.api_key_env is not None:
-        _check_key(request.api_key_env)
-    if isinstance(request.servers, Url):
-        _check_url(request.servers.url)
-        return
-    names = [build.name for build, _ in request.servers]
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInputError(
-                f'--server: two builds are called "{name}"',
-                hint="Their results could not be told apart: give one another name.",
-            )
-    for build, base_dir in request.servers:
-        check_build(build, base_dir)
-        check_fits(request.profile, build.max_model_len, request.dialect)
-
-
-def _check_key(variable: str) -> None:
-    if not variable.isidentifier():  # do not repeat it: it may be the key itself
-        raise BadInputError(
-            "--api-key-env: that is no environment variable's name",
-            hint="Name the variable, not the key itself: export KEY=… and --api-key-env KEY",
-        )
-    key, variable = os.environ.get(variable), redact_text(variable)
-    if not key:
-        raise BadInputError(
-            f"--api-key-env: the environment variable {variable} is not set",
-            hint=f"Name the variable, not the key itself: export {variable}=…",
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise BadInputError(
-            f"--api-key-env: {variable} holds a blank, a line break or another character that no "
-            "header can carry"
-        )
-
-
-def _check_url(url: str) -> None:
-    try:
-        base = candidates(url)[0]
-    except ConnectError as error:
-        raise BadInputError(f"--url: {error}") from error
-    if urlsplit(base).scheme != "http":
-        raise BadInputError(
-            f"--url: {url} is not plain http, and the load driver speaks nothing else yet",
-            hint="Give an http:// URL, for instance of a local proxy that speaks TLS for it.",
-        )
 
 
 @dataclass(kw_only=True)
@@ -243,7 +187,7 @@ class _Job:
                 level=cell.level,
                 repeat=cell.repeat,
                 seed=request.seed,
-                target=_target(request, cell, server),
+                target=target_of(request, cell, server),
                 dialect=request.dialect,
                 stream=request.stream,
                 tokenizer=request.tokenizer or _tokenizer_of(server),
@@ -310,6 +254,7 @@ def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
     cell, plan, server = under_way.cell, under_way.plan, under_way.server
     on_gpu = server.provenance.get("device") == "cuda"
     memory_gib = None if on_gpu else under_way.memory.peak_gib
+    hosts = [plan.host, *(one.host for one in plan.replicas)]
     return CellFacts(
         id=cell.id,
         build=cell.build,
@@ -320,9 +265,9 @@ def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
         repeat=cell.repeat,
         level=cell.level_value,
         max_fail_ratio=request.max_fail_ratio,
-        shared_machine=server.pid is not None or _is_here(plan.host),
+        shared_machine=server.pid is not None or any(map(is_here, hosts)),
         prompt_length_estimated=not plan.prompts_exact,
-        output_pinned=bool(_pin(request, cell, server)),
+        output_pinned=bool(pin_of(request, cell, server)),
         lengths=cell.lengths,
         server=ServerUse(
             memory_peak_gib=memory_gib,
@@ -332,46 +277,6 @@ def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
     )
 
 
-def _target(request: LoadRequest, cell: Cell, server: Server) -> Target:
-    parts = urlsplit(server.base_url)
-    assert parts.hostname is not None  # noqa: S101 - launchers checked it
-    return Target(
-        host=parts.hostname,
-        port=parts.port or 80,
-        path=parts.path,
-        model=server.model,
-        headers=tuple(request.headers),
-        api_key_env=request.api_key_env,
-        pin_output=_pin(request, cell, server),
-        max_model_len=server.max_model_len,
-    )
-
-
-def _pin(request: LoadRequest, cell: Cell, server: Server) -> tuple[str, ...]:
-    """Request fields that pin the output length."""
-    if cell.lengths == "natural":
-        return ()
-    if request.force_ignore_eos and "ignore_eos" not in server.pin_output:
-        return (*server.pin_output, "ignore_eos")
-    return server.pin_output
-
-
 def _tokenizer_of(server: Server) -> Path | None:
     folder = server.tokenizer
     return folder if folder is not None and (folder / TOKENIZER_FILE).is_file() else None
-
-
-def _is_here(host: str) -> bool:
-    """Whether a host name means this machine: only to its own addresses can a socket be bound."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    for family, kind, protocol, _, address in found:
-        try:
-            with socket.socket(family, kind, protocol) as sock:
-                sock.bind(address)
-        except OSError:
-            continue
-        return True
-    return False

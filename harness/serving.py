@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launchers.launch import Running, launch
+from launchers.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 class Url:
     """A server that somebody else runs, as the command line names it."""
 
-    url: str
+    urls: tuple[str, ...]
+    """Its replicas, where they are several."""
     model: str | None = None
+    trust: Trust = field(default_factory=Trust)
 
 
 @dataclass(frozen=True)

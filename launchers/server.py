@@ -19,6 +19,8 @@ class Server:
     engine_version: str | None
     base_url: str
     """The API's base, e.g. `http://127.0.0.1:8000/v1`."""
+    replicas: tuple[str, ...] = ()
+    """Bases of the others that serve the same, where it is a deployment of several."""
     model: str
     """The name to ask for in requests."""
     pid: int | None = None

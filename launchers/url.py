@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -13,6 +12,7 @@ import httpx
 from launchers.errors import ConnectError, suggest
 from launchers.redact import redact_text
 from launchers.server import Server
+from launchers.trust import Trust, tls_problem
 from launchers.vllm_facts import read_metrics, read_version
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def connect(
     headers: Mapping[str, str] | None = None,
     api_key_env: str | None = None,
     timeout_s: float = 10,
+    trust: Trust | None = None,
 ) -> Server:
     """Find out what answers at an OpenAI-compatible URL.
 
@@ -41,6 +42,7 @@ def connect(
         headers: sent with each request.
         api_key_env: environment variable whose value is sent as a bearer token.
         timeout_s: of each request made here.
+        trust: whose certificates to take from an https:// URL; None for the system's choice.
 
     Raises:
         ConnectError: says what is wrong and what to do about it.
@@ -57,7 +59,7 @@ def connect(
         timeout=timeout_s,
         trust_env=False,
         follow_redirects=False,
-        verify=ssl.create_default_context(),
+        verify=(trust or Trust()).context(),
     ) as client:
         base, entries = _models(client, bases, model)
         entry = _choose(entries, model, base)
@@ -132,6 +134,8 @@ def _get(client: httpx.Client, url: str) -> httpx.Response:
     except httpx.TimeoutException as error:
         raise ConnectError(f"{url} did not answer in time: is the server up and idle?") from error
     except httpx.ConnectError as error:
+        if (problem := tls_problem(error)) is not None:
+            raise ConnectError(f"cannot connect to {url}: {problem}") from error
         raise ConnectError(
             f"cannot connect to {url} ({error}): is the server up, and is it this host and port?"
         ) from error

@@ -23,7 +23,7 @@ from loadprofiles.dialects import load_dialect
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest, sample_lengths
 from loadprofiles.prompts import load_tokenizer
-from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
+from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint
 from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
 from loadprofiles.think import sample_think_ns
 
@@ -54,6 +54,12 @@ class Target:
     port: int
     path: str
     """The API's base path, e.g. `/v1`; the dialect's own path comes after it."""
+    replicas: tuple[Endpoint, ...] = ()
+    """Further addresses that serve the same, with their base paths."""
+    tls: bool = False
+    ca_file: str | None = None
+    """PEM file of the authorities to trust; None for the system's."""
+    tls_verify: bool = True
     model: str
     """The name to ask for."""
     headers: tuple[str, ...] = ()
@@ -124,7 +130,14 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     plan = DrivePlan(
         host=target.host,
         port=target.port,
-        path=_path(target, wire, stream=stream),
+        path=_path(target.path, wire, stream=stream),
+        replicas=[
+            Endpoint(host=one.host, port=one.port, path=_path(one.path, wire, stream=stream))
+            for one in target.replicas
+        ],
+        tls=target.tls,
+        ca_file=target.ca_file,
+        tls_verify=target.tls_verify,
         headers=list(target.headers),
         api_key_env=target.api_key_env,
         dialect=dialect,
@@ -145,9 +158,9 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     return plan
 
 
-def _path(target: Target, dialect: Dialect, *, stream: bool) -> str:
+def _path(base: str, dialect: Dialect, *, stream: bool) -> str:
     """Where to ask, behind a gateway's own path too."""
-    base = target.path.rstrip("/")
+    base = base.rstrip("/")
     if dialect.at_root and _VERSION_SEGMENT.fullmatch(base.rpartition("/")[2]):
         base = base.rpartition("/")[0]
     return base + (dialect.path if stream else dialect.whole_path)

@@ -28,6 +28,8 @@ class Ticket(NamedTuple):
     due_ns: int
     turn: int | None = None
     """Which turn of a session it is (`turns.Turns`)."""
+    endpoint: int = 0
+    """Which address of the plan."""
 
 
 def sample_of(
@@ -90,6 +92,7 @@ def sample_of(
         output_chars=answer.output_chars,
         output_hash=answer.output_hash,
         compression=answer.compression,
+        endpoint=ticket.endpoint,
         connect_ns=stream.connect_ns,
         retried=stream.retried,
         clock=answer.clock,

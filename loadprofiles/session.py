@@ -6,7 +6,6 @@ Knows no event loop; `drive` calls it from Locust's users and from the hub.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -16,9 +15,9 @@ import msgspec
 from loadprofiles.answer import is_brief
 from loadprofiles.bodies import Bodies
 from loadprofiles.clock import CLOCK_STEP_LIMIT_NS
+from loadprofiles.heads import request_heads
 from loadprofiles.records import (
     BODIES_FILE,
-    HEADERS_VARIABLE,
     SAMPLES_FILE,
     DrivePlan,
     DriveReport,
@@ -68,7 +67,7 @@ class Session:
                 f"{BODIES_FILE} holds {len(self._bodies)} bodies; the plan has {plan.warmup} for "
                 f"the warm-up and {len(plan.output_tokens)} in all"
             )
-        self._head, self._tail = _request_head(plan)
+        self._heads = request_heads(plan)
         self._file = (folder / SAMPLES_FILE).open("wb")
         self._encode = msgspec.json.Encoder().encode
         self._prefix = os.urandom(5).hex()
@@ -108,6 +107,8 @@ class Session:
     ) -> Stream:
         """Send the next request of `phase`; of sessions, `turn` or a new session's first.
 
+        Addresses have their turns, one request each.
+
         `waiter` is switched to once it has ended, with whether it is known to have failed.
         """
         seq = self._seq[phase]
@@ -122,10 +123,12 @@ class Session:
             body = self._body_index(phase, seq)
             content = self._bodies[body]
         due_ns = _now() if due_ns is None else due_ns
-        ticket = Ticket(seq, body, f"{self._prefix}-{phase[0]}{seq}", phase, due_ns, turn)
+        endpoint = (self.sent[phase] - 1) % len(self._heads)
+        request_id = f"{self._prefix}-{phase[0]}{seq}"
+        ticket = Ticket(seq, body, request_id, phase, due_ns, turn, endpoint)
         request = b"".join((
-            self._head, ticket.request_id.encode(), self._tail,
-            b"%d\r\n\r\n" % len(content), content,
+            self._heads[endpoint], ticket.request_id.encode(),
+            b"\r\nContent-Length: %d\r\n\r\n" % len(content), content,
         ))  # fmt: skip
 
         def on_done(stream: Stream) -> None:
@@ -137,7 +140,7 @@ class Session:
             if waiter is not None:
                 waiter.switch(failed)
 
-        return self.engine.submit(request, on_done, ticket)
+        return self.engine.submit(request, on_done, ticket, endpoint)
 
     def _keep(self, stream: Stream, *, at_once: bool) -> bool:
         """Keep a finished stream until there is time to decode it, within bounds.
@@ -379,21 +382,3 @@ def _to_the_end(steps: Generator[None, None, Sample]) -> Sample:
         except StopIteration as end:
             sample: Sample = end.value
             return sample
-
-
-def _request_head(plan: DrivePlan) -> tuple[bytes, bytes]:
-    """Return what stands before and behind the request id of every request."""
-    host = f"[{plan.host}]" if ":" in plan.host else plan.host
-    values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
-    lines = [
-        f"POST {plan.path} HTTP/1.1",
-        f"Host: {host}:{plan.port}",
-        "Content-Type: application/json",
-        f"Accept: {'text/event-stream' if plan.stream else 'application/json'}",
-        f"User-Agent: serving-load-harness Python/{sys.version_info[0]}.{sys.version_info[1]}",
-        *(f"{name}: {values[name]}" for name in plan.headers),
-    ]
-    if plan.api_key_env and os.environ.get(plan.api_key_env):
-        lines.append(f"Authorization: Bearer {os.environ[plan.api_key_env]}")
-    head = "\r\n".join([*lines, "X-Request-Id: "])
-    return head.encode("latin-1"), b"\r\nContent-Length: "

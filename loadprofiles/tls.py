@@ -99,7 +99,10 @@ class TlsSocket:
                 self._flush()  # the alert that tells the server why
             raise TlsError(words(error)) from error
         if self._closed and not done:
-            raise TlsError("the server closed the connection during the TLS handshake")
+            raise TlsError(
+                "the server closed the connection during the TLS handshake: does it speak TLS on "
+                "this port?"
+            )
         with contextlib.suppress(BlockingIOError):
             self._flush()
         return done

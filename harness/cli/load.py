@@ -20,6 +20,7 @@ from harness.serving import Url
 from harness.slo import STREAMED, Slo, parse_slo
 from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
+from launchers.trust import Trust
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides, Profile
 
@@ -41,8 +42,10 @@ _LENGTHS: Final[dict[str | None, tuple[Lengths, ...]]] = {
 def load(  # noqa: PLR0913 - one parameter for each flag
     *,
     server: str | None = None,
-    url: Annotated[str | None, Parameter(name=["--url", "--base-url", "--target"])] = None,
+    url: Annotated[tuple[str, ...], Parameter(name=["--url", "--base-url", "--target"])] = (),
     model: str | None = None,
+    ca_file: Path | None = None,
+    insecure: Annotated[bool, Parameter(negative="")] = False,
     profile: str,
     level: Annotated[
         str | None, Parameter(name=["--level", "--concurrency", "--max-concurrency"])
@@ -80,8 +83,11 @@ def load(  # noqa: PLR0913 - one parameter for each flag
 
     Args:
         server: Builds to bring up and measure one after the other, by comma.
-        url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server.
+        url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server;
+            of the replicas of one deployment all, by comma: requests go round robin over them.
         model: The model to ask the --url for, where it serves several.
+        ca_file: PEM file of the authority that signed the certificate of an https --url.
+        insecure: Take any certificate of an https --url.
         profile: Shape of the traffic: a name of `harness list profiles`, or a TOML file.
         level: Streams held open, by comma (closed-loop profiles).
         rate: Mean requests per second, by comma (open-loop profiles).
@@ -136,7 +142,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     if limits is not None and no_stream:
         _check_unstreamed(limits)
     request = LoadRequest(
-        servers=_servers(server, url, model, found),
+        servers=_servers(server, _urls(url, model, ca_file, verify=not insecure), found),
         profile=shape,
         levels=levels,
         repeats=_at_least("repeats", repeats, 1),
@@ -152,8 +158,10 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         max_fail_ratio=_share("max-fail-ratio", max_fail_ratio),
         asked={
             "server": server,
-            "url": redact_text(url) if url else None,
+            "url": redact_text(",".join(url)) if url else None,
             "model": model,
+            "ca_file": ca_file,
+            "insecure": insecure,
             "profile": profile,
             "levels": levels,
             "duration": duration,
@@ -197,16 +205,25 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     return code
 
 
-def _servers(
-    server: str | None, url: str | None, model: str | None, config: Config
-) -> list[tuple[Build, Path]] | Url:
-    if url is not None and server is None:
-        return Url(url=url, model=model)
-    if server is None or url is not None:
+def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[Build, Path]] | Url:
+    if (server is None) == (url is None):
         raise BadInputError("give either --server NAME[,NAME…] or --url URL")
-    if model is not None:
-        raise BadInputError("--model goes with --url; a --server's build names its model")
-    return [find_build(name, config) for name in _names(server)]
+    return url or [find_build(name, config) for name in _names(server or "")]
+
+
+def _urls(
+    urls: tuple[str, ...], model: str | None, ca_file: Path | None, *, verify: bool
+) -> Url | None:
+    """Return the deployment that --url names, if any."""
+    if not urls:
+        flags = {"--model": model, "--ca-file": ca_file, "--insecure": not verify}
+        for flag in (flag for flag, value in flags.items() if value):
+            raise BadInputError(f"{flag} goes with --url; a --server's build says it all")
+        return None
+    parts = tuple(part.strip() for text in urls for part in text.split(","))
+    if not all(parts):
+        raise BadInputError("--url: an empty one; give the API's base, e.g. http://127.0.0.1:8000")
+    return Url(urls=parts, model=model, trust=Trust(ca_file=ca_file, verify=verify))
 
 
 def _names(text: str) -> list[str]:

@@ -55,7 +55,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
 
 def test_what_is_asked_when_nothing_is_said(ask: Ask) -> None:
     request = ask(*STEADY)
-    assert request.servers == Url(url="http://h:8000/v1")
+    assert request.servers == Url(urls=("http://h:8000/v1",))
     assert request.profile.name == "steady"
     assert request.levels == [10.0]
     assert (request.repeats, request.seed, request.dialect) == (1, 0, "openai-completions")
@@ -76,7 +76,7 @@ def test_builds(ask: Ask) -> None:
 @pytest.mark.parametrize("name", ["--url", "--base-url", "--target"])
 def test_aliases_of_the_url(ask: Ask, name: str) -> None:
     request = ask(name, "http://h:1/v1", "--model", "m", "--profile", "steady")
-    assert request.servers == Url(url="http://h:1/v1", model="m")
+    assert request.servers == Url(urls=("http://h:1/v1",), model="m")
 
 
 @pytest.mark.parametrize("name", ["--level", "--concurrency", "--max-concurrency"])

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from launchers.errors import ConnectError
+from launchers.replicas import connect_all
 from launchers.url import candidates, connect
 
 Pages = dict[str, tuple[int, object]]
@@ -212,7 +213,7 @@ def test_something_that_is_not_http() -> None:
 
 def test_https_to_a_plain_server(serve: Serve) -> None:
     root = serve({"/v1/models": models("m")})
-    with pytest.raises(ConnectError, match=r"cannot connect to https.*SSL"):
+    with pytest.raises(ConnectError, match=r"cannot connect to https.*does not speak TLS.*http://"):
         connect(root.replace("http:", "https:"))
 
 
@@ -280,3 +281,45 @@ def test_proxies_of_the_environment_are_left_out(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert connect(serve({"/v1/models": models("m")})).model == "m"
+
+
+# --- replicas of one deployment ----------------------------------------------------------------
+
+
+def test_replicas_are_one_server(serve: Serve) -> None:
+    one = serve({
+        "/v1/models": models("m", owned_by="vllm", max_model_len=2048),
+        "/metrics": (200, CACHE),
+    })  # fmt: skip
+    two = serve({
+        "/x/v1/models": models("n", "m", owned_by="vllm", max_model_len=1024),
+        "/x/metrics": (200, CACHE),
+    })  # fmt: skip
+    server = connect_all([one, f"{two}/x"])
+    assert (server.base_url, server.replicas) == (f"{one}/v1", (f"{two}/x/v1",))
+    assert (server.engine, server.model, server.max_model_len) == ("vllm", "m", 1024)
+    assert server.kv_cache_tokens == 2 * 128 * 4096
+    assert server.pin_output == ("ignore_eos", "min_tokens")
+    assert [page["url"] for page in server.provenance["replicas"]] == [f"{two}/x/v1"]  # type: ignore[attr-defined]
+
+
+def test_what_is_asked_of_replicas_is_what_all_can_do(serve: Serve) -> None:
+    one = serve({"/v1/models": models("m", owned_by="vllm"), "/metrics": (200, CACHE)})
+    two = serve({"/v1/models": models("m", owned_by="sglang", max_model_len=512)})
+    server = connect_all([one, two])
+    assert (server.engine, server.pin_output) == ("vllm + sglang", ())
+    assert (server.max_model_len, server.kv_cache_tokens) == (512, None)
+
+
+def test_the_replica_that_serves_another_model_is_named(serve: Serve) -> None:
+    one, two = serve({"/v1/models": models("m")}), serve({"/v1/models": models("n")})
+    with pytest.raises(ConnectError, match=rf"{two}/v1 serves no model 'm'"):
+        connect_all([one, two])
+
+
+def test_the_replica_that_is_down_is_named(serve: Serve) -> None:
+    one = serve({"/v1/models": models("m")})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ConnectError, match=rf"cannot connect to http://127.0.0.1:{port}/v1"):
+        connect_all([one, f"http://127.0.0.1:{port}/v1"])

@@ -12,9 +12,10 @@ from loadprofiles import usage as usage_module
 from loadprofiles.connections import Address
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
-from loadprofiles.records import HEADERS_VARIABLE, PLAN_FILE, DrivePlan, read_samples
+from loadprofiles.heads import request_heads
+from loadprofiles.records import HEADERS_VARIABLE, PLAN_FILE, DrivePlan, Endpoint, read_samples
 from loadprofiles.sample import Ticket
-from loadprofiles.session import Session, _request_head
+from loadprofiles.session import Session
 from loadprofiles.stream import Stream
 
 if TYPE_CHECKING:
@@ -213,14 +214,38 @@ def test_requests(make_cell: Callable[..., Path], monkeypatch: pytest.MonkeyPatc
         headers=["X-Tenant"],
         api_key_env="MY_KEY",
     )
-    head, tail = _request_head(plan_of(folder))
-    lines = (head + b"r1" + tail + b"2\r\n\r\n{}").split(b"\r\n")
+    [head] = request_heads(plan_of(folder))
+    lines = (head + b"r1").split(b"\r\n")
     assert lines[0] == b"POST /v1/completions HTTP/1.1"
     assert {
         b"Host: [::1]:8000",
         b"X-Tenant: a",
         b"Authorization: Bearer s3cret",
         b"X-Request-Id: r1",
-        b"Content-Length: 2",
     } <= set(lines)
     assert b"s3cret" not in (folder / PLAN_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tls", "port", "host", "said"),
+    [
+        (False, 80, "h.example", b"h.example"),
+        (True, 443, "h.example", b"h.example"),
+        (True, 80, "h.example", b"h.example:80"),
+        (False, 443, "::1", b"[::1]:443"),
+        (True, 443, "fe80::1%eth0", b"[fe80::1]"),
+    ],
+)
+def test_the_host_as_a_url_has_it(
+    make_cell: Callable[..., Path], host: str, port: int, said: bytes, *, tls: bool
+) -> None:
+    folder = make_cell(URL, mode="closed", streams=1, requests=5, tls=tls)
+    plan = msgspec.structs.replace(
+        plan_of(folder),
+        host=host,
+        port=port,
+        replicas=[Endpoint(host="b", port=9, path="/other/completions")],
+    )
+    first, second = request_heads(plan)
+    assert first.split(b"\r\n")[1] == b"Host: " + said
+    assert second.startswith(b"POST /other/completions HTTP/1.1\r\nHost: b:9\r\n")

@@ -1,0 +1,103 @@
+"""What of a load run can be found wrong before anything is started."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from harness.errors import BadInputError
+from harness.serving import Url
+from launchers.errors import ConnectError
+from launchers.launch import check_build
+from launchers.redact import redact_text
+from launchers.trust import Trust
+from launchers.url import candidates
+from loadprofiles.plan import check_fits, check_schedule
+from loadprofiles.prompts import load_tokenizer
+
+if TYPE_CHECKING:
+    from harness.run import LoadRequest
+
+
+def check(request: LoadRequest) -> None:
+    """Look at all that was asked.
+
+    Raises:
+        BadInputError, BuildError, LoadProfilesError: with the fix.
+    """
+    for level in request.levels:
+        request.profile.check_level(level)
+        for repeat in range(1, request.repeats + 1):
+            check_schedule(request.profile, level, repeat, request.seed)
+    if request.tokenizer is not None:
+        load_tokenizer(request.tokenizer)
+    if request.api_key_env is not None:
+        _check_key(request.api_key_env)
+    if isinstance(request.servers, Url):
+        _check_urls(request.servers)
+        return
+    names = [build.name for build, _ in request.servers]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(
+                f'--server: two builds are called "{name}"',
+                hint="Their results could not be told apart: give one another name.",
+            )
+    for build, base_dir in request.servers:
+        check_build(build, base_dir)
+        check_fits(request.profile, build.max_model_len, request.dialect)
+
+
+def _check_key(variable: str) -> None:
+    if not variable.isidentifier():  # do not repeat it: it may be the key itself
+        raise BadInputError(
+            "--api-key-env: that is no environment variable's name",
+            hint="Name the variable, not the key itself: export KEY=… and --api-key-env KEY",
+        )
+    key, variable = os.environ.get(variable), redact_text(variable)
+    if not key:
+        raise BadInputError(
+            f"--api-key-env: the environment variable {variable} is not set",
+            hint=f"Name the variable, not the key itself: export {variable}=…",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise BadInputError(
+            f"--api-key-env: {variable} holds a blank, a line break or another character that no "
+            "header can carry"
+        )
+
+
+def _check_urls(given: Url) -> None:
+    try:
+        bases = [candidates(url)[0] for url in given.urls]
+    except ConnectError as error:
+        raise BadInputError(f"--url: {error}") from error
+    for base in bases:
+        if bases.count(base) > 1:
+            raise BadInputError(
+                f"--url: {base} is there twice",
+                hint="Requests go round robin over the replicas of one deployment: name each once.",
+            )
+    schemes = {urlsplit(base).scheme for base in bases}
+    if len(schemes) > 1:
+        raise BadInputError(
+            "--url: some are http and some are https",
+            hint="The replicas of one deployment are asked alike: give all the same.",
+        )
+    if given.trust == Trust():
+        return
+    flag = "--ca-file" if given.trust.verify else "--insecure"
+    if schemes == {"http"}:
+        raise BadInputError(
+            f"{flag}: {bases[0]} is plain http, which has no certificate to check",
+            hint=f"Give an https:// URL, or leave {flag} out.",
+        )
+    if not given.trust.verify and given.trust.ca_file is not None:
+        raise BadInputError(
+            "--insecure checks no certificate, so --ca-file has nothing to do; leave one out"
+        )
+    try:
+        given.trust.context()
+    except ConnectError as error:
+        raise BadInputError(f"--ca-file: {error}") from error

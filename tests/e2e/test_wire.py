@@ -1,0 +1,185 @@
+"""TLS, addresses, connections and replicas, through the real command line to the mock."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from loadprofiles.records import read_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import trustme
+
+    from loadprofiles.records import Sample
+    from tests.conftest import StartMock
+    from tests.e2e.conftest import Done, Workplace
+
+QUICK = ("--ttft-ms=20", "--itl-ms=5")
+ASKED = ("--profile", "closed", "--level", "2", "--requests", "8", "--warmup", "2", "--osl", "5")
+Certify = "Callable[..., tuple[str, str]]"
+
+
+@pytest.fixture
+def certify(authority: trustme.CA, tmp_path: Path) -> Callable[..., tuple[str, str]]:
+    """Return the mock's options for a certificate for these names."""
+
+    def issue(*names: str) -> tuple[str, str]:
+        issued = authority.issue_cert(*names)
+        key, chain = tmp_path / f"{names[0]}.key", tmp_path / f"{names[0]}.pem"
+        issued.private_key_pem.write_to_path(key)
+        chain.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        return f"--tls-cert={chain}", f"--tls-key={key}"
+
+    return issue
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return str(tmp_path / "ca.pem")
+
+
+def samples_of(done: Done, cell: dict[str, Any], phase: str = "measured") -> list[Sample]:
+    found = read_samples(done.run / "cells" / cell["id"])
+    return [sample for sample in found if sample.phase == phase]
+
+
+def codes(cell: dict[str, Any]) -> set[str]:
+    return {caveat["code"] for caveat in cell["client"]["caveats"]}
+
+
+def check_refused(done: Done, *texts: str) -> None:
+    assert done.code == 3, done.err
+    assert done.out == ""
+    for text in texts:
+        assert text in done.err
+
+
+# --- TLS ---------------------------------------------------------------------------------------
+
+
+def test_https_with_an_authority_of_ones_own(
+    workplace: Workplace, mock: StartMock, certify: Certify, ca_file: str
+) -> None:
+    key = "sesame-4711"
+    url = mock(*QUICK, *certify("127.0.0.1"), f"--api-key={key}")
+    assert url.startswith("https://")
+    done = workplace.load(
+        *("--url", url, *ASKED, "--ca-file", ca_file, "--api-key-env", "MY_KEY"),
+        environment={"MY_KEY": key},
+    )
+    assert done.went_well, done.err
+    [cell] = done.cells
+    assert (cell["requests"]["ok"], cell["requests"]["failed"]) == (8, 0)
+    assert cell["client"]["clock"] == "kernel"
+    assert cell["metrics"]["ttft_ms"]["p50"] >= 20
+    assert 4 < cell["metrics"]["itl_ms"]["p50"] < 8
+    assert "tls_unverified" not in codes(cell)
+    assert not any(sample.retried for sample in samples_of(done, cell))
+    assert json.loads((done.run / "manifest.json").read_text())["request"]["ca_file"] == ca_file
+    for path in [path for path in done.run.rglob("*") if path.is_file()]:
+        assert key.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "texts"),
+    [
+        ("127.0.0.1", False, ["certificate verify failed", "--ca-file FILE", "--insecure"]),
+        ("other.example", True, ["certificate verify failed", "not valid for '127.0.0.1'"]),
+    ],
+)
+def test_a_certificate_that_is_none_is_3(
+    workplace: Workplace,
+    mock: StartMock,
+    certify: Certify,
+    ca_file: str,
+    name: str,
+    texts: list[str],
+    *,
+    trusted: bool,
+) -> None:
+    url = mock(*QUICK, *certify(name))
+    trust = ("--ca-file", ca_file) if trusted else ()
+    check_refused(workplace.load("--url", url, *ASKED, *trust), f"cannot connect to {url}", *texts)
+    assert workplace.runs == []
+
+
+def test_insecure_is_said(workplace: Workplace, mock: StartMock, certify: Certify) -> None:
+    done = workplace.load("--url", mock(*QUICK, *certify("other.example")), *ASKED, "--insecure")
+    assert done.went_well, done.err
+    assert "tls_unverified" in codes(done.cells[0])
+    assert "--insecure" in (done.run / "report.md").read_text()
+    assert json.loads((done.run / "manifest.json").read_text())["request"]["insecure"] is True
+
+
+def test_https_to_a_plain_server_is_3(workplace: Workplace, mock: StartMock) -> None:
+    url = mock(*QUICK).replace("http:", "https:")
+    check_refused(workplace.load("--url", url, *ASKED), "does not speak TLS", "http://")
+
+
+def test_http_to_a_server_with_tls_is_3(
+    workplace: Workplace, mock: StartMock, certify: Certify
+) -> None:
+    url = mock(*QUICK, *certify("127.0.0.1")).replace("https:", "http:")
+    check_refused(workplace.load("--url", url, *ASKED), "http or https")
+
+
+def test_a_redirect_is_no_answer_and_is_not_followed(
+    workplace: Workplace, mock: StartMock, certify: Certify, ca_file: str
+) -> None:
+    url = mock(*QUICK, *certify("127.0.0.1"), "--fault=redirect")
+    done = workplace.load("--url", url, *ASKED, "--ca-file", ca_file)
+    assert done.code == 4
+    assert done.cells == [] or done.cells[0]["requests"]["ok"] == 0
+    assert "Location: http://192.0.2.1/v1/completions" in done.out
+
+
+# --- addresses and connections -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listen", "ask"),
+    [
+        ("::1", "[::1]"),
+        ("127.0.0.1", "localhost"),
+        ("::1", "localhost"),
+    ],
+)
+def test_addresses(workplace: Workplace, mock: StartMock, listen: str, ask: str) -> None:
+    known = {found[4][0] for found in socket.getaddrinfo(ask.strip("[]"), 80)}
+    if listen not in known:
+        pytest.skip(f"here {ask} is not {listen}")
+    port = mock(*QUICK, f"--host={listen}").rsplit(":", 1)[1]
+    done = workplace.load("--url", f"http://{ask}:{port}", *ASKED)
+    assert done.went_well, done.err
+    assert done.cells[0]["requests"]["ok"] == 8
+
+
+def test_ipv6_with_tls(
+    workplace: Workplace, mock: StartMock, certify: Certify, ca_file: str
+) -> None:
+    url = mock(*QUICK, "--host=::1", *certify("::1"))
+    done = workplace.load("--url", url, *ASKED, "--ca-file", ca_file)
+    assert done.went_well, done.err
+    assert done.cells[0]["requests"]["ok"] == 8
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_server_that_closes_after_each_answer(
+    workplace: Workplace, mock: StartMock, certify: Certify, ca_file: str, *, tls: bool
+) -> None:
+    more = certify("127.0.0.1") if tls else ()
+    url = mock(*QUICK, "--close", *more)
+    done = workplace.load("--url", url, *ASKED, *(("--ca-file", ca_file) if tls else ()))
+    assert done.went_well, done.err
+    [cell] = done.cells
+    assert (cell["requests"]["ok"], cell["requests"]["failed"]) == (8, 0)
+    assert "connected_in_window" in codes(cell)
+    samples = samples_of(done, cell)
+    assert all(sample.connect_ns and not sample.retried for sample in samples)
