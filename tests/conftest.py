@@ -71,15 +71,17 @@ def make_cell(tmp_path: Path) -> MakeCell:
         tokens = fields.pop("tokens", 8)
         count = fields.get("warmup", 4) + len(fields.get("due_ns") or range(256))
         host, _, port = url.split("/")[2].rpartition(":")
-        dialect = load_dialect("openai-completions")
+        name, stream = fields.get("dialect", "openai-completions"), fields.get("stream", True)
+        dialect = load_dialect(name)
+        path = dialect.path if stream else dialect.whole_path
         bodies = [
-            dialect.encode("mock", f"prompt {n}", tokens, (), stream=True) for n in range(count)
+            dialect.encode("mock", f"prompt {n}", tokens, (), stream=stream) for n in range(count)
         ]
         plan = {
             "host": host.strip("[]"),
             "port": int(port),
-            "path": "/v1/completions",
-            "dialect": "openai-completions",
+            "path": path if dialect.at_root else f"/v1{path}",
+            "dialect": name,
             "warmup": 4,
             "drain_s": 10,
             "timeout_s": 20,

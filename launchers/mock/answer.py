@@ -7,7 +7,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING
 
-from launchers.mock.faults import BREAK_AFTER, ERROR_EVENT, MID_STREAM
+from launchers.mock.faults import BREAK_AFTER, MID_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,8 @@ class Answer:
     def _send_document(self) -> None:
         whole = self.shape.document(self, self._whole())
         self.sent_ns.append(_now())
-        self.connection.reply(200, None if self.fault == "malformed" else whole)
+        head = self.shape.document_head(self)
+        self.connection.reply(200, None if self.fault == "malformed" else whole, head)
 
     def _special(self) -> bytes:
         if self.fault == "malformed" and self.left < self.total - 2:
@@ -148,7 +149,7 @@ class Answer:
         if self.fault == "error_event" and not self.stream:
             self.connection.reply(500, {"error": {"message": "engine died"}})
         elif self.fault == "error_event":
-            self.connection.write(http_chunk(ERROR_EVENT) + b"0\r\n\r\n")
+            self.connection.write(http_chunk(self.shape.error()) + b"0\r\n\r\n")
             self.connection.end_answer()
         elif self.fault == "reset":
             self.connection.reset()
@@ -159,7 +160,8 @@ class Answer:
     def end(self) -> None:
         """Send what comes after the last token."""
         if self.stream:
-            self.connection.write(http_chunk(self.shape.tail(self)) + b"0\r\n\r\n")
+            tail = self.shape.tail(self)
+            self.connection.write((http_chunk(tail) if tail else b"") + b"0\r\n\r\n")
             self.connection.end_answer()
         elif not self.sent_ns:  # no token at all
             self._send_document()

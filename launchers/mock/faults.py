@@ -34,10 +34,6 @@ FAULTS = {
 BREAK_AFTER = 3
 """Tokens before a fault in mid-stream."""
 MID_STREAM = frozenset({"error_event", "reset", "truncated", "stall"})
-ERROR_EVENT = (
-    b'data: {"error":{"message":"engine died","type":"InternalServerError","code":500}}\n\n'
-    b"data: [DONE]\n\n"
-)
 
 
 class Faults:

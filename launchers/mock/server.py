@@ -18,8 +18,8 @@ from launchers.mock.connection import Connection, TlsConnection
 from launchers.mock.faults import Faults
 from launchers.mock.options import OptionsError
 from launchers.mock.pacing import Paced
+from launchers.mock.paths import PAGES, find_shape
 from launchers.mock.receipt import Receipts
-from launchers.mock.shapes import find_shape
 from launchers.mock.steps import Stepped
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _BACKLOG = 4096
 _EVENTS = 256
-_MODEL = {"id": "mock", "object": "model", "owned_by": "mock", "max_model_len": 1 << 20}
 _PAGE = "text/plain; version=0.0.4"
 _GRAIN_NS = 200_000
 """Tokens that are due within so much of each other may leave together: waking up costs CPU."""
@@ -128,12 +127,10 @@ class Server:
         key = self.options.api_key
         if key and connection.authorization != b"Bearer " + key.encode():
             connection.reply(401, {"error": {"message": "invalid api key", "code": 401}})
-        elif connection.path == b"/health":
-            connection.reply(200, {})
+        elif connection.path in PAGES:
+            connection.reply(200, PAGES[connection.path])
         elif connection.path == b"/metrics":
             connection.reply_text(200, self._metrics(), _PAGE)
-        elif connection.path == b"/v1/models":
-            connection.reply(200, {"object": "list", "data": [_MODEL]})
         elif find_shape(connection.path) is not None:
             self._complete(connection)
         else:
