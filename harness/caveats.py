@@ -90,6 +90,17 @@ def _samples_lost(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _worker_lost(case: Case) -> Iterator[Caveat]:
+    if case.drive.ended == "worker_lost":
+        yield Caveat(
+            "worker_lost",
+            f"Not all workers stayed until the end: {case.drive.problem}. What had been measured "
+            "by then is kept, but the server had less load than asked. Look at drive.log and at "
+            "that machine, and run it again.",
+            invalidates=True,
+        )
+
+
 def _interrupted(case: Case) -> Iterator[Caveat]:
     if case.drive.ended == "interrupted":
         asked = f" of {case.plan.duration_ns / NS_PER_S:g} s" if case.plan.duration_ns else ""
@@ -145,7 +156,7 @@ def _few_samples(case: Case) -> Iterator[Caveat]:
 def _failures(case: Case) -> Iterator[Caveat]:
     requests = case.evidence.requests
     kinds = {kind: count for kind, count in requests.errors.items() if count}
-    if case.drive.ended == "interrupted":  # cut off by the user, no fault of the server
+    if case.drive.ended in {"interrupted", "worker_lost"}:  # cut off by us, no fault of the server
         kinds.pop("aborted", None)
     failed = sum(kinds.values())
     if not failed:
@@ -166,7 +177,7 @@ def _failures(case: Case) -> Iterator[Caveat]:
 
 def _dropped(case: Case) -> Iterator[Caveat]:
     dropped, planned = case.evidence.requests.dropped, case.evidence.requests.planned
-    if dropped and case.drive.ended != "interrupted":
+    if dropped and case.drive.ended not in {"interrupted", "worker_lost"}:
         yield Caveat(
             "departures_dropped",
             f"{dropped} of {planned} requests were due and never left the client, so the server "
@@ -341,7 +352,7 @@ def _sessions_broken(case: Case) -> Iterator[Caveat]:
 
 
 COUNT_RULES: Final[tuple[Rule, ...]] = (
-    _samples_lost, _interrupted, _few_samples, _failures, _dropped,
+    _samples_lost, _worker_lost, _interrupted, _few_samples, _failures, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
     _unstable, _prompts_reused, _retried, _connected, _not_streamed, _one_document, _silent,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from harness.errors import InvalidRunError
+from loadprofiles.messages import REFUSED
 from loadprofiles.records import DRIVE_FILE, HEADERS_VARIABLE, Progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from loadprofiles.records import Fleet
+
 COMMAND = (sys.executable, "-P", "-m", "loadprofiles.drive")
+MASTER = (sys.executable, "-P", "-m", "loadprofiles.master")
 LOG_FILE = "drive.log"
 LOG_LINES = 15
 SILENCE_S = 60.0
@@ -28,6 +32,8 @@ SILENCE_S = 60.0
 STOP_S = 15.0
 """Between asking it to stop and giving it up: it lets answers under way finish for 2 s."""
 _POLL_S = 0.2
+_PARTING_S = 5.0
+"""How long the master of workers elsewhere may take to send them home."""
 
 
 class Driver:
@@ -37,13 +43,23 @@ class Driver:
     A context manager; leaving it ends the process, whatever happened.
     """
 
-    def __init__(self, folder: Path, headers: Mapping[str, str] | None = None) -> None:
-        """Start the process. Header values go by its environment, which no file keeps."""
+    def __init__(
+        self,
+        folder: Path,
+        headers: Mapping[str, str] | None = None,
+        fleet: Fleet | None = None,
+    ) -> None:
+        """Start the process. Header values go by its environment, which no file keeps.
+
+        With a `fleet` it is `python -m loadprofiles.master`, and its workers drive the cell.
+        """
         self._folder = folder
+        self._fleet = fleet
+        self._told = False
         values = msgspec.json.encode(dict(headers or {})).decode()
         with (folder / LOG_FILE).open("wb") as log:
             self._process = subprocess.Popen(
-                COMMAND,
+                COMMAND if fleet is None else (*MASTER, msgspec.json.encode(fleet)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -66,6 +82,10 @@ class Driver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._fleet is not None and self._fleet.remote and not self._told:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._to_driver.close()
+                self._process.wait(_PARTING_S)
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -87,6 +107,7 @@ class Driver:
             KeyboardInterrupt: after the driver has written what it had.
         """
         self._heard_s = time.monotonic()
+        self._told = True
         try:
             self._say(f"{self._folder.absolute()}\n".encode())
             self._follow(on_progress, still_wanted)
@@ -110,6 +131,9 @@ class Driver:
                 raise self._error("did not stop when asked to")
             if now_s - self._heard_s > SILENCE_S:
                 raise self._error(f"has said nothing for {SILENCE_S:g} s")
+        if self._fleet is not None and self._process.wait() == REFUSED:
+            log = (self._folder / LOG_FILE).read_text(errors="replace").splitlines()
+            raise InvalidRunError(log[-1] if log else "the load driver's workers are not there")
         if self._process.wait() != 0 or not (self._folder / DRIVE_FILE).is_file():
             raise self._error(f"failed with exit status {self._process.returncode}")
 

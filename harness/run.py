@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness.checks import check
 from harness.child import Driver
 from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
@@ -21,6 +23,7 @@ from launchers.errors import LauncherError
 from launchers.memory import MemoryUse, sample_memory
 from launchers.replicas import connect_all
 from loadprofiles.plan import make_plan
+from loadprofiles.records import read_drive_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from launchers.build import Build
     from launchers.server import Server
     from loadprofiles.profile import Profile
-    from loadprofiles.records import DrivePlan
+    from loadprofiles.records import DrivePlan, Fleet
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -57,6 +60,8 @@ class LoadRequest:
     api_key_env: str | None = None
     force_ignore_eos: bool = False
     max_fail_ratio: float = MAX_FAIL_RATIO
+    fleet: Fleet | None = None
+    """The workers that drive together; None: one process drives."""
     asked: Mapping[str, object] = field(default_factory=dict)
     """The manifest's `request`, secrets masked."""
     command: list[str]
@@ -171,9 +176,13 @@ class _Job:
                     driver = stack.enter_context(self._driver(following))
                 self._keep()
                 self._check_alive(cell, served)
+                self._check_ended(cell)
 
     def _driver(self, cell: Cell) -> Driver:
-        return Driver(self._folder.cell(cell.id), self._request.headers)
+        fleet = self._request.fleet
+        if fleet is not None:
+            fleet = msgspec.structs.replace(fleet, last=cell == self._cells[-1])
+        return Driver(self._folder.cell(cell.id), self._request.headers, fleet)
 
     def _drive(self, cell: Cell, served: Served, driver: Driver) -> None:
         """Plan one cell and drive it; `_keep` then makes numbers of it."""
@@ -232,6 +241,14 @@ class _Job:
             f"{served.server.log}:{lines}",
             hint=f"What was measured until then is in {self._folder.path}",
         )
+
+    def _check_ended(self, cell: Cell) -> None:
+        """Go on with all workers only, and not after somebody has told the driver to stop."""
+        report = read_drive_report(self._folder.cell(cell.id))
+        if report.ended == "worker_lost":
+            raise InvalidRunError(f"{cell.id}: {report.problem}")
+        if report.ended == "interrupted":  # on Locust's page, or by a signal
+            raise KeyboardInterrupt
 
     def _interrupted(self) -> None:
         """Keep also what the cell under way has."""

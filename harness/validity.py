@@ -56,6 +56,7 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
     if answered:  # the samples know better: a clock step ends the kernel's stamps midway
         blind = int(answered.is_in("clock", {"user"}).sum())
         user = blind > SMEAR_INVALID * len(answered)
+    delay_s = _longest_delay(drive)
     case = Case(
         plan=plan,
         drive=drive,
@@ -73,10 +74,8 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
             scale=1e-3,
         ),
         slip=stats.describe(known(slips_ms(measured)), rng=stats.rng_for("slip_ms")),
-        cpu=drive.cpu_s / window_s if window_s else 0.0,
-        run_delay=drive.run_delay_s / window_s
-        if window_s and drive.run_delay_s is not None
-        else None,
+        cpu=_busiest(drive) / window_s if window_s else 0.0,
+        run_delay=delay_s / window_s if window_s and delay_s is not None else None,
     )
     caveats = [
         caveat for rule in (*COUNT_RULES, *_CLIENT_RULES, *OTHER_RULES) for caveat in rule(case)
@@ -96,6 +95,17 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
         valid=not any(caveat.invalidates for caveat in caveats),
         caveats=caveats,
     )
+
+
+def _busiest(drive: DriveReport) -> float:
+    """CPU time of the busiest process, in s: each has a core of its own."""
+    return max((worker.cpu_s for worker in drive.workers), default=drive.cpu_s)
+
+
+def _longest_delay(drive: DriveReport) -> float | None:
+    """How long the process that waited longest for a CPU did so, in s."""
+    delays = [worker.run_delay_s for worker in drive.workers if worker.run_delay_s is not None]
+    return max(delays, default=drive.run_delay_s)
 
 
 def slips_ms(samples: Samples) -> Floats:

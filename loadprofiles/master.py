@@ -34,7 +34,7 @@ import msgspec
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_STOPPED
 
-from loadprofiles import messages
+from loadprofiles import messages, page
 from loadprofiles.bodies import Bodies
 from loadprofiles.crew import Crew
 from loadprofiles.drive import versions, write_report
@@ -300,12 +300,16 @@ def run(fleet: Fleet, folder: Path | None) -> int:
     environment = Environment(events=locust.events, catch_exceptions=False)
     with ExitStack() as stack:
         try:
-            _check_free(fleet)
-            runner = environment.create_master_runner(fleet.host, fleet.port)
-        except OSError as problem:
-            sys.stderr.write(f"cannot listen at {fleet.host}:{fleet.port}: {problem.strerror}\n")
+            _check_free(fleet.host, fleet.port)
+            if fleet.web_port is not None:
+                _check_free(page.HOST, fleet.web_port)
+        except Refusal as refusal:
+            sys.stderr.write(f"{refusal}\n")
             return REFUSED
+        runner = environment.create_master_runner(fleet.host, fleet.port)
         master = Master(fleet, runner, stack)
+        if fleet.web_port is not None:
+            page.open_page(environment, fleet.web_port, master.stop)
         master.folder = folder
         watcher = _listen(master) if folder is None else None
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -324,17 +328,21 @@ def run(fleet: Fleet, folder: Path | None) -> int:
             runner.server.close(linger=1000)  # type: ignore[no-untyped-call]
 
 
-def _check_free(fleet: Fleet) -> None:
+def _check_free(host: str, port: int) -> None:
     """Find out whether a port can be had, before Locust ends the process if it cannot.
 
     Raises:
-        OSError: it cannot.
+        Refusal: it cannot.
     """
-    host = {"*": "0.0.0.0"}.get(fleet.host, fleet.host)  # noqa: S104 - as ZeroMQ spells it
-    family, kind, _, _, address = socket.getaddrinfo(host, fleet.port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
+    name = {"*": "0.0.0.0"}.get(host, host)  # noqa: S104 - as ZeroMQ spells it
+    try:
+        found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+    except OSError as problem:
+        raise Refusal(f"cannot listen at {host}:{port}: {problem.strerror}") from problem
 
 
 def main() -> None:

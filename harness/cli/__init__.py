@@ -41,6 +41,7 @@ def build_app() -> App:
         **common,  # type: ignore[arg-type]  # one dict for all three apps
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
+    app.command("harness.cli.worker:worker", help="Drive a share of another machine's load.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
     app.command(
         "harness.cli.mock:mock", help="Serve made-up answers with known timing, and known faults."

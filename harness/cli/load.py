@@ -1,6 +1,5 @@
 """`harness load`."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -8,6 +7,8 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from harness.cli.pairs import headers_of, pairs_of
+from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
@@ -23,13 +24,6 @@ from launchers.redact import redact_argv, redact_json, redact_text
 from launchers.trust import Trust
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides, Profile
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OUR_HEADERS = {
-    *("accept", "connection", "content-length", "content-type", "expect", "host"),
-    *("transfer-encoding", "user-agent", "x-request-id"),
-}
-
 
 _LENGTHS: Final[dict[str | None, tuple[Lengths, ...]]] = {
     None: ("forced",),
@@ -72,6 +66,12 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     think: float | None = None,
     burstiness: float | None = None,
     max_fail_ratio: float = 0.05,
+    workers: int | None = None,
+    expect_workers: int = 0,
+    bind: str | None = None,
+    join_timeout: float = 60,
+    web: bool = False,
+    web_port: int | None = None,
     seed: int = 0,
     metadata: tuple[str, ...] = (),
     out: Path = Path("runs"),
@@ -112,6 +112,12 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
         timeout: A request without its end after so many seconds has failed.
         max_fail_ratio: Share of failed requests above which a cell is invalid.
+        workers: Drive with so many processes of this machine, each on a core of its own.
+        expect_workers: Wait for so many more, which `harness worker --join` starts elsewhere.
+        bind: HOST:PORT where they join: an address of this machine that they can reach.
+        join_timeout: Seconds to wait for all of them, before each cell.
+        web: Show Locust's own page, on this machine alone, while cells are driven.
+        web_port: Its port, 8089 unless said.
         seed: Decides prompts, lengths and arrivals.
         metadata: K=V, kept in the manifest.
         out: Folder that gets the run's folder.
@@ -135,12 +141,13 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     )
     if ignore_eos and lengths == "natural":
         raise BadInputError("--ignore-eos and --lengths natural contradict each other")
-    headers, levels = _headers(header), _levels(shape, level, rate)
+    headers, levels = headers_of(header), _levels(shape, level, rate)
     if api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
     limits = _limits(slo, goodput)
     if limits is not None and no_stream:
         _check_unstreamed(limits)
+    fleet = fleet_of(workers, expect_workers, bind, join_timeout, web_port, web=web)
     request = LoadRequest(
         servers=_servers(server, _urls(url, model, ca_file, verify=not insecure), found),
         profile=shape,
@@ -156,6 +163,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         force_ignore_eos=ignore_eos or lengths in {"forced", "both"},
         lengths=_LENGTHS[lengths],
         max_fail_ratio=_share("max-fail-ratio", max_fail_ratio),
+        fleet=fleet,
         asked={
             "server": server,
             "url": redact_text(",".join(url)) if url else None,
@@ -183,13 +191,21 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "think": think,
             "burstiness": burstiness,
             "max_fail_ratio": max_fail_ratio,
-            "metadata": redact_json(_pairs("metadata", metadata)),
+            "workers": workers,
+            "expect_workers": expect_workers,
+            "bind": bind,
+            "join_timeout": join_timeout,
+            "web": web,
+            "web_port": web_port,
+            "metadata": redact_json(pairs_of("metadata", metadata)),
             "out": out,
             "config": config,
         },
         command=redact_argv(["harness", *sys.argv[1:]]),
     )
     with Live(quiet=quiet) as live:
+        for line in announcements(fleet):
+            live.note(line)
         run, code = run_load(request, out, live)
     return _show(run, code, json=json)
 
@@ -269,37 +285,6 @@ def _check_unstreamed(limits: Slo) -> None:
                 f'--slo "{limit.text}": {limit.metric} is not known of an answer in one document',
                 hint="limit e2e_p95_ms or sequence_p95_tps, or leave out --no-stream",
             )
-
-
-def _headers(values: tuple[str, ...]) -> dict[str, str]:
-    headers = _pairs("header", values)
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise BadInputError(
-                f'--header: "{_shown(name)}…" cannot name a header', hint="e.g. --header X-Team=a"
-            )
-        if name.lower() in _OUR_HEADERS:
-            raise BadInputError(f"--header: {name} is for the load driver to set; leave it out")
-        if not value.isascii():
-            raise BadInputError(f"--header: the value of {name} is not ASCII")
-    return headers
-
-
-def _pairs(flag: str, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, sign, content = value.partition("=")
-        if not sign or not name.strip():
-            raise BadInputError(f'--{flag}: "{_shown(value)}…" is no K=V')
-        if not (name + content).isprintable():
-            raise BadInputError(f"--{flag}: {_shown(name)!r} holds a control character")
-        pairs[name.strip()] = content.strip()
-    return pairs
-
-
-def _shown(pair: str) -> str:
-    """The part of a K=V or K: V that can be no secret."""
-    return re.split(r"[:=\s]", pair, maxsplit=1)[0]
 
 
 def _at_least(flag: str, value: int, least: int) -> int:

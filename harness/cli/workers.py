@@ -1,0 +1,78 @@
+"""Flags about the workers that drive together."""
+
+import math
+from collections.abc import Iterator
+
+from harness.errors import BadInputError
+from loadprofiles.records import Fleet
+
+WEB_PORT = 8089
+MOST = 256
+_PORTS = range(1, 65536)
+
+
+def fleet_of(
+    workers: int | None,
+    expect_workers: int,
+    bind: str | None,
+    join_timeout: float,
+    web_port: int | None,
+    *,
+    web: bool,
+) -> Fleet | None:
+    """Return the workers that were asked for; None: one process drives by itself.
+
+    Raises:
+        BadInputError: what cannot be, with the fix.
+    """
+    if workers is not None and not (0 if expect_workers else 1) <= workers <= MOST:
+        raise BadInputError(f"--workers: {workers} is not in 1 to {MOST}")
+    if not 0 <= expect_workers <= MOST:
+        raise BadInputError(f"--expect-workers: {expect_workers} is not in 0 to {MOST}")
+    if not (math.isfinite(join_timeout) and join_timeout > 0):
+        raise BadInputError(f"--join-timeout: {join_timeout:g} s must be more than 0")
+    if web_port is not None and not web:
+        raise BadInputError("--web-port goes with --web; add it, or leave the port out")
+    if web_port is not None and web_port not in _PORTS:
+        raise BadInputError(f"--web-port: {web_port} is not in 1 to 65535")
+    if expect_workers and bind is None:
+        raise BadInputError(
+            "--expect-workers: where shall they join?",
+            hint="Add --bind HOST:PORT, an address of this machine that they can reach.",
+        )
+    if bind is not None and not expect_workers:
+        raise BadInputError("--bind goes with --expect-workers N; add it, or leave --bind out")
+    if workers is None and not expect_workers and not web:
+        return None
+    host, port = address_of("bind", bind) if bind is not None else ("127.0.0.1", 0)
+    return Fleet(
+        local=(0 if expect_workers else 1) if workers is None else workers,
+        remote=expect_workers,
+        host=host,
+        port=port,
+        join_timeout_s=join_timeout,
+        web_port=(web_port or WEB_PORT) if web else None,
+    )
+
+
+def address_of(flag: str, text: str) -> tuple[str, int]:
+    """Return host and port.
+
+    Raises:
+        BadInputError: it is no HOST:PORT.
+    """
+    host, sign, port = text.rpartition(":")
+    if not sign or not host or not port.isdigit() or int(port) not in _PORTS:
+        raise BadInputError(f'--{flag}: "{text}" is no HOST:PORT', hint="e.g. 10.0.0.5:5557")
+    return host, int(port)
+
+
+def announcements(fleet: Fleet | None) -> Iterator[str]:
+    """Say what the user can do now."""
+    if fleet is not None and fleet.remote:
+        yield (
+            f"waiting for {fleet.remote} workers; on each of their machines: "
+            f"harness worker --join {fleet.host}:{fleet.port}"
+        )
+    if fleet is not None and fleet.web_port is not None:
+        yield f"Locust's page, while a cell is driven: http://127.0.0.1:{fleet.web_port}"
