@@ -27,7 +27,7 @@ from loadprofiles.records import (
 )
 from loadprofiles.sample import Ticket, sample_of
 from loadprofiles.turns import Turns
-from loadprofiles.usage import Usage, usage
+from loadprofiles.usage import Usage, rss_peak_mib, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -347,6 +347,7 @@ class Session:
             connections=self.engine.connections,
             samples=self.samples,
             versions=versions,
+            rss_peak_mib=rss_peak_mib(),
         )
 
     def progress(

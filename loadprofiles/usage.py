@@ -27,3 +27,14 @@ def usage() -> Usage:
         run_delay = None
     collections = sum(generation["collections"] for generation in gc.get_stats())
     return Usage(_now(), time.process_time(), run_delay, collections)
+
+
+def rss_peak_mib() -> float | None:
+    """Return the most memory that this process has held; `getrusage` knows its parent's as well."""
+    try:
+        with open("/proc/self/status", "rb") as file:  # noqa: PTH123 - light
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith(b"VmHWM:")]
+    return int(found[0][1]) / 1024 if found else None

@@ -14,7 +14,7 @@ import pytest
 
 from loadprofiles.plan import Target, make_plan
 from loadprofiles.profile import Profile
-from loadprofiles.records import read_samples
+from loadprofiles.records import read_drive_report, read_samples
 
 if TYPE_CHECKING:
     import subprocess
@@ -152,6 +152,7 @@ def test_the_next_turn_holds_the_servers_own_answer(
     for sample in measured:
         assert sample.body == plan.warmup + sample.seq
     assert {len(messages) for messages in talking.asked[: plan.warmup]} == {1}
+    assert 20 < (read_drive_report(tmp_path / "cell").rss_peak_mib or 0) < 500
 
 
 def test_a_text_goes_on_where_the_answer_ended(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,19 @@ def test_a_plan_that_breaks_off_leaves_the_old_one_whole(
     with pytest.raises(OSError, match="No space"):
         make(tmp_path, seed=8)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_body_costs_a_few_numbers_of_memory(tmp_path: Path) -> None:
+    """A million of them have to fit into 1 GiB, texts left out."""
+    peaks = []
+    for count in (5_000, 25_000):
+        few = Overrides(requests=count, prompt_tokens=8, output_tokens=500, warmup=0)
+        profile = STEADY.with_overrides(few)
+        tracemalloc.start()
+        make(tmp_path / str(count), profile=profile, level=1000)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 20_000 < 400  # bytes; a body has 700, and was held with its text
 
 
 def test_no_secret_is_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
