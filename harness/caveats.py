@@ -198,6 +198,23 @@ def _unstable(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _replayed(case: Case) -> Iterator[Caveat]:
+    replay = case.plan.replay
+    if replay is None:
+        return
+    parts = [
+        (replay.thinned, "were left out at random to come to the rate asked for"),
+        (replay.skipped, "were left out because they are too long or empty"),
+        (replay.clipped, "were made to fit"),
+        (replay.unsorted, "stood in the file behind a later one and were put in order"),
+    ]
+    told = "; ".join(f"{count} {what}" for count, what in parts if count)
+    if told:
+        yield Caveat(
+            "trace_changed", f"The trace was not replayed as it is. Of its requests {told}."
+        )
+
+
 def _prompts_reused(case: Case) -> Iterator[Caveat]:
     bodies = case.measured.column("body")[case.measured.has("sent_ns")]
     again = bodies.size - np.unique(bodies).size
@@ -355,6 +372,6 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _worker_lost, _interrupted, _few_samples, _failures, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _prompts_reused, _retried, _connected, _not_streamed, _one_document, _silent,
-    _answers, _repeating, _prompts_counted, _sessions_broken, _circumstances,
+    _unstable, _replayed, _prompts_reused, _retried, _connected, _not_streamed, _one_document,
+    _silent, _answers, _repeating, _prompts_counted, _sessions_broken, _circumstances,
 )  # fmt: skip

@@ -47,6 +47,10 @@ def check(request: LoadRequest) -> None:
     for build, base_dir in request.servers:
         check_build(build, base_dir)
         check_fits(request.profile, build.max_model_len, request.dialect)
+        for level in request.levels:
+            check_schedule(
+                request.profile, level, 1, request.seed, build.max_model_len, request.dialect
+            )
 
 
 def _check_key(variable: str) -> None:

@@ -100,12 +100,14 @@ def find_profile(name: str, config: Config) -> Profile:
         BadInputError: there is none, or its file has mistakes.
     """
     if _is_path(name):
-        return _from_file(Profile, Path(name).absolute())
+        path = Path(name).absolute()
+        return _from_file(Profile, path).beside(path.parent)
     if name in config.profiles:
-        return config.profiles[name]
+        assert config.path is not None  # noqa: S101 - it has profiles
+        return config.profiles[name].beside(config.path.parent)
     shipped = builtin_profiles()
     if name in shipped:
-        return _from_file(Profile, shipped[name])
+        return _from_file(Profile, shipped[name]).beside(shipped[name].parent)
     raise _unknown("profile", name, {*shipped, *config.profiles}, "harness list profiles")
 
 

@@ -69,12 +69,20 @@ class Conversation(NamedTuple):
     """Every text was counted and has the length asked for."""
 
 
+class Lengths(NamedTuple):
+    """Of each conversation's first prompt, and of its answers; None where a profile draws them."""
+
+    prompt_tokens: NDArray[np.int64] | None = None
+    output_tokens: NDArray[np.int64] | None = None
+
+
 def write_conversations(
     profile: Profile,
     turns: NDArray[np.int64],
     rng: Callable[[str], np.random.Generator],
     purpose: str,
     tokenizer: Tokenizer | None,
+    given: Lengths = Lengths(),  # noqa: B008 - it has nothing in it
 ) -> Iterator[Conversation]:
     """Write a conversation for each number of turns.
 
@@ -84,10 +92,16 @@ def write_conversations(
         rng: hands out one independent generator for each purpose.
         purpose: "warm-up" or "measured": each has texts of its own.
         tokenizer: the model's; None to estimate.
+        given: lengths that are known already.
     """
     count, total = len(turns), int(turns.sum())
-    lengths = sample_lengths(profile.prompt_tokens, count, rng(f"{purpose} prompt lengths"))
-    drawn = sample_lengths(profile.output_tokens, total, rng(f"{purpose} output lengths"))
+    lengths, drawn = given.prompt_tokens, given.output_tokens
+    if lengths is None:
+        lengths = sample_lengths(profile.prompt_tokens, count, rng(f"{purpose} prompt lengths"))
+    if drawn is None:
+        drawn = sample_lengths(profile.output_tokens, total, rng(f"{purpose} output lengths"))
+    else:
+        drawn = drawn.repeat(turns)
     outputs = iter(drawn.tolist())
     which, prefixes = _prefixes(profile, count, rng, purpose, tokenizer)
     heads = (prefixes[index].text if index >= 0 else None for index in which)

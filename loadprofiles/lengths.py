@@ -127,6 +127,14 @@ class Empirical(BaseModel):
         return values
 
 
+class FromTrace(BaseModel):
+    """As long as the request of the trace that is replayed (`arrival.kind = "trace"`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["trace"]
+
+
 def _which(value: object) -> str | None:
     if isinstance(value, int):
         return "fixed"
@@ -139,25 +147,30 @@ Length = Annotated[
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[Normal, Tag("normal")]
     | Annotated[LogNormal, Tag("lognormal")]
-    | Annotated[Empirical, Tag("empirical")],
+    | Annotated[Empirical, Tag("empirical")]
+    | Annotated[FromTrace, Tag("trace")],
     Discriminator(
         _which,
         custom_error_type="length_kind",
         custom_error_message=(
             "should be a whole number of tokens, or a table with kind = "
-            '"uniform", "normal", "lognormal" or "empirical"'
+            '"uniform", "normal", "lognormal", "empirical" or "trace"'
         ),
     ),
 ]
 
 
 def longest(length: Length) -> int:
-    """The largest number of tokens that `length` can give."""
+    """The largest number of tokens that `length` can give; 0 for a trace's, not known here."""
+    if isinstance(length, FromTrace):
+        return 0
     return length if isinstance(length, int) else length.high
 
 
 def sample_lengths(length: Length, count: int, rng: np.random.Generator) -> IntArray:
     """Draw `count` lengths in tokens; the first n do not depend on `count`."""
+    if isinstance(length, FromTrace):
+        raise TypeError("a trace's lengths come with its requests")
     if isinstance(length, int):
         return np.full(count, length, dtype=np.int64)
     u = rng.random(count)

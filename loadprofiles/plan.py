@@ -17,13 +17,14 @@ import msgspec
 import numpy as np
 
 from loadprofiles.arrivals.closed import Closed
+from loadprofiles.arrivals.trace import Replayed, Trace
 from loadprofiles.bodyfile import Written, atomic, write_bodies
-from loadprofiles.conversations import write_conversations
+from loadprofiles.conversations import Lengths, write_conversations
 from loadprofiles.dialects import load_dialect
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import longest, sample_lengths
+from loadprofiles.lengths import FromTrace, longest, sample_lengths
 from loadprofiles.prompts import load_tokenizer
-from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint
+from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint, Replay
 from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
 from loadprofiles.think import sample_think_ns
 
@@ -112,9 +113,12 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         raise ProfileError("seed", f"{seed} must be 0 or more")
     profile.check_level(level)
     check_fits(profile, target.max_model_len, dialect)
+    if isinstance(profile.arrival, Trace):
+        check_schedule(profile, level, repeat, seed, target.max_model_len, dialect)
     wire = load_dialect(dialect)
     draw = _Draw(seed, profile.name, float(level), repeat)
     sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
+    replayed: Replayed | None = sending.pop("replayed", None)
     turns = _turns(profile, level, sending.pop("bodies"), draw)
     warmup = _warmup(profile, level)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
@@ -125,7 +129,8 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     with atomic(folder / BODIES_FILE) as file:
         written = Written()
         for purpose, numbers in (("warm-up", _ONE.repeat(warmup)), ("measured", turns)):
-            said = write_conversations(profile, numbers, draw.rng, purpose, loaded)
+            lengths = _lengths(profile, replayed, len(numbers), draw, purpose)
+            said = write_conversations(profile, numbers, draw.rng, purpose, loaded, lengths)
             written.extend(write_bodies(file, said, len(numbers), encode))
     plan = DrivePlan(
         host=target.host,
@@ -217,14 +222,59 @@ class _Draw:
         return np.random.default_rng(np.random.SeedSequence([self.seed, *words]))
 
 
-def check_schedule(profile: Profile, level: float, repeat: int, seed: int) -> None:
-    """Refuse a level at which a cell's schedule happens to be empty.
+def check_schedule(
+    profile: Profile,
+    level: float,
+    repeat: int,
+    seed: int,
+    max_model_len: int | None = None,
+    dialect: str = "openai-completions",
+) -> None:
+    """Refuse a level at which a cell's schedule happens to be empty, or a trace is none.
+
+    So it is with a trace of which a request does not fit the model, the chat template included.
 
     Raises:
         ProfileError: with the fix.
+        UnknownDialectError: no dialect of that name.
     """
-    if not profile.is_closed:
-        _open(profile, level, _Draw(seed, profile.name, float(level), repeat))
+    if profile.is_closed:
+        return
+    sending = _open(profile, level, _Draw(seed, profile.name, float(level), repeat))
+    if "replayed" not in sending or max_model_len is None:
+        return
+    replayed: Replayed = sending["replayed"]
+    own = {"prompt_tokens": replayed.prompt_tokens, "output_tokens": replayed.output_tokens}
+    fields = {"prompt_tokens": profile.prompt_tokens, "output_tokens": profile.output_tokens}
+    total = np.zeros(len(replayed.due_ns), dtype=np.int64)
+    for name, length in fields.items():
+        total += own[name] if isinstance(length, FromTrace) else longest(length)
+    room = max_model_len - load_dialect(dialect).template_tokens
+    over = int(np.count_nonzero(total > room))
+    if over:
+        raise ProfileError(
+            "arrival.file",
+            f"{over} of {len(total)} requests of the trace are longer than the model's "
+            f"{max_model_len} tokens (max_model_len), the longest {total.max()}: set clip_to = "
+            f"{room} to shorten them (--clip-to), skip_above = {room} to leave them out "
+            "(--skip-above), or serve the model with a longer context",
+        )
+
+
+def _lengths(
+    profile: Profile, replayed: Replayed | None, count: int, draw: _Draw, purpose: str
+) -> Lengths:
+    """The lengths that a trace has; in the warm-up those of requests of it, drawn at random."""
+    if replayed is None:
+        return Lengths()
+    rows = np.arange(count)
+    if purpose != "measured":
+        rows = draw.rng(f"{purpose} rows").integers(len(replayed.due_ns), size=count)
+    prompts, outputs = replayed.prompt_tokens[rows], replayed.output_tokens[rows]
+    return Lengths(
+        prompts if isinstance(profile.prompt_tokens, FromTrace) else None,
+        outputs if isinstance(profile.output_tokens, FromTrace) else None,
+    )
 
 
 def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
@@ -235,6 +285,8 @@ def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
     arrival = profile.arrival
     assert isinstance(arrival, OpenArrival)  # noqa: S101 - the caller asked
     rng = draw.rng("arrivals")
+    if isinstance(arrival, Trace):
+        return _replay(arrival.replay(rate, profile.duration_s, profile.requests, rng), rate)
     if profile.duration_s is None:
         assert profile.requests is not None  # noqa: S101 - a Profile has one of both
         due, duration_ns = schedule_requests(arrival, rate, profile.requests, rng)
@@ -259,6 +311,26 @@ def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
         "duration_ns": duration_ns,
         "bursts_ns": [(round(start * NS), round(end * NS)) for start, end in bursts],
         "bodies": len(due),
+    }
+
+
+def _replay(replayed: Replayed, rate: float) -> dict[str, Any]:
+    """The schedule of a trace."""
+    if len(replayed.due_ns) == 0:
+        raise ProfileError("rate", f"{rate:g} requests/s leave no request of the trace; raise it")
+    return {
+        "mode": "open",
+        "due_ns": replayed.due_ns.tolist(),
+        "duration_ns": replayed.duration_ns,
+        "bodies": len(replayed.due_ns),
+        "replayed": replayed,
+        "replay": Replay(
+            time_scale=replayed.time_scale,
+            clipped=replayed.clipped,
+            skipped=replayed.skipped,
+            thinned=replayed.thinned,
+            unsorted=replayed.unsorted,
+        ),
     }
 
 

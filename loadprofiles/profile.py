@@ -18,9 +18,10 @@ from pydantic import (
 
 from loadprofiles.arrivals import AnyArrival  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.arrivals.closed import Closed
+from loadprofiles.arrivals.trace import Trace
 from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import Length  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.lengths import FromTrace, Length
 from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
 from loadprofiles.schedule import OpenArrival
 
@@ -50,6 +51,10 @@ class Overrides:
     timeout_s: float | None = None
     think_s: float | None = None
     burstiness: float | None = None
+    trace: str | None = None
+    time_scale: float | None = None
+    clip_to: int | None = None
+    skip_above: int | None = None
 
 
 class Profile(BaseModel):
@@ -110,6 +115,13 @@ class Profile(BaseModel):
                 raise ValueError(
                     f"duration_s: {self.duration_s:g} s end before {arrival.point} does; make it "
                     f"at least {needed:g}, or lower {field} = {getattr(arrival, field):g}"
+                )
+        for field in ("prompt_tokens", "output_tokens"):
+            from_trace = isinstance(getattr(self, field), FromTrace)
+            if from_trace and arrival.kind != "trace":
+                raise ValueError(
+                    f'{field}: kind = "trace" takes the lengths of a trace, and there is none: '
+                    f'arrival.kind is "{arrival.kind}"; write a length'
                 )
         for level in self.levels:
             problem = self._stream_problem(level)
@@ -179,7 +191,48 @@ class Profile(BaseModel):
                     "one with poisson or gamma arrivals",
                 )
             return {"arrival": {"kind": "gamma", "burstiness": overrides.burstiness}}
-        return {}
+        changes = {
+            "file": overrides.trace,
+            "time_scale": overrides.time_scale,
+            "clip_to": overrides.clip_to,
+            "skip_above": overrides.skip_above,
+        }
+        changes = {field: value for field, value in changes.items() if value is not None}
+        if not changes:
+            return {}
+        if not isinstance(self.arrival, Trace):
+            raise ProfileError(
+                next(iter(changes)),
+                f"the profile {self.name} has {kind} arrivals and replays no trace; use one that "
+                "does, such as replay",
+            )
+        before = self.arrival.model_dump()
+        if overrides.trace is not None:
+            before |= {"format": "auto"}
+        if {"clip_to", "skip_above"} & changes.keys():
+            before |= {"clip_to": None, "skip_above": None}
+        return {"arrival": before | changes}
+
+    def beside(self, folder: Path) -> Profile:
+        """Return this profile, the files that it names looked for in `folder`."""
+        if not isinstance(self.arrival, Trace):
+            return self
+        arrival = self.arrival.model_copy(update={"file": str(folder / self.arrival.file)})
+        return self.model_copy(update={"arrival": arrival})
+
+    def own_levels(self, *, as_recorded: bool) -> tuple[float, ...]:
+        """The levels that are driven when nobody names any.
+
+        A trace `as_recorded`, at its `time_scale`, has the one rate that it has.
+
+        Raises:
+            ProfileError: the trace cannot be read.
+        """
+        if as_recorded and isinstance(self.arrival, Trace):
+            if self.duration_s is None:
+                raise ProfileError("requests", "a time_scale needs a window in seconds; give one")
+            return (self.arrival.own_rate(self.duration_s),)
+        return self.levels
 
     def _stream_problem(self, level: float) -> str | None:
         if not self.is_closed:

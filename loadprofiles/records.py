@@ -34,6 +34,21 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What part of a recorded trace a plan replays."""
+
+    time_scale: float
+    """Seconds of the trace that pass in one second."""
+    clipped: int = 0
+    """Requests made to fit `clip_to`."""
+    skipped: int = 0
+    """Requests left out because they are above `skip_above`, or empty."""
+    thinned: int = 0
+    """Requests left out at random, to come to the level."""
+    unsorted: int = 0
+    """Rows of the file that stood behind a later one; the plan has them in order."""
+
+
 class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the driver needs to drive one cell; no clock and no secret in it.
 
@@ -68,6 +83,8 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     bodies; later ones are turns that follow others (`after`)."""
     bursts_ns: list[tuple[int, int]] = []
     """Open loop: [start, end) of each burst, as offsets like `due_ns`; empty without bursts."""
+    replay: Replay | None = None
+    """Where the schedule is a recorded trace's."""
     after: list[int] | None = None
     """For each measured body, by position: the earlier measured body whose answer it continues
     (the next turn of a session), or -1. All first turns come first. A later one's line of

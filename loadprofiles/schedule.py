@@ -48,6 +48,8 @@ class OpenArrival(Arrival):
 
     whole_window: ClassVar[bool] = False
     """Whether a part of the window has another mean rate than all of it."""
+    rate_known: ClassVar[bool] = True
+    """Whether the functions below say how the rate changes."""
     point: ClassVar[str] = ""
     """What this kind is about: a window without it has missed the point."""
     point_field: ClassVar[str] = ""

@@ -65,6 +65,10 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     timeout: float | None = None,
     think: float | None = None,
     burstiness: float | None = None,
+    trace: Path | None = None,
+    time_scale: float | None = None,
+    clip_to: int | None = None,
+    skip_above: int | None = None,
     max_fail_ratio: float = 0.05,
     workers: int | None = None,
     expect_workers: int = 0,
@@ -110,6 +114,10 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             flag they are forced where the engine is known to be able to.
         think: Seconds that each stream pauses between an answer and its next request.
         burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
+        trace: CSV or JSONL of the Azure, BurstGPT or Mooncake layout, for --profile replay.
+        time_scale: Replay so many times as fast as recorded, at the rate that the trace then has.
+        clip_to: Make longer requests of the trace so many tokens long, prompt and answer together.
+        skip_above: Leave longer requests of the trace out.
         timeout: A request without its end after so many seconds has failed.
         max_fail_ratio: Share of failed requests above which a cell is invalid.
         workers: Drive with so many processes of this machine, each on a core of its own.
@@ -137,11 +145,16 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             timeout_s=timeout,
             think_s=think,
             burstiness=burstiness,
+            trace=None if trace is None else str(trace.absolute()),
+            time_scale=time_scale,
+            clip_to=clip_to,
+            skip_above=skip_above,
         )
     )
     if ignore_eos and lengths == "natural":
         raise BadInputError("--ignore-eos and --lengths natural contradict each other")
-    headers, levels = headers_of(header), _levels(shape, level, rate)
+    headers = headers_of(header)
+    levels = _levels(shape, level, rate, as_recorded=time_scale is not None)
     if api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
     limits = _limits(slo, goodput)
@@ -190,6 +203,10 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "timeout": timeout,
             "think": think,
             "burstiness": burstiness,
+            "trace": trace,
+            "time_scale": time_scale,
+            "clip_to": clip_to,
+            "skip_above": skip_above,
             "max_fail_ratio": max_fail_ratio,
             "workers": workers,
             "expect_workers": expect_workers,
@@ -252,7 +269,9 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _levels(profile: Profile, level: str | None, rate: str | None) -> list[float]:
+def _levels(
+    profile: Profile, level: str | None, rate: str | None, *, as_recorded: bool
+) -> list[float]:
     """The levels to drive, of the flag that fits the profile, else the profile's own."""
     fits, other = ("--level", "--rate") if profile.is_closed else ("--rate", "--level")
     given, misfit = (level, rate) if profile.is_closed else (rate, level)
@@ -260,7 +279,7 @@ def _levels(profile: Profile, level: str | None, rate: str | None) -> list[float
         kind = "keeps streams open" if profile.is_closed else "sends at a rate"
         raise BadInputError(f"{other}: the profile {profile.name} {kind}; use {fits}")
     if given is None:
-        return list(profile.levels)
+        return list(profile.own_levels(as_recorded=as_recorded))
     levels = []
     for word in given.split(","):
         try:

@@ -57,7 +57,7 @@ def arrival_of(profile: Mapping[str, object]) -> OpenArrival | None:
         found = TypeAdapter(AnyArrival).validate_python(profile.get("arrival"))
     except ValidationError:
         return None
-    return found if isinstance(found, OpenArrival) else None
+    return found if isinstance(found, OpenArrival) and found.rate_known else None
 
 
 def over_time(

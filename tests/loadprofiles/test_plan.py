@@ -115,6 +115,56 @@ def test_another_cell_has_other_prompts_and_moments(tmp_path: Path, change: dict
     assert not set(prompts(tmp_path / "a")) & set(prompts(tmp_path / "b"))
 
 
+REPLAY = STEADY.model_dump() | {
+    "prompt_tokens": {"kind": "trace"},
+    "output_tokens": {"kind": "trace"},
+    "duration_s": None,
+    "requests": 40,
+}
+
+
+def replaying(folder: Path, **fields: object) -> Profile:
+    folder.mkdir(exist_ok=True)
+    rows = "".join(f"{n * n},{20 + n},{5 + n % 7}\n" for n in range(50))
+    (folder / "t.csv").write_text("timestamp,prompt_tokens,output_tokens\n" + rows)
+    arrival = {"kind": "trace", "file": "t.csv"} | fields
+    return Profile.model_validate(REPLAY | {"arrival": arrival}).beside(folder)
+
+
+def test_a_traces_requests_come_in_its_order_with_its_lengths(tmp_path: Path) -> None:
+    profile = replaying(tmp_path / "p")
+    plan = make(tmp_path / "a", profile=profile)
+    assert plan.output_tokens[plan.warmup :] == [5 + n % 7 for n in range(40)]
+    assert plan.prompt_tokens[plan.warmup :] == [20 + n for n in range(40)]
+    assert set(plan.prompt_tokens[: plan.warmup]) <= {20 + n for n in range(40)}
+    assert plan.due_ns is not None
+    assert plan.due_ns == pytest.approx([n * n / 1600 * 4 * NS for n in range(40)], abs=1)
+    assert plan.replay is not None
+    assert plan.replay.time_scale == pytest.approx(1600 / 4)
+    other = dataclasses.replace(TARGET, model="awq", max_model_len=4096)
+    assert make(tmp_path / "b", profile=profile, target=other).due_ns == plan.due_ns
+    short = profile.with_overrides(Overrides(output_tokens=9))
+    assert set(make(tmp_path / "c", profile=short).output_tokens) == {9}
+
+
+def test_a_traces_requests_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
+    profile = replaying(tmp_path / "p")
+    small = dataclasses.replace(TARGET, max_model_len=60)
+    with pytest.raises(ProfileError) as caught:
+        make(tmp_path / "a", profile=profile, target=small)
+    over = sum(20 + n + 5 + n % 7 > 60 for n in range(40))
+    assert f"{over} of 40 requests of the trace" in str(caught.value)
+    assert "clip_to = 60" in str(caught.value)
+    assert not list((tmp_path / "a").iterdir())
+    clipped = profile.with_overrides(Overrides(clip_to=60))
+    plan = make(tmp_path / "b", profile=clipped, target=small)
+    assert plan.replay is not None
+    assert plan.replay.clipped == over
+    skipped = profile.with_overrides(Overrides(skip_above=60, requests=20))
+    plan = make(tmp_path / "c", profile=skipped, target=small)
+    assert max(map(sum, zip(plan.prompt_tokens, plan.output_tokens, strict=True))) <= 60
+
+
 def test_a_plan_says_when_it_bursts(tmp_path: Path) -> None:
     arrival = {"kind": "bursty", "burst_factor": 6, "burst_s": 0.5, "burst_every_s": 2}
     profile = Profile.model_validate(STEADY.model_dump() | {"arrival": arrival})

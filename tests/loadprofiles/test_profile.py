@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.gamma import Gamma
+from loadprofiles.arrivals.trace import Trace
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest
 from loadprofiles.profile import MAX_STREAMS, Overrides, Profile, builtin_profiles
@@ -74,6 +76,43 @@ def test_levels_of_the_closed_profiles() -> None:
     assert shipped("batch1").levels == (1,)
     closed = {name for name in builtin_profiles() if shipped(name).is_closed}
     assert closed == {"closed", "closed-think", "batch1"}
+
+
+def test_the_shipped_trace_is_replayed_as_recorded_or_at_a_rate() -> None:
+    path = builtin_profiles()["replay"]
+    profile = shipped("replay").beside(path.parent)
+    assert isinstance(profile.arrival, Trace)
+    assert Path(profile.arrival.file) == path.parent / "synthetic-trace.csv"
+    assert profile.own_levels(as_recorded=False) == profile.levels == (10,)
+    recorded = profile.with_overrides(Overrides(time_scale=1))
+    (own,) = recorded.own_levels(as_recorded=True)
+    assert own == pytest.approx(1.5, rel=0.5)
+    other = profile.with_overrides(Overrides(trace="/x.csv", skip_above=2048)).arrival
+    assert other == Trace(kind="trace", file="/x.csv", skip_above=2048)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (Overrides(trace="t.csv"), "^file: the profile mine has poisson arrivals"),
+        (Overrides(clip_to=9), "replays no trace; use one that does"),
+    ],
+)
+def test_what_goes_with_a_trace_needs_one(overrides: Overrides, message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
+        Profile.model_validate(STEADY).with_overrides(overrides)
+    with pytest.raises(ValidationError, match="takes the lengths of a trace, and there is none"):
+        Profile.model_validate(STEADY | {"output_tokens": {"kind": "trace"}})
+
+
+def test_clipping_and_skipping_exclude_each_other() -> None:
+    profile = shipped("replay")
+    with pytest.raises(ProfileError, match="exclude each other"):
+        profile.with_overrides(Overrides(clip_to=9, skip_above=9))
+    clipped = profile.with_overrides(Overrides(clip_to=9))
+    skipped = clipped.with_overrides(Overrides(skip_above=9)).arrival
+    assert isinstance(skipped, Trace)
+    assert (skipped.clip_to, skipped.skip_above) == (None, 9)
 
 
 def test_the_command_line_may_make_poisson_arrivals_burstier() -> None:

@@ -1,0 +1,235 @@
+"""Traces of real traffic: when each request came, and how long prompt and answer were.
+
+Read are the layouts of these public traces, and a plain one of your own, as CSV or JSON lines,
+compressed by gzip or not:
+
+- Azure LLM inference 2023 and 2024 (Patel et al., Splitwise, ISCA 2024; Stojkovic et al.,
+  DynamoLLM, HPCA 2025): CSV `TIMESTAMP,ContextTokens,GeneratedTokens`, dates.
+- BurstGPT (Wang et al., arXiv:2401.17644): CSV `Timestamp,…,Request tokens,Response tokens,…`,
+  seconds; requests that failed have 0 response tokens.
+- Mooncake (Qin et al., FAST 2025): JSON lines `timestamp` in ms, `input_length`, `output_length`,
+  `hash_ids`, one for each block of 512 prompt tokens; the same id is the same prefix.
+- generic: `timestamp` in seconds or a date, `prompt_tokens`, `output_tokens`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+from array import array
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+import numpy as np
+
+from loadprofiles.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import TextIO
+
+    from numpy.typing import NDArray
+
+Layout = Literal["azure", "burstgpt", "mooncake", "generic"]
+
+BLOCK_TOKENS: Final = 512
+"""Prompt tokens that one of Mooncake's hash ids stands for."""
+_MOST_TOKENS = 10_000_000
+_FRACTION = slice(0, 26)
+"""Of a date: all but what is finer than a microsecond (Azure writes seven digits)."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of a layout's columns or keys, and its unit of time."""
+
+    timestamp: str
+    prompt_tokens: str
+    output_tokens: str
+    unit_s: float = 1.0
+    """Of a timestamp that is a number."""
+
+
+LAYOUTS: Final[Mapping[Layout, Columns]] = {
+    "azure": Columns("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
+    "burstgpt": Columns("Timestamp", "Request tokens", "Response tokens"),
+    "mooncake": Columns("timestamp", "input_length", "output_length", unit_s=1e-3),
+    "generic": Columns("timestamp", "prompt_tokens", "output_tokens"),
+}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All requests of a trace, in the order in which they came."""
+
+    times_s: NDArray[np.float64]
+    """From the first one on."""
+    prompt_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+    blocks: tuple[tuple[int, ...], ...] | None
+    """Mooncake's hash ids of each prompt's blocks; None where the trace has none."""
+    unsorted: int
+    """Rows that were earlier than the one before them; they are in order here."""
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+def read_trace(path: Path, layout: Layout | None = None) -> Trace:
+    """Read a trace file; the last one read is kept in memory, 24 bytes a request.
+
+    Args:
+        path: `.csv` or `.jsonl`, with `.gz` behind it where compressed.
+        layout: whose columns it has; None finds out.
+
+    Raises:
+        ProfileError: it cannot be read, or a row is not what it should be, with its line.
+    """
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise ProfileError("arrival.file", f"{path}: {_reason(error)}") from error
+    return _read(path, layout, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, layout: Layout | None, _changed_ns: int, _size: int) -> Trace:
+    times, prompts, outputs = array("d"), array("q"), array("q")
+    blocks: list[tuple[int, ...]] = []
+    found: tuple[Columns, str] | None = None
+    try:
+        with _open(path) as file:
+            for line, row in _rows(path, file):
+                if found is None:
+                    found = _layout_of(path, row, layout)
+                columns, name = found
+                try:
+                    times.append(_seconds(row[columns.timestamp], columns.unit_s))
+                    prompts.append(_tokens(row[columns.prompt_tokens]))
+                    outputs.append(_tokens(row[columns.output_tokens]))
+                    if name == "mooncake":
+                        blocks.append(_hash_ids(row.get("hash_ids")))
+                except (KeyError, TypeError, ValueError, OverflowError) as error:
+                    raise _bad(path, line, _what(error)) from error
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise ProfileError("arrival.file", f"{path}: {_reason(error)}") from error
+    if not times:
+        raise ProfileError("arrival.file", f"{path} holds no request")
+    when = np.frombuffer(times, dtype=np.float64)
+    order = np.argsort(when, kind="stable")
+    when = when[order]
+    return Trace(
+        times_s=when - when[0],
+        prompt_tokens=np.frombuffer(prompts, dtype=np.int64)[order],
+        output_tokens=np.frombuffer(outputs, dtype=np.int64)[order],
+        blocks=tuple(blocks[place] for place in order.tolist()) if any(blocks) else None,
+        unsorted=sum(later < earlier for earlier, later in pairwise(times)),
+    )
+
+
+def _open(path: Path) -> TextIO:
+    opened = gzip.open if path.suffix == ".gz" else open
+    return cast("TextIO", opened(path, "rt", encoding="utf-8-sig", newline=""))
+
+
+def _rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Yield line number and row; JSON lines where the file's name says so, else CSV."""
+    name = path.name.removesuffix(".gz")
+    if not name.endswith((".jsonl", ".json", ".ndjson")):
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            if None in row or None in row.values():
+                raise _bad(path, reader.line_num, "it has not as many columns as the first line")
+            yield reader.line_num, row
+        return
+    for number, line in enumerate(file, start=1):
+        if line.isspace():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise _bad(path, number, f"no JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise _bad(path, number, "no JSON object")
+        yield number, value
+
+
+def _layout_of(
+    path: Path, row: Mapping[str, object], asked: Layout | None
+) -> tuple[Columns, Layout]:
+    names: Iterable[Layout] = LAYOUTS if asked is None else (asked,)
+    for name in names:
+        columns = LAYOUTS[name]
+        wanted = (columns.timestamp, columns.prompt_tokens, columns.output_tokens)
+        if all(column in row for column in wanted):
+            return columns, name
+    known = "; ".join(
+        f"{name}: {c.timestamp}, {c.prompt_tokens}, {c.output_tokens}"
+        for name, c in LAYOUTS.items()
+        if asked in (None, name)
+    )
+    raise ProfileError(
+        "arrival.file",
+        f"{path} has the columns {', '.join(map(str, row))}, which is no layout that is known; "
+        f"name them as one of these does ({known})",
+    )
+
+
+def _seconds(value: object, unit_s: float) -> float:
+    if isinstance(value, str):
+        try:
+            seconds = float(value) * unit_s
+        except ValueError:
+            seconds = _date(value)
+    else:
+        seconds = value * unit_s if isinstance(value, int | float) else math.nan
+    if not math.isfinite(seconds):
+        raise ValueError(f"{value!r} is no time")
+    return seconds
+
+
+def _date(text: str) -> float:
+    body, zone = text.strip(), ""
+    for sign in ("+", "Z"):
+        if sign in body:
+            body, _, rest = body.partition(sign)
+            zone = sign + rest
+    try:
+        when = datetime.fromisoformat(body[_FRACTION] + zone)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: neither seconds nor a date") from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def _tokens(value: object) -> int:
+    number = float(value) if isinstance(value, str | int | float) else math.nan
+    if not number.is_integer() or not 0 <= number <= _MOST_TOKENS:
+        raise ValueError(f"{value!r} is no number of tokens")
+    return int(number)
+
+
+def _hash_ids(value: object) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(type(one) is int for one in value):
+        raise ValueError(f"hash_ids {value!r} are no list of whole numbers")
+    return tuple(value)
+
+
+def _what(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _bad(path: Path, line: int, problem: str) -> ProfileError:
+    return ProfileError("arrival.file", f"{path}, line {line}: {problem}")
+
+
+def _reason(error: Exception) -> str:
+    text = (error.strerror or "") if isinstance(error, OSError) else ""
+    return (text or str(error)).lower()
