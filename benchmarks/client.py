@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -111,8 +112,6 @@ def clients() -> dict[str, Client]:
 
 def python_of(client: Client) -> Path | None:
     """Return the Python that runs the client, None when its environment is not installed."""
-    import sys
-
     name = client.environment_name
     return Path(sys.executable) if name is None else environments.installed(name)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from client import Client, Load, Reported, python_of
-from rig import ROOT, Served, read_truth, run_client, serving
+from rig import ROOT, Served, Used, read_truth, run_client, serving
 
 from launchers.environments import ISOLATED
 
@@ -65,20 +65,17 @@ class Outcome:
     tokens: int = 0
     tokens_per_s: float = 0.0
     held: float = 0.0
-    """Mean number of requests in flight from the first arrival to the last."""
+    """Mean number of requests in flight in the middle half of the run."""
     held_peak: int = 0
     wall_s: float = 0.0
     idle_s: float = 0.0
     """Of `wall_s`, what was before the first arrival or after the last token."""
     cpu_s: float = 0.0
+    """All of it, from start to exit."""
+    cpu_us_per_token: float = 0.0
+    """From the first arrival to the last token."""
     peak_mib: float | None = None
     arrivals: Arrivals | None = None
-
-    def cpu_us_per_token(self, start: Outcome | None) -> float | None:
-        """CPU time per token, that of a run of one request taken off."""
-        if self.problem or start is None or start.problem or self.tokens <= start.tokens:
-            return None
-        return (self.cpu_s - start.cpu_s) * 1e6 / (self.tokens - start.tokens)
 
 
 def compare(name: str, client: Client, load: Load, cpus: tuple[int, int]) -> Outcome:
@@ -97,7 +94,7 @@ def compare(name: str, client: Client, load: Load, cpus: tuple[int, int]) -> Out
         outcome = Outcome(name, load, wall_s=used.wall_s, cpu_s=used.cpu_s, peak_mib=used.peak_mib)
         served = read_truth(truth)
         if served:
-            outcome = _flow(outcome, served)
+            outcome = _flow(outcome, served, used)
         if used.status is None:
             return replace(outcome, problem=f"ended after {LIMIT_S:g} s")
         try:
@@ -117,7 +114,7 @@ def _environment(client: Client) -> dict[str, str]:
     return os.environ | ISOLATED | QUIET | (OFFLINE if client.offline else {})
 
 
-def _flow(outcome: Outcome, served: list[Served]) -> Outcome:
+def _flow(outcome: Outcome, served: list[Served], used: Used) -> Outcome:
     """Fill in what the server alone knows."""
     begins = np.array([one.received_ns for one in served], dtype=np.int64)
     ends = np.array([one.sent_ns[-1] for one in served], dtype=np.int64)
@@ -131,6 +128,7 @@ def _flow(outcome: Outcome, served: list[Served]) -> Outcome:
         tokens_per_s=tokens / flow_s,
         held=mean_in_flight(begins, ends),
         held_peak=peak_in_flight(begins, ends),
+        cpu_us_per_token=used.cpu_between(int(begins[0]), int(ends.max())) * 1e6 / tokens,
         idle_s=outcome.wall_s - flow_s,
         arrivals=None if kind == "closed" else arrivals(begins, level, even=kind == "constant"),
     )
@@ -162,11 +160,11 @@ def _errors(outcome: Outcome, reported: Reported, served: list[Served]) -> Outco
 
 
 def mean_in_flight(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> float:
-    """Return the mean number of requests in flight from the first arrival to the last."""
-    first, last = begins.min(), begins.max()
-    if last == first:
-        return 1.0
-    return float((np.minimum(ends, last) - np.minimum(begins, last)).sum() / (last - first))
+    """Return the mean number of requests in flight in the middle half of the run."""
+    first, last = int(begins.min()), int(ends.max())
+    low, high = first + (last - first) // 4, last - (last - first) // 4
+    inside = np.clip(ends, low, high) - np.clip(begins, low, high)
+    return float(inside.sum() / (high - low)) if high > low else 0.0
 
 
 def peak_in_flight(begins: NDArray[np.int64], ends: NDArray[np.int64]) -> int:

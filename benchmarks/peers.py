@@ -42,7 +42,8 @@ def loads(streams: list[int], rates: list[int], *, quick: bool) -> list[Load]:
     one = [Load("closed", 1, 1, TOKENS)]
     closed = [Load("closed", n, waves * n if n > 1 else 2 * waves, TOKENS) for n in streams]
     even = [Load("constant", rate, rate * open_s, OPEN_TOKENS) for rate in rates]
-    poisson = [Load("poisson", POISSON_RATE, POISSON_RATE * open_s, OPEN_TOKENS)] if rates else []
+    random = POISSON_RATE * (open_s if quick else 12)  # enough to tell Poisson from what is not
+    poisson = [Load("poisson", POISSON_RATE, random, OPEN_TOKENS)] if rates else []
     return one + closed + even + poisson
 
 
@@ -76,7 +77,7 @@ def _install(known: dict[str, Client], names: list[str]) -> int:
 
 
 def _run(known: dict[str, Client], options: argparse.Namespace) -> list[Outcome]:
-    cpus = rig.two_cpus()
+    cpus = rig.claim_cpus()
     outcomes = []
     try:
         for name, client in known.items():

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launchers.memory import sample_memory  # noqa: E402
+from launchers.memory import tree_bytes  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 2.0
+_LOOK_S = 0.1
 _TAIL = 2000
 
 
@@ -59,15 +61,30 @@ class Used:
     cpu_s: float
     """User and system time."""
     peak_mib: float | None
+    times_ns: tuple[int, ...]
+    """When the CPU time was looked at, CLOCK_MONOTONIC."""
+    cpu_until_s: tuple[float, ...]
+    """The CPU time until then."""
     tail: str
     """The last of what it printed."""
 
+    def cpu_between(self, begin_ns: int, end_ns: int) -> float:
+        """Return the CPU time between two moments, by a straight line between two looks."""
+        if not self.times_ns:
+            return 0.0
+        begin, end = np.interp((begin_ns, end_ns), self.times_ns, self.cpu_until_s)
+        return float(end - begin)
 
-def two_cpus() -> tuple[int, int]:
-    """Return the CPUs of the server and of the client; exits when there is only one."""
+
+def claim_cpus() -> tuple[int, int]:
+    """Return the CPUs of the server and of the client, and keep this process off the latter.
+
+    Exits when there is only one.
+    """
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         sys.exit("needs two CPUs: one for the server, one for the client")
+    os.sched_setaffinity(0, {cpus[0]})
     return cpus[0], cpus[-1]
 
 
@@ -133,7 +150,7 @@ def run_client(
             start_new_session=True,
         ) as process,
     ):
-        with sample_memory(process.pid, 0.25) as memory:
+        with _watching(process.pid) as looks:
             try:
                 status: int | None = process.wait(limit_s)
             except subprocess.TimeoutExpired:
@@ -144,9 +161,47 @@ def run_client(
         output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL))
         tail = output.read().decode(errors="replace")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    peak = memory.peak_gib
-    return Used(status, wall_s, cpu_s, None if peak is None else peak * 1024, tail)
+    return Used(
+        status=status,
+        wall_s=wall_s,
+        cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        peak_mib=max((look[2] for look in looks), default=0) / 2**20 or None,
+        times_ns=tuple(look[0] for look in looks),
+        cpu_until_s=tuple(look[1] for look in looks),
+        tail=tail,
+    )
+
+
+@contextmanager
+def _watching(pid: int) -> Iterator[list[tuple[int, float, int]]]:
+    """Look at a process tree until the context closes: when, its CPU time in s, its bytes."""
+    looks: list[tuple[int, float, int]] = []
+    closing = threading.Event()
+
+    def look() -> None:
+        while not closing.wait(_LOOK_S):
+            now, cpu_s = time.perf_counter_ns(), 0.0
+            for member in _tree(pid):
+                with suppress(psutil.Error):
+                    # With what members that have ended used, once they are waited for.
+                    cpu_s += sum(member.cpu_times()[:4])
+            looks.append((now, cpu_s, tree_bytes(pid) or 0))
+
+    thread = threading.Thread(target=look, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield looks
+    finally:
+        closing.set()
+        thread.join()
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def _adopt_orphans() -> None:

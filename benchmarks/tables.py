@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from client import Client
     from comparison import Outcome, Pair
 
+OURS = "ours"
 _NONE = "–"
 _EXPLAINED = """\
 – not asked or not reported. ᵐ only a mean gap for each request, compared with the true mean. Held:
-requests in flight at the server from the first arrival to the last. CPU: user + system time of the
-whole process tree, less that of a run of one request. Locust rounds to two digits. Late: against
-an even spacing, by the kernel's receive stamps at the server."""
+requests in flight at the server in the middle half of the run. CPU: user + system time of the whole
+process tree from the first arrival to the last token. Locust rounds to two digits. Late: against an
+even spacing that starts with the earliest, by the kernel's receive stamps at the server."""
 
 
 def markdown(outcomes: list[Outcome], clients: dict[str, Client], versions: dict[str, str]) -> str:
@@ -31,10 +32,11 @@ def markdown(outcomes: list[Outcome], clients: dict[str, Client], versions: dict
         for metric, title in (("ttft", "TTFT"), ("itl", "ITL"), ("e2e", "End-to-end latency")):
             parts += [f"**{title}: reported − true, ms, p50/p99**", _errors(closed, names, metric)]
         parts += ["**What it held and what it cost**", _cost(closed, starts, names)]
+        parts += [_ratios(closed)]
     if opened:
         parts += ["**How requests arrived in an open loop**", _arrivals(opened, names)]
     parts += [_notes(outcomes, clients)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> str:
@@ -72,17 +74,33 @@ def _cost(closed: list[Outcome], starts: dict[str, Outcome], names: dict[str, st
     rows = []
     for name, title in names.items():
         start = starts.get(name)
-        found = {level: _find(closed, name, level) for level in levels}
-        last = found.get(top)
+        found = [_find(closed, name, level) for level in levels]
+        seen = [one if one and one.tokens else None for one in found]
+        last = seen[-1] if seen else None
         row = [title]
-        row += [f"{one.held:.0f} ({one.held_peak})" if one and one.tokens else _NONE
-                for one in found.values()]  # fmt: skip
-        row += [f"{last.tokens_per_s:,.0f}" if last and last.tokens else _NONE]
-        row += [_number(one.cpu_us_per_token(start) if one else None) for one in found.values()]
+        row += [f"{one.held:.0f} ({one.held_peak})" if one else _NONE for one in seen]
+        row += [f"{last.tokens_per_s:,.0f}" if last else _NONE]
+        row += [_number(one.cpu_us_per_token if one else None) for one in seen]
         row += [_number(last.peak_mib if last else None)]
         row += [_number(start.idle_s) if start and not start.problem else _problem(start)]
         rows.append(row)
     return _table(headings, rows)
+
+
+def _ratios(closed: list[Outcome]) -> str:
+    """Say how this client's CPU per token compares with the best peer's in this run."""
+    texts = []
+    for level in sorted({one.load.level for one in closed}):
+        costs = {
+            one.client: one.cpu_us_per_token
+            for one in closed
+            if one.load.level == level and one.tokens
+        }
+        own = costs.pop(OURS, None)
+        if own is not None and costs and level > 1:
+            best = min(costs, key=lambda name: costs[name])
+            texts.append(f"{own / costs[best]:.2f} at {level} streams ({best})")
+    return "CPU per token, this client ÷ the best peer: " + ", ".join(texts) if texts else ""
 
 
 def _arrivals(opened: list[Outcome], names: dict[str, str]) -> str:
