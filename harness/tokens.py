@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.samples import Floats, Ints, Samples
 
 _BLOCK: Final = 8192
+_FEW: Final = 512
 
 
 def chunk_stamps(samples: Samples) -> tuple[Ints, Ints]:
@@ -32,7 +33,8 @@ def tokens_per_bin(samples: Samples, edges: Ints | Floats) -> Floats:
     """Count the tokens of the answers among `samples` that came in each bin.
 
     Bins take in their lower edge and not their upper one. A request's tokens are spread evenly
-    over its chunks; without a count from the server a chunk is a token.
+    over its chunks; without a count from the server a chunk is a token. Those of an answer in one
+    document are taken as made evenly from sent to its end.
     """
     found = np.zeros(edges.size - 1, dtype=np.float64)
     for block in samples.answered.blocks(_BLOCK):
@@ -43,4 +45,16 @@ def tokens_per_bin(samples: Samples, edges: Ints | Floats) -> Floats:
         at = np.searchsorted(edges, stamps, side="right") - 1
         inside = (at >= 0) & (at < found.size)
         found += np.bincount(at[inside], weights=weights[inside], minlength=found.size)
+    whole = samples.answered
+    whole = whole.where(~whole.has("first_ns") & whole.has("sent_ns") & whole.has("last_ns"))
+    for block in whole.blocks(_FEW):
+        found += np.diff(_made_by(block, edges))
     return found
+
+
+def _made_by(samples: Samples, edges: Ints | Floats) -> Floats:
+    """How many tokens answers in one document had by each moment, if made evenly."""
+    sent, last = samples.column("sent_ns")[:, None], samples.column("last_ns")[:, None]
+    tokens = np.where(samples.has("output_tokens"), samples.column("output_tokens"), 0)[:, None]
+    part = (np.clip(edges, sent, last) - sent) / np.maximum(last - sent, 1)
+    return np.asarray((tokens * part).sum(axis=0), dtype=np.float64)

@@ -7,48 +7,52 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
+from harness.samples import Samples
 from loadprofiles.records import (
     DrivePlan,
     DriveReport,
-    Sample,
     read_drive_report,
     read_plan,
     read_samples,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.rundir import RunFolder
+    from loadprofiles.records import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecords:
     """The files of one cell. A file that is missing or damaged is None (or empty)."""
 
-    samples: list[Sample] = field(default_factory=list)
-    """In the order in which they finished; warm-up included."""
+    samples: Samples = field(default_factory=lambda: Samples.of([]))
+    """By phase and number; warm-up included."""
     plan: DrivePlan | None = None
     drive: DriveReport | None = None
     problems: tuple[str, ...] = ()
     """What could not be read, or is not what the driver wrote, a sentence or two each."""
 
     @property
-    def measured(self) -> list[Sample]:
+    def measured(self) -> Samples:
         """The samples of the measured phase, by their due time."""
-        chosen = [sample for sample in self.samples if sample.phase == "measured"]
-        return sorted(chosen, key=lambda sample: (sample.due_ns, sample.seq))
+        chosen = self.samples.measured
+        return chosen.take(np.lexsort((chosen.column("seq"), chosen.column("due_ns"))))
 
     @property
-    def answered(self) -> list[Sample]:
+    def answered(self) -> Samples:
         """The samples of every phase that got their answer: throughput counts them all."""
-        return [sample for sample in self.samples if sample.error is None]
+        return self.samples.answered
 
     def failures(self) -> list[tuple[str, int, str]]:
         """Kind, number and most frequent detail of the measured failures, most frequent first."""
         details: dict[str, Counter[str]] = {}
-        for sample in self.measured:
-            if sample.error is not None:
-                details.setdefault(sample.error, Counter())[sample.detail or ""] += 1
+        measured = self.measured
+        for sample in measured.where(~measured.is_in("error", {None})):
+            details.setdefault(str(sample.error), Counter())[sample.detail or ""] += 1
         found = [(kind, seen.total(), seen.most_common(1)[0][0]) for kind, seen in details.items()]
         return sorted(found, key=lambda row: (-row[1], row[0]))
 
@@ -57,12 +61,20 @@ def read_cell(run: RunFolder, cell_id: str) -> CellRecords:
     """Read the records of a cell; never raises for a file that is missing or damaged."""
     folder = run.path / "cells" / cell_id
     problems: list[str] = []
-    samples: list[Sample] = []
     plan: DrivePlan | None = None
     drive: DriveReport | None = None
+
+    def readable() -> Iterator[Sample]:
+        """Those before the first that is none."""
+        try:
+            yield from read_samples(folder)
+        except (OSError, msgspec.DecodeError) as error:
+            problems.append(f"Cannot read samples.jsonl of {cell_id}: {_reason(error)}.")
+
     try:
-        samples.extend(read_samples(folder))
-    except (OSError, msgspec.DecodeError) as error:
+        samples = Samples.of(readable())
+    except msgspec.ValidationError as error:
+        samples = Samples.of([])
         problems.append(f"Cannot read samples.jsonl of {cell_id}: {_reason(error)}.")
     try:
         drive = read_drive_report(folder)

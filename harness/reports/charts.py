@@ -14,8 +14,17 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from harness.reports import series
-from harness.reports.figures import headline_ttft, is_open, itl_name, level, level_value, plain
+from harness.reports.figures import (
+    headline_ttft,
+    is_open,
+    itl_name,
+    level,
+    level_value,
+    plain,
+    series_of,
+)
 from harness.reports.words import unique
+from harness.tokens import tokens_per_bin
 from loadprofiles.arrivals import AnyArrival
 from loadprofiles.schedule import OpenArrival, cumulative_rate
 
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
     from harness.reports.series import Floats, Ints
 
 Chart = dict[str, Any]
+Sized = tuple["Floats", int]
+"""Values, and how many they stand for."""
 
 
 class Values(NamedTuple):
@@ -36,6 +47,8 @@ class Values(NamedTuple):
     ttft_ms: Floats
     """One a request; from due in an open loop."""
     itl_ms: Floats
+    """All gaps, ascending, or as many of them as a curve needs."""
+    gaps: int
 
 
 _POINTS_IN_ALL: Final = 16_000
@@ -79,19 +92,19 @@ def over_time(
     end = max(window_end, int(ends.max()) if ends.size else 0)
     span_s = (end - start) / series.NS_PER_S
     edges = series.bin_edges(start, end, series.bin_width_s(span_s, len(measured), most=most))
-    times, weights = series.token_stamps(records.answered)
-    due = np.array([sample.due_ns for sample in measured], dtype=np.int64)
+    due = measured.column("due_ns")
+    width_s = float(edges[1] - edges[0]) / series.NS_PER_S
     mean, _ = series.in_flight(starts, ends, edges)
     window_s = (window_end - start) / series.NS_PER_S
     arrival = arrival_of(profile)
     bursts = [] if arrival is None else arrival.bursts(window_s)
     chart: Chart = {
         "t": _short((edges[:-1] - start) / series.NS_PER_S),
-        "bin_s": float(edges[1] - edges[0]) / series.NS_PER_S,
+        "bin_s": width_s,
         "window_s": round(window_s, 3),
         "arrivals": _short(series.rate_per_bin(due, edges)),
         "in_flight": _short(mean),
-        "tokens": _short(series.rate_per_bin(times, edges, weights)),
+        "tokens": _short(tokens_per_bin(records.samples, edges) / width_s),
         "planned": _planned(cell, arrival, edges - start, window_s, _scheduled_s(profile, records)),
         "bursts": [[round(a, 3), round(b, 3)] for a, b in bursts],
         "open": is_open(cell),
@@ -108,9 +121,9 @@ def over_time_rows(
     start, end = _window(cell, records)
     width_s = series.bin_width_s((end - start) / series.NS_PER_S, 0, most=_TABLE_ROWS)
     edges = series.bin_edges(start, end, width_s)
-    due = np.array([sample.due_ns for sample in records.measured], dtype=np.int64)
+    due = records.measured.column("due_ns")
     mean, peak = series.in_flight(*series.spans(records.samples), edges)
-    tokens = series.rate_per_bin(*_stamps(records, edges))
+    tokens = tokens_per_bin(records.samples, edges) / width_s
     offered = series.rate_per_bin(due, edges)
     seconds = (edges[:-1] - start) / series.NS_PER_S
     columns = (seconds, offered, mean, peak, tokens)
@@ -120,17 +133,12 @@ def over_time_rows(
     ]
 
 
-def _stamps(records: CellRecords, edges: Ints) -> tuple[Ints, Ints, Floats]:
-    times, weights = series.token_stamps(records.answered)
-    return times, edges, weights
-
-
 def _window(cell: CellMeasurement, records: CellRecords) -> tuple[int, int]:
     """Start and end of the measured window on the samples' clock."""
     if records.drive is not None:
         start, end = records.drive.window_start_ns, records.drive.window_end_ns
     else:
-        start = records.measured[0].due_ns
+        start = int(records.measured.column("due_ns")[0])
         end = start + round(cell.window_s * series.NS_PER_S)
     return start, max(end, start + 1)
 
@@ -163,17 +171,16 @@ def _planned(
 def _first_tokens(cell: CellMeasurement, records: CellRecords, start: int, most: int) -> Chart:
     """One point a request, thinned; and when requests failed."""
     from_due = is_open(cell)
-    points = [
-        ((sample.due_ns if from_due else sample.sent_ns or sample.due_ns) - start, ttft)
-        for sample in records.measured
-        if (ttft := series.ttft_ms(sample, from_due=from_due)) is not None
-    ]
-    points.sort()
-    at = np.array([point[0] for point in points], dtype=np.float64) / series.NS_PER_S
-    ttft_ms = np.array([point[1] for point in points], dtype=np.float64)
+    measured = records.measured
+    ttft_ms = series.ttfts_ms(measured, from_due=from_due)
+    known = ~np.isnan(ttft_ms)
+    at = (measured.column("due_ns" if from_due else "sent_ns")[known] - start) / series.NS_PER_S
+    ttft_ms = ttft_ms[known]
+    order = np.lexsort((ttft_ms, at))
+    at, ttft_ms = at[order], ttft_ms[order]
     keep = series.thin(at, ttft_ms, most)
-    failed = [sample.due_ns for sample in records.measured if sample.error is not None]
-    lost = (np.array(failed, dtype=np.float64) - start) / series.NS_PER_S
+    failed = measured.column("due_ns")[~measured.is_in("error", {None})]
+    lost = (failed - start) / series.NS_PER_S
     step = max(1, math.ceil(lost.size / _FAILURES_SHOWN))
     return {
         "ttft_t": _short(at[keep], 5),
@@ -193,7 +200,7 @@ def by_level(measurements: Measurements) -> Chart | None:
     levels = sorted({level_value(cell) for cell in cells})
     if len(levels) < 2 or levels[0] <= 0:  # noqa: PLR2004 - a line needs two points
         return None
-    builds = unique(cell.build for cell in cells)
+    builds = unique(series_of(cell) for cell in cells)
     ttft = "TTFT from due" if is_open(cells[0]) else "TTFT"
     wanted = (
         (ttft, "ms", headline_ttft),
@@ -229,7 +236,7 @@ def by_level(measurements: Measurements) -> Chart | None:
 
 
 def _cells_at(cells: Iterable[CellMeasurement], build: str, x: float) -> list[CellMeasurement]:
-    return [cell for cell in cells if cell.build == build and level_value(cell) == x]
+    return [cell for cell in cells if series_of(cell) == build and level_value(cell) == x]
 
 
 def _at(
@@ -265,12 +272,10 @@ def _wide(lines: Sequence[Chart]) -> bool:
 
 def values_of(cell: CellMeasurement, records: CellRecords) -> Values:
     """The values of a cell that `distributions` draws."""
-    counted = () if headline_ttft(cell).unstable else records.measured
-    ttfts = (series.ttft_ms(sample, from_due=is_open(cell)) for sample in counted)
-    return Values(
-        ttft_ms=np.array([ttft for ttft in ttfts if ttft is not None], dtype=np.float64),
-        itl_ms=series.gaps_ms([sample for sample in records.measured if sample.error is None]),
-    )
+    ttfts = series.ttfts_ms(records.measured, from_due=is_open(cell))
+    told = ~np.isnan(ttfts) & (not headline_ttft(cell).unstable)
+    gaps = records.samples.measured.answered.values("chunk_ns")
+    return Values(ttft_ms=ttfts[told], itl_ms=series.thinned(gaps, 1e6), gaps=int(gaps.size))
 
 
 def distributions(measurements: Measurements, values: Mapping[str, Values]) -> list[Chart]:
@@ -278,7 +283,7 @@ def distributions(measurements: Measurements, values: Mapping[str, Values]) -> l
 
     With one build there is one panel with a line a level. Repeats are pooled.
     """
-    builds = unique(cell.build for cell in measurements.cells)
+    builds = unique(series_of(cell) for cell in measurements.cells)
     levels = sorted({level_value(cell) for cell in measurements.cells})
     if not builds:
         return []
@@ -291,26 +296,34 @@ def distributions(measurements: Measurements, values: Mapping[str, Values]) -> l
             for x in levels
         ]
     ttft = "TTFT from due" if is_open(measurements.cells[0]) else "TTFT"
+
+    def ttfts(cell: CellMeasurement) -> Sized:
+        return values[cell.id].ttft_ms, values[cell.id].ttft_ms.size
+
+    def gaps(cell: CellMeasurement) -> Sized:
+        return values[cell.id].itl_ms, values[cell.id].gaps
+
     return [
-        {"title": ttft, "unit": "ms", "panels": _cdfs(groups, lambda c: values[c.id].ttft_ms)},
+        {"title": ttft, "unit": "ms", "panels": _cdfs(groups, ttfts)},
         {
             "title": itl_name(measurements.cells),
             "unit": "ms",
-            "panels": _cdfs(groups, lambda c: values[c.id].itl_ms),
+            "panels": _cdfs(groups, gaps),
         },
     ]
 
 
 def _cdfs(
     groups: Sequence[tuple[str, Sequence[tuple[str, Sequence[CellMeasurement]]]]],
-    values_in: Callable[[CellMeasurement], Floats],
+    values_in: Callable[[CellMeasurement], Sized],
 ) -> list[Chart]:
     """The panels of one metric, all on one axis, which ends at the slowest line's p99.9."""
     panels = [
-        (title, [_pool(values_in(cell) for cell in cells) for _, cells in lines])
+        (title, [[values_in(cell) for cell in cells] for _, cells in lines])
         for title, lines in groups
     ]
-    pools = [values for _, lines in panels for values in lines if (values > 0).any()]
+    pools = [_pool(values for values, _ in parts) for _, lines in panels for parts in lines]
+    pools = [values for values in pools if (values > 0).any()]
     if not pools:
         return [{"title": title, "x": [], "lines": []} for title, _ in panels]
     lowest = min(float(values[values > 0].min()) for values in pools)
@@ -324,15 +337,21 @@ def _cdfs(
                 {
                     "name": name,
                     "colour": index,
-                    "n": int(values.size),
-                    "y": _short(100 * series.cdf_at(values, grid)),
+                    "n": sum(n for _, n in parts),
+                    "y": _short(100 * _pooled_cdf(parts, grid)),
                 }
-                for index, ((name, _), values) in enumerate(zip(lines, pooled, strict=True))
-                if values.size
+                for index, ((name, _), parts) in enumerate(zip(lines, pooled, strict=True))
+                if any(n for _, n in parts)
             ],
         }
         for (title, pooled), (_, lines) in zip(panels, groups, strict=True)
     ]
+
+
+def _pooled_cdf(parts: Sequence[Sized], grid: Floats) -> Floats:
+    """The distribution of all parts together, each counting as its number of values."""
+    shares = [n * series.cdf_at(values, grid) for values, n in parts if n]
+    return np.asarray(sum(shares) / sum(n for _, n in parts), dtype=np.float64)
 
 
 def _pool(parts: Iterable[Floats]) -> Floats:

@@ -23,7 +23,7 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
 
 class Csv:
-    """One row a request, in the order of the cells, then in the order in which they finished."""
+    """One row a request: by cell, then phase, then number."""
 
     suffix = ".csv"
 

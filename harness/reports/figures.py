@@ -39,6 +39,11 @@ def figure(value: float | None) -> str:
     return f"{value:,.{max(0, 2 - exponent if exponent >= -1 else 1 - exponent)}f}"
 
 
+def share(value: float | None) -> str:
+    """A share as a percentage, e.g. `8.1 %`; an en dash for None."""
+    return NOTHING if value is None else f"{figure(100 * value)} %"
+
+
 def count(value: int | None) -> str:
     """A whole number, thousands separated; an en dash for None."""
     return NOTHING if value is None else f"{value:,}"
@@ -83,6 +88,11 @@ def interval(stat: Stat, name: Percentile) -> str:
 def level_value(cell: CellMeasurement) -> float:
     """The level's number: streams or requests a second."""
     return next(iter(cell.level.values()), 0.0)
+
+
+def series_of(cell: CellMeasurement) -> str:
+    """What a line of a chart stands for: the build, and whether its answers had natural length."""
+    return f"{cell.build} (natural)" if cell.lengths == "natural" else cell.build
 
 
 def is_open(cell: CellMeasurement) -> bool:

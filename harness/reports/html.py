@@ -8,10 +8,10 @@ from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from harness.reports import charts, figures, words
+from harness.reports import charts, figures, findings, words
 from harness.reports.cells import read_cell
 from harness.reports.ranges import ranges
 
@@ -56,12 +56,17 @@ class Html:
         shown = {cell.id: _shown(run, cell, profile, most) for cell in cells}
         # The page is one string with strict escaping; the only marked-up parts are our own files.
         environment = Environment(
-            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            loader=DictLoader({"findings.html.j2": _file("findings.html.j2")}),
         )
         environment.filters |= {"figure": figures.figure, "plain": figures.plain}
         environment.globals |= {
             "words": words,
             "figures": figures,
+            "findings": findings,
             "level_of": figures.level,
             "ttft_of": figures.headline_ttft,
         }
@@ -122,6 +127,10 @@ def _parts(
         "over_time": data["over_time"],
         "rows": {cell.id: shown[cell.id].rows for cell in cells},
         "bursts": any(chart and chart["bursts"] for chart in data["over_time"].values()),
+        "with_bursts": [cell for cell in cells if cell.bursts is not None],
+        "with_mixture": [cell for cell in cells if cell.mixture is not None],
+        "with_stalls": [cell for cell in cells if cell.steady is not None],
+        "with_outputs": [cell for cell in cells if cell.outputs is not None],
         "failing": [cell for cell in cells if words.failures(cell)],
         "failures": {cell.id: shown[cell.id].failures for cell in cells},
         "versions": next((one.versions for one in shown.values() if one.versions), {}),
@@ -151,7 +160,9 @@ def _all_metrics(cell: CellMeasurement, itl: str) -> list[tuple[str, str, Stat]]
 def _data(measurements: Measurements, shown: Mapping[str, _Shown]) -> dict[str, Any]:
     """What the charts draw."""
     return {
-        "builds": words.unique(figures.plain(cell.build) for cell in measurements.cells),
+        "builds": words.unique(
+            figures.plain(figures.series_of(cell)) for cell in measurements.cells
+        ),
         "by_level": charts.by_level(measurements),
         "distributions": charts.distributions(
             measurements, {cell_id: one.values for cell_id, one in shown.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from harness.reports import findings
 from harness.reports.figures import (
     NOTHING,
     count,
@@ -16,6 +17,7 @@ from harness.reports.figures import (
     level,
     percentile,
     plain,
+    series_of,
     with_failures,
 )
 from harness.reports.words import (
@@ -34,7 +36,7 @@ from harness.reports.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.measurement import CellMeasurement, Measurements, Stat
     from harness.reports import Report
@@ -60,6 +62,7 @@ class Markdown:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
         if any(cell.sessions for cell in cells):
             parts.append(_sessions(cells, measurements))
+            parts += _findings(cells, measurements)
         limits = objectives(measurements, manifest)
         if limits:
             parts.append("### SLO\n" + "\n".join(f"- {escape(limit)}" for limit in limits))
@@ -96,7 +99,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> 
 
 def _names(cell: CellMeasurement, measurements: Measurements) -> list[str]:
     repeat = [str(cell.repeat)] if has_repeats(measurements) else []
-    return [code(cell.build), level(cell), *repeat]
+    return [code(series_of(cell)), level(cell), *repeat]
 
 
 def _name_header(measurements: Measurements) -> list[str]:
@@ -178,6 +181,26 @@ def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> s
         if cell.sessions
     )
     return f"### Sessions\n\n{_table(header, rows, len(names))}\n\n{ended}"
+
+
+def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> Iterator[str]:
+    """A line for each thing worth one, and the output audit as a table."""
+    lines = [
+        f"- {code(label(cell, repeats=has_repeats(measurements)))}: {escape(text)}"
+        for cell in cells
+        for text in findings.sentences(cell)
+    ]
+    if lines:
+        yield "### Beyond the percentiles\n" + "\n".join(lines)
+    names = _name_header(measurements)
+    rows = [
+        [*_names(cell, measurements), *map(escape, row)]
+        for cell in cells
+        for row in findings.rows_of_outputs(cell)
+    ]
+    if rows:
+        header = [*names, *findings.OUTPUT_HEADER]
+        yield f"### Output audit\n\n{_table(header, rows, len(names) + 1)}"
 
 
 def _with_failures(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.reports.figures import headline_ttft, is_open, itl_name, plain
+from harness.reports.figures import headline_ttft, is_open, itl_name, plain, series_of
 from harness.reports.words import has_repeats, unique
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _LEADS: Final = ((50, (1, 2, 5)), (5, (1, 2, 3, 5)), (0, (1, 1.5, 2, 3, 5, 7)))
 def ranges(measurements: Measurements, cells: Sequence[CellMeasurement]) -> list[Chart]:
     """For one level: p50, p95 and p99 of each cell on one log axis, in percent of its width."""
     repeats = has_repeats(measurements)
-    builds = unique(cell.build for cell in measurements.cells)
-    names = [plain(c.build) + (f" · repeat {c.repeat}" if repeats else "") for c in cells]
-    colours = [builds.index(cell.build) for cell in cells]
+    builds = unique(series_of(cell) for cell in measurements.cells)
+    names = [plain(series_of(c)) + (f" · repeat {c.repeat}" if repeats else "") for c in cells]
+    colours = [builds.index(series_of(cell)) for cell in cells]
     ttft = "TTFT from due" if is_open(cells[0]) else "TTFT"
     wanted = (
         (ttft, headline_ttft),

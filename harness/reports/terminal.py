@@ -22,7 +22,9 @@ from harness.reports.figures import (
     level,
     percentile,
     plain,
+    series_of,
 )
+from harness.reports.findings import sentences
 from harness.reports.words import (
     calibration,
     failures,
@@ -75,12 +77,8 @@ def print_run(run: RunFolder, console: Console) -> None:
             console.print()
         console.print(_legend(cells))
     for cell in cells:
-        if failures(cell):
-            name = label(cell, repeats=has_repeats(measurements))
-            console.print(Text(f"Failures, {name}: {failures(cell)}"))
-        if cell.sessions:
-            name = label(cell, repeats=has_repeats(measurements))
-            console.print(Text(f"{sessions(cell)}, {name}; {_by_turn(cell)}"))
+        for line in _lines(cell, measurements):
+            console.print(Text(line))
     for limit in objectives(measurements, manifest):
         console.print(Text(f"SLO {limit}"))
     for text in _notes(measurements):
@@ -95,6 +93,18 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)
     else:
         console.print(Text(f"Run folder: {plain(run.path)}"), soft_wrap=True)
+
+
+def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
+    """What there is to say of a cell under the tables."""
+    name = label(cell, repeats=has_repeats(measurements))
+    if failures(cell):
+        yield f"Failures, {name}: {failures(cell)}"
+    if cell.sessions:
+        yield f"{sessions(cell)}, {name}; {_by_turn(cell)}"
+    where = f" ({name})" if len(measurements.cells) > 1 else ""
+    for text in sentences(cell):
+        yield f"{text[0].upper()}{text[1:]}{where}"
 
 
 def _by_turn(cell: CellMeasurement) -> str:
@@ -145,7 +155,7 @@ def _table(
         for head in _THROUGHPUT:
             table.add_column(head, justify="right", no_wrap=True)
     for index, cell in enumerate(cells):
-        row = [Text(plain(cell.build)), Text(level(cell))]
+        row = [Text(plain(series_of(cell))), Text(level(cell))]
         if repeats:
             row.append(Text(str(cell.repeat)))
         if latency:

@@ -23,6 +23,7 @@ from harness.reports.figures import (
     level_value,
     percentile,
     plain,
+    series_of,
 )
 from harness.slo import observed, parse_slo
 
@@ -68,7 +69,7 @@ class Warned:
 
 def label(cell: CellMeasurement, *, repeats: bool = False) -> str:
     """`awq · 32 streams`, with the repeat's number where there are several."""
-    text = f"{plain(cell.build)} · {level(cell)}"
+    text = f"{plain(series_of(cell))} · {level(cell)}"
     return f"{text} · repeat {cell.repeat}" if repeats else text
 
 
@@ -79,10 +80,10 @@ def has_repeats(measurements: Measurements) -> bool:
 
 def in_order(measurements: Measurements) -> list[CellMeasurement]:
     """The cells by level, then build (in the order of the run), then repeat."""
-    builds = unique(cell.build for cell in measurements.cells)
+    builds = unique(series_of(cell) for cell in measurements.cells)
     return sorted(
         measurements.cells,
-        key=lambda cell: (level_value(cell), builds.index(cell.build), cell.repeat),
+        key=lambda cell: (level_value(cell), builds.index(series_of(cell)), cell.repeat),
     )
 
 

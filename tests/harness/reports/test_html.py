@@ -173,7 +173,7 @@ def test_one_gap_in_two_thousand_is_drawn(runs: dict[str, RunFolder]) -> None:
     (cell,) = measurements.cells
     gaps = np.zeros(2000)
     gaps[7] = 3.0
-    values = charts.Values(ttft_ms=np.array([-1.0]), itl_ms=gaps)
+    values = charts.Values(ttft_ms=np.array([-1.0]), itl_ms=gaps, gaps=2000)
     ttft, itl = charts.distributions(measurements, {cell.id: values})
     assert ttft["panels"] == [{"title": "awq", "x": [], "lines": []}]
     (line,) = itl["panels"][0]["lines"]

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from harness.reports import series
+from harness.samples import Samples
+from harness.tokens import tokens_per_bin
 from loadprofiles.records import Sample
 
 S = series.NS_PER_S
@@ -18,21 +20,29 @@ def sample(**changes: object) -> Sample:
 
 def test_tokens_are_spread_over_the_chunks_at_their_stamps() -> None:
     one = sample(sent_ns=0, first_ns=100, last_ns=400, chunk_ns=[100, 200], output_tokens=6)
-    times, weights = series.token_stamps([one, sample()])
-    assert times.tolist() == [100, 200, 400]
-    assert weights.tolist() == [2.0, 2.0, 2.0]
+    failed = sample(seq=1, first_ns=100, error="reset", output_tokens=9)
+    samples = Samples.of([one, sample(seq=2), failed])
+    assert tokens_per_bin(samples, np.array([0, 150, 200, 201, 500])).tolist() == [2, 0, 2, 2]
+    assert tokens_per_bin(samples, np.array([101, 400])).tolist() == [2]  # no upper edge
 
 
 def test_tokens_without_a_count_are_chunks() -> None:
-    times, weights = series.token_stamps([sample(first_ns=5, chunk_ns=[1], output_tokens=None)])
-    assert times.tolist() == [5, 6]
-    assert weights.sum() == 2
+    samples = Samples.of([sample(first_ns=5, chunk_ns=[1], output_tokens=None)])
+    assert tokens_per_bin(samples, np.array([0, 6, 9])).tolist() == [1, 1]
+
+
+def test_a_curve_of_very_many_values_is_the_curve_of_all() -> None:
+    values = np.random.default_rng(1).integers(1, 10**9, 1_000_000)
+    few = series.thinned(values, 1e6)
+    assert few.size < 250_000
+    grid = series.log_grid(0.01, 1000, 50)
+    assert series.cdf_at(few, grid) == pytest.approx(series.cdf_at(values * 1e-6, grid), abs=1e-5)
 
 
 def test_tokens_of_an_answer_in_one_document_are_made_evenly() -> None:
     whole = sample(first_ns=None, chunk_ns=[], sent_ns=100, last_ns=400, output_tokens=3)
-    times, weights = series.token_stamps([whole])
-    assert (times.tolist(), weights.tolist()) == ([200, 300, 400], [1.0, 1.0, 1.0])
+    samples = Samples.of([whole])
+    assert tokens_per_bin(samples, np.array([0, 200, 250, 999])).tolist() == [1, 0.5, 1.5]
 
 
 def test_rate_counts_each_event_in_one_bin() -> None:
@@ -114,12 +124,20 @@ def test_thinning_keeps_extremes_and_order() -> None:
 
 
 def test_ttft_is_of_answers_alone() -> None:
-    assert series.ttft_ms(sample(sent_ns=1_000_000, first_ns=3_000_000), from_due=False) == 2.0
-    assert series.ttft_ms(sample(sent_ns=1_000_000, first_ns=3_000_000), from_due=True) == 3.0
-    assert series.ttft_ms(sample(sent_ns=1, first_ns=3, error="reset"), from_due=True) is None
-    assert series.ttft_ms(sample(), from_due=True) is None
+    samples = Samples.of(
+        [
+            sample(sent_ns=1_000_000, first_ns=3_000_000),
+            sample(seq=1, sent_ns=1, first_ns=3, error="reset"),
+            sample(seq=2),
+        ]
+    )
+    sent, due = (series.ttfts_ms(samples, from_due=from_due).tolist() for from_due in (False, True))
+    assert (sent[0], due[0]) == (2.0, 3.0)
+    assert np.isnan([*sent[1:], *due[1:]]).all()
 
 
 def test_a_request_never_sent_has_no_span() -> None:
-    starts, ends = series.spans([sample(), sample(sent_ns=5), sample(sent_ns=5, done_ns=9)])
+    starts, ends = series.spans(
+        Samples.of([sample(), sample(sent_ns=5), sample(sent_ns=5, done_ns=9)])
+    )
     assert (starts.tolist(), ends.tolist()) == ([5, 5], [5, 9])

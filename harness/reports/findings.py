@@ -1,0 +1,309 @@
+"""What is found beyond the percentiles, as text: sentences for people, rows for tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.outputs import REPEATING_SHARE
+from harness.reports.figures import NOTHING, count, figure, percentile, plain, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.measurement import (
+        Bursts,
+        CellMeasurement,
+        Contrast,
+        Mixture,
+        Outputs,
+        OutputsCompared,
+        Stalls,
+    )
+
+Row = list[str]
+
+BURST_HEADER = (
+    "Burst, s", "Requests", "Backlog before", "Peak backlog", "Back after, s",
+    "TTFT inside p50", "p95", "TTFT between p50", "p95", "TTFT after − before",
+    "TPOT after − before",
+)  # fmt: skip
+LENGTH_HEADER = (
+    "Prompt tokens", "n", "TTFT p50", "p95", "TPOT p50", "p95", "e2e p50", "p95",
+)  # fmt: skip
+NEIGHBOUR_HEADER = (
+    "Short, tokens", "Long, tokens", "TTFT beside a long", "alone", "difference",
+    "TPOT beside a long", "alone", "difference", "Fairness",
+)  # fmt: skip
+STALL_HEADER = (
+    "Stall above, ms", "Stalls", "Answers with one", "Longest, ms", "At once",
+    "Time frozen", "Steady state", "Cut", "TTFT p50 of it", "tok/s of it",
+)  # fmt: skip
+OUTPUT_HEADER = (
+    "Ended by", "Tokens p50", "p95", "of planned", "Empty", "One token", "Repeating", "Identical",
+    "Length against baseline", "Same text as baseline",
+)  # fmt: skip
+
+
+def sentences(cell: CellMeasurement) -> Iterator[str]:
+    """What is worth a line under the tables; nothing where all is as it should be."""
+    if cell.bursts is not None:
+        yield bursts(cell.bursts)
+    if cell.mixture is not None and _sure(cell.mixture.ttft_ms):
+        yield neighbours(cell.mixture)
+    if cell.stalls is not None and cell.stalls.count:
+        yield stalls(cell.stalls, cell.requests.ok)
+    if cell.steady is not None and (cell.steady.state == "none" or cell.steady.part is not None):
+        yield steady(cell)
+    if cell.outputs is not None and _notable(cell.outputs):
+        yield outputs(cell.outputs)
+
+
+def bursts(found: Bursts) -> str:
+    """How bursts went, e.g. `TTFT p95 41 → 180 ms inside, back 1.8 s after the end`."""
+    between, inside = found.ttft_between_ms, found.ttft_inside_ms
+    first, second = percentile(between, "p95"), percentile(inside, "p95")
+    parts = [f"bursts: TTFT p95 {first} ms between, {second} ms inside"]
+    if found.bursts:
+        parts.append(f"backlog up to {count(max(one.peak_backlog for one in found.bursts))}")
+    times = [one.recovery_s for one in found.bursts if one.recovery_s is not None]
+    if len(times) == len(found.bursts) and times:
+        parts.append(f"back {figure(max(times))} s after the end at most")
+    elif found.bursts:
+        lost = len(found.bursts) - len(times)
+        parts.append(f"not back before the next, or the end, after {lost} of {len(found.bursts)}")
+    return f"{', '.join(parts)}; {_stayed(found)}."
+
+
+def _stayed(found: Bursts) -> str:
+    slow = [
+        f"{name} stayed {figure(one.difference)} ms slower"
+        for name, one in (("TTFT", found.stayed["ttft_ms"]), ("TPOT", found.stayed["tpot_ms"]))
+        if _slower(one)
+    ]
+    if slow:
+        return " and ".join(slow)
+    if all(one.difference is None for one in found.stayed.values()):
+        return "too few answers before and after to say what stayed slow"
+    return "nothing stayed slow"
+
+
+def neighbours(found: Mixture) -> str:
+    """What a short request pays for a long neighbour."""
+    one = found.ttft_ms
+    return (
+        f"mixture: a prompt below {count(found.short_below)} tokens waits {_change(one)} for its "
+        f"first text where one of {count(found.long_from)} and more is being read."
+    )
+
+
+def stalls(found: Stalls, answers: int) -> str:
+    """How often answers stood still."""
+    text = (
+        f"stalls: {count(found.count)} gaps above {figure(found.threshold_ms)} ms in "
+        f"{count(found.requests)} of {count(answers)} answers, {share(found.frozen_share)} of the "
+        f"time, the longest {figure(found.longest_ms)} ms, up to {count(found.at_once)} at once"
+    )
+    if found.maybe_client:
+        text += f"; {count(found.maybe_client)} of them may be the client's late reads"
+    return f"{text}."
+
+
+def steady(cell: CellMeasurement) -> str:
+    """From when to when a cell was in steady state, and what looking at that alone changes."""
+    found = cell.steady
+    if found is None or found.state == "not judged":
+        return "steady state: not judged" + (f" ({found.reason})." if found else ".")
+    if found.state == "none":
+        return f"steady state: none; {found.reason}."
+    if found.part is None:
+        return "steady state: the whole window."
+    whole = cell.metrics.ttft_due_ms if "rate" in cell.level else cell.metrics.ttft_ms
+    before, after = whole.p50, found.part.ttft_ms.p50
+    change = (
+        f", which changes TTFT p50 by {100 * (after / before - 1):+.1f} %"
+        if (before and after is not None)
+        else ""
+    )
+    return (
+        f"steady state: {figure(found.from_s)} s to {figure(found.to_s)} s; "
+        f"{share(found.cut_share)} of the window is cut{change}."
+    )
+
+
+def _notable(found: Outputs) -> bool:
+    bad = found.empty or found.one_token or found.identical
+    return bool(
+        bad
+        or found.repeating > REPEATING_SHARE * found.compared_texts
+        or found.compared is not None
+        or len(found.finish_reasons) > 1
+    )
+
+
+def outputs(found: Outputs) -> str:
+    """What the answers are like."""
+    parts = [f"ended by {_ended(found)}"]
+    parts += [
+        f"{count(number)} {what}"
+        for number, what in (
+            (found.empty, "empty"),
+            (found.one_token, "of one token"),
+            (found.repeating, "repeat themselves"),
+            (found.identical, "say what another says"),
+        )
+        if number
+    ]
+    if found.compared is not None:
+        parts.append(_against(found.compared))
+    return f"answers: {', '.join(parts)}."
+
+
+def _ended(found: Outputs) -> str:
+    return " · ".join(f"{plain(name)} {count(n)}" for name, n in found.finish_reasons.items())
+
+
+def _against(found: OutputsCompared) -> str:
+    length = NOTHING if found.length_ratio is None else share(found.length_ratio)
+    return (
+        f"{length} of {plain(found.baseline)}'s length and {count(found.identical)} of "
+        f"{count(found.compared_texts)} the same text"
+    )
+
+
+def _burst_rows(found: Bursts) -> Iterator[Row]:
+    """One row a burst; what is said of all of them stands in the first."""
+    whole = [
+        percentile(found.ttft_inside_ms, "p50"), percentile(found.ttft_inside_ms, "p95"),
+        percentile(found.ttft_between_ms, "p50"), percentile(found.ttft_between_ms, "p95"),
+        _change(found.stayed["ttft_ms"]), _change(found.stayed["tpot_ms"]),
+    ]  # fmt: skip
+    for at, one in enumerate(found.bursts):
+        yield [
+            f"{figure(one.start_s)}–{figure(one.end_s)}",
+            count(one.arrivals),
+            figure(found.usual_backlog),
+            count(one.peak_backlog),
+            "not back" if one.recovery_s is None else figure(one.recovery_s),
+            *(whole if not at else [""] * len(whole)),
+        ]
+
+
+def _length_rows(found: Mixture) -> Iterator[Row]:
+    """One row a bucket of prompt lengths."""
+    for one in found.buckets:
+        stats = (one.ttft_ms, one.tpot_ms, one.e2e_ms)
+        low, high = count(one.low), count(one.high)
+        yield [
+            low if one.low == one.high else f"{low}–{high}",
+            count(one.ttft_ms.n),
+            *(percentile(stat, name) for stat in stats for name in ("p50", "p95")),
+        ]
+
+
+def _neighbour_row(found: Mixture) -> Row:
+    """What short requests pay for long ones."""
+    return [
+        f"below {count(found.short_below)}",
+        f"{count(found.long_from)} and more",
+        *(
+            text
+            for one in (found.ttft_ms, found.tpot_ms)
+            for text in (figure(one.value), figure(one.reference), _change(one))
+        ),
+        figure(found.fairness),
+    ]
+
+
+def _stall_row(cell: CellMeasurement) -> Row:
+    """Stalls, and the steady part of the window."""
+    still, even = cell.stalls, cell.steady
+    row = [NOTHING] * 6
+    if still is not None:
+        row = [
+            figure(still.threshold_ms), count(still.count), count(still.requests),
+            figure(still.longest_ms) if still.count else NOTHING, count(still.at_once),
+            share(still.frozen_share),
+        ]  # fmt: skip
+    if even is None or even.state == "not judged":
+        return [*row, f"not judged: {even.reason}" if even else NOTHING, *[NOTHING] * 3]
+    if even.state == "none":
+        return [*row, f"none: {even.reason}", *[NOTHING] * 3]
+    part = even.part
+    return [
+        *row,
+        f"{figure(even.from_s)}–{figure(even.to_s)} s",
+        share(even.cut_share),
+        NOTHING if part is None else percentile(part.ttft_ms, "p50"),
+        NOTHING if part is None else figure(part.aggregate_tps),
+    ]
+
+
+def _output_row(found: Outputs) -> Row:
+    """The output audit."""
+    made, planned = (found.tokens.mean or 0.0) * found.tokens.n, found.planned_tokens
+    against = found.compared
+    return [
+        _ended(found) or NOTHING,
+        percentile(found.tokens, "p50"),
+        percentile(found.tokens, "p95"),
+        share(made / planned) if planned else NOTHING,
+        count(found.empty),
+        count(found.one_token),
+        _of(found.repeating, found.compared_texts),
+        _of(found.identical, found.hashed),
+        NOTHING if against is None or against.length_ratio is None else share(against.length_ratio),
+        NOTHING if against is None else _of(against.identical, against.compared_texts),
+    ]
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{count(part)} of {count(whole)}" if whole else NOTHING
+
+
+def _change(found: Contrast) -> str:
+    """A difference with its sign and interval, in ms."""
+    if found.difference is None or found.ci95 is None:
+        return NOTHING
+    low, high = found.ci95
+    return f"{_signed(found.difference)} ms ({_signed(low)} to {_signed(high)})"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "−" if value < 0 else "") + figure(abs(value))
+
+
+def _sure(found: Contrast) -> bool:
+    """Whether the interval leaves 0 out and the difference is more than a twentieth."""
+    if found.difference is None or found.ci95 is None or found.reference is None:
+        return False
+    low, high = found.ci95
+    return (low > 0 or high < 0) and abs(found.difference) > 0.05 * abs(found.reference)
+
+
+def _slower(found: Contrast) -> bool:
+    return _sure(found) and (found.difference or 0.0) > 0
+
+
+def rows_of_bursts(cell: CellMeasurement) -> list[Row]:
+    """Rows of the cell's bursts."""
+    return [] if cell.bursts is None else list(_burst_rows(cell.bursts))
+
+
+def rows_of_lengths(cell: CellMeasurement) -> list[Row]:
+    """Rows of the cell's prompt lengths."""
+    return [] if cell.mixture is None else list(_length_rows(cell.mixture))
+
+
+def rows_of_neighbours(cell: CellMeasurement) -> list[Row]:
+    """The row of what short requests pay for long ones."""
+    return [] if cell.mixture is None else [_neighbour_row(cell.mixture)]
+
+
+def rows_of_stalls(cell: CellMeasurement) -> list[Row]:
+    """The row of stalls and steady state."""
+    return [_stall_row(cell)]
+
+
+def rows_of_outputs(cell: CellMeasurement) -> list[Row]:
+    """The row of the output audit."""
+    return [] if cell.outputs is None else [_output_row(cell.outputs)]
