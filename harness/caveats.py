@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from harness import stats
+from harness.endpoints import replicas_failed
 from harness.measurement import Caveat
 from harness.outputs import answers_repeat
 from harness.request import NS_PER_MS, NS_PER_S, silent_counts
@@ -369,7 +370,7 @@ def _sessions_broken(case: Case) -> Iterator[Caveat]:
 
 
 COUNT_RULES: Final[tuple[Rule, ...]] = (
-    _samples_lost, _worker_lost, _interrupted, _few_samples, _failures, _dropped,
+    _samples_lost, _worker_lost, _interrupted, _few_samples, _failures, replicas_failed, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
     _unstable, _replayed, _prompts_reused, _retried, _connected, _not_streamed, _one_document,

@@ -16,6 +16,7 @@ import numpy as np
 from harness import stats
 from harness.backlog import Backlog, backlog, in_flight
 from harness.caveats import Evidence
+from harness.endpoints import endpoints_of
 from harness.findings import find
 from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
 from harness.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
@@ -168,6 +169,7 @@ def measure(
         outputs=found.outputs,
         prompts=prompt_count(plan, answered),
         sessions=sessions_of(plan, measured, stable=queue.stable),
+        endpoints=endpoints_of(plan, measured, stable=queue.stable),
     )
 
 

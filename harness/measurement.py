@@ -280,6 +280,16 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
     turns: list[TurnStat]
 
 
+class EndpointUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several addresses of a deployment; counts are over the measured requests to it."""
+
+    address: str
+    sent: int
+    failed: int
+    errors: dict[str, int]
+    ttft_ms: Stat
+
+
 class PromptCount(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt tokens as planned and as the server counted them, of the same answered requests."""
 
@@ -328,6 +338,8 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """None where the server did not count."""
     sessions: Sessions | None = None
     """None without sessions."""
+    endpoints: list[EndpointUse] = []
+    """Empty where there is but one address."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,9 @@ class Markdown:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
         if any(cell.sessions for cell in cells):
             parts.append(_sessions(cells, measurements))
-            parts += _findings(cells, measurements)
+        if any(cell.endpoints for cell in cells):
+            parts.append(_replicas(cells, measurements))
+        parts += _findings(cells, measurements)
         limits = objectives(measurements, manifest)
         if limits:
             parts.append("### SLO\n" + "\n".join(f"- {escape(limit)}" for limit in limits))
@@ -201,6 +203,24 @@ def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> I
     if rows:
         header = [*names, *findings.OUTPUT_HEADER]
         yield f"### Output audit\n\n{_table(header, rows, len(names) + 1)}"
+
+
+def _replicas(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
+    names = _name_header(measurements)
+    header = [*names, "address", "sent", "failed", "TTFT p50 ms", "TTFT p95 ms"]
+    rows = [
+        [
+            *_names(cell, measurements),
+            code(use.address),
+            count(use.sent),
+            count(use.failed),
+            _with_interval(use.ttft_ms, "p50"),
+            _with_interval(use.ttft_ms, "p95"),
+        ]
+        for cell in cells
+        for use in cell.endpoints
+    ]
+    return f"### Replicas\n\n{_table(header, rows, len(names) + 1)}"
 
 
 def _with_failures(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.measurement import CellMeasurement, EndpointUse, Measurements, Stat
     from harness.reports import Report
     from harness.reports.figures import Percentile
     from harness.rundir import RunFolder
@@ -102,9 +102,18 @@ def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
         yield f"Failures, {name}: {failures(cell)}"
     if cell.sessions:
         yield f"{sessions(cell)}, {name}; {_by_turn(cell)}"
+    for use in cell.endpoints:
+        yield f"Replica {_replica(use)}, {name}"
     where = f" ({name})" if len(measurements.cells) > 1 else ""
     for text in sentences(cell):
         yield f"{text[0].upper()}{text[1:]}{where}"
+
+
+def _replica(use: EndpointUse) -> str:
+    return (
+        f"{plain(use.address)}: {count(use.sent)} sent, {count(use.failed)} failed, "
+        f"TTFT p50 {percentile(use.ttft_ms, 'p50')}"
+    )
 
 
 def _by_turn(cell: CellMeasurement) -> str:

@@ -183,3 +183,78 @@ def test_a_server_that_closes_after_each_answer(
     assert "connected_in_window" in codes(cell)
     samples = samples_of(done, cell)
     assert all(sample.connect_ns and not sample.retried for sample in samples)
+
+
+# --- replicas ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_requests_go_round_robin_over_the_replicas(
+    workplace: Workplace, mock: StartMock, *, apart: bool
+) -> None:
+    slow, quick = mock("--ttft-ms=120", "--itl-ms=5"), mock("--ttft-ms=20", "--itl-ms=5")
+    urls = ("--url", slow, "--url", quick) if apart else ("--url", f"{slow},{quick}")
+    done = workplace.load(
+        *urls, "--profile", "constant", "--rate", "20", "--requests", "20", "--osl", "5"
+    )
+    assert done.went_well, done.err
+    [cell] = done.cells
+    samples = samples_of(done, cell)
+    assert [sample.endpoint for sample in samples_in_order(samples)] == [0, 1] * 10
+    first, second = cell["endpoints"]
+    assert (first["sent"], first["failed"], second["sent"], second["failed"]) == (10, 0, 10, 0)
+    assert [f"http://{use['address']}/v1" for use in (first, second)] == [slow, quick]
+    assert 120 <= first["ttft_ms"]["p50"] < 200
+    assert 20 <= second["ttft_ms"]["p50"] < 100
+    for report in ("report.md", "report.html"):
+        text = (done.run / report).read_text()
+        assert first["address"] in text
+        assert second["address"] in text
+    # connections were opened ahead to both
+    assert all(sample.connect_ns is None for sample in samples)
+    manifest = json.loads((done.run / "manifest.json").read_text())
+    assert manifest["servers"]["url"]["replicas"][0]["url"] == quick
+
+
+def samples_in_order(samples: list[Sample]) -> list[Sample]:
+    return sorted(samples, key=lambda sample: sample.seq)
+
+
+def test_a_replica_that_is_down_is_3_and_named(workplace: Workplace, mock: StartMock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    check_refused(workplace.load("--url", mock(*QUICK), "--url", dead, *ASKED), dead)
+    assert workplace.runs == []
+
+
+def test_a_replica_that_dies_in_mid_run_is_named(workplace: Workplace, mock: StartMock) -> None:
+    good, frail = mock(*QUICK), mock(*QUICK, "--die-after=5")
+    done = workplace.load(
+        *("--url", f"{good},{frail}", "--profile", "constant", "--rate", "20"),
+        *("--requests", "30", "--osl", "5", "--warmup", "0"),
+    )
+    assert done.code == 4
+    [cell] = done.cells
+    first, second = cell["endpoints"]
+    assert (first["sent"], first["failed"], second["sent"]) == (15, 0, 15)
+    assert second["failed"] >= 10
+    [caveat] = [one for one in cell["client"]["caveats"] if one["code"] == "replicas_failed"]
+    assert f"{second['address']} failed {second['failed']} of 15 requests" in caveat["text"]
+    assert "the other 1 none" in caveat["text"]
+
+
+def test_replicas_with_tls(
+    workplace: Workplace, mock: StartMock, certify: Certify, ca_file: str
+) -> None:
+    """Each is asked for by its own name."""
+    one = mock(*QUICK, *certify("127.0.0.1"))
+    two = mock(*QUICK, *certify("localhost"))
+    named = two.replace("127.0.0.1", "localhost")
+    done = workplace.load("--url", f"{one},{named}", *ASKED, "--ca-file", ca_file)
+    assert done.went_well, done.err
+    assert [use["failed"] for use in done.cells[0]["endpoints"]] == [0, 0]
+    check_refused(
+        workplace.load("--url", f"{one},{two}", *ASKED, "--ca-file", ca_file),
+        two,
+        "not valid for '127.0.0.1'",
+    )
