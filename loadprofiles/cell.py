@@ -279,25 +279,33 @@ def user_class(cell: Cell) -> type[locust.User]:
 
 
 def feed_statistics(environment: Environment, cell: Cell) -> None:
-    """Feed Locust's own statistics: one entry a request, and TTFT in its own row."""
+    """Feed Locust's own statistics with every sample of a cell."""
     path = cell.plan.path
 
     def on_sample(sample: Sample) -> None:
         cell.phases.sampled(sample)
-        end = sample.last_ns or sample.done_ns or sample.due_ns
-        environment.events.request.fire(  # type: ignore[no-untyped-call]
-            request_type="POST",
-            name=path,
-            response_time=(end - sample.due_ns) / 1e6,
-            response_length=sample.output_chars,
-            exception=RuntimeError(sample.error) if sample.error else None,
-            context={},
-        )
-        if sample.first_ns is not None and sample.sent_ns is not None:
-            row = environment.stats.get("ttft", "LLM")
-            row.log(round((sample.first_ns - sample.sent_ns) / 1e6), 0)
+        show_in_statistics(environment, path, sample)
 
     cell.session.on_sample = on_sample
+
+
+def show_in_statistics(environment: Environment, name: str, sample: Sample) -> None:
+    """Make one entry for the request in Locust's statistics, and one of TTFT in its own row.
+
+    The row is written to directly: an event for it would be counted as a request, too.
+    """
+    end = sample.last_ns or sample.done_ns or sample.due_ns
+    environment.events.request.fire(  # type: ignore[no-untyped-call]
+        request_type="POST",
+        name=name,
+        response_time=(end - sample.due_ns) / 1e6,
+        response_length=sample.output_chars,
+        exception=RuntimeError(sample.error) if sample.error else None,
+        context={},
+    )
+    if sample.first_ns is not None and sample.sent_ns is not None:
+        row = environment.stats.get("ttft", "LLM")
+        row.log(round((sample.first_ns - sample.sent_ns) / 1e6), 0)
 
 
 def prepare_process(cpus: list[int] | None) -> None:
@@ -315,7 +323,7 @@ def prepare_process(cpus: list[int] | None) -> None:
 
 def make_session(folder: Path, plan: DrivePlan) -> Session:
     """Return the session of the cell in `folder`, with its engine; the collector is off then."""
-    engine = Engine(_addresses(plan), plan.timeout_s, get_original("select", "epoll"))
+    engine = Engine(addresses_of(plan), plan.timeout_s, get_original("select", "epoll"))
     session = Session(folder, plan, load_dialect(plan.dialect), engine)
     gc.collect()
     gc.freeze()
@@ -323,7 +331,7 @@ def make_session(folder: Path, plan: DrivePlan) -> Session:
     return session
 
 
-def _addresses(plan: DrivePlan) -> list[Address]:
+def addresses_of(plan: DrivePlan) -> list[Address]:
     """Return where the plan's requests go, in the order of `Sample.endpoint`."""
     return [
         Address(

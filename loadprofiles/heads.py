@@ -11,15 +11,19 @@ import msgspec
 from loadprofiles.records import HEADERS_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from loadprofiles.records import DrivePlan
 
 
-def request_heads(plan: DrivePlan) -> list[bytes]:
+def request_heads(plan: DrivePlan, values: Mapping[str, str] | None = None) -> list[bytes]:
     """Return for each address what stands before the request id, in the order of the addresses.
 
-    Secrets come from the environment: the values of the plan's headers, and the bearer token.
+    Secrets come from the environment: the values of the plan's headers, unless they are given, and
+    the bearer token.
     """
-    values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
+    if values is None:
+        values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
     lines = [
         "Content-Type: application/json",
         f"Accept: {'text/event-stream' if plan.stream else 'application/json'}",

@@ -277,6 +277,17 @@ def _lengths(
     )
 
 
+def departures_of(profile: Profile, rate: float, *, repeat: int = 1, seed: int = 0) -> list[int]:
+    """Return a cell's departures as ns from the window's start: those that `make_plan` plans.
+
+    Raises:
+        ProfileError: the level cannot be, or happens to give no request.
+    """
+    profile.check_level(rate)
+    due: list[int] = _open(profile, rate, _Draw(seed, profile.name, float(rate), repeat))["due_ns"]
+    return due
+
+
 def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
     """The schedule. With duration and requests both given, whichever comes first ends it.
 
