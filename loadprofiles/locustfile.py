@@ -84,7 +84,7 @@ class StreamingUser(User):
         )
         if target not in _clients:
             _clients[target] = made = Client(target, _samples_file(self.environment))
-            self.environment.events.quitting.add_listener(made.flush)  # type: ignore[no-untyped-call]
+            self.environment.events.quitting.add_listener(made.flush)
         return _clients[target]
 
     def stream(self, prompt: Prompt, max_tokens: int = 128, name: str | None = None) -> Sample:

@@ -7,7 +7,6 @@ warm-up and measured requests have different prompts, so that no prefix cache ca
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from loadprofiles.arrivals.trace import Replayed, Trace
 from loadprofiles.bodyfile import Written, atomic, write_bodies
 from loadprofiles.conversations import Lengths, write_conversations
 from loadprofiles.dialects import load_dialect
+from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import FromTrace, longest, sample_lengths
 from loadprofiles.prompts import load_tokenizer
@@ -116,7 +116,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     if isinstance(profile.arrival, Trace):
         check_schedule(profile, level, repeat, seed, target.max_model_len, dialect)
     wire = load_dialect(dialect)
-    draw = _Draw(seed, profile.name, float(level), repeat)
+    draw = Draw(seed, profile.name, float(level), repeat)
     sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
     replayed: Replayed | None = sending.pop("replayed", None)
     turns = _turns(profile, level, sending.pop("bodies"), draw)
@@ -206,22 +206,6 @@ def check_fits(
     )
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """Hands out one independent generator for each purpose within a cell."""
-
-    seed: int
-    profile: str
-    level: float
-    repeat: int
-
-    def rng(self, purpose: str) -> np.random.Generator:
-        text = f"{self.profile}\0{self.level!r}\0{self.repeat}\0{purpose}"
-        digest = hashlib.sha256(text.encode()).digest()
-        words = np.frombuffer(digest, dtype="<u4").tolist()
-        return np.random.default_rng(np.random.SeedSequence([self.seed, *words]))
-
-
 def check_schedule(
     profile: Profile,
     level: float,
@@ -240,7 +224,7 @@ def check_schedule(
     """
     if profile.is_closed:
         return
-    sending = _open(profile, level, _Draw(seed, profile.name, float(level), repeat))
+    sending = _open(profile, level, Draw(seed, profile.name, float(level), repeat))
     if "replayed" not in sending or max_model_len is None:
         return
     replayed: Replayed = sending["replayed"]
@@ -262,7 +246,7 @@ def check_schedule(
 
 
 def _lengths(
-    profile: Profile, replayed: Replayed | None, count: int, draw: _Draw, purpose: str
+    profile: Profile, replayed: Replayed | None, count: int, draw: Draw, purpose: str
 ) -> Lengths:
     """The lengths that a trace has; in the warm-up those of requests of it, drawn at random."""
     if replayed is None:
@@ -284,11 +268,11 @@ def departures_of(profile: Profile, rate: float, *, repeat: int = 1, seed: int =
         ProfileError: the level cannot be, or happens to give no request.
     """
     profile.check_level(rate)
-    due: list[int] = _open(profile, rate, _Draw(seed, profile.name, float(rate), repeat))["due_ns"]
+    due: list[int] = _open(profile, rate, Draw(seed, profile.name, float(rate), repeat))["due_ns"]
     return due
 
 
-def _open(profile: Profile, rate: float, draw: _Draw) -> dict[str, Any]:
+def _open(profile: Profile, rate: float, draw: Draw) -> dict[str, Any]:
     """The schedule. With duration and requests both given, whichever comes first ends it.
 
     A Profile has both only where the rate is constant: a part of a ramp has another mean rate.
@@ -374,7 +358,7 @@ def _warmup(profile: Profile, level: float) -> int:
     return max(profile.warmup_requests, least)
 
 
-def _turns(profile: Profile, level: float, count: int, draw: _Draw) -> NDArray[np.int64]:
+def _turns(profile: Profile, level: float, count: int, draw: Draw) -> NDArray[np.int64]:
     """How many turns each measured conversation has.
 
     An open loop begins `count` conversations. A closed loop needs as many as make `count` requests
@@ -389,7 +373,7 @@ def _turns(profile: Profile, level: float, count: int, draw: _Draw) -> NDArray[n
     return turns
 
 
-def _thoughts(profile: Profile, turns: NDArray[np.int64], draw: _Draw) -> list[int] | None:
+def _thoughts(profile: Profile, turns: NDArray[np.int64], draw: Draw) -> list[int] | None:
     """Think times: before conversations (of a closed loop's stream) and within them."""
     thoughts: list[int] = []
     if isinstance(profile.arrival, Closed) and profile.arrival.think_s is not None:
