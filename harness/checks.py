@@ -13,6 +13,7 @@ from launchers.launch import check_build
 from launchers.redact import redact_text
 from launchers.trust import Trust
 from launchers.url import candidates
+from loadprofiles.dialects import load_dialect
 from loadprofiles.plan import check_fits, check_schedule
 from loadprofiles.prompts import load_tokenizer
 
@@ -34,6 +35,7 @@ def check(request: LoadRequest) -> None:
         load_tokenizer(request.tokenizer)
     if request.api_key_env is not None:
         _check_key(request.api_key_env)
+    _check_dialect(request)
     if isinstance(request.servers, Url):
         _check_urls(request.servers)
         return
@@ -51,6 +53,21 @@ def check(request: LoadRequest) -> None:
             check_schedule(
                 request.profile, level, 1, request.seed, build.max_model_len, request.dialect
             )
+
+
+def _check_dialect(request: LoadRequest) -> None:
+    dialect = load_dialect(request.dialect)
+    if request.force_ignore_eos and "ignore_eos" not in dialect.pins:
+        raise BadInputError(
+            f"--ignore-eos: no request in the dialect {request.dialect} can ask for that",
+            hint="Leave it out: answers then end where the model ends them.",
+        )
+    if dialect.at_root and not isinstance(request.servers, Url):
+        raise BadInputError(
+            f"--dialect {request.dialect} goes with --url: the servers of --server speak OpenAI's "
+            "API",
+            hint="Leave it out, or take openai-chat.",
+        )
 
 
 def _check_key(variable: str) -> None:

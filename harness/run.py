@@ -85,6 +85,7 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
         server = connect_all(
             given.urls,
             given.model,
+            dialect=request.dialect,
             headers=request.headers,
             api_key_env=request.api_key_env,
             trust=given.trust,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from harness.serving import Url
+from loadprofiles.dialects import load_dialect
 from loadprofiles.plan import Target
 from loadprofiles.records import Endpoint
 
@@ -52,9 +53,10 @@ def pin_of(request: LoadRequest, cell: Cell, server: Server) -> tuple[str, ...]:
     """Return the request fields that pin the output length."""
     if cell.lengths == "natural":
         return ()
-    if request.force_ignore_eos and "ignore_eos" not in server.pin_output:
-        return (*server.pin_output, "ignore_eos")
-    return server.pin_output
+    pins = server.pin_output
+    if request.force_ignore_eos and "ignore_eos" not in pins:
+        pins = (*pins, "ignore_eos")
+    return tuple(field for field in pins if field in load_dialect(request.dialect).pins)
 
 
 def is_here(host: str) -> bool:

@@ -18,6 +18,7 @@ def connect_all(
     urls: Sequence[str],
     model: str | None = None,
     *,
+    dialect: str = "openai-completions",
     headers: Mapping[str, str] | None = None,
     api_key_env: str | None = None,
     trust: Trust | None = None,
@@ -32,7 +33,16 @@ def connect_all(
     """
     found: list[Server] = []
     for url in urls:
-        found.append(connect(url, model, headers=headers, api_key_env=api_key_env, trust=trust))
+        found.append(
+            connect(
+                url,
+                model,
+                dialect=dialect,
+                headers=headers,
+                api_key_env=api_key_env,
+                trust=trust,
+            )
+        )
         model = found[0].model
     first, *others = found
     if not others:

@@ -10,35 +10,43 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import httpx
 
 from launchers.errors import ConnectError, suggest
+from launchers.native import NATIVE
+from launchers.pages import get, json_page, page_text, refuse, start_of
 from launchers.redact import redact_text
 from launchers.server import Server
-from launchers.trust import Trust, tls_problem
+from launchers.trust import Trust
 from launchers.vllm_facts import read_metrics, read_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION_SEGMENT = re.compile(r"v\d+\w*")
-ENDPOINTS = ("/chat/completions", "/completions", "/models")
+PINS = {"vllm": ("ignore_eos", "min_tokens"), "llama.cpp": ("ignore_eos",)}
+"""Fields by which engines pin the output length, at OpenAI's API too."""
+ENDPOINTS = (
+    "/chat/completions", "/completions", "/models", "/generate_stream", "/generate", "/completion",
+)  # fmt: skip
 # What `owned_by` of a model says → the engine's name here.
 OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
-SHOWN = 200
 
 
 def connect(
     url: str,
     model: str | None = None,
     *,
+    dialect: str = "openai-completions",
     headers: Mapping[str, str] | None = None,
     api_key_env: str | None = None,
     timeout_s: float = 10,
     trust: Trust | None = None,
 ) -> Server:
-    """Find out what answers at an OpenAI-compatible URL.
+    """Find out what answers at a URL.
 
     Args:
         url: the API's base, `http://host:port/v1`; `/v1` and `http://` may be left out.
         model: the name to ask for; may be left out where the server has only one.
+        dialect: what it is to speak: OpenAI's API, or "tgi" or "llamacpp", which engines have at
+            their root.
         headers: sent with each request.
         api_key_env: environment variable whose value is sent as a bearer token.
         timeout_s: of each request made here.
@@ -61,9 +69,17 @@ def connect(
         follow_redirects=False,
         verify=(trust or Trust()).context(),
     ) as client:
+        if (native := NATIVE.get(dialect)) is not None:
+            return native(client, root_of(bases[0]), model)
         base, entries = _models(client, bases, model)
         entry = _choose(entries, model, base)
         return _describe(client, base, entry)
+
+
+def root_of(base: str) -> str:
+    """Where a server has its other pages: behind a gateway, that is not the host's root."""
+    folder, _, last = base.rpartition("/")
+    return folder if VERSION_SEGMENT.fullmatch(last) else base
 
 
 def candidates(url: str) -> list[str]:
@@ -109,14 +125,16 @@ def _models(
     """Return the base that answers and its list of models."""
     problems: list[str] = []
     for base in bases:
-        reply = _get(client, f"{base}/models")
+        reply = get(client, f"{base}/models")
         if reply.status_code == httpx.codes.OK:
             if (entries := _entries(reply)) is not None:
                 return base, entries
-            problems.append(f"{base}/models answered 200 with no list of models ({_start(reply)})")
+            problems.append(
+                f"{base}/models answered 200 with no list of models ({start_of(reply)})"
+            )
             continue
-        _refuse(reply, base)
-        problems.append(f"{base}/models answered {reply.status_code} ({_start(reply)})")
+        refuse(reply)
+        problems.append(f"{base}/models answered {reply.status_code} ({start_of(reply)})")
         # Some servers serve models without being able to list them.
         listless = reply.is_server_error or _healthy(client, base)
         if model and listless:
@@ -128,44 +146,9 @@ def _models(
     )
 
 
-def _get(client: httpx.Client, url: str) -> httpx.Response:
-    try:
-        return client.get(url)
-    except httpx.TimeoutException as error:
-        raise ConnectError(f"{url} did not answer in time: is the server up and idle?") from error
-    except httpx.ConnectError as error:
-        if (problem := tls_problem(error)) is not None:
-            raise ConnectError(f"cannot connect to {url}: {problem}") from error
-        raise ConnectError(
-            f"cannot connect to {url} ({error}): is the server up, and is it this host and port?"
-        ) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ConnectError(
-            f"{url} does not speak HTTP as it should ({error}): is it the right port, and http "
-            "or https as the server has it?"
-        ) from error
-
-
-def _refuse(reply: httpx.Response, base: str) -> None:
-    code = reply.status_code
-    if code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        raise ConnectError(
-            f"{base}/models answered {code}: the server wants a key; put it into an environment "
-            "variable and name that with --api-key-env, or give --header"
-        )
-    if reply.is_redirect:
-        raise ConnectError(
-            f"{base}/models redirects to {redact_text(reply.headers.get('location', 'nowhere'))}: "
-            "redirects are not followed, as they would be measured; give the final URL"
-        )
-
-
 def _entries(reply: httpx.Response) -> list[dict[str, object]] | None:
-    try:
-        page = reply.json()
-    except ValueError:
-        return None
-    data = page.get("data") if isinstance(page, dict) else None
+    page = json_page(reply)
+    data = None if page is None else page.get("data")
     if not isinstance(data, list):
         return None
     return [item for item in data if isinstance(item, dict) and isinstance(item.get("id"), str)]
@@ -184,10 +167,10 @@ def _choose(entries: list[dict[str, object]], model: str | None, base: str) -> d
 
 
 def _describe(client: httpx.Client, base: str, entry: dict[str, object]) -> Server:
-    root = _root(base)
-    version = read_version(_page(client, f"{root}/version"))
+    root = root_of(base)
+    version = read_version(page_text(client, f"{root}/version"))
     engine = OWNERS.get(str(entry.get("owned_by")), "unknown")
-    metrics = read_metrics(_page(client, f"{root}/metrics")) if engine == "vllm" else {}
+    metrics = read_metrics(page_text(client, f"{root}/metrics")) if engine == "vllm" else {}
     length, tokens = entry.get("max_model_len"), metrics.get("kv_cache_tokens")
     return Server(
         build="url",
@@ -195,35 +178,15 @@ def _describe(client: httpx.Client, base: str, entry: dict[str, object]) -> Serv
         engine_version=version,
         base_url=base,
         model=str(entry["id"]),
-        pin_output=("ignore_eos", "min_tokens") if engine == "vllm" else (),
+        pin_output=PINS.get(engine, ()),
         max_model_len=length if isinstance(length, int) else None,
         kv_cache_tokens=tokens if isinstance(tokens, int) else None,
         provenance={"url": base, "engine": engine, "engine_version": version, "reported": metrics},
     )
 
 
-def _root(base: str) -> str:
-    """Where a server has its other pages: behind a gateway, that is not the host's root."""
-    folder, _, last = base.rpartition("/")
-    return folder if VERSION_SEGMENT.fullmatch(last) else base
-
-
-def _page(client: httpx.Client, url: str) -> str:
-    """Return a page's text; empty when there is none."""
-    try:
-        reply = client.get(url)
-    except httpx.HTTPError:
-        return ""
-    return reply.text if reply.status_code == httpx.codes.OK else ""
-
-
 def _healthy(client: httpx.Client, base: str) -> bool:
     try:
-        return client.get(f"{_root(base)}/health").status_code == httpx.codes.OK
+        return client.get(f"{root_of(base)}/health").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
-
-
-def _start(reply: httpx.Response) -> str:
-    text = " ".join(reply.text.split())[:SHOWN]
-    return text or "empty"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,9 @@ from launchers.build import Build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    Pages = dict[str, tuple[int, object]]
+    Serve = Callable[[Pages], str]
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 TOKEN = "HARNESS_TEST_TOKEN"
@@ -113,3 +119,41 @@ def intruder() -> Iterator[Intruder]:
     if intruder.process:
         intruder.process.kill()
         intruder.process.wait()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve pages (path → status and JSON or text) on a port of their own; return the root."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(pages: Pages) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, page = pages.get(self.path, (404, {"detail": "Not Found"}))
+                if page == "key?":
+                    allowed = self.headers["authorization"] == "Bearer hunter2"
+                    guarded = 200, {"object": "list", "data": [{"id": "guarded"}]}
+                    status, page = guarded if allowed else (401, {"error": "no key"})
+                body = (page if isinstance(page, str) else json.dumps(page)).encode()
+                self.send_response(status)
+                if status == 307:
+                    self.send_header(
+                        "location", "https://elsewhere.example/v1/models?token=hunter2"
+                    )
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,49 +10,12 @@ from launchers.errors import ConnectError
 from launchers.replicas import connect_all
 from launchers.url import candidates, connect
 
-Pages = dict[str, tuple[int, object]]
-Serve = Callable[[Pages], str]
+if TYPE_CHECKING:
+    from tests.launchers.conftest import Pages, Serve
 
 
 def models(*names: str, **fields: object) -> tuple[int, object]:
     return 200, {"object": "list", "data": [{"id": name, **fields} for name in names]}
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Serve pages (path → status and JSON or text) on a port of their own; return the root."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def start(pages: Pages) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, page = pages.get(self.path, (404, {"detail": "Not Found"}))
-                if page == "key?":
-                    allowed = self.headers["authorization"] == "Bearer hunter2"
-                    status, page = models("guarded") if allowed else (401, {"error": "no key"})
-                body = (page if isinstance(page, str) else json.dumps(page)).encode()
-                self.send_response(status)
-                if status == 307:
-                    self.send_header(
-                        "location", "https://elsewhere.example/v1/models?token=hunter2"
-                    )
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 CACHE = (

@@ -1,0 +1,75 @@
+"""Asking a server for a page, and what to say where it has none."""
+
+from __future__ import annotations
+
+import httpx
+
+from launchers.errors import ConnectError
+from launchers.redact import redact_text
+from launchers.trust import tls_problem
+
+_SHOWN = 200
+
+
+def get(client: httpx.Client, url: str) -> httpx.Response:
+    """Return the answer, whatever its status.
+
+    Raises:
+        ConnectError: there is none.
+    """
+    try:
+        return client.get(url)
+    except httpx.TimeoutException as error:
+        raise ConnectError(f"{url} did not answer in time: is the server up and idle?") from error
+    except httpx.ConnectError as error:
+        if (problem := tls_problem(error)) is not None:
+            raise ConnectError(f"cannot connect to {url}: {problem}") from error
+        raise ConnectError(
+            f"cannot connect to {url} ({error}): is the server up, and is it this host and port?"
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ConnectError(
+            f"{url} does not speak HTTP as it should ({error}): is it the right port, and http "
+            "or https as the server has it?"
+        ) from error
+
+
+def refuse(reply: httpx.Response) -> None:
+    """Say what to do about an answer that wants a key, or leads elsewhere."""
+    code, url = reply.status_code, redact_text(str(reply.url))
+    if code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        raise ConnectError(
+            f"{url} answered {code}: the server wants a key; put it into an environment "
+            "variable and name that with --api-key-env, or give --header"
+        )
+    if reply.is_redirect:
+        raise ConnectError(
+            f"{url} redirects to {redact_text(reply.headers.get('location', 'nowhere'))}: "
+            "redirects are not followed, as they would be measured; give the final URL"
+        )
+
+
+def json_page(reply: httpx.Response) -> dict[str, object] | None:
+    """Return the JSON object of a good answer; None where there is none."""
+    if reply.status_code != httpx.codes.OK:
+        return None
+    try:
+        page = reply.json()
+    except ValueError:
+        return None
+    return page if isinstance(page, dict) else None
+
+
+def page_text(client: httpx.Client, url: str) -> str:
+    """Return a page's text; empty when there is none."""
+    try:
+        reply = client.get(url)
+    except httpx.HTTPError:
+        return ""
+    return reply.text if reply.status_code == httpx.codes.OK else ""
+
+
+def start_of(reply: httpx.Response) -> str:
+    """Return the start of an answer's text, to be shown."""
+    text = " ".join(reply.text.split())[:_SHOWN]
+    return text or "empty"
