@@ -44,7 +44,7 @@ schemas: $(READY) ## write docs/schemas anew
 	$(BIN)/python docs/generate_schemas.py
 
 benchmarks: $(READY) ## print the figures that the README quotes
-	$(BIN)/python benchmarks/known_timing.py
+	$(BIN)/python benchmarks/figures.py
 	$(BIN)/python benchmarks/startup.py
 
 peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~4 GB)

@@ -87,7 +87,7 @@ def compare(name: str, client: Client, load: Load, cpus: tuple[int, int]) -> Out
         folder, truth = Path(folder_name), Path(folder_name) / "truth.jsonl"
         work = folder / "client"
         work.mkdir()
-        with serving(cpus[0], truth, ttft_ms=TTFT_MS, itl_ms=ITL_MS, jitter_ms=ITL_MS) as url:
+        with serving({cpus[0]}, truth, ttft_ms=TTFT_MS, itl_ms=ITL_MS, jitter_ms=ITL_MS) as url:
             load = replace(load, url=url)
             argv = client.argv(python.parent, load, work)
             used = run_client(argv, work, cpus[1], _environment(client), LIMIT_S)

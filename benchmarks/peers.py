@@ -1,7 +1,7 @@
 """This client and its peers side by side, against a server whose timing is known.
 
     python benchmarks/peers.py install [NAME …]    # each in an environment of its own, by pip
-    python benchmarks/peers.py [--peers ours,vllm] [--streams 32,256] [--rates 50] [--quick]
+    python benchmarks/peers.py [--peers ours,vllm] [--streams 32,256] [--rates 50]
 
 Prints Markdown: errors of TTFT, inter-token latency and end-to-end latency (percentile reported −
 percentile of the truth), streams held, CPU, memory, start-up, and how requests arrived. Server and
@@ -19,6 +19,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import readme
 import rig
 from client import Client, Load, clients, python_of
 from comparison import Outcome, compare
@@ -112,6 +113,7 @@ def main() -> int:
     parser.add_argument("--rates", type=_numbers, default=list(RATES), help="requests/s")
     parser.add_argument("--quick", action="store_true", help="fewer requests: does it work?")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--readme", action="store_true", help="put the tables into README.md, too")
     options = parser.parse_args()
     names = options.names + (options.peers.split(",") if options.peers else [])
     unknown = [name for name in names if name not in known]
@@ -132,6 +134,8 @@ def main() -> int:
             f"\n{time.strftime('%Y-%m-%d')}, {where}; {time.monotonic() - began:.0f} s in all.\n"
         )
     print(text)
+    if options.readme and not options.json:
+        readme.write("peers", text)
     return 0
 
 

@@ -89,8 +89,8 @@ def claim_cpus() -> tuple[int, int]:
 
 
 @contextmanager
-def serving(cpu: int, truth: Path | None = None, **options: float) -> Iterator[str]:
-    """Serve on one CPU until the context closes; yield the URL (ends in /v1).
+def serving(cpus: set[int], truth: Path | None = None, **options: float) -> Iterator[str]:
+    """Serve on these CPUs until the context closes; yield the URL (ends in /v1).
 
     `options` are the server's flags: `ttft_ms=50` is `--ttft-ms 50`.
     """
@@ -106,7 +106,7 @@ def serving(cpu: int, truth: Path | None = None, **options: float) -> Iterator[s
         text=True,
     ) as process:
         try:
-            os.sched_setaffinity(process.pid, {cpu})
+            os.sched_setaffinity(process.pid, cpus)
             assert process.stdout is not None
             url = process.stdout.readline().strip()
             if not url:

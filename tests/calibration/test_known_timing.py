@@ -1,7 +1,7 @@
 """The driver's stamps against a server that wrote down when it sent what.
 
 Loose bounds, for a machine that others use too: exact figures are those of
-`benchmarks/known_timing.py`. What no neighbour can excuse is exact here: nothing lost, nothing
+`benchmarks/figures.py`. What no neighbour can excuse is exact here: nothing lost, nothing
 doubled, no stamp before the truth.
 """
 
