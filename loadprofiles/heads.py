@@ -27,6 +27,7 @@ def request_heads(plan: DrivePlan, values: Mapping[str, str] | None = None) -> l
     lines = [
         "Content-Type: application/json",
         f"Accept: {'text/event-stream' if plan.stream else 'application/json'}",
+        "Accept-Encoding: identity",
         f"User-Agent: serving-load-harness Python/{sys.version_info[0]}.{sys.version_info[1]}",
         *(f"{name}: {values[name]}" for name in plan.headers),
     ]
