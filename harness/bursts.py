@@ -76,6 +76,7 @@ def measure_bursts(
                 peak_backlog=peak,
                 beyond_usual=None if usual is None else max(0.0, peak - usual),
                 recovery_s=None if recovered is None else (recovered - stop) / NS_PER_S,
+                watched_s=(until - stop) / NS_PER_S,
             )
         )
         inside |= _within(due, begin, stop)

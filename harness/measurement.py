@@ -117,7 +117,9 @@ class Burst(msgspec.Struct, frozen=True, kw_only=True):
     beyond_usual: float | None
     """How far that is above the usual backlog."""
     recovery_s: float | None
-    """From the burst's end until the backlog was back; None: not before the next burst."""
+    """From the burst's end until the backlog was back; None: not within `watched_s`."""
+    watched_s: float
+    """From the burst's end to the next one, or to the window's end."""
 
 
 class Bursts(msgspec.Struct, frozen=True, kw_only=True):

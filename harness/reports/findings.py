@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from harness.outputs import REPEATING_SHARE
 from harness.reports.figures import NOTHING, count, figure, percentile, plain, share
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.measurement import (
+        Burst,
         Bursts,
         CellMeasurement,
         Contrast,
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     )
 
 Row = list[str]
+_WORTH_TELLING: Final = 0.05
 
-BURST_HEADER = (
-    "Burst, s", "Requests", "Backlog before", "Peak backlog", "Back after, s",
+BURST_HEADER = ("Burst, s", "Requests", "Usual backlog", "Peak backlog", "Back after, s")
+BURSTS_HEADER = (
     "TTFT inside p50", "p95", "TTFT between p50", "p95", "TTFT after − before",
     "TPOT after − before",
 )  # fmt: skip
@@ -31,13 +33,13 @@ LENGTH_HEADER = (
     "Prompt tokens", "n", "TTFT p50", "p95", "TPOT p50", "p95", "e2e p50", "p95",
 )  # fmt: skip
 NEIGHBOUR_HEADER = (
-    "Short, tokens", "Long, tokens", "TTFT beside a long", "alone", "difference",
+    "Short / long, tokens", "TTFT beside a long", "alone", "difference",
     "TPOT beside a long", "alone", "difference", "Fairness",
 )  # fmt: skip
 STALL_HEADER = (
-    "Stall above, ms", "Stalls", "Answers with one", "Longest, ms", "At once",
-    "Time frozen", "Steady state", "Cut", "TTFT p50 of it", "tok/s of it",
+    "Stall above, ms", "Stalls", "Answers with one", "Longest, ms", "At once", "Time frozen",
 )  # fmt: skip
+STEADY_HEADER = ("Steady state", "Cut", "TTFT p50", "p95", "ITL p50", "e2e p50", "tok/s")
 OUTPUT_HEADER = (
     "Ended by", "Tokens p50", "p95", "of planned", "Empty", "One token", "Repeating", "Identical",
     "Length against baseline", "Same text as baseline",
@@ -52,7 +54,9 @@ def sentences(cell: CellMeasurement) -> Iterator[str]:
         yield neighbours(cell.mixture)
     if cell.stalls is not None and cell.stalls.count:
         yield stalls(cell.stalls, cell.requests.ok)
-    if cell.steady is not None and (cell.steady.state == "none" or cell.steady.part is not None):
+    if cell.steady is not None and (
+        cell.steady.state == "none" or cell.steady.cut_share >= _WORTH_TELLING
+    ):
         yield steady(cell)
     if cell.outputs is not None and _notable(cell.outputs):
         yield outputs(cell.outputs)
@@ -65,12 +69,13 @@ def bursts(found: Bursts) -> str:
     parts = [f"bursts: TTFT p95 {first} ms between, {second} ms inside"]
     if found.bursts:
         parts.append(f"backlog up to {count(max(one.peak_backlog for one in found.bursts))}")
-    times = [one.recovery_s for one in found.bursts if one.recovery_s is not None]
-    if len(times) == len(found.bursts) and times:
+    watched = [one for one in found.bursts if one.watched_s]
+    times = [one.recovery_s for one in watched if one.recovery_s is not None]
+    if times:
         parts.append(f"back {figure(max(times))} s after the end at most")
-    elif found.bursts:
-        lost = len(found.bursts) - len(times)
-        parts.append(f"not back before the next, or the end, after {lost} of {len(found.bursts)}")
+    if len(times) < len(watched):
+        lost = len(watched) - len(times)
+        parts.append(f"not back before the next, or the end, after {lost} of {len(watched)}")
     return f"{', '.join(parts)}; {_stayed(found)}."
 
 
@@ -91,8 +96,8 @@ def neighbours(found: Mixture) -> str:
     """What a short request pays for a long neighbour."""
     one = found.ttft_ms
     return (
-        f"mixture: a prompt below {count(found.short_below)} tokens waits {_change(one)} for its "
-        f"first text where one of {count(found.long_from)} and more is being read."
+        f"mixture: for its first text a prompt below {count(found.short_below)} tokens waits "
+        f"{_change(one)} ms longer where one of {count(found.long_from)} and more is being read."
     )
 
 
@@ -171,20 +176,14 @@ def _against(found: OutputsCompared) -> str:
 
 
 def _burst_rows(found: Bursts) -> Iterator[Row]:
-    """One row a burst; what is said of all of them stands in the first."""
-    whole = [
-        percentile(found.ttft_inside_ms, "p50"), percentile(found.ttft_inside_ms, "p95"),
-        percentile(found.ttft_between_ms, "p50"), percentile(found.ttft_between_ms, "p95"),
-        _change(found.stayed["ttft_ms"]), _change(found.stayed["tpot_ms"]),
-    ]  # fmt: skip
-    for at, one in enumerate(found.bursts):
+    """One row a burst."""
+    for one in found.bursts:
         yield [
             f"{figure(one.start_s)}–{figure(one.end_s)}",
             count(one.arrivals),
             figure(found.usual_backlog),
             count(one.peak_backlog),
-            "not back" if one.recovery_s is None else figure(one.recovery_s),
-            *(whole if not at else [""] * len(whole)),
+            _recovery(one),
         ]
 
 
@@ -203,38 +202,13 @@ def _length_rows(found: Mixture) -> Iterator[Row]:
 def _neighbour_row(found: Mixture) -> Row:
     """What short requests pay for long ones."""
     return [
-        f"below {count(found.short_below)}",
-        f"{count(found.long_from)} and more",
+        f"< {count(found.short_below)} / ≥ {count(found.long_from)}",
         *(
             text
             for one in (found.ttft_ms, found.tpot_ms)
             for text in (figure(one.value), figure(one.reference), _change(one))
         ),
         figure(found.fairness),
-    ]
-
-
-def _stall_row(cell: CellMeasurement) -> Row:
-    """Stalls, and the steady part of the window."""
-    still, even = cell.stalls, cell.steady
-    row = [NOTHING] * 6
-    if still is not None:
-        row = [
-            figure(still.threshold_ms), count(still.count), count(still.requests),
-            figure(still.longest_ms) if still.count else NOTHING, count(still.at_once),
-            share(still.frozen_share),
-        ]  # fmt: skip
-    if even is None or even.state == "not judged":
-        return [*row, f"not judged: {even.reason}" if even else NOTHING, *[NOTHING] * 3]
-    if even.state == "none":
-        return [*row, f"none: {even.reason}", *[NOTHING] * 3]
-    part = even.part
-    return [
-        *row,
-        f"{figure(even.from_s)}–{figure(even.to_s)} s",
-        share(even.cut_share),
-        NOTHING if part is None else percentile(part.ttft_ms, "p50"),
-        NOTHING if part is None else figure(part.aggregate_tps),
     ]
 
 
@@ -265,7 +239,7 @@ def _change(found: Contrast) -> str:
     if found.difference is None or found.ci95 is None:
         return NOTHING
     low, high = found.ci95
-    return f"{_signed(found.difference)} ms ({_signed(low)} to {_signed(high)})"
+    return f"{_signed(found.difference)} ({_signed(low)} to {_signed(high)})"
 
 
 def _signed(value: float) -> str:
@@ -273,7 +247,7 @@ def _signed(value: float) -> str:
 
 
 def _sure(found: Contrast) -> bool:
-    """Whether the interval leaves 0 out and the difference is more than a twentieth."""
+    """Whether the interval leaves 0 out and the difference is worth telling."""
     if found.difference is None or found.ci95 is None or found.reference is None:
         return False
     low, high = found.ci95
@@ -289,6 +263,27 @@ def rows_of_bursts(cell: CellMeasurement) -> list[Row]:
     return [] if cell.bursts is None else list(_burst_rows(cell.bursts))
 
 
+def rows_of_all_bursts(cell: CellMeasurement) -> list[Row]:
+    """The row of what is said of all bursts together."""
+    found = cell.bursts
+    if found is None:
+        return []
+    stats = (found.ttft_inside_ms, found.ttft_between_ms)
+    return [
+        [
+            *(percentile(stat, name) for stat in stats for name in ("p50", "p95")),
+            _change(found.stayed["ttft_ms"]),
+            _change(found.stayed["tpot_ms"]),
+        ]
+    ]
+
+
+def _recovery(found: Burst) -> str:
+    if found.recovery_s is not None:
+        return figure(found.recovery_s)
+    return f"not within {figure(found.watched_s)}" if found.watched_s else NOTHING
+
+
 def rows_of_lengths(cell: CellMeasurement) -> list[Row]:
     """Rows of the cell's prompt lengths."""
     return [] if cell.mixture is None else list(_length_rows(cell.mixture))
@@ -300,8 +295,44 @@ def rows_of_neighbours(cell: CellMeasurement) -> list[Row]:
 
 
 def rows_of_stalls(cell: CellMeasurement) -> list[Row]:
-    """The row of stalls and steady state."""
-    return [_stall_row(cell)]
+    """The row of stalls."""
+    found = cell.stalls
+    if found is None:
+        return [[NOTHING] * len(STALL_HEADER)]
+    return [
+        [
+            figure(found.threshold_ms),
+            count(found.count),
+            count(found.requests),
+            figure(found.longest_ms) if found.count else NOTHING,
+            count(found.at_once) if found.count else NOTHING,
+            share(found.frozen_share),
+        ]
+    ]
+
+
+def rows_of_steady(cell: CellMeasurement) -> list[Row]:
+    """The row of the steady part of the window."""
+    found = cell.steady
+    if found is None:
+        return []
+    if found.state != "steady":
+        text = f"{found.state}: {found.reason}"
+        return [[text, *[NOTHING] * (len(STEADY_HEADER) - 1)]]
+    part = found.part
+    if part is None:
+        return [["the whole window", "0 %", *[NOTHING] * (len(STEADY_HEADER) - 2)]]
+    return [
+        [
+            f"{figure(found.from_s)}–{figure(found.to_s)} s",
+            share(found.cut_share),
+            percentile(part.ttft_ms, "p50"),
+            percentile(part.ttft_ms, "p95"),
+            percentile(part.itl_ms, "p50"),
+            percentile(part.e2e_ms, "p50"),
+            figure(part.aggregate_tps),
+        ]
+    ]
 
 
 def rows_of_outputs(cell: CellMeasurement) -> list[Row]:

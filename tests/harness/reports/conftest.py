@@ -189,6 +189,11 @@ def write_cell(run: RunFolder, one: Cell, profile: str) -> CellMeasurement:
         mode="closed" if one.due_ns is None else "open",
         streams=None if one.due_ns is not None else int(one.level["concurrency"]),
         due_ns=one.due_ns,
+        bursts_ns=[
+            (round(begin * S), round(end * S))
+            for begin, end in Bursty(**BURSTY).bursts(one.window_s)
+            if profile == "bursty" and one.due_ns is not None
+        ],
         duration_ns=window_ns,
         warmup=8,
         drain_s=30,
