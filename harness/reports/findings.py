@@ -39,7 +39,7 @@ NEIGHBOUR_HEADER = (
 STALL_HEADER = (
     "Stall above, ms", "Stalls", "Answers with one", "Longest, ms", "At once", "Time frozen",
 )  # fmt: skip
-STEADY_HEADER = ("Steady state", "Cut", "TTFT p50", "p95", "ITL p50", "e2e p50", "tok/s")
+STEADY_HEADER = ("Steady state", "Cut", "TTFT p50", "p95", "Gap p50", "e2e p50", "tok/s")
 OUTPUT_HEADER = (
     "Ended by", "Tokens p50", "p95", "of planned", "Empty", "One token", "Repeating", "Identical",
     "Length against baseline", "Same text as baseline",
