@@ -15,8 +15,8 @@ from harness import stats
 from harness.endpoints import replicas_failed
 from harness.measurement import Caveat
 from harness.outputs import answers_repeat
+from harness.prompts import PROMPT_RULES
 from harness.request import NS_PER_MS, NS_PER_S, silent_counts
-from harness.sessions import prompt_count, sessions_of
 
 if TYPE_CHECKING:
     from harness.backlog import Backlog
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 DROPPED_SHARE: Final = 0.001
 UNSTREAMED_SHARE: Final = 0.5
 SILENT_SHARE: Final = 0.01
-PROMPTS_OFF: Final = 0.01
 CONNECTED_SHARE: Final = 0.05
 SHORT_PINNED: Final = 0.01
 SHORT_FREE: Final = 0.05
@@ -216,17 +215,6 @@ def _replayed(case: Case) -> Iterator[Caveat]:
         )
 
 
-def _prompts_reused(case: Case) -> Iterator[Caveat]:
-    bodies = case.measured.column("body")[case.measured.has("sent_ns")]
-    again = bodies.size - np.unique(bodies).size
-    if again:
-        yield Caveat(
-            "prompts_reused",
-            f"{again} of {bodies.size} requests sent a prompt that had been sent before, so a "
-            "prefix cache may have made them faster. Plan more requests or a shorter window.",
-        )
-
-
 def _retried(case: Case) -> Iterator[Caveat]:
     again = int(case.measured.retried.sum())
     if again:
@@ -343,36 +331,10 @@ def _circumstances(case: Case) -> Iterator[Caveat]:
         )
 
 
-def _prompts_counted(case: Case) -> Iterator[Caveat]:
-    found = prompt_count(case.plan, case.answered)
-    if found is None or not case.plan.prompts_exact:
-        return
-    off = found.counted - found.planned
-    if abs(off) > PROMPTS_OFF * found.planned:
-        yield Caveat(
-            "prompt_tokens_differ",
-            f"The server counted {found.counted} prompt tokens of {found.requests} requests where "
-            f"the tokenizer counted {found.planned} ({off / found.planned:+.1%}). A chat template "
-            "or special tokens that the server adds explain more; else it has another tokenizer: "
-            "pass its own with --tokenizer. Results count with the server.",
-        )
-
-
-def _sessions_broken(case: Case) -> Iterator[Caveat]:
-    found = sessions_of(case.plan, case.measured, stable=True)
-    if found is not None and found.broken:
-        yield Caveat(
-            "sessions_broken",
-            f"{found.broken} of {found.planned} sessions ended with a turn that failed; their "
-            "later turns were not sent, so the server had less load than planned, and shorter "
-            "prompts. Mend the failures first.",
-        )
-
-
 COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _worker_lost, _interrupted, _few_samples, _failures, replicas_failed, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _replayed, _prompts_reused, _retried, _connected, _not_streamed, _one_document,
-    _silent, _answers, _repeating, _prompts_counted, _sessions_broken, _circumstances,
+    _unstable, _replayed, _retried, _connected, _not_streamed, _one_document,
+    _silent, _answers, _repeating, *PROMPT_RULES, _circumstances,
 )  # fmt: skip

@@ -14,8 +14,10 @@ from launchers.redact import redact_text
 from launchers.trust import Trust
 from launchers.url import candidates
 from loadprofiles.dialects import load_dialect
-from loadprofiles.plan import check_fits, check_schedule
+from loadprofiles.fits import check_fits
+from loadprofiles.plan import check_schedule
 from loadprofiles.prompts import load_tokenizer
+from loadprofiles.recorded import check_dataset
 
 if TYPE_CHECKING:
     from harness.run import LoadRequest
@@ -33,6 +35,7 @@ def check(request: LoadRequest) -> None:
             check_schedule(request.profile, level, repeat, request.seed)
     if request.tokenizer is not None:
         load_tokenizer(request.tokenizer)
+    check_dataset(request.profile)
     if request.api_key_env is not None:
         _check_key(request.api_key_env)
     _check_dialect(request)

@@ -42,18 +42,17 @@ class Written:
         self.exact = self.exact and other.exact
 
 
-def write_bodies(
-    file: BinaryIO, conversations: Iterable[Conversation], sessions: int, encode: Encode
-) -> Written:
+def write_bodies(file: BinaryIO, conversations: Iterable[Conversation], encode: Encode) -> Written:
     """Write the first turns of all conversations, and behind them the later ones.
 
     Args:
         file: gets one body a line.
         conversations: what users say.
-        sessions: how many conversations there are.
         encode: from a prompt and an output length to a body on one line.
     """
     first, later = Written(), Written()
+    third: list[int] = []
+    """Of the later turns, those that continue a later one."""
     with tempfile.TemporaryFile() as others:
         for number, (system, turns, exact) in enumerate(conversations):
             messages = [] if system is None else [Message("system", system)]
@@ -68,9 +67,13 @@ def write_bodies(
                 part.prompt_tokens.append(tokens)
                 part.output_tokens.append(turn.output_tokens)
                 part.after.append(before)
-                before = sessions + len(later.after) - 1 if place else number
+                if place > 1:
+                    third.append(len(later.after) - 1)
+                before = len(later.after) - 1 if place else number
                 prompt = turn.text if len(messages) == 1 else messages
                 lines.write(encode(prompt, turn.output_tokens) + b"\n")
+        for position in third:  # first turns lie before them
+            later.after[position] += len(first.after)
         others.seek(0)
         shutil.copyfileobj(others, file)
     first.extend(later)

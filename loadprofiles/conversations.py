@@ -36,17 +36,17 @@ class Session(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    turns: Length
-    """How many turns a session has."""
-    user_tokens: Length
-    """How long what the user says in each later turn is."""
+    turns: Length | None = None
+    """How many turns a session has; with a dataset: at most (None: as many as are recorded)."""
+    user_tokens: Length | None = None
+    """How long what the user says in each later turn is; with a dataset, that says it."""
     think_s: Annotated[Think | None, Field()] = None
     """From the end of an answer to the session's next turn; None: none."""
 
     @field_validator("turns")
     @classmethod
-    def _few(cls, turns: Length) -> Length:
-        if longest(turns) > MAX_TURNS:
+    def _few(cls, turns: Length | None) -> Length | None:
+        if turns is not None and longest(turns) > MAX_TURNS:
             raise ValueError(f"up to {longest(turns)} turns are too many; at most {MAX_TURNS}")
         return turns
 
@@ -108,6 +108,7 @@ def write_conversations(
     first = one_by_one(make_prompts(lengths, rng(f"{purpose} prompts"), tokenizer, heads=heads))
     later: Iterator[Prompt] = iter(())
     if profile.session is not None:
+        assert profile.session.user_tokens is not None  # noqa: S101 - the profile looked
         lengths = sample_lengths(
             profile.session.user_tokens, total - count, rng(f"{purpose} turn lengths")
         )

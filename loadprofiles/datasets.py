@@ -105,9 +105,9 @@ class Entries:
         self.silent = 0
         self._starts, self._ends, self._lines = array("q"), array("q"), array("q")
         try:
-            self._file = path.open("rb")
-            size = self._file.seek(0, 2)
-            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         except OSError as error:
             raise _bad(path, f"cannot be read: {(error.strerror or str(error)).lower()}") from error
         try:
@@ -136,7 +136,6 @@ class Entries:
         if isinstance(self._map, mmap.mmap):
             with suppress(BufferError):  # an error's traceback may still hold a part of it
                 self._map.close()
-        self._file.close()
 
     def _found(self) -> Iterator[tuple[int, int, int]]:
         """Yield line, start and end of each entry."""

@@ -135,6 +135,14 @@ class FromTrace(BaseModel):
     kind: Literal["trace"]
 
 
+class FromDataset(BaseModel):
+    """As long as it is recorded in the profile's `[dataset]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["dataset"]
+
+
 def _which(value: object) -> str | None:
     if isinstance(value, int):
         return "fixed"
@@ -148,29 +156,30 @@ Length = Annotated[
     | Annotated[Normal, Tag("normal")]
     | Annotated[LogNormal, Tag("lognormal")]
     | Annotated[Empirical, Tag("empirical")]
-    | Annotated[FromTrace, Tag("trace")],
+    | Annotated[FromTrace, Tag("trace")]
+    | Annotated[FromDataset, Tag("dataset")],
     Discriminator(
         _which,
         custom_error_type="length_kind",
         custom_error_message=(
             "should be a whole number of tokens, or a table with kind = "
-            '"uniform", "normal", "lognormal", "empirical" or "trace"'
+            '"uniform", "normal", "lognormal", "empirical", "trace" or "dataset"'
         ),
     ),
 ]
 
 
 def longest(length: Length) -> int:
-    """The largest number of tokens that `length` can give; 0 for a trace's, not known here."""
-    if isinstance(length, FromTrace):
+    """The largest number of tokens that `length` can give; 0 where only a file knows it."""
+    if isinstance(length, FromTrace | FromDataset):
         return 0
     return length if isinstance(length, int) else length.high
 
 
 def sample_lengths(length: Length, count: int, rng: np.random.Generator) -> IntArray:
     """Draw `count` lengths in tokens; the first n do not depend on `count`."""
-    if isinstance(length, FromTrace):
-        raise TypeError("a trace's lengths come with its requests")
+    if isinstance(length, FromTrace | FromDataset):
+        raise TypeError("a file's lengths come with its requests")
     if isinstance(length, int):
         return np.full(count, length, dtype=np.int64)
     u = rng.random(count)

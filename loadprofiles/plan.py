@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,22 +18,26 @@ import numpy as np
 
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.trace import Replayed, Trace
-from loadprofiles.bodyfile import Written, atomic, write_bodies
+from loadprofiles.bodyfile import atomic, write_bodies
 from loadprofiles.conversations import Lengths, write_conversations
 from loadprofiles.dialects import load_dialect
 from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
+from loadprofiles.fits import check_fits
 from loadprofiles.lengths import FromTrace, longest, sample_lengths
 from loadprofiles.prompts import load_tokenizer
+from loadprofiles.recorded import Recorded
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint, Replay
 from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
 from loadprofiles.think import sample_think_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from loadprofiles.conversations import Conversation
     from loadprofiles.dialects import Dialect, Prompt
     from loadprofiles.profile import Profile
 
@@ -119,19 +124,35 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     draw = Draw(seed, profile.name, float(level), repeat)
     sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
     replayed: Replayed | None = sending.pop("replayed", None)
-    turns = _turns(profile, level, sending.pop("bodies"), draw)
+    bodies = sending.pop("bodies")
     warmup = _warmup(profile, level)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
 
     def encode(prompt: Prompt, output_tokens: int) -> bytes:
         return wire.encode(target.model, prompt, output_tokens, target.pin_output, stream=stream)
 
+    recorded = None
+    if profile.dataset is not None:
+        room, around = target.max_model_len, wire.template_tokens
+        recorded = Recorded(profile, draw.rng, loaded, room, around)
+    used = None
     with atomic(folder / BODIES_FILE) as file:
-        written = Written()
-        for purpose, numbers in (("warm-up", _ONE.repeat(warmup)), ("measured", turns)):
-            lengths = _lengths(profile, replayed, len(numbers), draw, purpose)
-            said = write_conversations(profile, numbers, draw.rng, purpose, loaded, lengths)
-            written.extend(write_bodies(file, said, len(numbers), encode))
+        if recorded is None:
+            lengths = _lengths(profile, replayed, warmup, draw, "warm-up")
+            first = write_conversations(
+                profile, _ONE.repeat(warmup), draw.rng, "warm-up", loaded, lengths
+            )
+            turns = _turns(profile, level, bodies, draw)
+            lengths = _lengths(profile, replayed, len(turns), draw, "measured")
+            said = write_conversations(profile, turns, draw.rng, "measured", loaded, lengths)
+        else:
+            first = islice(recorded.warm_up(), warmup)
+            said = _enough(profile, level, bodies, recorded)
+        written = write_bodies(file, first, encode)
+        written.extend(write_bodies(file, said, encode))
+        if recorded is not None:
+            used = recorded.close()
+    after = written.after[warmup:]
     plan = DrivePlan(
         host=target.host,
         port=target.port,
@@ -147,8 +168,9 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         api_key_env=target.api_key_env,
         dialect=dialect,
         **sending,
-        think_ns=_thoughts(profile, turns, draw),
-        after=None if profile.session is None else written.after[warmup:],
+        dataset=used,
+        think_ns=_thoughts(profile, after, draw),
+        after=None if profile.session is None else after,
         warmup=warmup,
         drain_s=profile.drain_s,
         timeout_s=profile.timeout_s,
@@ -169,41 +191,6 @@ def _path(base: str, dialect: Dialect, *, stream: bool) -> str:
     if dialect.at_root and _VERSION_SEGMENT.fullmatch(base.rpartition("/")[2]):
         base = base.rpartition("/")[0]
     return base + (dialect.path if stream else dialect.whole_path)
-
-
-def check_fits(
-    profile: Profile, max_model_len: int | None, dialect: str = "openai-completions"
-) -> None:
-    """Refuse a profile whose longest request the model cannot take, the chat template included.
-
-    Raises:
-        ProfileError: naming the lengths and the limit.
-        UnknownDialectError: no dialect of that name.
-    """
-    output = longest(profile.output_tokens)
-    parts = {"prompt_tokens": longest(profile.prompt_tokens), "output_tokens": output}
-    words = [f"{tokens} {name}" for name, tokens in parts.items()]
-    template = load_dialect(dialect).template_tokens
-    if profile.shared_prefix is not None:
-        parts["shared_prefix.tokens"] = longest(profile.shared_prefix.tokens)
-        words.append(f"{parts['shared_prefix.tokens']} shared_prefix.tokens")
-    if profile.session is not None:
-        again, said = longest(profile.session.turns) - 1, longest(profile.session.user_tokens)
-        parts["session.turns"] = again * (output + said)
-        words.append(f"{again} further turns × ({said} session.user_tokens + {output})")
-        template *= again + 1
-    if template:
-        words.append(f"{template} for the chat template")
-    field = max(parts, key=lambda name: parts[name])
-    total = sum(parts.values()) + template
-    if max_model_len is None or total <= max_model_len:
-        return
-    raise ProfileError(
-        field,
-        f"up to {' + '.join(words)} = {total} do not fit the model's {max_model_len} "
-        f"(max_model_len); lower them by {total - max_model_len} together, or serve the model "
-        "with a longer context",
-    )
 
 
 def check_schedule(
@@ -366,6 +353,7 @@ def _turns(profile: Profile, level: float, count: int, draw: Draw) -> NDArray[np
     """
     if profile.session is None:
         return _ONE.repeat(count)
+    assert profile.session.turns is not None  # noqa: S101 - the profile looked
     streams = int(level) if profile.is_closed else 0
     turns = sample_lengths(profile.session.turns, count + streams, draw.rng("turns"))
     if profile.is_closed:
@@ -373,15 +361,34 @@ def _turns(profile: Profile, level: float, count: int, draw: Draw) -> NDArray[np
     return turns
 
 
-def _thoughts(profile: Profile, turns: NDArray[np.int64], draw: Draw) -> list[int] | None:
+def _enough(
+    profile: Profile, level: float, count: int, recorded: Recorded
+) -> Iterator[Conversation]:
+    """Yield as many recorded conversations as `_turns` has, of a closed loop each but once."""
+    if not profile.is_closed:
+        yield from islice(recorded.measured(), count)
+        return
+    turns = 0
+    more = int(level) if profile.session is not None else 0
+    for conversation in islice(recorded.measured(), len(recorded)):
+        yield conversation
+        if turns >= count:
+            more -= 1
+        turns += len(conversation.turns)
+        if turns >= count and not more:
+            return
+
+
+def _thoughts(profile: Profile, after: list[int], draw: Draw) -> list[int] | None:
     """Think times: before conversations (of a closed loop's stream) and within them."""
     thoughts: list[int] = []
+    first = after.count(-1)
     if isinstance(profile.arrival, Closed) and profile.arrival.think_s is not None:
         rng = draw.rng("think times")
-        thoughts = sample_think_ns(profile.arrival.think_s, len(turns), rng).tolist()
-    later = int(turns.sum()) - len(turns)
+        thoughts = sample_think_ns(profile.arrival.think_s, first, rng).tolist()
+    later = len(after) - first
     if later:
-        thoughts = thoughts or [0] * len(turns)
+        thoughts = thoughts or [0] * first
         if profile.session is None or profile.session.think_s is None:
             thoughts += [0] * later
         else:

@@ -20,8 +20,9 @@ from loadprofiles.arrivals import AnyArrival  # noqa: TC001 - pydantic reads it 
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.trace import Trace
 from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.datasets import Dataset
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromTrace, Length
+from loadprofiles.lengths import FromDataset, FromTrace, Length
 from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
 from loadprofiles.schedule import OpenArrival
 
@@ -29,6 +30,8 @@ MAX_STREAMS = 10_000
 """One client process holds no more: file descriptors and ephemeral ports run out."""
 MAX_REQUESTS = 2_000_000
 """Per cell. A window that would need more was hardly meant."""
+
+_RECORDED = {"kind": "dataset"}
 
 Seconds = Annotated[float, Field(allow_inf_nan=False, le=86_400)]
 Level = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,6 +58,8 @@ class Overrides:
     time_scale: float | None = None
     clip_to: int | None = None
     skip_above: int | None = None
+    dataset: str | None = None
+    skip_longer: bool = False
 
 
 class Profile(BaseModel):
@@ -75,6 +80,9 @@ class Profile(BaseModel):
     output_tokens: Length
     shared_prefix: SharedPrefix | None = None
     """Prefixes that requests have in common; None: no two share a word of their beginning."""
+    dataset: Dataset | None = None
+    """A file with prompts of one's own; None: they are made up. Then `prompt_tokens` and, where it
+    is not given, `output_tokens` are the file's."""
     session: Session | None = None
     """Conversations of several turns, each of which `arrival` begins; None: single requests."""
     duration_s: Annotated[Seconds, Field(gt=0)] | None = None
@@ -96,6 +104,37 @@ class Profile(BaseModel):
             if levels.count(level) > 1:
                 raise ValueError(f"{level:g} is there twice; leave one out")
         return levels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lengths_of_dataset(cls, fields: object) -> object:
+        if isinstance(fields, dict) and fields.get("dataset") is not None:
+            return {"prompt_tokens": _RECORDED, "output_tokens": _RECORDED} | fields
+        return fields
+
+    @model_validator(mode="after")
+    def _prompts_from_one_source(self) -> Self:
+        session, made_up = self.session, self.dataset is None
+        for field in ("prompt_tokens", "output_tokens"):
+            if made_up and isinstance(getattr(self, field), FromDataset):
+                raise ValueError(
+                    f'{field}: kind = "dataset" takes the lengths of a dataset, and there is '
+                    "none; write a length, or name a file in [dataset]"
+                )
+        if not made_up and not isinstance(self.prompt_tokens, FromDataset):
+            raise ValueError(
+                "prompt_tokens: the dataset's prompts have the lengths that they have; leave "
+                "prompt_tokens out (--prompt-tokens)"
+            )
+        if not made_up and self.shared_prefix is not None:
+            raise ValueError(
+                "shared_prefix: a dataset has system messages of its own; leave one of both out"
+            )
+        if session is not None and made_up and None in (session.turns, session.user_tokens):
+            raise ValueError("session: turns and user_tokens must both be given without a dataset")
+        if session is not None and not made_up and session.user_tokens is not None:
+            raise ValueError("session.user_tokens: the dataset says it; leave user_tokens out")
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -164,7 +203,7 @@ class Profile(BaseModel):
             "timeout_s": overrides.timeout_s,
         }
         changes = {field: value for field, value in changes.items() if value is not None}
-        changes |= self._other_arrival(overrides)
+        changes |= self._other_arrival(overrides) | self._other_prompts(overrides)
         if overrides.duration_s is not None or overrides.requests is not None:
             changes |= {"duration_s": overrides.duration_s, "requests": overrides.requests}
         try:
@@ -213,12 +252,34 @@ class Profile(BaseModel):
             before |= {"clip_to": None, "skip_above": None}
         return {"arrival": before | changes}
 
+    def _other_prompts(self, overrides: Overrides) -> dict[str, object]:
+        """The dataset that the command line names, and what it takes the place of."""
+        if overrides.dataset is None:
+            if not overrides.skip_longer:
+                return {}
+            if self.dataset is None:
+                raise ProfileError("skip_longer", "there is no dataset; name one with --dataset")
+            return {"dataset": self.dataset.model_dump() | {"skip_longer": True}}
+        changes: dict[str, object] = {
+            "dataset": {"file": overrides.dataset, "skip_longer": overrides.skip_longer},
+        }
+        for field in ("prompt_tokens", "output_tokens"):
+            if getattr(overrides, field) is None:
+                changes[field] = _RECORDED
+        if self.session is not None:
+            changes["session"] = self.session.model_dump() | {"user_tokens": None}
+        return changes
+
     def beside(self, folder: Path) -> Profile:
         """Return this profile, the files that it names looked for in `folder`."""
-        if not isinstance(self.arrival, Trace):
-            return self
-        arrival = self.arrival.model_copy(update={"file": str(folder / self.arrival.file)})
-        return self.model_copy(update={"arrival": arrival})
+        named = {"arrival": self.arrival, "dataset": self.dataset}
+        return self.model_copy(
+            update={
+                field: table.model_copy(update={"file": str(folder / table.file)})
+                for field, table in named.items()
+                if isinstance(table, Trace | Dataset)
+            }
+        )
 
     def own_levels(self, *, as_recorded: bool) -> tuple[float, ...]:
         """The levels that are driven when nobody names any.

@@ -49,6 +49,21 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the file that stood behind a later one; the plan has them in order."""
 
 
+class DatasetUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan takes from a user's dataset."""
+
+    entries: int
+    """Conversations of the file."""
+    silent: int
+    """Entries besides, in which no user says anything."""
+    longer: int
+    """Conversations that were left out since they do not fit the model."""
+    used: int
+    """Measured conversations of the plan."""
+    again: int
+    """Of them, those that came again since the file had no others left."""
+
+
 class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the driver needs to drive one cell; no clock and no secret in it.
 
@@ -83,6 +98,8 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     bodies; later ones are turns that follow others (`after`)."""
     bursts_ns: list[tuple[int, int]] = []
     """Open loop: [start, end) of each burst, as offsets like `due_ns`; empty without bursts."""
+    dataset: DatasetUse | None = None
+    """None: the prompts were made up."""
     replay: Replay | None = None
     """Where the schedule is a recorded trace's."""
     after: list[int] | None = None

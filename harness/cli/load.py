@@ -65,6 +65,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     timeout: float | None = None,
     think: float | None = None,
     burstiness: float | None = None,
+    dataset: Path | None = None,
+    skip_longer: bool = False,
     trace: Path | None = None,
     time_scale: float | None = None,
     clip_to: int | None = None,
@@ -114,6 +116,9 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             flag they are forced where the engine is known to be able to.
         think: Seconds that each stream pauses between an answer and its next request.
         burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
+        dataset: JSON or JSONL of conversations (ShareGPT, OpenAI messages, plain prompts): their
+            prompts in place of made-up ones, their answers' lengths too.
+        skip_longer: Leave conversations out that are too long for the model.
         trace: CSV or JSONL of the Azure, BurstGPT or Mooncake layout, for --profile replay.
         time_scale: Replay so many times as fast as recorded, at the rate that the trace then has.
         clip_to: Make longer requests of the trace so many tokens long, prompt and answer together.
@@ -145,6 +150,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             timeout_s=timeout,
             think_s=think,
             burstiness=burstiness,
+            dataset=None if dataset is None else str(dataset.absolute()),
+            skip_longer=skip_longer,
             trace=None if trace is None else str(trace.absolute()),
             time_scale=time_scale,
             clip_to=clip_to,
@@ -203,6 +210,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "timeout": timeout,
             "think": think,
             "burstiness": burstiness,
+            "dataset": dataset,
+            "skip_longer": skip_longer,
             "trace": trace,
             "time_scale": time_scale,
             "clip_to": clip_to,
