@@ -90,17 +90,6 @@ def _samples_lost(case: Case) -> Iterator[Caveat]:
         )
 
 
-def _worker_lost(case: Case) -> Iterator[Caveat]:
-    if case.drive.ended == "worker_lost":
-        yield Caveat(
-            "worker_lost",
-            f"Not all workers stayed until the end: {case.drive.problem}. What had been measured "
-            "by then is kept, but the server had less load than asked. Look at drive.log and at "
-            "that machine, and run it again.",
-            invalidates=True,
-        )
-
-
 def _interrupted(case: Case) -> Iterator[Caveat]:
     if case.drive.ended == "interrupted":
         asked = f" of {case.plan.duration_ns / NS_PER_S:g} s" if case.plan.duration_ns else ""
@@ -332,7 +321,7 @@ def _circumstances(case: Case) -> Iterator[Caveat]:
 
 
 COUNT_RULES: Final[tuple[Rule, ...]] = (
-    _samples_lost, _worker_lost, _interrupted, _few_samples, _failures, replicas_failed, _dropped,
+    _samples_lost, _interrupted, _few_samples, _failures, replicas_failed, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
     _unstable, _replayed, _retried, _connected, _not_streamed, _one_document,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from harness.errors import InvalidRunError
-from loadprofiles.messages import REFUSED
+from loadprofiles.messages import REFUSED, RUN_GOES_ON
 from loadprofiles.records import DRIVE_FILE, HEADERS_VARIABLE, Progress
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Driver:
             self._say(f"{self._folder.absolute()}\n".encode())
             self._follow(on_progress, still_wanted)
         except KeyboardInterrupt:
-            self._stop()
+            self._stop(b"over\n")
             with contextlib.suppress(InvalidRunError):  # the one who has interrupted knows best
                 self._follow(on_progress, still_wanted)
             raise
@@ -125,7 +125,7 @@ class Driver:
             for line in lines:
                 on_progress(msgspec.json.decode(line, type=Progress))
             if self._stopping_since_s is None and not still_wanted():
-                self._stop()
+                self._stop(RUN_GOES_ON + b"\n")
             now_s = time.monotonic()
             if self._stopping_since_s is not None and now_s - self._stopping_since_s > STOP_S:
                 raise self._error("did not stop when asked to")
@@ -150,9 +150,9 @@ class Driver:
         *lines, self._rest = (self._rest + data).split(b"\n")
         return lines
 
-    def _stop(self) -> None:
+    def _stop(self, word: bytes) -> None:
         self._stopping_since_s = time.monotonic()
-        self._say(b"stop\n")
+        self._say(word)
 
     def _say(self, words: bytes) -> None:
         with contextlib.suppress(OSError):  # it has died: its exit status tells

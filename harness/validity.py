@@ -16,6 +16,7 @@ from harness.caveats import COUNT_RULES, OTHER_RULES, OWN_CORE, Case, Evidence
 from harness.measurement import Caveat, Client
 from harness.merges import find_merges
 from harness.request import NS_PER_MS, NS_PER_S
+from harness.workers import WORKER_RULES, busiest_s, longest_delay_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
     if answered:  # the samples know better: a clock step ends the kernel's stamps midway
         blind = int(answered.is_in("clock", {"user"}).sum())
         user = blind > SMEAR_INVALID * len(answered)
-    delay_s = _longest_delay(drive)
+    delay_s = longest_delay_s(drive)
     case = Case(
         plan=plan,
         drive=drive,
@@ -74,11 +75,13 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
             scale=1e-3,
         ),
         slip=stats.describe(known(slips_ms(measured)), rng=stats.rng_for("slip_ms")),
-        cpu=_busiest(drive) / window_s if window_s else 0.0,
+        cpu=busiest_s(drive) / window_s if window_s else 0.0,
         run_delay=delay_s / window_s if window_s and delay_s is not None else None,
     )
     caveats = [
-        caveat for rule in (*COUNT_RULES, *_CLIENT_RULES, *OTHER_RULES) for caveat in rule(case)
+        caveat
+        for rule in (*WORKER_RULES, *COUNT_RULES, *_CLIENT_RULES, *OTHER_RULES)
+        for caveat in rule(case)
     ]
     caveats.sort(key=lambda caveat: not caveat.invalidates)
     return Client(
@@ -95,17 +98,6 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
         valid=not any(caveat.invalidates for caveat in caveats),
         caveats=caveats,
     )
-
-
-def _busiest(drive: DriveReport) -> float:
-    """CPU time of the busiest process, in s: each has a core of its own."""
-    return max((worker.cpu_s for worker in drive.workers), default=drive.cpu_s)
-
-
-def _longest_delay(drive: DriveReport) -> float | None:
-    """How long the process that waited longest for a CPU did so, in s."""
-    delays = [worker.run_delay_s for worker in drive.workers if worker.run_delay_s is not None]
-    return max(delays, default=drive.run_delay_s)
 
 
 def slips_ms(samples: Samples) -> Floats:

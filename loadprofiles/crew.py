@@ -120,8 +120,8 @@ class Crew:
         assert member.share is not None  # noqa: S101 - and that has bodies
         lines: list[bytes] = []
         size = 0
-        for line in member.share.lines[first:]:
-            lines.append(self.bodies[line] + b"\n")
+        for position in range(first, len(member.share.lines)):
+            lines.append(self.bodies[member.share.lines[position]] + b"\n")
             size += len(lines[-1])
             if size > PIECE_BYTES:
                 break

@@ -2,8 +2,9 @@
 
 Takes the place of `python -m loadprofiles.drive`: reads the folder's name from its first line of
 standard input (or its second argument), takes anything more there as the order to stop, prints
-one `records.Progress` a second, and leaves `samples.jsonl` and `drive.json` in the folder. It
-sends no request itself: Locust's own workers do (`loadprofiles.worker`), each its share.
+one `records.Progress` a second, and leaves `samples.jsonl` and `drive.json` in the folder. The
+order ends the whole run for the workers unless it says `RUN_GOES_ON`. The master sends no request
+itself: Locust's own workers do (`loadprofiles.worker`), each its share.
 
 A worker that dies, falls silent, leaves or joins twice ends the cell: what the others have is
 kept, and `drive.json` says which and when. (Locust by itself would go on with the others and
@@ -42,6 +43,7 @@ from loadprofiles.fleet import joint_progress, joint_report
 from loadprofiles.messages import (
     CHANNEL,
     REFUSED,
+    RUN_GOES_ON,
     START_LEAD_NS,
     Orders,
 )
@@ -78,6 +80,8 @@ class Master:
         self._changed = gevent.event.Event()
         self._mistake: BaseException | None = None
         self.stopping = False
+        self.run_is_over = fleet.last
+        """Whether workers from elsewhere need not wait for another cell."""
         self._planned_ns: int | None = None
         self._ticks = 0
         self.folder: Path | None = None
@@ -188,7 +192,7 @@ class Master:
         if self.stopping and report.ended == "done":
             report = msgspec.structs.replace(report, ended="interrupted")
         write_report(self.folder, report)
-        self._end(more=not self._fleet.last and self.crew.problem is None)
+        self._end(more=not self.run_is_over and self.crew.problem is None)
         with contextlib.suppress(OSError):
             progress = joint_progress(self.crew.everyone, started=True)
             done = msgspec.structs.replace(progress, phase="done", in_flight=0)
@@ -277,7 +281,7 @@ def _listen(master: Master) -> Any:  # noqa: ANN401 - gevent's watcher
 
     def heard() -> None:
         nonlocal line
-        data = os.read(0, 4096)
+        rest = data = os.read(0, 4096)
         if master.folder is None and data:
             line += data
             name, end, rest = line.partition(b"\n")
@@ -286,6 +290,7 @@ def _listen(master: Master) -> Any:  # noqa: ANN401 - gevent's watcher
             if not rest:
                 return
         watcher.stop()
+        master.run_is_over = rest.strip() != RUN_GOES_ON
         master.stop()
 
     watcher = gevent.get_hub().loop.io(0, 1)

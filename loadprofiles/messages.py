@@ -33,6 +33,10 @@ UNREACHED, REFUSED, LEFT = 3, 4, 130
 """Or else: it has no master, it cannot be used, or it was told to leave."""
 
 
+RUN_GOES_ON = b"stop"
+"""What the master hears on its standard input where only its cell is to end early."""
+
+
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker's process is told by whoever starts it, as its argument in JSON."""
 

@@ -41,3 +41,7 @@ class NewLines:
         self.lines += data.count(b"\n")
         self.digest.update(data)
         return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

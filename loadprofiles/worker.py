@@ -272,6 +272,7 @@ class Worker:
         session.close()
         shipping.kill()
         self._ship(samples)
+        samples.close()
         self._runner._send_stats()  # noqa: SLF001 - as Locust does at a worker's end
         self._hand_over(session.report(versions()), samples)
 

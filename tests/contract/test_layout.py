@@ -68,7 +68,14 @@ def test_the_command_line_imports_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["harness.run", "harness.cli.load", "harness.cli.listing", "harness.cli.serve"]
+    "module",
+    [
+        "harness.run",
+        "harness.cli.load",
+        "harness.cli.listing",
+        "harness.cli.serve",
+        "harness.cli.worker",
+    ],
 )
 def test_no_command_imports_what_patches_the_process(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"

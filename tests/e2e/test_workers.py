@@ -91,6 +91,24 @@ def test_a_worker_killed_in_mid_run_is_exit_code_4(workplace: Workplace, mock: S
     assert workplace.processes() == []
 
 
+def test_ctrl_c_ends_workers_elsewhere_too(workplace: Workplace, mock: StartMock) -> None:
+    join = f"127.0.0.1:{free_port()}"
+    other = workplace.start("worker", "--join", join)
+    process = workplace.start(
+        "load", "--url", mock(*KNOWN), "--profile", "closed", "--level", "4,5", "--json",
+        *("--duration", "60", "--workers", "1", "--expect-workers", "1", "--bind", join, *TOKENS),
+    )  # fmt: skip
+    workplace.wait_for(lambda: driving(workplace))
+    process.send_signal(signal.SIGINT)
+    done = workplace.finish(process, 30)
+    assert done.code == 130
+    [cell] = done.cells
+    assert cell["requests"]["ok"] >= 10
+    assert cell["requests"]["failed"] == 0
+    assert workplace.finish(other, 20).code == 0
+    assert workplace.processes() == []
+
+
 def test_not_enough_workers(workplace: Workplace, mock: StartMock) -> None:
     port = free_port()
     done = workplace.load(
@@ -234,6 +252,7 @@ def test_another_machine_with_another_clock(
         worker.communicate()
     for cell in done.cells:
         check_one_time_line(done, cell["id"], ahead_s if clock else 0)
+        assert ("worker_clocks" in codes(cell)) == bool(clock)
     assert workplace.processes() == []
     if not clock:
         pytest.skip("NOT TESTED: no time namespaces here; the rest was, with one clock")

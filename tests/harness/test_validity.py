@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from harness.measure import CellFacts, measure
-from loadprofiles.records import DrivePlan, DriveReport, Sample
+from loadprofiles.records import DrivePlan, DriveReport, Sample, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -476,3 +476,38 @@ def test_what_invalidates_comes_first_and_says_what_to_do() -> None:
     for caveat in client.caveats:
         assert caveat.text.endswith(".")
         assert 60 < len(caveat.text) < 400
+
+
+def worker(index: int, **fields: object) -> WorkerReport:
+    known = {"host": "there", "pid": 7, "samples": 1, "received": 1, "digest": "", "cpu_s": 1.0}
+    return WorkerReport(index=index, **(known | fields))  # type: ignore[arg-type]
+
+
+def test_the_busiest_worker_is_judged_and_not_their_sum() -> None:
+    drive = {"cpu_s": 12.0, "run_delay_s": 0.3, "clock": "user"}
+    workers = [worker(0, cpu_s=5.0, run_delay_s=0.1), worker(1, cpu_s=7.0, run_delay_s=0.2)]
+    client = judged(cell(), drive=drive | {"workers": workers})
+    assert (client.cpu, client.run_delay) == (0.7, 0.02)
+    assert "cpu_busy" not in {caveat.code for caveat in client.caveats}
+    workers[1] = worker(1, cpu_s=9.5)
+    client = judged(cell(), drive=drive | {"workers": workers})
+    assert "cpu_busy" in {caveat.code for caveat in client.caveats}
+
+
+def test_a_lost_worker_invalidates() -> None:
+    drive = {"ended": "worker_lost", "problem": "worker 1 (process 7 on there) was killed"}
+    client = judged(cell(), drive=drive)
+    [told] = [caveat for caveat in client.caveats if caveat.code == "worker_lost"]
+    assert told.invalidates
+    assert "process 7 on there" in told.text
+    assert not client.valid
+
+
+def test_clocks_of_their_own_are_told() -> None:
+    own = worker(1, clock_offset_ns=5 * S, clock_error_ns=200_000, clock_drift_ns=-30_000)
+    same = worker(0, clock_offset_ns=10_000, clock_error_ns=20_000)
+    client = judged(cell(), drive={"workers": [same, own]})
+    [told] = [caveat for caveat in client.caveats if caveat.code == "worker_clocks"]
+    assert "worker 1 on there is +5.000000 s ahead (±0.200 ms, at the end -0.030 ms)" in told.text
+    assert "worker 0" not in told.text
+    assert client.valid
