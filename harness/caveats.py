@@ -222,7 +222,8 @@ def _connected(case: Case) -> Iterator[Caveat]:
             "connected_in_window",
             f"{late.size} of {len(case.measured)} requests had to open a connection first (up to "
             f"{late.max():.1f} ms, in TTFT from due and e2e but not in TTFT): the server closes "
-            "idle connections. Raise its keep-alive time.",
+            "connections, or more were needed at once than had been opened ahead. Raise its "
+            "keep-alive time.",
         )
 
 

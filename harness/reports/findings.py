@@ -50,7 +50,7 @@ def sentences(cell: CellMeasurement) -> Iterator[str]:
     """What is worth a line under the tables; nothing where all is as it should be."""
     if cell.bursts is not None:
         yield bursts(cell.bursts)
-    if cell.mixture is not None and _sure(cell.mixture.ttft_ms):
+    if cell.mixture is not None and cell.stable and _sure(cell.mixture.ttft_ms):
         yield neighbours(cell.mixture)
     if cell.stalls is not None and cell.stalls.count:
         yield stalls(cell.stalls, cell.requests.ok)
@@ -65,8 +65,10 @@ def sentences(cell: CellMeasurement) -> Iterator[str]:
 def bursts(found: Bursts) -> str:
     """How bursts went, e.g. `TTFT p95 41 → 180 ms inside, back 1.8 s after the end`."""
     between, inside = found.ttft_between_ms, found.ttft_inside_ms
-    first, second = percentile(between, "p95"), percentile(inside, "p95")
-    parts = [f"bursts: TTFT p95 {first} ms between, {second} ms inside"]
+    parts = ["bursts: the backlog grew throughout"]
+    if not inside.unstable:
+        first, second = percentile(between, "p95"), percentile(inside, "p95")
+        parts = [f"bursts: TTFT p95 {first} ms between, {second} ms inside"]
     if found.bursts:
         parts.append(f"backlog up to {count(max(one.peak_backlog for one in found.bursts))}")
     watched = [one for one in found.bursts if one.watched_s]

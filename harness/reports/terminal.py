@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 120
 _REPORT_FILE: Final = "report.html"
+_UNSTABLE: Final = "†"
+_NAME_WIDTH: Final = 12
+"""Longer names of builds may be broken, shorter ones not."""
 
 
 class Terminal:
@@ -153,7 +156,8 @@ def _table(
     intervals: bool = False,
 ) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("Build", overflow="fold")
+    longest = max(len(plain(series_of(cell))) for cell in cells)
+    table.add_column("Build", overflow="fold", min_width=min(longest, _NAME_WIDTH))
     table.add_column("Level", no_wrap=True)
     if repeats:
         table.add_column("#", justify="right")
@@ -204,6 +208,8 @@ def _latency_row(cell: CellMeasurement, *, intervals: bool) -> list[Text]:
 
 
 def _value(stat: Stat, name: Percentile, *, intervals: bool) -> Text:
+    if stat.unstable:
+        return Text(_UNSTABLE, style="yellow")
     text = Text(percentile(stat, name))
     spread = interval(stat, name)
     if intervals and spread:
@@ -218,7 +224,7 @@ def _throughput_row(cell: CellMeasurement) -> list[Text]:
         Text(count(requests.failed), style="red" if requests.failed else ""),
         Text(count(requests.dropped), style="red" if requests.dropped else ""),
         Text(figure(cell.metrics.request_rate)),
-        Text(percentile(cell.metrics.sequence_tps, "p50")),
+        _value(cell.metrics.sequence_tps, "p50", intervals=False),
         Text(figure(cell.metrics.aggregate_tps)),
         Text("yes", style="green") if cell.client.valid else Text("NO", style="bold red"),
     ]
@@ -226,9 +232,10 @@ def _throughput_row(cell: CellMeasurement) -> list[Text]:
 
 def _legend(cells: Sequence[CellMeasurement]) -> Text:
     due = "*from the moment a request was due. " if is_open(cells[0]) else ""
+    grew = "" if all(cell.stable for cell in cells) else f" {_UNSTABLE} unstable: the backlog grew."
     return Text(
         f"Latencies in ms; lo–hi is the 95 % interval. {due}"
-        f"{NOTHING} too few values for this percentile, ~ imprecise.",
+        f"{NOTHING} too few values for this percentile, ~ imprecise.{grew}",
         style="dim",
     )
 
