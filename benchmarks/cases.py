@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 import psutil
+from comparison import STAGGERED
 from rig import ROOT, Served, read_truth, serving
 
 from harness.child import COMMAND, MASTER
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from harness.measurement import CellMeasurement
     from loadprofiles.records import DriveReport
 
-STAGGERED = {"ttft_ms": 50.0, "itl_ms": 25.0, "jitter_ms": 25.0}
-"""Each stream speaks at its own moments."""
-AT_ONCE = {"step_ms": 25.0}
-"""An engine's steps: all streams speak at once."""
 _LIMIT_S = 120.0
 _SAMPLE_S = 0.25
 _MIB = 2**20

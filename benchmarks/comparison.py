@@ -18,7 +18,10 @@ from launchers.environments import ISOLATED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TTFT_MS, ITL_MS = 50.0, 25.0
+STAGGERED = {"ttft_ms": 50.0, "itl_ms": 25.0, "jitter_ms": 25.0}
+"""Each stream speaks at its own moments."""
+AT_ONCE = {"step_ms": 25.0}
+"""An engine's steps: all streams speak at once."""
 LIMIT_S = 90.0
 """A client that takes longer for one load is ended: its row says so."""
 QUIET = {
@@ -78,8 +81,10 @@ class Outcome:
     arrivals: Arrivals | None = None
 
 
-def compare(name: str, client: Client, load: Load, cpus: tuple[int, int]) -> Outcome:
-    """Run one client once against a fresh server and compare."""
+def compare(
+    name: str, client: Client, load: Load, cpus: tuple[int, int], server: dict[str, float]
+) -> Outcome:
+    """Run one client once against a fresh server with those options, and compare."""
     python = python_of(client)
     if python is None:
         return Outcome(name, load, f"not installed: benchmarks/peers.py install {name}")
@@ -87,7 +92,7 @@ def compare(name: str, client: Client, load: Load, cpus: tuple[int, int]) -> Out
         folder, truth = Path(folder_name), Path(folder_name) / "truth.jsonl"
         work = folder / "client"
         work.mkdir()
-        with serving({cpus[0]}, truth, ttft_ms=TTFT_MS, itl_ms=ITL_MS, jitter_ms=ITL_MS) as url:
+        with serving({cpus[0]}, truth, **server) as url:
             load = replace(load, url=url)
             argv = client.argv(python.parent, load, work)
             used = run_client(argv, work, cpus[1], _environment(client), LIMIT_S)

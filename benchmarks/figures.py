@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 import readme
 import rig
-from cases import AT_ONCE, Case, Result, run_case
+from cases import Case, Result, run_case
+from comparison import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

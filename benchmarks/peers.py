@@ -1,7 +1,7 @@
 """This client and its peers side by side, against a server whose timing is known.
 
     python benchmarks/peers.py install [NAME …]    # each in an environment of its own, by pip
-    python benchmarks/peers.py [--peers ours,vllm] [--streams 32,256] [--rates 50]
+    python benchmarks/peers.py [--peers ours,vllm] [--streams 32,256] [--rates 50] [--at-once]
 
 Prints Markdown: errors of TTFT, inter-token latency and end-to-end latency (percentile reported −
 percentile of the truth), streams held, CPU, memory, start-up, and how requests arrived. Server and
@@ -22,7 +22,7 @@ from pathlib import Path
 import readme
 import rig
 from client import Client, Load, clients, python_of
-from comparison import Outcome, compare
+from comparison import AT_ONCE, STAGGERED, Outcome, compare
 from tables import markdown
 
 from launchers.environments import install
@@ -79,6 +79,7 @@ def _install(known: dict[str, Client], names: list[str]) -> int:
 
 def _run(known: dict[str, Client], options: argparse.Namespace) -> list[Outcome]:
     cpus = rig.claim_cpus()
+    server = AT_ONCE if options.at_once else STAGGERED
     outcomes = []
     try:
         for name, client in known.items():
@@ -86,7 +87,7 @@ def _run(known: dict[str, Client], options: argparse.Namespace) -> list[Outcome]
                 if load.kind not in client.kinds:
                     continue
                 began = time.monotonic()
-                outcome = compare(name, client, load, cpus)
+                outcome = compare(name, client, load, cpus, server)
                 outcomes.append(outcome)
                 text = outcome.problem or f"{outcome.requests} requests, {outcome.tokens} tokens"
                 spent = time.monotonic() - began
@@ -111,6 +112,9 @@ def main() -> int:
     parser.add_argument("--peers", help="comma-separated, of " + ", ".join(known))
     parser.add_argument("--streams", type=_numbers, default=list(STREAMS))
     parser.add_argument("--rates", type=_numbers, default=list(RATES), help="requests/s")
+    parser.add_argument(
+        "--at-once", action="store_true", help="the server's tokens come in steps of 25 ms"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer requests: does it work?")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--readme", action="store_true", help="put the tables into README.md, too")
@@ -129,9 +133,11 @@ def main() -> int:
         text = json.dumps({"versions": versions, "outcomes": [asdict(one) for one in outcomes]})
     else:
         text = markdown(outcomes, chosen, versions)
+        pattern = "all streams speak at once" if options.at_once else "each stream by itself"
         where = f"Python {platform.python_version()}, Linux {platform.release()}"
         text += (
-            f"\n{time.strftime('%Y-%m-%d')}, {where}; {time.monotonic() - began:.0f} s in all.\n"
+            f"\n{TOKENS} tokens, one every 25 ms, {pattern}; one run each, client on one core. "
+            f"{time.strftime('%Y-%m-%d')}, {where}; {time.monotonic() - began:.0f} s in all.\n"
         )
     print(text)
     if options.readme and not options.json:

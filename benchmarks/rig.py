@@ -72,7 +72,8 @@ class Used:
         """Return the CPU time between two moments, by a straight line between two looks."""
         if not self.times_ns:
             return 0.0
-        begin, end = np.interp((begin_ns, end_ns), self.times_ns, self.cpu_until_s)
+        until_s = np.maximum.accumulate(self.cpu_until_s)  # of what has just ended there is none
+        begin, end = np.interp((begin_ns, end_ns), self.times_ns, until_s)
         return float(end - begin)
 
 

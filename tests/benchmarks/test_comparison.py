@@ -5,29 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import comparison
 import numpy as np
 import psutil
 import pytest
+from client import Load, clients
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
-
-
-@pytest.fixture(scope="module")
-def comparison() -> Iterator[ModuleType]:
-    """Import a script's module as the script does: from its own folder."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import comparison
-
-        yield comparison
-    finally:
-        sys.path.remove(str(FOLDER))
+    from pathlib import Path
 
 
 def spaced(rate: float, count: int, late_ms: float = 0.0) -> np.ndarray:
@@ -36,27 +23,25 @@ def spaced(rate: float, count: int, late_ms: float = 0.0) -> np.ndarray:
     return (times * 1e9).astype(np.int64) + 10**12
 
 
-def test_even_arrivals_are_not_late(comparison: ModuleType) -> None:
+def test_even_arrivals_are_not_late() -> None:
     seen = comparison.arrivals(spaced(50, 400), 50, even=True)
     assert seen.slip_ms == pytest.approx((0, 0), abs=1e-3)
     assert seen.rate == pytest.approx(1)
     assert seen.dispersion < 0.2
 
 
-def test_lateness_is_seen(comparison: ModuleType) -> None:
+def test_lateness_is_seen() -> None:
     seen = comparison.arrivals(spaced(50, 400, late_ms=7.0), 50, even=True)
     assert seen.slip_ms[1] == pytest.approx(7, abs=0.01)
 
 
-def test_a_rate_that_is_not_the_one_asked_for_is_seen(comparison: ModuleType) -> None:
+def test_a_rate_that_is_not_the_one_asked_for_is_seen() -> None:
     seen = comparison.arrivals(spaced(60, 400), 50, even=True)
     assert seen.rate == pytest.approx(1.2, rel=0.01)
     assert seen.slip_ms[0] > 500
 
 
-def test_poisson_passes_and_a_generator_that_all_workers_seed_alike_does_not(
-    comparison: ModuleType,
-) -> None:
+def test_poisson_passes_and_a_generator_that_all_workers_seed_alike_does_not() -> None:
     draw = np.random.default_rng(7)
     gaps = draw.exponential(1 / 50, 2000)
     true = comparison.arrivals((np.cumsum(gaps) * 1e9).astype(np.int64), 50, even=False)
@@ -70,7 +55,7 @@ def test_poisson_passes_and_a_generator_that_all_workers_seed_alike_does_not(
     assert false.autocorrelation > 0.7
 
 
-def test_streams_in_flight(comparison: ModuleType) -> None:
+def test_streams_in_flight() -> None:
     begins = np.array([0, 0, 10, 20], dtype=np.int64)
     ends = np.array([10, 20, 20, 30], dtype=np.int64)
     assert comparison.peak_in_flight(begins, ends) == 2
@@ -81,18 +66,15 @@ def test_streams_in_flight(comparison: ModuleType) -> None:
 
 
 def test_a_client_that_is_not_installed_is_a_row_that_says_so(
-    comparison: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
-    from client import Load, clients  # type: ignore[import-not-found]
-
-    outcome = comparison.compare("aiperf", clients()["aiperf"], Load("closed", 1, 1, 4), (0, 1))
+    load = Load("closed", 1, 1, 4)
+    outcome = comparison.compare("aiperf", clients()["aiperf"], load, (0, 1), {})
     assert outcome.problem == "not installed: benchmarks/peers.py install aiperf"
 
 
-def test_a_program_is_measured_with_all_its_descendants(
-    comparison: ModuleType, tmp_path: Path
-) -> None:
+def test_a_program_is_measured_with_all_its_descendants(tmp_path: Path) -> None:
     burn = "import time\nend = time.process_time() + 0.6\nwhile time.process_time() < end: pass\n"
     inner = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"
     cpu = min(os.sched_getaffinity(0))
@@ -106,9 +88,7 @@ def test_a_program_is_measured_with_all_its_descendants(
     assert used.peak_mib > 5
 
 
-def test_a_program_that_hangs_is_ended_with_all_it_started(
-    comparison: ModuleType, tmp_path: Path
-) -> None:
+def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     inner = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(99)"
     outer = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {inner!r}],"

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+import figures
 import pytest
 
 from harness.truth import Spread
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import ModuleType
-
-
-@pytest.fixture(scope="module")
-def figures() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        import figures
-
-        yield figures
-    finally:
-        sys.path.remove(str(FOLDER))
-
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_case_is_driven_and_joined_with_the_truth(figures: ModuleType, workers: int) -> None:
+def test_a_case_is_driven_and_joined_with_the_truth(workers: int) -> None:
     cpus = (min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0)))
     server = {"ttft_ms": 30.0, "itl_ms": 20.0, "jitter_ms": 10.0}
     case = figures.Case("small", "closed", 4, 5, 1.0, server, workers=workers)
@@ -43,7 +25,7 @@ def test_a_case_is_driven_and_joined_with_the_truth(figures: ModuleType, workers
     assert result.cpu_us_per_token > 0
 
 
-def test_growth_is_a_slope_and_not_a_level(figures: ModuleType) -> None:
+def test_growth_is_a_slope_and_not_a_level() -> None:
     case = figures.Case("long", "closed", 4)
     flat = figures.Result(case, finished=40_000, rss_mib=tuple([50.0] * 40))
     assert figures.growth(flat) == (0.0, 50.0)
@@ -53,7 +35,7 @@ def test_growth_is_a_slope_and_not_a_level(figures: ModuleType) -> None:
     assert end_mib == 89
 
 
-def test_a_goal_without_a_value_is_missed(figures: ModuleType) -> None:
+def test_a_goal_without_a_value_is_missed() -> None:
     assert not figures.within(None, 10, 50)
     few = Spread(p50=3.0, p99=None, max=60.0, n=20)
     assert not figures.within(few, 10, 50), "the largest stands in for a p99 that is not there"
