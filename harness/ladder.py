@@ -68,6 +68,8 @@ class Load:
     pattern: Literal["staggered", "at once", "poisson"]
     level: float
     tokens: int = 40
+    together: int = 1
+    """Of these, so many leave the server in one write."""
     ttft: float = 50.0
     itl: float = 25.0
 
@@ -75,7 +77,10 @@ class Load:
         """Return the mock's options."""
         known = ["--truth", str(truth)]
         if self.pattern == "at once":
-            return [*known, "--step-ms", f"{self.itl:g}"]
+            return [
+                *(*known, "--step-ms", f"{self.itl:g}"),
+                *("--tokens-per-step", str(self.together)),
+            ]
         timing = ["--ttft-ms", f"{self.ttft:g}", "--itl-ms", f"{self.itl:g}"]
         return [*known, *timing, "--jitter-ms", f"{self.itl:g}"]
 
@@ -239,6 +244,15 @@ def _step(load: Load, cell: Path, truth_file: Path, server_s: float, tries: int)
         tokens_per_s=round(tokens_per_s),
         offered_tokens_per_s=round(load.offered_answers_per_s * load.tokens),
         **spreads,
+        hidden=round(
+            max(
+                found.hidden_gaps / max(found.itl_user.size, 1),
+                found.hidden_firsts / max(found.answers, 1),
+            ),
+            5,
+        ),
+        merged_reads=measured.client.merged_reads,
+        late_merges=measured.client.late_merges,
         lag_us=Spread.of(found.lag),
         late_us=Spread.of(found.late) if load.pattern == "poisson" else None,
         cpu=round(report.cpu_s / window_s, 3),

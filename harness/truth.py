@@ -71,6 +71,10 @@ class Errors:
     """Departures: sent − due − connecting."""
     answers: int
     """That gave a first token within the window."""
+    hidden_gaps: int
+    """Gaps that the client saw as 0 and that were more than half the answer's usual one."""
+    hidden_firsts: int
+    """First tokens that it saw more than half a usual gap too late."""
     tokens: int
     """Chunks that were received within the window."""
     unmatched: int
@@ -100,7 +104,7 @@ def join(
     """
     kernel, kernel_gaps, user, user_gaps = [], [], [], []
     lags, late = [], []
-    tokens = unmatched = 0
+    tokens = unmatched = hidden_gaps = hidden_firsts = 0
     for sample in samples:
         own = stamps(sample)
         tokens += int(((own >= start_ns) & (own < end_ns)).sum())
@@ -115,6 +119,10 @@ def join(
         inside = (true >= start_ns) & (true < end_ns)
         errors, first = own - true, int(bool(inside.size and inside[0]))
         both = inside[1:] & inside[:-1]
+        gaps = np.diff(true)
+        half = np.median(gaps[gaps > 0]) / 2 if gaps.any() else np.inf
+        hidden_gaps += int(((np.diff(own) == 0) & (gaps > half) & both).sum())
+        hidden_firsts += int((errors[:first] > half).sum())
         lag = np.array(sample.lag_us, dtype=np.int64) * 1000
         if lag.size:
             kernel.append(errors[:first])
@@ -131,6 +139,8 @@ def join(
         lag=_pool(lags),
         late=np.array(late, dtype=np.int64),
         answers=sum(part.size for part in user),
+        hidden_gaps=hidden_gaps,
+        hidden_firsts=hidden_firsts,
         tokens=tokens,
         unmatched=unmatched,
     )

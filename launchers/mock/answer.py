@@ -118,6 +118,20 @@ class Answer:
         elif not left:
             self._send_document()
 
+    def emit_together(self, count: int) -> None:
+        """Send the next tokens, or those that are left, in one write."""
+        if count == 1 or not self.stream:
+            for _ in range(min(count, self.left)):
+                self.emit()
+            return
+        events = []
+        for _ in range(min(count, self.left)):
+            self.left -= 1
+            events.append(self._middle if self.left and self._middle else self._special())
+        now = _now()
+        self.write(b"".join(events))
+        self.sent_ns.extend([now] * len(events))
+
     def _send_document(self) -> None:
         whole = self.shape.document(self, self._whole())
         self.sent_ns.append(_now())

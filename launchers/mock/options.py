@@ -36,6 +36,8 @@ class Options:
     """Answers at once, others wait; 0: any number."""
     step_ms: float = 0.0
     """One engine step every so often gives every running answer one token, all at once."""
+    tokens_per_step: int = 1
+    """Tokens that a step gives each running answer; their events leave in one write."""
     prefill_tokens_per_step: int = 0
     """Prompt tokens that one step can take in; 0: any number."""
     kv_tokens: int = 0
@@ -88,11 +90,18 @@ class Options:
         shares = [share for _, share in self.faults]
         if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1 + 1e-9:
             problems.append("fault: shares lie between 0 and 1, and add up to no more than 1")
+        if not self.tokens_per_step:
+            problems.append("tokens_per_step: must be 1 or more")
         if not self.step_ms:
+            given = {
+                "tokens_per_step": self.tokens_per_step > 1,
+                "prefill_tokens_per_step": self.prefill_tokens_per_step,
+                "kv_tokens": self.kv_tokens,
+            }
             problems += [
                 f"{name}: needs step_ms, the time that one engine step takes"
-                for name in ("prefill_tokens_per_step", "kv_tokens")
-                if getattr(self, name)
+                for name, value in given.items()
+                if value
             ]
         if self.tls_key is not None and self.tls_cert is None:
             problems.append("tls_key: needs tls_cert, the certificate")

@@ -29,6 +29,7 @@ class Stepped:
         self._step_ns = int(options.step_ms * 1e6)
         self._slots = options.slots or _ANY
         self._kv_tokens = options.kv_tokens or _ANY
+        self._each = options.tokens_per_step
         self._prefill = options.prefill_tokens_per_step or _ANY
         self._running: list[Answer] = []
         self._waiting: deque[Answer] = deque()
@@ -50,7 +51,7 @@ class Stepped:
 
     def admit(self, answer: Answer) -> None:
         """Put an answer in the queue; refuse one that never fits."""
-        most = answer.asked.prompt_tokens + answer.total
+        most = answer.asked.prompt_tokens + answer.total + self._each - 1
         if most > self._kv_tokens:
             text = f"the request needs {most} tokens and the KV cache has {self._kv_tokens}"
             answer.connection.reply(400, {"error": {"message": text, "code": 400}})
@@ -66,37 +67,35 @@ class Stepped:
         due_ns = self.due_ns
         if due_ns is None or (now := _now()) < due_ns:
             return
-        finished = False
+        gone = set()
         for answer in self._batch:
             if not answer.connection.closed and not (answer.fault and answer.breaks()):
-                if answer.left:
-                    answer.emit()
-                    self._used += 1
+                left = answer.left
+                answer.emit_together(self._each)
+                self._used += left - answer.left
                 if answer.left:
                     continue
                 self._server.finish(answer)
-            answer.left = 0
-            finished = True
-        if finished:
-            self._leave()
+            gone.add(answer)
+        self._leave(gone)
         self._plan()
         busy = self._running or self._waiting
         self.due_ns = max(due_ns + self._step_ns, now) if busy else None
 
-    def _leave(self) -> None:
-        self._used -= sum(_context(answer) for answer in self._running if not answer.left)
-        self._running = [answer for answer in self._running if answer.left]
+    def _leave(self, gone: set[Answer]) -> None:
+        """Give back what answers held that are over."""
+        if gone:
+            self._used -= sum(_context(answer) for answer in gone)
+            self._running = [answer for answer in self._running if answer not in gone]
 
     def _plan(self) -> None:
         """Choose what the next step computes: push back, let in, take in prompts."""
-        if any(answer.connection.closed for answer in self._running):
-            self._used -= sum(_context(a) for a in self._running if a.connection.closed)
-            self._running = [a for a in self._running if not a.connection.closed]
-        speaking = sum(not answer.prefill for answer in self._running)
+        self._leave({answer for answer in self._running if answer.connection.closed})
+        speaking = self._each * sum(not answer.prefill for answer in self._running)
         while self._used + speaking > self._kv_tokens:
             pushed = self._running.pop()
             self._used -= _context(pushed)
-            speaking -= not pushed.prefill
+            speaking -= 0 if pushed.prefill else self._each
             pushed.prefill = _context(pushed)
             self._waiting.appendleft(pushed)
             self._preemptions += 1
@@ -114,12 +113,12 @@ class Stepped:
     def _let_in(self, speaking: int) -> None:
         while self._waiting and len(self._running) < self._slots:
             first = self._waiting[0]
-            if self._used + speaking + _context(first) + 1 > self._kv_tokens:
+            if self._used + speaking + _context(first) + self._each > self._kv_tokens:
                 return
             self._waiting.popleft()
             if not first.connection.closed:
                 self._used += _context(first)
-                speaking += 1
+                speaking += self._each
                 self._running.append(first)
 
 

@@ -77,3 +77,10 @@ def test_the_truth_file(tmp_path: Path) -> None:
     path = tmp_path / "truth.jsonl"
     path.write_text('{"request_id":"a","received_ns":1,"sent_ns":[2,3]}\n')
     assert {name: times.tolist() for name, times in read_truth(path).items()} == {"a": [2, 3]}
+
+
+def test_what_the_client_did_not_see_in_time() -> None:
+    truth = {"a": np.array([100, 200, 300, 301]) * US}
+    # the first two came in one read, and so did the last two: those left together
+    found = join([sample(201 * US, [0, 101 * US, 0], [5, 5, 5, 5])], truth, 0, 1000 * US)
+    assert (found.hidden_gaps, found.hidden_firsts) == (1, 1)

@@ -288,6 +288,24 @@ def test_a_full_cache_pushes_answers_back(mock: StartMock, tmp_path: Path) -> No
     assert b"110 tokens" in body
 
 
+def test_a_step_may_give_several_tokens_in_one_write(mock: StartMock, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    url = mock("--step-ms", "10", "--tokens-per-step", "3", "--truth", str(truth))
+    assert len(text(stream(url, 8)).split()) == 8
+    (sent,) = spans(truth)
+    assert [sent.count(time) for time in sorted(set(sent))] == [3, 3, 2]
+
+
+def test_what_broke_off_gives_its_cache_back(mock: StartMock) -> None:
+    url = mock("--step-ms", "2", "--kv-tokens", "50", "--fault", "truncated:0.5")
+    for _ in range(12):
+        with contextlib.suppress(http.client.IncompleteRead):
+            call(url, "/v1/completions", {"max_tokens": 20, "stream": True, "prompt": [7] * 20})
+    metrics = call(url, "/metrics")[2].decode()
+    assert 'vllm:kv_cache_usage_perc{model_name="mock"} 0\n' in metrics
+    assert 'vllm:num_requests_running{model_name="mock"} 0\n' in metrics
+
+
 def test_slots_hold_in_steps_too(mock: StartMock, tmp_path: Path) -> None:
     truth = tmp_path / "truth.jsonl"
     url = mock("--step-ms", "10", "--max-num-seqs", "1", "--truth", str(truth))
