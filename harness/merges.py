@@ -11,7 +11,7 @@ import numpy as np
 from harness.samples import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from harness.samples import Floats, Ints
     from loadprofiles.records import Sample
@@ -23,6 +23,7 @@ HALF, UPPER = 0.5, 0.85
 SURE: Final = 2.33
 """Standard errors of a one-sided test at 1 %."""
 _BLOCK = 8192
+_FIRST, _LAST, _OTHER = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,36 +55,47 @@ def find_merges(answered: Iterable[Sample]) -> Merges:
     usual lag. So a merge may be late if its lag exceeds 10 % of the request's median gap.
 
     That alone would also blame a client that was a little late for what the server sent
-    together. But a stall of a gap or more leaves an even lag on every stream that it meets,
-    whether it merged two chunks there or not. So there were about twice as many of them as reads
-    with a lag above half a gap, and no more merges than that are held against the client. A
-    client that is slow and never stalls a whole gap has such lags too, but leaves the upper end
-    of [0, gap) empty: where that is certain, the reads above 85 % of a gap tell. Without lags
-    (user clock) nothing is late.
+    together. So two things are asked for more:
+
+    - What the server sends together it sends together also when the client is in time. The share
+      of merges among reads that were in time is expected of the late ones too, and only what
+      exceeds it counts: of first, last and other reads each, and not where most were late, since
+      then those in time are the client's own.
+    - A stall of a gap or more leaves an even lag on every stream that it meets, whether it merged
+      two chunks there or not. So there were about twice as many of them as reads with a lag above
+      half a gap, and no more merges than that are held against the client. A client that is slow
+      and never stalls a whole gap has such lags too, but leaves the upper end of [0, gap) empty:
+      where that is certain, the reads above 85 % of a gap tell.
+
+    Without lags (user clock) nothing is late.
     """
     samples = Samples.of(answered)
     together = samples.values("chunk_ns")
     hidden = bool((together == 0).any())
     usual_ns = usual_gap_ns(samples)
-    totals = np.zeros(7, dtype=np.int64)
-    read_at: list[Ints] = []
+    found = _Reads()
     if usual_ns is not None and hidden:
         for block in samples.blocks(_BLOCK):
-            totals += _of_block(block, usual_ns, read_at)
+            found.add(block, usual_ns)
     elif together.size and usual_ns is None:  # all came in one read: nothing says who did that
-        totals[0] = int((samples.lengths("chunk_ns") > 0).sum())
-    stalls = _stalls(int(totals[5]), int(totals[6]), read_at, usual_ns or 0.0)
-    share = min(1.0, stalls / totals[1]) if totals[1] else 0.0
+        found.merged = int((samples.lengths("chunk_ns") > 0).sum())
+    late = found.excess()
+    reads, gaps = late.sum(axis=0)
+    share = min(1.0, found.stalls(usual_ns or 0.0) / reads) if reads else 0.0
     return Merges(
         requests=len(samples),
         gaps=int(together.size),
         median_gap_ms=None if usual_ns is None else usual_ns / 1e6,
-        reads=int(totals[0]),
-        late_reads=math.ceil(totals[1] * share),
-        late_gaps=math.ceil(totals[2] * share),
-        late_first=math.ceil(totals[3] * share),
-        late_last=math.ceil(totals[4] * share),
+        reads=found.merged,
+        late_reads=_whole(reads * share),
+        late_gaps=_whole(gaps * share),
+        late_first=_whole(late[_FIRST, 0] * share),
+        late_last=_whole(late[_LAST, 0] * share),
     )
+
+
+def _whole(count: float) -> int:
+    return math.ceil(round(float(count), 6))
 
 
 def usual_gap_ns(answered: Samples) -> float | None:
@@ -93,73 +105,97 @@ def usual_gap_ns(answered: Samples) -> float | None:
     return float(np.median(seen, overwrite_input=True)) if seen.size else None
 
 
-def _stalls(half: int, upper: int, read_at: Sequence[Ints], usual_ns: float) -> float:
-    """How many reads followed a stall of a gap or more.
+class _Reads:
+    """What is counted of the reads of a cell.
 
-    Args:
+    Attributes:
+        merged: reads of several chunks, those without a lag among them.
+        counts: [first, last, other reads] × [in time, late] × [reads, merged ones, gaps in them].
         half: reads with a lag above half a gap.
         upper: those with one above 85 % of it.
-        read_at: when the former were read, in ns. One stall delays many streams, and those of one
-            batch by as much, so it is moments that count as independent.
-        usual_ns: the usual gap.
+        half_at: when the former were read, in ns.
     """
-    if not half:
-        return 0.0
-    times = np.sort(np.concatenate(read_at))
-    moments = 1 + int((np.diff(times) > usual_ns).sum())
-    expected = (1 - UPPER) / (1 - HALF)
-    least = expected - SURE * math.sqrt(expected * (1 - expected) / moments)
-    return upper / (1 - UPPER) if upper / half < least else half / (1 - HALF)
+
+    def __init__(self) -> None:
+        self.merged = 0
+        self.counts = np.zeros((3, 2, 3), dtype=np.int64)
+        self.half = self.upper = 0
+        self.half_at: list[Ints] = []
+
+    def add(self, samples: Samples, usual_ns: float) -> None:
+        """Count the reads of some requests."""
+        self.merged += _merged_reads(samples)
+        samples = samples.where(samples.lengths("lag_us") == samples.lengths("chunk_ns") + 1)
+        if not len(samples):
+            return
+        lengths = samples.lengths("chunk_ns")
+        gaps = samples.values("chunk_ns").astype(np.int64)
+        # one value a chunk: the first chunk of each request, then one for each of its gaps
+        owner = np.repeat(np.arange(lengths.size), lengths + 1)
+        first = np.cumsum(lengths + 1) - lengths - 1
+        rest = np.ones(owner.size, dtype=np.bool_)
+        rest[first] = False
+        before = np.zeros(owner.size, dtype=np.int64)
+        before[rest] = gaps
+        # one value a read
+        begins = ~rest | (before > 0)
+        read = np.cumsum(begins) - 1
+        kind = np.full(int(read[-1]) + 1, _OTHER)
+        kind[read[first + lengths]] = _LAST
+        kind[read[first]] = _FIRST
+        hidden = np.bincount(read) - 1
+        lag_ns = samples.values("lag_us").astype(np.int64)[begins] * 1000
+        lag = lag_ns / _medians_seen(gaps, lengths, usual_ns)[owner[begins]]
+        late = (lag > LATE_SHARE).astype(np.int64)
+        for column, values in enumerate((np.ones_like(hidden), hidden > 0, hidden)):
+            np.add.at(self.counts[:, :, column], (kind, late), values)
+        half = lag > HALF
+        self.half += int(half.sum())
+        self.upper += int((lag > UPPER).sum())
+        if half.any():
+            begun = np.where(samples.has("first_ns"), samples.column("first_ns"), 0)
+            elapsed = np.cumsum(before)
+            arrived = (begun[owner] + elapsed - elapsed[first][owner])[begins]
+            self.half_at.append((arrived + lag_ns)[half])
+
+    def excess(self) -> Floats:
+        """Return late merged reads and gaps in them, of each kind, above what the server makes.
+
+        With h gaps in n reads in time and H in N late ones, of which the server makes the share s
+        of the reads and the client C: h = s·n + C·a and H = s·N + C·(1 − a), where a of the
+        client's own merges look in time (`LATE_SHARE`). Solved for C·(1 − a).
+        """
+        reads, gaps = self.counts[:, :, 0].astype(float), self.counts[:, :, 2].astype(float)
+        late = gaps[:, 1].copy()
+        told = reads[:, 0] >= np.maximum(reads[:, 1], 1)
+        ratio = reads[told, 1] / reads[told, 0]
+        own = (late[told] - ratio * gaps[told, 0]) * (1 - LATE_SHARE)
+        late[told] = np.clip(own / (1 - LATE_SHARE - LATE_SHARE * ratio), 0, late[told])
+        share = late / np.maximum(gaps[:, 1], 1)
+        return np.stack([share * self.counts[:, 1, 1], late], axis=1)
+
+    def stalls(self, usual_ns: float) -> float:
+        """How many reads followed a stall of a gap or more.
+
+        One stall delays many streams, and those of one batch by as much, so it is moments, a
+        usual gap apart, that count as independent.
+        """
+        if not self.half:
+            return 0.0
+        times = np.sort(np.concatenate(self.half_at))
+        moments = 1 + int((np.diff(times) > usual_ns).sum())
+        expected = (1 - UPPER) / (1 - HALF)
+        least = expected - SURE * math.sqrt(expected * (1 - expected) / moments)
+        if self.upper / self.half < least:
+            return self.upper / (1 - UPPER)
+        return self.half / (1 - HALF)
 
 
-def _of_block(samples: Samples, usual_ns: float, read_at: list[Ints]) -> Ints:
-    """Return merged reads, late ones, late gaps, first late, last late, reads above both shares.
-
-    Appends to `read_at` when those above half a gap were read.
-    """
-    lengths = samples.lengths("chunk_ns")
-    gaps = samples.values("chunk_ns").astype(np.int64)
-    starts = np.cumsum(lengths) - lengths
-    first_gap = np.zeros(gaps.size, dtype=np.bool_)
-    first_gap[starts[lengths > 0]] = True
-    begins = (gaps == 0) & (first_gap | (np.concatenate([[1], gaps[:-1]]) != 0))
-    with_lag = samples.lengths("lag_us") == lengths + 1
-    reads = int(begins.sum())
-    found = np.array([reads, 0, 0, 0, 0, 0, 0], dtype=np.int64)
-    told = np.repeat(with_lag, lengths)
-    samples, gaps, begins, lengths = (
-        samples.where(with_lag), gaps[told], begins[told], lengths[with_lag],
-    )  # fmt: skip
-    if not len(samples):
-        return found
-    starts = np.cumsum(lengths) - lengths
-    typical_ns = _medians_seen(gaps, lengths, usual_ns)
-    # one value a chunk: the first chunk of each request, then one for each of its gaps
-    owner = np.repeat(np.arange(lengths.size), lengths + 1)
-    first = starts + np.arange(lengths.size)
-    rest = np.ones(owner.size, dtype=np.bool_)
-    rest[first] = False
-    before = np.zeros(owner.size, dtype=np.int64)
-    before[rest] = gaps
-    lag_ns = samples.values("lag_us").astype(np.int64) * 1000
-    lag = lag_ns / typical_ns[owner]
-    alone = ~rest | (before > 0)  # one of a read's chunks
-    half = alone & (lag > HALF)
-    if half.any():
-        begun = np.where(samples.has("first_ns"), samples.column("first_ns"), 0)
-        elapsed = np.cumsum(before)
-        arrived = begun[owner] + elapsed - elapsed[first][owner]
-        read_at.append((arrived + lag_ns)[half])
-    followed = np.ones(owner.size, dtype=np.bool_)
-    followed[first + lengths] = False
-    late = (gaps == 0) & (lag[followed] > LATE_SHARE)
-    some = lengths > 0
-    last = (starts + lengths - 1)[some]
-    found[1:] = [
-        (late & begins).sum(), late.sum(), late[starts[some]].sum(), late[last].sum(),
-        half.sum(), (alone & (lag > UPPER)).sum(),
-    ]  # fmt: skip
-    return found
+def _merged_reads(samples: Samples) -> int:
+    lengths, gaps = samples.lengths("chunk_ns"), samples.values("chunk_ns")
+    opens = np.zeros(gaps.size, dtype=np.bool_)
+    opens[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+    return int(((gaps == 0) & (opens | (np.concatenate([[1], gaps[:-1]]) != 0))).sum())
 
 
 def _medians_seen(gaps: Ints, lengths: Ints, usual_ns: float) -> Floats:

@@ -71,7 +71,7 @@ def _smeared(draw: np.random.Generator, stall_ns: int) -> tuple[list[Sample], in
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("stall_ms", "share"), [(3, 0), (5, 0.2), (7, 0.6), (10, 0.6), (25, 0.8)])
+@pytest.mark.parametrize(("stall_ms", "share"), [(3, 0), (5, 0.2), (7, 0.6), (10, 0.6), (25, 0.75)])
 def test_stalls_of_a_client_are_found_out(stall_ms: int, share: float, seed: int) -> None:
     answers, hidden = _smeared(np.random.default_rng(100 * stall_ms + seed), stall_ms * MS)
     found = find_merges(answers)
@@ -104,6 +104,24 @@ def test_a_slow_client_that_never_stalls_a_gap_is_not_blamed(most_us: int) -> No
     found = find_merges(answers)
     assert found.reads == 100
     assert found.late_reads == 0
+
+
+@pytest.mark.parametrize("stalls_ms", [0, 3, 6])
+def test_what_the_server_always_sends_together_is_its_own(stalls_ms: int) -> None:
+    # chunks leave in pairs; now and then all streams are read late, past a gap or not
+    answers, late = [], 0
+    for seq in range(64):
+        gaps, lags = [4 * MS, 0] * 31 + [4 * MS], [40] * 64
+        if stalls_ms:
+            lags[31:33] = [2900] * 2
+        if stalls_ms > 4:  # the pair before came in the same read
+            gaps[28], gaps[30] = 8 * MS, 0
+            lags[29:31] = [2900] * 2
+            late += 1
+        answers.append(sample(seq, chunk_ns=gaps, lag_us=lags))
+    found = find_merges(answers)
+    assert found.reads >= 64 * 30
+    assert late <= found.late_gaps <= 2.5 * late
 
 
 def test_a_read_of_three_chunks_is_one_read_and_two_gaps() -> None:
