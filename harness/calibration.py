@@ -41,9 +41,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The same by the client's own clock: what TTFT would be off by without kernel stamps."""
     itl_kernel_us: Spread | None
     itl_user_us: Spread | None
-    hidden: float
-    """Share of the gaps, or of the first tokens if that is more, that the client did not see in
-    time although the server sent them apart."""
+    hidden_gaps: float
+    """Share of the gaps that the client did not see although the server had made them."""
+    hidden_firsts: float
+    """Share of the first tokens that it saw more than half a gap too late."""
     merged_reads: int
     """Reads of several chunks; those that the verdict holds against the client."""
     late_merges: int

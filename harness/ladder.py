@@ -244,13 +244,8 @@ def _step(load: Load, cell: Path, truth_file: Path, server_s: float, tries: int)
         tokens_per_s=round(tokens_per_s),
         offered_tokens_per_s=round(load.offered_answers_per_s * load.tokens),
         **spreads,
-        hidden=round(
-            max(
-                found.hidden_gaps / max(found.itl_user.size, 1),
-                found.hidden_firsts / max(found.answers, 1),
-            ),
-            5,
-        ),
+        hidden_gaps=round(found.hidden_gaps / max(found.itl_user.size, 1), 5),
+        hidden_firsts=round(found.hidden_firsts / max(found.answers, 1), 5),
         merged_reads=measured.client.merged_reads,
         late_merges=measured.client.late_merges,
         lag_us=Spread.of(found.lag),

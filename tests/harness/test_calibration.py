@@ -26,7 +26,7 @@ def step(level: float = 32, tokens_per_s: float = 1255, **fields: object) -> Ste
             "tokens_per_s": tokens_per_s, "offered_tokens_per_s": tokens_per_s,
             "ttft_kernel_us": SPREAD,
             "ttft_user_us": Spread(p50=53.0, p99=165.0, max=900.0, n=400),
-            "itl_kernel_us": SPREAD, "itl_user_us": SPREAD, "hidden": 0.0,
+            "itl_kernel_us": SPREAD, "itl_user_us": SPREAD, "hidden_gaps": 0.0, "hidden_firsts": 0.0,
             "merged_reads": 0, "late_merges": 0,
             "lag_us": SPREAD, "late_us": None,
             "cpu": 0.05, "cpu_us_per_token": 32.5, "run_delay": 0.001, "server_cpu": 0.05,
