@@ -33,16 +33,31 @@ think_s = 0.05
 """
 
 
-@pytest.mark.parametrize(("arrival", "level"), [("poisson", 8), ("closed", 3)])
+@pytest.mark.parametrize(
+    ("arrival", "level", "more"),
+    [
+        ("poisson", 8, ()),
+        ("closed", 3, ()),
+        ("poisson", 8, ("--workers", "2")),
+        ("closed", 4, ("--workers", "2")),
+        ("closed", 3, ("--no-stream",)),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
+)
 def test_each_turn_holds_what_the_server_has_said(
-    workplace: Workplace, mock: StartMock, tmp_path: Path, arrival: str, level: int
+    workplace: Workplace,
+    mock: StartMock,
+    tmp_path: Path,
+    arrival: str,
+    level: int,
+    more: tuple[str, ...],
 ) -> None:
     profile = tmp_path / "talk.toml"
     profile.write_text(PROFILE.format(arrival=arrival, level=level))
     told = tmp_path / "bodies.jsonl"
     url = mock("--ttft-ms=10", "--itl-ms=2", "--words", f"--bodies={told}")
     done = workplace.load(
-        "--url", url, "--profile", str(profile), "--dialect", "openai-chat", "--quiet"
+        "--url", url, "--profile", str(profile), "--dialect", "openai-chat", "--quiet", *more
     )
     assert done.went_well
     [cell] = done.cells

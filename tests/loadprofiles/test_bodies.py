@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadprofiles.answer import Answer, Reads, read_answer
 from loadprofiles.bodies import Bodies, answer_mark, fill_marks, without_marks
-from loadprofiles.dialects import Message, load_dialect
+from loadprofiles.dialects import Message, dialect_names, load_dialect
 from loadprofiles.turns import Turns
 
 if TYPE_CHECKING:
@@ -87,6 +87,20 @@ def test_half_a_character_of_an_answer_makes_no_broken_body(half: str) -> None:
     assert "\ufffd" in text
     filled = fill_marks(msgspec.json.encode(answer_mark(0)), [msgspec.json.encode(text)[1:-1]])
     assert json.loads(filled) == text
+
+
+@pytest.mark.parametrize("name", dialect_names())
+@given(answer=TEXT)
+def test_every_dialect_has_its_marks_replaced(name: str, answer: str) -> None:
+    def body(said: str) -> bytes:
+        messages = [
+            Message("system", "s"), Message("user", "one"), Message("assistant", said),
+            Message("user", "two"),
+        ]  # fmt: skip
+        return load_dialect(name).encode("m", messages, 5, (), stream=True)
+
+    filled = fill_marks(body(answer_mark(0)), [msgspec.json.encode(answer)[1:-1]])
+    assert json.loads(filled) == json.loads(body(answer))
 
 
 def test_a_session_with_a_failed_turn_goes_no_further() -> None:
