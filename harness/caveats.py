@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from harness import stats
+from harness.arrivals import departures
 from harness.endpoints import replicas_failed
 from harness.measurement import Caveat
 from harness.outputs import answers_repeat
@@ -19,6 +20,7 @@ from harness.prompts import PROMPT_RULES
 from harness.request import NS_PER_MS, NS_PER_S, silent_counts
 
 if TYPE_CHECKING:
+    from harness.arrival_stats import Arrivals
     from harness.backlog import Backlog
     from harness.measurement import Metrics, Outputs, Requests, Stat
     from harness.merges import Merges
@@ -50,6 +52,7 @@ class Evidence:
     prompt_length_estimated: bool
     output_pinned: bool
     outputs: Outputs | None = None
+    arrivals: Arrivals | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +188,10 @@ def _unstable(case: Case) -> Iterator[Caveat]:
             "request waits then depends on how long was measured, so TTFT, e2e and speed per "
             "sequence have no percentiles. Ask for a lower rate.",
         )
+
+
+def _arrivals(case: Case) -> Iterator[Caveat]:
+    yield from departures(case.evidence.arrivals)
 
 
 def _replayed(case: Case) -> Iterator[Caveat]:
@@ -325,6 +332,6 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _interrupted, _few_samples, _failures, replicas_failed, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _replayed, _retried, _connected, _not_streamed, _one_document,
+    _unstable, _arrivals, _replayed, _retried, _connected, _not_streamed, _one_document,
     _silent, _answers, _repeating, *PROMPT_RULES, _circumstances,
 )  # fmt: skip

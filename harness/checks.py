@@ -15,9 +15,9 @@ from launchers.trust import Trust
 from launchers.url import candidates
 from loadprofiles.dialects import load_dialect
 from loadprofiles.fits import check_fits
-from loadprofiles.plan import check_schedule
 from loadprofiles.prompts import load_tokenizer
 from loadprofiles.recorded import check_dataset
+from loadprofiles.timetable import check_schedule
 
 if TYPE_CHECKING:
     from harness.run import LoadRequest

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from harness import stats
+from harness.arrivals import arrivals_of
 from harness.backlog import Backlog, backlog, in_flight
 from harness.caveats import Evidence
 from harness.endpoints import endpoints_of
@@ -120,6 +121,7 @@ def measure(
         },
     )
     found = find(plan, samples, drive, values, stable=queue.stable)
+    arrivals = arrivals_of(plan, measured, drive)
     return CellMeasurement(
         id=facts.id,
         build=facts.build,
@@ -158,6 +160,7 @@ def measure(
                 prompt_length_estimated=facts.prompt_length_estimated,
                 output_pinned=facts.output_pinned,
                 outputs=found.outputs,
+                arrivals=arrivals,
             ),
         ),
         server=facts.server,
@@ -168,6 +171,7 @@ def measure(
         steady=found.steady,
         outputs=found.outputs,
         prompts=prompt_count(plan, answered),
+        arrivals=arrivals,
         sessions=sessions_of(plan, measured, stable=queue.stable),
         endpoints=endpoints_of(plan, measured, stable=queue.stable),
     )

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from harness.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
+
 SCHEMA = 1
 INCOMPLETE = "incomplete"
 
@@ -338,6 +340,8 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     outputs: Outputs | None = None
     prompts: PromptCount | None = None
     """None where the server did not count."""
+    arrivals: Arrivals | None = None
+    """None in a closed loop."""
     sessions: Sessions | None = None
     """None without sessions."""
     endpoints: list[EndpointUse] = []

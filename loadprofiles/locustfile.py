@@ -33,9 +33,9 @@ from loadprofiles.cell import show_in_statistics
 from loadprofiles.client import Client, Target
 from loadprofiles.clock import TimerFd
 from loadprofiles.errors import ProfileError
-from loadprofiles.plan import departures_of
 from loadprofiles.profile import Profile, builtin_profiles
 from loadprofiles.schedule import OpenArrival
+from loadprofiles.timetable import departures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,12 +24,13 @@ from loadprofiles.dialects import load_dialect
 from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
 from loadprofiles.fits import check_fits
-from loadprofiles.lengths import FromTrace, longest, sample_lengths
+from loadprofiles.lengths import FromTrace, sample_lengths
 from loadprofiles.prompts import load_tokenizer
 from loadprofiles.recorded import Recorded
-from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint, Replay
-from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
+from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint
+from loadprofiles.schedule import NS
 from loadprofiles.think import sample_think_ns
+from loadprofiles.timetable import check_schedule, open_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +123,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         check_schedule(profile, level, repeat, seed, target.max_model_len, dialect)
     wire = load_dialect(dialect)
     draw = Draw(seed, profile.name, float(level), repeat)
-    sending = _closed(profile, level) if profile.is_closed else _open(profile, level, draw)
+    sending = _closed(profile, level) if profile.is_closed else open_loop(profile, level, draw)
     replayed: Replayed | None = sending.pop("replayed", None)
     bodies = sending.pop("bodies")
     warmup = _warmup(profile, level)
@@ -193,45 +194,6 @@ def _path(base: str, dialect: Dialect, *, stream: bool) -> str:
     return base + (dialect.path if stream else dialect.whole_path)
 
 
-def check_schedule(
-    profile: Profile,
-    level: float,
-    repeat: int,
-    seed: int,
-    max_model_len: int | None = None,
-    dialect: str = "openai-completions",
-) -> None:
-    """Refuse a level at which a cell's schedule happens to be empty, or a trace is none.
-
-    So it is with a trace of which a request does not fit the model, the chat template included.
-
-    Raises:
-        ProfileError: with the fix.
-        UnknownDialectError: no dialect of that name.
-    """
-    if profile.is_closed:
-        return
-    sending = _open(profile, level, Draw(seed, profile.name, float(level), repeat))
-    if "replayed" not in sending or max_model_len is None:
-        return
-    replayed: Replayed = sending["replayed"]
-    own = {"prompt_tokens": replayed.prompt_tokens, "output_tokens": replayed.output_tokens}
-    fields = {"prompt_tokens": profile.prompt_tokens, "output_tokens": profile.output_tokens}
-    total = np.zeros(len(replayed.due_ns), dtype=np.int64)
-    for name, length in fields.items():
-        total += own[name] if isinstance(length, FromTrace) else longest(length)
-    room = max_model_len - load_dialect(dialect).template_tokens
-    over = int(np.count_nonzero(total > room))
-    if over:
-        raise ProfileError(
-            "arrival.file",
-            f"{over} of {len(total)} requests of the trace are longer than the model's "
-            f"{max_model_len} tokens (max_model_len), the longest {total.max()}: set clip_to = "
-            f"{room} to shorten them (--clip-to), skip_above = {room} to leave them out "
-            "(--skip-above), or serve the model with a longer context",
-        )
-
-
 def _lengths(
     profile: Profile, replayed: Replayed | None, count: int, draw: Draw, purpose: str
 ) -> Lengths:
@@ -246,74 +208,6 @@ def _lengths(
         prompts if isinstance(profile.prompt_tokens, FromTrace) else None,
         outputs if isinstance(profile.output_tokens, FromTrace) else None,
     )
-
-
-def departures_of(profile: Profile, rate: float, *, repeat: int = 1, seed: int = 0) -> list[int]:
-    """Return a cell's departures as ns from the window's start: those that `make_plan` plans.
-
-    Raises:
-        ProfileError: the level cannot be, or happens to give no request.
-    """
-    profile.check_level(rate)
-    due: list[int] = _open(profile, rate, Draw(seed, profile.name, float(rate), repeat))["due_ns"]
-    return due
-
-
-def _open(profile: Profile, rate: float, draw: Draw) -> dict[str, Any]:
-    """The schedule. With duration and requests both given, whichever comes first ends it.
-
-    A Profile has both only where the rate is constant: a part of a ramp has another mean rate.
-    """
-    arrival = profile.arrival
-    assert isinstance(arrival, OpenArrival)  # noqa: S101 - the caller asked
-    rng = draw.rng("arrivals")
-    if isinstance(arrival, Trace):
-        return _replay(arrival.replay(rate, profile.duration_s, profile.requests, rng), rate)
-    if profile.duration_s is None:
-        assert profile.requests is not None  # noqa: S101 - a Profile has one of both
-        due, duration_ns = schedule_requests(arrival, rate, profile.requests, rng)
-    else:
-        due, duration_ns = (
-            schedule(arrival, rate, profile.duration_s, rng),
-            round(profile.duration_s * NS),
-        )
-        if profile.requests is not None and len(due) > profile.requests:
-            duration_ns = max(int(due[profile.requests]), 1)
-            due = due[: profile.requests]
-    if len(due) == 0:
-        raise ProfileError(
-            "rate",
-            f"{rate:g} requests/s for {duration_ns / NS:g} s happen to give no request at all; "
-            "raise it or duration_s",
-        )
-    bursts = arrival.bursts(duration_ns / NS)
-    return {
-        "mode": "open",
-        "due_ns": due.tolist(),
-        "duration_ns": duration_ns,
-        "bursts_ns": [(round(start * NS), round(end * NS)) for start, end in bursts],
-        "bodies": len(due),
-    }
-
-
-def _replay(replayed: Replayed, rate: float) -> dict[str, Any]:
-    """The schedule of a trace."""
-    if len(replayed.due_ns) == 0:
-        raise ProfileError("rate", f"{rate:g} requests/s leave no request of the trace; raise it")
-    return {
-        "mode": "open",
-        "due_ns": replayed.due_ns.tolist(),
-        "duration_ns": replayed.duration_ns,
-        "bodies": len(replayed.due_ns),
-        "replayed": replayed,
-        "replay": Replay(
-            time_scale=replayed.time_scale,
-            clipped=replayed.clipped,
-            skipped=replayed.skipped,
-            thinned=replayed.thinned,
-            unsorted=replayed.unsorted,
-        ),
-    }
 
 
 def _closed(profile: Profile, level: float) -> dict[str, Any]:

@@ -100,6 +100,10 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Open loop: [start, end) of each burst, as offsets like `due_ns`; empty without bursts."""
     dataset: DatasetUse | None = None
     """None: the prompts were made up."""
+    arrival: dict[str, object] | None = None
+    """Open loop: the process that `due_ns` was drawn from, as the profile has it."""
+    rate: float | None = None
+    """Open loop: its mean rate over the window, requests/s."""
     replay: Replay | None = None
     """Where the schedule is a recorded trace's."""
     after: list[int] | None = None

@@ -1,0 +1,204 @@
+"""Whether requests came as the schedule says, and the schedule is the process that it claims.
+
+Pure; definitions and sources in docs/method.md. Planned are the due times of an open loop,
+realised the moments at which its requests were sent. In a closed loop there is nothing to test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from harness.arrival_stats import Arrivals, ArrivalStats, ArrivalTests
+from harness.measurement import Caveat
+from loadprofiles.arrivals import AnyArrival
+from loadprofiles.arrivals.gamma import Gamma
+from loadprofiles.schedule import NS, OpenArrival, cumulative_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.samples import Floats, Samples
+    from loadprofiles.records import DrivePlan, DriveReport
+
+TELLING: Final = 50
+"""Requests from which a difference is worth a word."""
+RATE_OFF: Final = 0.01
+CV_OFF: Final = 0.05
+DISPERSION_OFF: Final = 0.1
+CORRELATION_OFF: Final = 0.1
+"""Differences of realised from planned, of the value or as such, that are worth a word. Both are of
+one schedule, so there is no chance in them."""
+P_LEAST: Final = 1e-5
+_FEW: Final = 20
+"""Requests from which gaps and counts say anything."""
+_BINS: Final = 30
+_PER_BIN: Final = 20
+"""Requests expected in each bin of operational time."""
+_LEAST_BINS: Final = 5
+
+
+def departures(found: Arrivals | None) -> Iterator[Caveat]:
+    """Say what is not as it should be: how requests left, or how they were planned."""
+    if found is None or found.planned.n < TELLING:
+        return
+    planned, realised, off = found.planned, found.realised, []
+    if abs(realised.rate - planned.rate) > RATE_OFF * planned.rate:
+        off.append(f"{realised.rate:.4g} requests/s instead of {planned.rate:.4g}")
+    for name, words, least in (
+        ("gap_cv", "a variation of the gaps of", CV_OFF),
+        ("dispersion", "a dispersion of", DISPERSION_OFF),
+        ("autocorrelation", "an autocorrelation of the gaps of", CORRELATION_OFF),
+    ):
+        wanted, seen = getattr(planned, name), getattr(realised, name)
+        if wanted is None or seen is None:
+            continue
+        if abs(seen - wanted) > max(least, least * wanted):
+            off.append(f"{words} {seen:.2f} instead of {wanted:.2f}")
+    if off:
+        yield Caveat(
+            "arrivals_departed",
+            f"Requests did not leave as planned: {', '.join(off)}, and at one moment "
+            f"{found.behind_most} were behind. The server had another load than the profile's; "
+            "find out why the client was late.",
+        )
+    if found.tests is None:
+        return
+    tests = {
+        "their number": found.tests.p_rate,
+        "the gaps' distribution": found.tests.p_gaps,
+        "the dispersion of the counts": found.tests.p_dispersion,
+        "the autocorrelation of the gaps": found.tests.p_autocorrelation,
+    }
+    failed = [f"{name} (p = {p:.1g})" for name, p in tests.items() if p is not None and p < P_LEAST]
+    if failed:
+        yield Caveat(
+            "arrivals_unlikely",
+            f"The requests sent are hardly {found.tests.kind} arrivals of this rate: "
+            f"{', '.join(failed)}. By chance that comes once in some ten thousand cells.",
+        )
+
+
+def arrivals_of(plan: DrivePlan, measured: Samples, drive: DriveReport) -> Arrivals | None:
+    """Compare what was sent with what was due in the window; None without a schedule.
+
+    Turns of a session that follow an answer are not of the schedule and do not count.
+    """
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    window_s = (end_ns - start_ns) / NS
+    if plan.due_ns is None or window_s <= 0:
+        return None
+    due = np.array(plan.due_ns, dtype=np.int64)
+    due_s = due[due < end_ns - start_ns] / NS
+    left = measured.has("sent_ns") & (measured.column("seq") < len(due))
+    sent = np.sort(measured.column("sent_ns")[left])
+    sent_s = (sent - start_ns) / NS
+    bin_s = 1.0 if window_s >= _BINS else window_s / _BINS
+    planned, realised = (_stats(times, window_s, bin_s) for times in (due_s, sent_s))
+    behind = _behind(due_s, sent_s[sent_s < window_s])
+    return Arrivals(
+        planned=planned,
+        realised=realised,
+        bin_s=bin_s,
+        behind_most=behind,
+        distance=behind / len(due_s) if len(due_s) else 0.0,
+        tests=_tests(plan, due_s, sent_s, window_s),
+    )
+
+
+def _stats(times_s: Floats, window_s: float, bin_s: float) -> ArrivalStats:
+    within = times_s[times_s < window_s]
+    gaps = np.diff(within)
+    told = len(within) >= _FEW and gaps.mean() > 0
+    counts, _ = np.histogram(within, bins=round(window_s / bin_s), range=(0, window_s))
+    return ArrivalStats(
+        n=len(within),
+        rate=len(within) / window_s,
+        gap_cv=float(gaps.std() / gaps.mean()) if told else None,
+        dispersion=float(counts.var(ddof=1) / counts.mean()) if told else None,
+        autocorrelation=_lag_one(gaps) if told else None,
+    )
+
+
+def _lag_one(gaps: Floats) -> float | None:
+    """Correlation of each gap with the next; None where they are all the same."""
+    off = gaps - gaps.mean()
+    spread = float((off * off).sum())
+    if spread <= len(gaps) * (1e-9 * float(gaps.mean())) ** 2:
+        return None
+    return float((off[:-1] * off[1:]).sum()) / spread
+
+
+def _behind(due_s: Floats, sent_s: Floats) -> int:
+    """The most requests that were due and not sent at one moment."""
+    if not len(due_s):
+        return 0
+    left_by_then = np.searchsorted(sent_s, due_s, side="left")  # each is due before it leaves
+    waiting = np.arange(1, len(due_s) + 1) - left_by_then
+    return max(0, int(waiting.max()) - 1)
+
+
+def _tests(plan: DrivePlan, due_s: Floats, sent_s: Floats, window_s: float) -> ArrivalTests | None:
+    """Test the process in operational time (Brown et al. 2002), where its rate is 1."""
+    arrival = _arrival(plan)
+    if arrival is None or plan.rate is None or plan.duration_ns is None or len(due_s) < _FEW:
+        return None
+    whole_s = max(plan.duration_ns / NS, window_s)
+    within = np.clip(sent_s[sent_s < window_s], 0.0, whole_s)
+    unit, planned = (
+        cumulative_rate(arrival, plan.rate, times, whole_s) for times in (within, due_s)
+    )
+    total = float(cumulative_rate(arrival, plan.rate, np.array([window_s]), whole_s)[0])
+    shape = arrival.burstiness if isinstance(arrival, Gamma) else 1.0
+    gaps, n = np.diff(unit), len(unit)
+    variance = 1 / shape
+    bins = int(total // _PER_BIN)
+    p_dispersion = None
+    if bins >= _LEAST_BINS:
+        counts, _ = np.histogram(unit, bins=bins, range=(0.0, total))
+        # Counts of a renewal process: variance t·v + 1/6 + v²/2 − μ₃/3 (Cox 1962, § 4.5); how far
+        # the sample variance of heavy-tailed counts strays grows with v.
+        expected = total / bins * variance + 1 / 6 + variance**2 / 2 - 2 * variance**2 / 3
+        z = (counts.var(ddof=1) / expected - 1) / np.sqrt(
+            2 / (bins - 1) + (6 * variance * bins / total) / bins
+        )
+        p_dispersion = _two_sided(float(z))
+    correlation = _lag_one(gaps)
+    return ArrivalTests(
+        kind=arrival.kind,
+        p_rate=_two_sided((n - total) / float(np.sqrt(variance * total))),
+        p_gaps=_gap_test(np.diff(planned), plan.rate, shape),
+        p_dispersion=p_dispersion,
+        p_autocorrelation=None
+        if correlation is None
+        else _two_sided((correlation + 1 / n) * float(np.sqrt(n))),
+    )
+
+
+def _gap_test(gaps: Floats, rate: float, shape: float) -> float:
+    """Kolmogorov–Smirnov of the gaps above a microsecond: narrower ones are cut to whole ns."""
+    from scipy import stats  # it takes half a second, and only open loops need it
+
+    gamma, least = stats.gamma(shape, scale=1 / shape), 1e-6 * rate
+    cut = float(gamma.cdf(least))
+    above = (gamma.cdf(gaps[gaps > least]) - cut) / (1 - cut)
+    return float(stats.kstest(above, "uniform").pvalue)
+
+
+def _two_sided(z: float) -> float:
+    from scipy.special import erfc
+
+    return float(erfc(abs(z) / np.sqrt(2)))
+
+
+def _arrival(plan: DrivePlan) -> OpenArrival | None:
+    """The process that a plan claims; None for one that is no random process, or unknown."""
+    try:
+        arrival = TypeAdapter(AnyArrival).validate_python(plan.arrival)
+    except ValidationError:
+        return None
+    if not isinstance(arrival, OpenArrival) or not arrival.rate_known or arrival.kind == "constant":
+        return None
+    return arrival
