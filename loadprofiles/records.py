@@ -7,7 +7,7 @@ the requests, unless the text says "offset".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -100,7 +100,7 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Open loop: [start, end) of each burst, as offsets like `due_ns`; empty without bursts."""
     dataset: DatasetUse | None = None
     """None: the prompts were made up."""
-    arrival: dict[str, object] | None = None
+    arrival: dict[str, Any] | None = None
     """Open loop: the process that `due_ns` was drawn from, as the profile has it."""
     rate: float | None = None
     """Open loop: its mean rate over the window, requests/s."""

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 Row = list[str]
 _WORTH_TELLING: Final = 0.05
 
+ARRIVAL_HEADER = (
+    "Requests/s", "planned", "Gaps’ variation", "planned", "Dispersion", "planned",
+    "Autocorrelation", "planned", "Behind at most", "p rate", "p gaps", "p dispersion",
+    "p autocorrelation",
+)  # fmt: skip
+
 BURST_HEADER = ("Burst, s", "Requests", "Usual backlog", "Peak backlog", "Back after, s")
 BURSTS_HEADER = (
     "TTFT inside p50", "p95", "TTFT between p50", "p95", "TTFT after − before",
@@ -44,6 +50,28 @@ OUTPUT_HEADER = (
     "Ended by", "Tokens p50", "p95", "of planned", "Empty", "One token", "Repeating", "Identical",
     "Length against baseline", "Same text as baseline",
 )  # fmt: skip
+
+
+def rows_of_arrivals(cell: CellMeasurement) -> Iterator[Row]:
+    """How the requests of an open loop came, beside how they were to; p-values of the process."""
+    found = cell.arrivals
+    if found is None:
+        return
+    pairs = [
+        (getattr(found.realised, name), getattr(found.planned, name))
+        for name in ("rate", "gap_cv", "dispersion", "autocorrelation")
+    ]
+    tests = found.tests
+    chances = (
+        (tests.p_rate, tests.p_gaps, tests.p_dispersion, tests.p_autocorrelation)
+        if tests
+        else (None,) * 4
+    )
+    yield [
+        *(figure(value) for pair in pairs for value in pair),
+        count(found.behind_most),
+        *(figure(chance) for chance in chances),
+    ]
 
 
 def sentences(cell: CellMeasurement) -> Iterator[str]:

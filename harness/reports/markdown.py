@@ -65,6 +65,8 @@ class Markdown:
         if any(cell.endpoints for cell in cells):
             parts.append(_replicas(cells, measurements))
         parts += _findings(cells, measurements)
+        if any(cell.arrivals for cell in cells):
+            parts.append(_arrivals(cells, measurements))
         limits = objectives(measurements, manifest)
         if limits:
             parts.append("### SLO\n" + "\n".join(f"- {escape(limit)}" for limit in limits))
@@ -183,6 +185,16 @@ def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> s
         if cell.sessions
     )
     return f"### Sessions\n\n{_table(header, rows, len(names))}\n\n{ended}"
+
+
+def _arrivals(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
+    names = _name_header(measurements)
+    rows = [
+        [*_names(cell, measurements), *row]
+        for cell in cells
+        for row in findings.rows_of_arrivals(cell)
+    ]
+    return "### Arrivals\n\n" + _table([*names, *findings.ARRIVAL_HEADER], rows, len(names))
 
 
 def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> Iterator[str]:

@@ -173,7 +173,7 @@ def test_hostile_names_are_inert_in_markdown(hostile: RunFolder) -> None:
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows
     for row in rows:  # no name adds a column
-        assert len(re.findall(r"(?<!\\)\|", row)) in (9, 10, 11, 13)
+        assert len(re.findall(r"(?<!\\)\|", row)) in (9, 10, 11, 13, 16)
 
 
 def test_hostile_names_are_inert_in_csv(hostile: RunFolder) -> None:
@@ -398,6 +398,19 @@ def test_an_unstable_cell_has_no_percentiles_but_the_backlog_that_grew(
     calm = load_report(name).render(runs["bursty"])
     assert "the backlog grew" not in calm
     assert "†" not in calm
+
+
+@pytest.mark.parametrize("name", ["markdown", "html"])
+def test_arrivals_stand_beside_what_was_planned(runs: dict[str, RunFolder], name: str) -> None:
+    (cell,) = runs["bursty"].read_measurements().cells
+    assert cell.arrivals is not None
+    assert cell.arrivals.planned.dispersion is not None
+    page = load_report(name).render(runs["bursty"])
+    title = "### Arrivals" if name == "markdown" else "Did requests come as they should?"
+    part = page.partition(title)[2]
+    for value in (cell.arrivals.realised.rate, cell.arrivals.planned.dispersion):
+        assert figures.figure(value) in part
+    assert title not in load_report(name).render(runs["closed-4x4"])
 
 
 def test_the_summary_says_how_fast_a_backlog_grew(runs: dict[str, RunFolder]) -> None:
