@@ -83,6 +83,15 @@ def genai_bench(folder: Path) -> None:
     put(folder / "out" / name, {"individual_request_metrics": metrics})
 
 
+def servebench(folder: Path) -> None:
+    requests: list[dict[str, Any]] = [
+        {"ok": True, "ttft": ttft, "e2e": ttft + 0.03, "chunk_times": [ttft, ttft + 0.015]}
+        for ttft in (0.05, 0.07)
+    ]
+    requests.append({"ok": False, "ttft": None, "e2e": None, "chunk_times": []})
+    put(folder / "run.json", {"levels": [{"requests": requests}]})
+
+
 @pytest.mark.parametrize(
     ("name", "write", "itl"),
     [
@@ -91,6 +100,7 @@ def genai_bench(folder: Path) -> None:
         ("evalscope", evalscope, 15.0),
         ("guidellm", guidellm, 15.0),
         ("genai-bench", genai_bench, 15.0),
+        ("servebench", servebench, 15.0),
     ],
 )
 def test_requests_are_read_in_ms_and_failures_left_out(
