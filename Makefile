@@ -9,7 +9,7 @@ PROFILE ?= bursty
 PACKAGES := harness launchers loadprofiles evals
 
 .DEFAULT_GOAL := help
-.PHONY: help setup load test check format schemas benchmarks peers demo-model constraints clean distclean
+.PHONY: help setup load test check format schemas benchmarks fuzz peers demo-model constraints clean distclean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ benchmarks: $(READY) ## print the figures that the README quotes
 peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~4 GB)
 	$(BIN)/python benchmarks/peers.py install
 	$(BIN)/python benchmarks/peers.py
+
+FUZZ_SECONDS ?= 300
+fuzz: $(READY) ## garbage at the load engine for FUZZ_SECONDS (300), each time with another FUZZ_SEED
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -s --timeout 0 tests/loadprofiles/test_fuzz.py
 
 demo-model: $(READY) ## train, quantize and score the demo model anew (torch, in .venv-demo; ~15 min)
 	$(PYTHON) -m venv .venv-demo

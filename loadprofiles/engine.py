@@ -31,6 +31,8 @@ _READ_BYTES = 16_384
 _ANCILLARY_BYTES = 64
 _POLL_EVENTS = 256
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_READS_WITHOUT_BODY = 256
+"""So many in a row are no answer: 4 MiB at most, which the parser keeps."""
 _STALE_NS = 1_000_000_000
 """A kept-alive connection that breaks so soon after sending had been closed before."""
 _NOT_ENDED = {
@@ -302,13 +304,23 @@ class Engine:
     # --- keeping house -------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """End the streams that are past their time."""
-        limit = _now() - self._timeout_ns
+        """End the streams that are past their time, and those whose head or trailer never ends."""
+        limit, most = _now() - self._timeout_ns, _READS_WITHOUT_BODY
         late = [stream for stream in self._live.values() if stream.submitted_ns <= limit]
+        endless = [
+            stream
+            for stream in self._live.values()
+            if len(ends := stream.reads.body_end) > most and ends[-most] == ends[-1]
+        ]
         for stream in late:
             if stream.state != "done":
                 what = _NOT_ENDED[stream.state]
                 self._end(stream, "timeout", f"{what} after {self._timeout_ns / 1e9:g} s")
+        for stream in endless:
+            if stream.state != "done":
+                stream.close = True
+                what = f"{most} reads brought nothing of the body: is there an end to its headers?"
+                self._end(stream, "malformed", what)
 
     def abort(self, detail: str) -> None:
         """End every stream, as "aborted"."""

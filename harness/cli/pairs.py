@@ -6,7 +6,15 @@ from harness.errors import BadInputError
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OUR_HEADERS = {
-    *("accept", "connection", "content-length", "content-type", "expect", "host"),
+    *(
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+    ),
     *("transfer-encoding", "user-agent", "x-request-id"),
 }
 
