@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from itertools import accumulate
-from operator import sub
+from itertools import accumulate, repeat
+from operator import add, floordiv, mul, sub
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from loadprofiles.dialects import Dialect, Told
 
+NS = 1_000_000_000
 KERNEL_STAMP_SLACK_NS = 50_000
 """A kernel stamp later than the read that delivered it by more than this is no kernel stamp."""
 BRIEF_BYTES = 4096
@@ -58,11 +59,15 @@ class Reads(msgspec.Struct, gc=False):
     def kernel_ns(self, start: int = 0, stop: int | None = None) -> array[int]:
         """The kernel's stamps of some reads on the clock of `user_ns`; 0 where there is none."""
         end = None if stop is None else 2 * stop
-        pairs, offset = self.kernel[2 * start : end], self.wall_minus_monotonic_ns
-        return array(
-            "q",
-            [s and s * 1_000_000_000 + ns - offset for s, ns in zip(pairs[::2], pairs[1::2])],  # noqa: B905
-        )
+        seconds, rest = self.kernel[2 * start : end : 2], self.kernel[2 * start + 1 : end : 2]
+        offset = self.wall_minus_monotonic_ns
+        if not seconds or (least := min(seconds)) == 0:
+            pairs = zip(seconds, rest, strict=True)
+            return array("q", [s and s * NS + ns - offset for s, ns in pairs])
+        if least == max(seconds):  # all within one second, as most are
+            return array("q", map(add, rest, repeat(least * NS - offset)))
+        whole = map(mul, seconds, repeat(NS))
+        return array("q", map(sub, map(add, whole, rest), repeat(offset)))
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +94,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     clock: Literal["kernel", "user"]
 
 
-def is_brief(body: bytes | bytearray) -> bool:
-    """Whether reading the body costs next to nothing: it is short, or no stream of events."""
-    return len(body) <= BRIEF_BYTES or not body.startswith(SSE_FIELDS)
+def is_brief(body: bytes | bytearray, *, streamed: bool = True) -> bool:
+    """Whether reading the body costs next to nothing: it is short, or not the stream asked for."""
+    return len(body) <= BRIEF_BYTES or (streamed and not body.startswith(SSE_FIELDS))
 
 
 class _Reading:
@@ -170,7 +175,6 @@ def read_answer(
     about that server.
     """
     stamps, clock = yield from _stamps(reads, kernel_clock=kernel_clock)
-    user_ns = reads.user_ns
     reading = _Reading(reads.body_end)
     chunk_at: list[int] = []
     lags: list[int] = []
@@ -179,18 +183,20 @@ def read_answer(
     for ends, data, lines in batches(body):
         yield
         seen = True
-        told, garbage = _told(dialect, data, lines)
+        told, garbage = _told(dialect, data, lines, len(ends))
         reading.take(ends, told)
         new = reading.chunk_reads[len(chunk_at) :]
-        chunk_at += [stamps[read] for read in new]
+        stamped = _picked(stamps, new)
+        chunk_at += stamped
         if clock == "kernel":
-            lags += [(user_ns[read] - stamps[read]) // 1000 for read in new]
+            lags += map(floordiv, map(sub, _picked(reads.user_ns, new), stamped), repeat(1000))
         if reading.problem is not None:
             error, detail = "error_event", shorten(reading.problem)
             break
         if garbage is not None:
             at = len(told)
-            error, detail = malformed(garbage, data[at], cut=ends[at] == len(body))
+            one = data[at] if lines is None else lines.split(b"\n")[at]
+            error, detail = malformed(garbage, one, cut=ends[at] == len(body))
             break
     yield
     text, thoughts = "".join(reading.texts), "".join(reading.thoughts)
@@ -263,8 +269,15 @@ def read_whole(
     )
 
 
+def _picked(values: array[int], at: list[int]) -> Sequence[int]:
+    """The values at some places: a slice where they follow each other, one read for each chunk."""
+    if at and at == list(range(at[0], at[0] + len(at))):
+        return values[at[0] : at[0] + len(at)]
+    return [values[place] for place in at]
+
+
 def _told(
-    dialect: Dialect, data: list[bytes], lines: bytes | None
+    dialect: Dialect, data: list[bytes], lines: bytes | None, count: int
 ) -> tuple[list[Told], Exception | None]:
     """Decode events: all at once where that goes, else up to the first that is garbage."""
     if lines is not None:
@@ -273,8 +286,9 @@ def _told(
         except _GARBAGE:
             pass  # which one was it?
         else:
-            if len(told) == len(data):
+            if len(told) == count:
                 return told, None
+        data = lines.split(b"\n")
     told = []
     for one in data:
         try:
@@ -305,14 +319,16 @@ def _kernel_stamps(reads: Reads) -> Generator[None, None, array[int] | None]:
     for start in range(0, len(reads.user_ns), _READS_PER_STEP):
         kernel = reads.kernel_ns(start, start + _READS_PER_STEP)
         user = reads.user_ns[start : start + _READS_PER_STEP]
-        if (
-            len(kernel) < len(user)
-            or min(kernel) <= 0
-            or min(map(sub, user, kernel)) <= -KERNEL_STAMP_SLACK_NS
-        ):
+        if len(kernel) < len(user) or min(kernel) <= 0:
             return None
-        kernel[0] = max(kernel[0], last)
-        stamps.extend(accumulate(map(min, kernel, user), max))
+        ahead = min(map(sub, user, kernel))
+        if ahead <= -KERNEL_STAMP_SLACK_NS:
+            return None
+        in_order = kernel.tolist()
+        if ahead < 0 or kernel[0] < last or sorted(in_order) != in_order:
+            kernel[0] = max(kernel[0], last)
+            in_order = list(accumulate(map(min, kernel, user), max))
+        stamps.extend(in_order)
         last = stamps[-1]
         yield
     return stamps or None

@@ -9,7 +9,7 @@ from loadprofiles.dialects import error_message
 if TYPE_CHECKING:
     from loadprofiles.dialects import Event
 
-SSE_FIELDS = (b":", b"data", b"event", b"id", b"retry", b"error")
+SSE_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _DETAIL_LIMIT = 300
 _GIVEN_UP = ("abort", "error")
 """Finish reasons of vLLM and SGLang for a request that they did not answer."""

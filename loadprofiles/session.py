@@ -150,7 +150,7 @@ class Session:
         """
         assert stream.done_ns is not None  # noqa: S101 - it has ended
         self.longest_ns = max(self.longest_ns, stream.done_ns - stream.submitted_ns)
-        if at_once and is_brief(stream.body):
+        if at_once and is_brief(stream.body, streamed=self.plan.stream):
             return _to_the_end(self._decode(stream)).error is not None
         if self.turns.sessions:  # the newest first: the next turn waits for what it says
             self._finished.appendleft(stream)

@@ -29,8 +29,9 @@ class Batch(NamedTuple):
     ends: list[int]
     """Of each, as in `events`."""
     data: list[bytes]
+    """Of each; empty where `lines` has it."""
     lines: bytes | None
-    """The same data, one a line, where each seems to be one JSON object, so that all can be
+    """The data of all, one a line, where each seems to be one JSON object, so that all can be
     decoded at once: if that gives as many objects as there are lines, each line is one."""
 
 
@@ -67,19 +68,20 @@ def batches(body: bytes | bytearray) -> Iterator[Batch]:
 
 def _alike(piece: bytes, offset: int, mark: bytes) -> Batch | None:
     """Take a piece apart whose events are all alike; None if they are not."""
-    head = mark[2:]
-    data = piece[len(head) : -2].split(mark)
-    count = len(data)
+    between = b"}" + mark + b"{"
+    inside = piece[len(mark) - 2 : -2].split(between)
+    count = len(inside)
     if (
         not piece.endswith(b"}\n\n")
-        or not piece.startswith(head + b"{")
-        or piece.count(b"}" + mark + b"{") != count - 1
+        or not piece.startswith(between[3:])
         or piece.count(b"\n") != 2 * count
     ):
         return None
-    first = offset + len(head)
-    marks = range(first, first + count * len(mark), len(mark))
-    return Batch(list(map(add, accumulate(map(len, data)), marks)), data, b"\n".join(data))
+    step = len(between)  # and the braces of the first and the last are still there
+    marks = range(offset + len(mark) - 1, offset + len(mark) - 1 + count * step, step)
+    ends = list(map(add, accumulate(map(len, inside)), marks))
+    ends[-1] -= 1
+    return Batch(ends, [], b"}\n{".join(inside))
 
 
 def _in_batches(told: Iterable[tuple[int, bytes]]) -> Iterator[Batch]:

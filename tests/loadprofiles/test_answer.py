@@ -333,6 +333,7 @@ def test_a_long_answer_is_read_in_small_steps() -> None:
 def test_what_is_brief() -> None:
     assert is_brief(bytearray(event("a") * 3 + DONE))
     assert is_brief(b"<html>" * 10_000)
+    assert not is_brief(b'{"choices":[]}' * 10_000, streamed=False)
     assert not is_brief(bytearray(event("a") * 100))
     assert not is_brief(b": ping\n\n" + event("a") * 100)
 

@@ -64,6 +64,7 @@ def test_it_ends_with_its_last_byte_and_has_no_chunks() -> None:
         (b" \n", "empty", "no body"),
         (b'data: {"choices":[]}\n\n', "malformed", "a stream of events"),
         (b"<html>Sign in</html>", "malformed", "Sign in"),
+        (b"error: overloaded", "malformed", "overloaded"),
         (b'{"choices":[{"te', "malformed", "truncated"),
         (b'{"object":"list","data":[]}', "malformed", "not an answer"),
         (b'{"error":{"message":"no"}}', "error_event", "with status 200: no"),
