@@ -68,12 +68,16 @@ def find_merges(answered: Iterable[Sample]) -> Merges:
       where that is certain, the reads above 85 % of a gap tell.
 
     Without lags (user clock) nothing is late.
+
+    Where most gaps are 0, those that were seen are no measure: a client that reads each stream
+    every seventh gap sees gaps seven times too long. Then a request's mean gap is the usual one:
+    the zeros are in it, and it is right whoever caused them.
     """
     samples = Samples.of(answered)
     together = samples.values("chunk_ns")
     hidden = bool((together == 0).any())
     usual_ns = usual_gap_ns(samples)
-    found = _Reads()
+    found = _Reads(buried=2 * int((together == 0).sum()) > together.size)
     if usual_ns is not None and hidden:
         for block in samples.blocks(_BLOCK):
             found.add(block, usual_ns)
@@ -108,6 +112,9 @@ def usual_gap_ns(answered: Samples) -> float | None:
 class _Reads:
     """What is counted of the reads of a cell.
 
+    Args:
+        buried: whether most gaps are 0, so that those that were seen are no measure.
+
     Attributes:
         merged: reads of several chunks, those without a lag among them.
         counts: [first, last, other reads] × [in time, late] × [reads, merged ones, gaps in them].
@@ -116,7 +123,8 @@ class _Reads:
         half_at: when the former were read, in ns.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, buried: bool) -> None:
+        self.buried = buried
         self.merged = 0
         self.counts = np.zeros((3, 2, 3), dtype=np.int64)
         self.half = self.upper = 0
@@ -145,7 +153,11 @@ class _Reads:
         kind[read[first]] = _FIRST
         hidden = np.bincount(read) - 1
         lag_ns = samples.values("lag_us").astype(np.int64)[begins] * 1000
-        lag = lag_ns / _medians_seen(gaps, lengths, usual_ns)[owner[begins]]
+        usual = _medians_seen(gaps, lengths, usual_ns)
+        if self.buried:
+            elapsed = np.bincount(owner, weights=before, minlength=lengths.size)
+            usual = np.where(elapsed > 0, elapsed / np.maximum(lengths, 1), usual)
+        lag = lag_ns / usual[owner[begins]]
         late = (lag > LATE_SHARE).astype(np.int64)
         for column, values in enumerate((np.ones_like(hidden), hidden > 0, hidden)):
             np.add.at(self.counts[:, :, column], (kind, late), values)

@@ -71,7 +71,7 @@ def _explained(gaps: Ints, at: Ints, stops: Ints, threshold_ns: float, usual_ns:
     for where, stop in zip(at.tolist(), stops.tolist(), strict=True):
         seen = np.flatnonzero(gaps[where + 1 : stop])
         zeros = int(seen[0]) if seen.size else stop - where - 1
-        count += zeros > 0 and gaps[where] - zeros * usual_ns <= threshold_ns
+        count += bool(zeros and gaps[where] - zeros * usual_ns <= threshold_ns)
     return count
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.measurement import CellMeasurement
+    from harness.slo import Slo
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -48,6 +49,7 @@ def measured(
     window_s: float,
     *,
     streams: int | None = None,
+    slo: Slo | None = None,
     **changes: Any,  # noqa: ANN401 - a plan's fields
 ) -> CellMeasurement:
     """Measure samples as one cell: an open loop, or a closed one of so many streams."""
@@ -68,4 +70,4 @@ def measured(
         id="a-p-r1-1", build="a", engine="vllm", engine_version=None, model="m", profile="p",
         repeat=1, level={"rate": 1.0} if opened else {"concurrency": float(streams or 1)},
     )  # fmt: skip
-    return measure(facts, msgspec.structs.replace(plan, **changes), samples, drive)
+    return measure(facts, msgspec.structs.replace(plan, **changes), samples, drive, slo)
