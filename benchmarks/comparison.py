@@ -32,7 +32,7 @@ QUIET = {
     "no_proxy": "127.0.0.1,localhost",
 }
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-_WINDOW = 10
+WINDOW = 10
 """Mean number of arrivals in the windows of the dispersion."""
 Pair = tuple[float, float]
 
@@ -76,7 +76,7 @@ class Outcome:
     cpu_s: float = 0.0
     """All of it, from start to exit."""
     cpu_us_per_token: float = 0.0
-    """From the first arrival to the last token."""
+    """From the first arrival until the client has read the last token."""
     peak_mib: float | None = None
     arrivals: Arrivals | None = None
 
@@ -99,7 +99,7 @@ def compare(
         outcome = Outcome(name, load, wall_s=used.wall_s, cpu_s=used.cpu_s, peak_mib=used.peak_mib)
         served = read_truth(truth)
         if served:
-            outcome = _flow(outcome, served, used)
+            outcome = _with_cpu(_flow(outcome, served), served, used)
         if used.status is None:
             return replace(outcome, problem=f"ended after {LIMIT_S:g} s")
         try:
@@ -110,7 +110,7 @@ def compare(
             return replace(outcome, problem=text)
         if not served:
             return replace(outcome, problem="the server saw no complete request")
-        return _errors(outcome, reported, served)
+        return _with_cpu(_errors(outcome, reported, served), served, used)
 
 
 def _environment(client: Client) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _environment(client: Client) -> dict[str, str]:
     return os.environ | ISOLATED | QUIET | (OFFLINE if client.offline else {})
 
 
-def _flow(outcome: Outcome, served: list[Served], used: Used) -> Outcome:
+def _flow(outcome: Outcome, served: list[Served]) -> Outcome:
     """Fill in what the server alone knows."""
     begins = np.array([one.received_ns for one in served], dtype=np.int64)
     ends = np.array([one.sent_ns[-1] for one in served], dtype=np.int64)
@@ -133,10 +133,21 @@ def _flow(outcome: Outcome, served: list[Served], used: Used) -> Outcome:
         tokens_per_s=tokens / flow_s,
         held=mean_in_flight(begins, ends),
         held_peak=peak_in_flight(begins, ends),
-        cpu_us_per_token=used.cpu_between(int(begins[0]), int(ends.max())) * 1e6 / tokens,
         idle_s=outcome.wall_s - flow_s,
         arrivals=None if kind == "closed" else arrivals(begins, level, even=kind == "constant"),
     )
+
+
+def _with_cpu(outcome: Outcome, served: list[Served], used: Used) -> Outcome:
+    """Fill in the CPU time per token.
+
+    A client that is late goes on reading after the server's last token, by so much as its
+    end-to-end latencies are too long.
+    """
+    late_ms = max(0.0, *outcome.e2e) if outcome.e2e else 0.0
+    end_ns = max(int(one.sent_ns[-1]) for one in served) + int(late_ms * 1e6)
+    cpu_s = used.cpu_between(served[0].received_ns, end_ns)
+    return replace(outcome, cpu_us_per_token=cpu_s * 1e6 / outcome.tokens)
 
 
 def _errors(outcome: Outcome, reported: Reported, served: list[Served]) -> Outcome:
@@ -188,7 +199,7 @@ def arrivals(times_ns: NDArray[np.int64], rate: float, *, even: bool) -> Arrival
     gaps = np.diff(times)
     offsets = (times - times[0] - np.arange(times.size) / rate) * 1e3
     slips = np.abs(offsets - np.percentile(offsets, 1))
-    width = _WINDOW / rate
+    width = WINDOW / rate
     windows = max(1, int((times[-1] - times[0]) / width))
     counts = np.histogram(times - times[0], windows, (0, windows * width))[0]
     correlated = gaps.size > 2 and gaps[1:].std() > 0 and gaps[:-1].std() > 0

@@ -43,7 +43,7 @@ def loads(streams: list[int], rates: list[int], *, quick: bool) -> list[Load]:
     one = [Load("closed", 1, 1, TOKENS)]
     closed = [Load("closed", n, waves * n if n > 1 else 2 * waves, TOKENS) for n in streams]
     even = [Load("constant", rate, rate * open_s, OPEN_TOKENS) for rate in rates]
-    random = POISSON_RATE * (open_s if quick else 12)  # enough to tell Poisson from what is not
+    random = POISSON_RATE * (open_s if quick else 20)  # enough to tell Poisson from what is not
     poisson = [Load("poisson", POISSON_RATE, random, OPEN_TOKENS)] if rates else []
     return one + closed + even + poisson
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from comparison import WINDOW
+
 if TYPE_CHECKING:
     from client import Client
     from comparison import Outcome, Pair
@@ -13,8 +15,9 @@ _NONE = "–"
 _EXPLAINED = """\
 – not asked or not reported. ᵐ only a mean gap for each request, compared with the true mean. Held:
 requests in flight at the server in the middle half of the run. CPU: user + system time of the whole
-process tree from the first arrival to the last token. Locust rounds to two digits. Late: against an
-even spacing that starts with the earliest, by the kernel's receive stamps at the server."""
+process tree from the first arrival to the last token, and on for as long as the client is late with
+it. Locust rounds to two digits. Late: against an even spacing that starts with the earliest, by the
+kernel's receive stamps at the server. ± one standard error of a true Poisson process."""
 
 
 def markdown(outcomes: list[Outcome], clients: dict[str, Client], versions: dict[str, str]) -> str:
@@ -107,7 +110,11 @@ def _arrivals(opened: list[Outcome], names: dict[str, str]) -> str:
     kinds = sorted({(one.load.kind, one.load.level) for one in opened})
     even = [level for kind, level in kinds if kind == "constant"]
     headings = ["client", *(f"even {rate}/s: late, ms, p50/p99 (rate)" for rate in even)]
-    headings += ["Poisson: rate ÷ asked", "dispersion (1)", "autocorrelation (0)"]
+    count = max((one.load.requests for one in opened if one.load.kind == "poisson"), default=1)
+    once = count**-0.5  # standard errors: of a rate and of a correlation
+    headings += [f"Poisson: rate ÷ asked (1 ± {once:.2f})"]
+    headings += [f"dispersion (1 ± {once * (2 * WINDOW) ** 0.5:.2f})"]
+    headings += [f"autocorrelation (0 ± {once:.2f})"]
     rows = []
     for name, title in names.items():
         own = [one for one in opened if one.client == name]
