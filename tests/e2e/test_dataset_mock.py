@@ -79,3 +79,19 @@ def test_a_bad_line_ends_it_before_anything_is_sent(workplace: Workplace, mock: 
     assert done.code == 2
     assert f"{bad}, line 2: Expected `str | null`, got `array`" in " ".join(done.err.split())
     assert not workplace.runs
+
+
+def test_conversations_too_long_for_the_model_are_bad_input(workplace: Workplace) -> None:
+    path = workplace.path / "prompts.jsonl"
+    entries = [{"prompt": "word " * (5 + 50 * (n % 2)), "output_tokens": 4} for n in range(60)]
+    path.write_text("\n".join(map(json.dumps, entries)))
+    workplace.build("small", *QUICK, more="max_model_len = 40")
+    done = workplace.harness(
+        *("load", "--server", "small", "--profile", "steady", "--dataset", str(path)),
+        *("--duration", "2", "--rate", "10"),
+    )
+    assert done.code == 2
+    said = " ".join(done.err.split())
+    assert "conversations drawn from" in said
+    assert "--skip-longer" in said
+    assert not workplace.processes()
