@@ -36,6 +36,7 @@ def check(request: LoadRequest) -> None:
     if request.tokenizer is not None:
         load_tokenizer(request.tokenizer)
     check_dataset(request.profile)
+    check_fits(request.profile, None, request.dialect)  # the files of its lengths are read
     if request.api_key_env is not None:
         _check_key(request.api_key_env)
     _check_dialect(request)

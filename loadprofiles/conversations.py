@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loadprofiles.lengths import Length, longest, sample_lengths
+from loadprofiles.lengths import Length, OwnLength, longest, sample_lengths
 from loadprofiles.prompts import make_prompts, one_by_one
 from loadprofiles.think import Think  # noqa: TC001 - pydantic reads it at run time
 
@@ -36,9 +36,9 @@ class Session(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    turns: Length | None = None
+    turns: OwnLength | None = None
     """How many turns a session has; with a dataset: at most (None: as many as are recorded)."""
-    user_tokens: Length | None = None
+    user_tokens: OwnLength | None = None
     """How long what the user says in each later turn is; with a dataset, that says it."""
     think_s: Annotated[Think | None, Field()] = None
     """From the end of an answer to the session's next turn; None: none."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from loadprofiles.dialects import load_dialect
 from loadprofiles.errors import ProfileError
 from loadprofiles.lengths import longest
+from loadprofiles.pairs import longest_of
 
 if TYPE_CHECKING:
     from loadprofiles.profile import Profile
@@ -23,8 +24,8 @@ def check_fits(
         ProfileError: naming the lengths and the limit.
         UnknownDialectError: no dialect of that name.
     """
-    output = longest(profile.output_tokens)
-    parts = {"prompt_tokens": longest(profile.prompt_tokens), "output_tokens": output}
+    output = longest_of(profile, "output_tokens")
+    parts = {"prompt_tokens": longest_of(profile, "prompt_tokens"), "output_tokens": output}
     words = [f"{tokens} {name}" for name, tokens in parts.items()]
     template = load_dialect(dialect).template_tokens
     if profile.shared_prefix is not None:

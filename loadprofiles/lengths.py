@@ -13,7 +13,15 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 MAX_TOKENS = 1_000_000
 
@@ -127,6 +135,22 @@ class Empirical(BaseModel):
         return values
 
 
+class FromFile(BaseModel):
+    """As long as the requests of a trace, drawn at random (layouts: `traces`).
+
+    Prompts and answers from one file are drawn in pairs. Requests outside [low, high] are left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["empirical"]
+    file: Annotated[str, Field(min_length=1)]
+    """A relative path begins at the profile's folder."""
+    format: Literal["auto", "azure", "burstgpt", "mooncake", "generic"] = "auto"
+    low: Tokens = 1
+    high: Tokens = MAX_TOKENS
+
+
 class FromTrace(BaseModel):
     """As long as the request of the trace that is replayed (`arrival.kind = "trace"`)."""
 
@@ -147,7 +171,13 @@ def _which(value: object) -> str | None:
     if isinstance(value, int):
         return "fixed"
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind == "empirical" and (isinstance(value, FromFile) or _names_file(value)):
+        return "file"
     return kind if isinstance(kind, str) else None
+
+
+def _names_file(value: object) -> bool:
+    return isinstance(value, dict) and "file" in value
 
 
 Length = Annotated[
@@ -156,6 +186,7 @@ Length = Annotated[
     | Annotated[Normal, Tag("normal")]
     | Annotated[LogNormal, Tag("lognormal")]
     | Annotated[Empirical, Tag("empirical")]
+    | Annotated[FromFile, Tag("file")]
     | Annotated[FromTrace, Tag("trace")]
     | Annotated[FromDataset, Tag("dataset")],
     Discriminator(
@@ -169,16 +200,32 @@ Length = Annotated[
 ]
 
 
+_IN_FILES = (FromFile, FromTrace, FromDataset)
+
+
+def _drawn_here(length: Length) -> Length:
+    if isinstance(length, _IN_FILES):
+        raise ValueError(  # noqa: TRY004 - pydantic wants this one
+            'should be drawn on the spot, by "uniform", "normal", "lognormal" or "empirical" with '
+            "values; a file's lengths are those of prompt_tokens and output_tokens"
+        )
+    return length
+
+
+OwnLength = Annotated[Length, AfterValidator(_drawn_here)]
+"""A length that no file knows."""
+
+
 def longest(length: Length) -> int:
     """The largest number of tokens that `length` can give; 0 where only a file knows it."""
-    if isinstance(length, FromTrace | FromDataset):
+    if isinstance(length, _IN_FILES):
         return 0
     return length if isinstance(length, int) else length.high
 
 
 def sample_lengths(length: Length, count: int, rng: np.random.Generator) -> IntArray:
     """Draw `count` lengths in tokens; the first n do not depend on `count`."""
-    if isinstance(length, FromTrace | FromDataset):
+    if isinstance(length, _IN_FILES):
         raise TypeError("a file's lengths come with its requests")
     if isinstance(length, int):
         return np.full(count, length, dtype=np.int64)

@@ -25,6 +25,7 @@ from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
 from loadprofiles.fits import check_fits
 from loadprofiles.lengths import FromTrace, sample_lengths
+from loadprofiles.pairs import draw_lengths
 from loadprofiles.prompts import load_tokenizer
 from loadprofiles.recorded import Recorded
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint
@@ -197,17 +198,18 @@ def _path(base: str, dialect: Dialect, *, stream: bool) -> str:
 def _lengths(
     profile: Profile, replayed: Replayed | None, count: int, draw: Draw, purpose: str
 ) -> Lengths:
-    """The lengths that a trace has; in the warm-up those of requests of it, drawn at random."""
+    """The lengths that files have: of the requests replayed, or of some drawn at random."""
+    drawn = draw_lengths(profile, count, draw.rng(f"{purpose} rows of files"))
     if replayed is None:
-        return Lengths()
+        return drawn
     rows = np.arange(count)
     if purpose != "measured":
         rows = draw.rng(f"{purpose} rows").integers(len(replayed.due_ns), size=count)
-    prompts, outputs = replayed.prompt_tokens[rows], replayed.output_tokens[rows]
-    return Lengths(
-        prompts if isinstance(profile.prompt_tokens, FromTrace) else None,
-        outputs if isinstance(profile.output_tokens, FromTrace) else None,
-    )
+    if isinstance(profile.prompt_tokens, FromTrace):
+        drawn = drawn._replace(prompt_tokens=replayed.prompt_tokens[rows])
+    if isinstance(profile.output_tokens, FromTrace):
+        drawn = drawn._replace(output_tokens=replayed.output_tokens[rows])
+    return drawn
 
 
 def _closed(profile: Profile, level: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loadprofiles.lengths import Length, longest, sample_lengths
+from loadprofiles.lengths import OwnLength, longest, sample_lengths
 from loadprofiles.prompts import Prompt, make_prompts, one_by_one
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SharedPrefix(BaseModel):
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the requests (of sessions: of the sessions) that have one."""
-    tokens: Length
+    tokens: OwnLength
     """How long a prefix is."""
     count: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 1
     """How many different ones there are."""

@@ -22,7 +22,7 @@ from loadprofiles.arrivals.trace import Trace
 from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.datasets import Dataset
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromDataset, FromTrace, Length
+from loadprofiles.lengths import FromDataset, FromFile, FromTrace, Length
 from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
 from loadprofiles.schedule import OpenArrival
 
@@ -125,6 +125,11 @@ class Profile(BaseModel):
             raise ValueError(
                 "prompt_tokens: the dataset's prompts have the lengths that they have; leave "
                 "prompt_tokens out (--prompt-tokens)"
+            )
+        if not made_up and isinstance(self.output_tokens, FromTrace | FromFile):
+            raise ValueError(
+                "output_tokens: answers to a dataset's prompts are as long as recorded there, or "
+                "as drawn on the spot; leave output_tokens out, or write such a length"
             )
         if not made_up and self.shared_prefix is not None:
             raise ValueError(
@@ -272,12 +277,15 @@ class Profile(BaseModel):
 
     def beside(self, folder: Path) -> Profile:
         """Return this profile, the files that it names looked for in `folder`."""
-        named = {"arrival": self.arrival, "dataset": self.dataset}
+        named = {
+            field: getattr(self, field)
+            for field in ("arrival", "dataset", "prompt_tokens", "output_tokens")
+        }
         return self.model_copy(
             update={
                 field: table.model_copy(update={"file": str(folder / table.file)})
                 for field, table in named.items()
-                if isinstance(table, Trace | Dataset)
+                if isinstance(table, Trace | Dataset | FromFile)
             }
         )
 

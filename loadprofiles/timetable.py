@@ -10,7 +10,8 @@ from loadprofiles.arrivals.trace import Trace
 from loadprofiles.dialects import load_dialect
 from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromTrace, longest
+from loadprofiles.lengths import FromTrace
+from loadprofiles.pairs import COLUMNS, longest_of
 from loadprofiles.records import Replay
 from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
 
@@ -41,11 +42,10 @@ def check_schedule(
     if "replayed" not in sending or max_model_len is None:
         return
     replayed: Replayed = sending["replayed"]
-    own = {"prompt_tokens": replayed.prompt_tokens, "output_tokens": replayed.output_tokens}
-    fields = {"prompt_tokens": profile.prompt_tokens, "output_tokens": profile.output_tokens}
     total = np.zeros(len(replayed.due_ns), dtype=np.int64)
-    for name, length in fields.items():
-        total += own[name] if isinstance(length, FromTrace) else longest(length)
+    for column in COLUMNS:
+        from_trace = isinstance(getattr(profile, column), FromTrace)
+        total += getattr(replayed, column) if from_trace else longest_of(profile, column)
     room = max_model_len - load_dialect(dialect).template_tokens
     over = int(np.count_nonzero(total > room))
     if over:
