@@ -109,6 +109,22 @@ def test_ctrl_c_ends_workers_elsewhere_too(workplace: Workplace, mock: StartMock
     assert workplace.processes() == []
 
 
+def test_kill_leaves_no_process(workplace: Workplace, mock: StartMock) -> None:
+    join = f"127.0.0.1:{free_port()}"
+    other = workplace.start("worker", "--join", join)
+    process = workplace.start(
+        "load", "--url", mock(*KNOWN), "--profile", "closed", "--level", "4",
+        *("--duration", "60", "--workers", "1", "--expect-workers", "1", "--bind", join, *TOKENS),
+    )  # fmt: skip
+    workplace.wait_for(lambda: driving(workplace))
+    process.kill()
+    process.communicate()
+    assert workplace.finish(other, 20).code == 0
+    workplace.wait_for(lambda: not workplace.processes(), 10)
+    [cell] = workplace.path.glob("runs/*/cells/*")
+    assert read_drive_report(cell).ended == "interrupted"
+
+
 def test_not_enough_workers(workplace: Workplace, mock: StartMock) -> None:
     port = free_port()
     done = workplace.load(

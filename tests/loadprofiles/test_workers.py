@@ -31,6 +31,8 @@ from loadprofiles.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import trustme
+
     from tests.conftest import MakeCell, StartMock
 
 ROOT = Path(__file__).parents[2]
@@ -425,6 +427,54 @@ def test_secrets_are_each_workers_own(
             assert report.ended == "worker_lost"
         kept = b"".join(path.read_bytes() for path in folder.iterdir())
         assert b"secret" not in kept
+
+
+def test_the_authority_to_trust_comes_along(
+    mock: StartMock, make_cell: MakeCell, started: Started, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """The plan names a file of the master's machine."""
+    port, key, trusted = free_port(), tmp_path / "mock.pem", tmp_path / "there" / "ca.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(key))
+    trusted.parent.mkdir()
+    authority.cert_pem.write_to_path(str(trusted))
+    url = mock(*KNOWN, "--tls-cert", str(key))
+    folder = make_cell(
+        url, mode="open", due_ns=[n * 20 * MS for n in range(20)], duration_ns=SECOND, tls=True,
+        ca_file=str(trusted),
+    )  # fmt: skip
+    master = started.master(Fleet(local=0, remote=2, port=port), folder)
+    workers = [started.worker(port) for _ in range(2)]
+    assert end(master)[0] == 0
+    assert [end(worker)[0] for worker in workers] == [OVER, OVER]
+    samples, _ = results(folder)
+    assert {sample.error for sample in samples} == {None}
+    assert [sample.seq for sample in measured(samples)] == list(range(20))
+
+
+def test_a_worker_elsewhere_that_is_killed_is_missed(
+    mock: StartMock, make_cell: MakeCell, started: Started
+) -> None:
+    """Nobody reports its death: only its silence tells."""
+    port = free_port()
+    folder = make_cell(mock(*KNOWN), mode="open", due_ns=poisson(3000, 50), duration_ns=60 * SECOND)
+    master = started.master(Fleet(local=1, remote=1, port=port), folder)
+    worker = started.worker(port)
+    wait_for(lambda: has_samples(folder, 5), master)
+    worker.kill()
+    assert end(master)[0] == 0
+    samples, report = results(folder)
+    assert report.ended == "worker_lost"
+    assert f"worker 1 (process {worker.pid} on" in (report.problem or "")
+    assert "has said nothing for 10 s" in (report.problem or "")
+    assert min(Counter(sample.worker for sample in measured(samples)).values()) >= 5
+    assert (
+        max(
+            sample.worker
+            for sample in samples
+            if (sample.done_ns or 0) > report.window_end_ns - SECOND
+        )
+        == 0
+    )
 
 
 def test_no_master(started: Started) -> None:
