@@ -7,7 +7,6 @@ Locust before anything else.
 from __future__ import annotations
 
 import locust  # isort: skip - patches the standard library, so before everything else
-import _socket
 import gc
 import math
 import os
@@ -21,14 +20,13 @@ import gevent.event
 import gevent.hub
 from gevent.monkey import get_original
 
-from loadprofiles.connections import Address
+from loadprofiles.connections import addresses_of
 from loadprofiles.departures import Departures
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
 from loadprofiles.later import Later
 from loadprofiles.phases import WARMUP_WIDTH, Meeting, Phases, peak_overlap
 from loadprofiles.session import Session
-from loadprofiles.tls import secured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +52,6 @@ _SERVICE_NS = 1_000_000_000
 _OPENING_NS, _CLEAR_NS = 500_000, 300_000
 """In the window connections are opened for so long at a time, and not so shortly before a
 departure."""
-_TRY_S = 2.0
 _STAY_NS, _QUIET_S = 2_000_000, 0.001
 """So long without a turn of gevent's loop while data keep coming; less if none come so long."""
 
@@ -329,36 +326,6 @@ def make_session(folder: Path, plan: DrivePlan) -> Session:
     gc.freeze()
     gc.disable()
     return session
-
-
-def addresses_of(plan: DrivePlan) -> list[Address]:
-    """Return where the plan's requests go, in the order of `Sample.endpoint`."""
-    return [
-        Address(
-            *_resolve(host, port),
-            secured(host, plan.ca_file, verify=plan.tls_verify) if plan.tls else None,
-        )
-        for host, port in [(plan.host, plan.port), *((one.host, one.port) for one in plan.replicas)]
-    ]
-
-
-def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:
-    """Return family and address of a host.
-
-    Of several, as `localhost` has (::1, 127.0.0.1), one that takes a connection, else the first.
-    """
-    found = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)
-    for family, _, _, _, address in found if len(found) > 1 else []:
-        sock = _socket.socket(family, _socket.SOCK_STREAM)
-        sock.settimeout(_TRY_S)
-        try:
-            sock.connect(address)
-        except OSError:
-            continue
-        finally:
-            sock.close()
-        return family, address
-    return found[0][0], found[0][4]
 
 
 def keep_house(cell: Cell, every_second: Callable[[], None]) -> Watcher:

@@ -18,8 +18,8 @@ import gevent.hub
 import msgspec
 from gevent.monkey import get_original
 
-from loadprofiles.cell import addresses_of
 from loadprofiles.clock import CLOCK_STEP_LIMIT_NS
+from loadprofiles.connections import addresses_of
 from loadprofiles.dialects import load_dialect
 from loadprofiles.engine import Engine
 from loadprofiles.heads import request_heads

@@ -15,11 +15,13 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadprofiles.clock import SO_TIMESTAMPNS
-from loadprofiles.tls import TlsSocket
+from loadprofiles.tls import TlsSocket, secured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from select import epoll as Epoll  # noqa: N812 - a class, and `epoll` is what holds one
+
+    from loadprofiles.records import DrivePlan
 
     Connection = _socket.socket | TlsSocket
 
@@ -28,6 +30,7 @@ _OPENING_AT_ONCE = 64
 """Servers queue at least this many new connections (SOMAXCONN was 128 for long)."""
 _TCP_INFO = 11
 _tcp_info = struct.Struct("68xI28xI")  # linux/tcp.h: tcpi_rtt (µs), tcpi_total_retrans
+_TRY_S = 2.0
 _now = time.perf_counter_ns
 
 
@@ -38,6 +41,36 @@ class Address(NamedTuple):
     sockaddr: tuple[object, ...]
     secure: Callable[[_socket.socket], TlsSocket] | None = None
     """Puts TLS around a new socket; None for plain http."""
+
+
+def addresses_of(plan: DrivePlan) -> list[Address]:
+    """Return where the plan's requests go, in the order of `Sample.endpoint`."""
+    return [
+        Address(
+            *_resolve(host, port),
+            secured(host, plan.ca_file, verify=plan.tls_verify) if plan.tls else None,
+        )
+        for host, port in [(plan.host, plan.port), *((one.host, one.port) for one in plan.replicas)]
+    ]
+
+
+def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:
+    """Return family and address of a host.
+
+    Of several, as `localhost` has (::1, 127.0.0.1), one that takes a connection, else the first.
+    """
+    found = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)
+    for family, _, _, _, address in found if len(found) > 1 else []:
+        sock = _socket.socket(family, _socket.SOCK_STREAM)
+        sock.settimeout(_TRY_S)
+        try:
+            sock.connect(address)
+        except OSError:
+            continue
+        finally:
+            sock.close()
+        return family, address
+    return found[0][0], found[0][4]
 
 
 class Pool:

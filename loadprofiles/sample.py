@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from loadprofiles.dialects import Dialect
     from loadprofiles.stream import Stream
 
+_REDIRECT = 3
+
 
 class Ticket(NamedTuple):
     """Which request a stream carries."""
@@ -108,7 +110,9 @@ def _verdict(stream: Stream, answer: Answer) -> tuple[str | None, str | None]:
     """
     told = stream.status not in (0, HTTP_OK)
     if told and stream.error in (None, "truncated", "reset", "malformed"):
-        said = ": ".join(part for part in (stream.note, error_text(stream.body)) if part)
+        followed = "redirects are not followed" if stream.status // 100 == _REDIRECT else ""
+        parts = (followed, stream.note, error_text(stream.body))
+        said = ": ".join(part for part in parts if part)
         return f"http_{stream.status}", shorten(said)
     if stream.error is not None:
         return stream.error, stream.detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,7 +138,31 @@ def test_a_redirect_is_no_answer_and_is_not_followed(
     done = workplace.load("--url", url, *ASKED, "--ca-file", ca_file)
     assert done.code == 4
     assert done.cells == [] or done.cells[0]["requests"]["ok"] == 0
-    assert "Location: http://192.0.2.1/v1/completions" in done.out
+    assert "redirects are not followed: Location: http://192.0.2.1/v1/completions" in done.out
+
+
+def test_stamps_are_those_of_the_kernel_with_tls_too(
+    workplace: Workplace,
+    mock: StartMock,
+    certify: Certify,
+    ca_file: str,
+    tmp_path: Path,
+) -> None:
+    """Against the moments at which the server handed each record to its kernel."""
+    url = mock(*QUICK, *certify("127.0.0.1"), f"--truth={tmp_path / 'truth.jsonl'}")
+    done = workplace.load("--url", url, *ASKED, "--ca-file", ca_file)
+    assert done.went_well, done.err
+    lines = (tmp_path / "truth.jsonl").read_text().splitlines()
+    truth = {line["request_id"]: line["sent_ns"] for line in map(json.loads, lines)}
+    samples = samples_of(done, done.cells[0])
+    errors = []
+    for sample in samples:
+        stamps = accumulate(sample.chunk_ns, initial=sample.first_ns)
+        errors += [at - sent for at, sent in zip(stamps, truth[sample.request_id], strict=True)]
+        assert sample.clock == "kernel"
+    assert len(errors) == 5 * len(samples)
+    assert min(errors) > -50_000  # the error of the offset between the clocks
+    assert sorted(errors)[len(errors) // 2] < 5_000_000
 
 
 # --- addresses and connections -----------------------------------------------------------------

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from loadprofiles import engine as engine_module
-from loadprofiles.connections import EPOLLIN, Address
+from loadprofiles.connections import EPOLLIN, Address, addresses_of
 from loadprofiles.engine import Engine
+from loadprofiles.records import DrivePlan
 from loadprofiles.stream import Stream
 from loadprofiles.tls import secured
 
@@ -540,6 +541,52 @@ def open_ahead(one: Client, count: int) -> None:
         assert time.monotonic() < deadline
         one.turn()
         one.engine.open_ahead(count, FOR_EVER)
+
+
+def test_each_of_several_addresses_has_its_own_connections(
+    serve: Serve, client: MakeClient, ca_file: str, *, tls: bool
+) -> None:
+    """One of them is down: that costs its own requests only, and no other's connections."""
+    one, two = serve(answers(CHUNKED)), serve(answers(SIZED))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = listener.getsockname()
+    secure = secured("127.0.0.1", ca_file) if tls else None
+    places = [Address(socket.AF_INET, at, secure) for at in (one.address, dead, two.address)]
+    several = client(one)
+    several.engine.close()
+    several.engine = engine = Engine(places, 10, select.epoll)
+    open_ahead(several, 30)
+    assert [len(pool.idle) for pool in engine.pools] == [10, 0, 10]
+    streams = [engine.submit(REQUEST, several.done.append, None, n % 3) for n in range(12)]
+    several.finish()
+    assert [stream.error for stream in streams] == [None, "connect", None] * 4
+    assert [stream.connect_ns is None for stream in streams] == [True] * 12
+    assert [len(pool.idle) for pool in engine.pools] == [10, 0, 10]
+    assert [pool.in_use for pool in engine.pools] == [0, 0, 0]
+    assert (one.connections, two.connections) == (10, 10)
+
+
+@plain
+@pytest.mark.parametrize("first", ["::1", "127.0.0.1"])
+def test_of_a_name_with_several_addresses_one_that_answers(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """As `localhost` often has two, and a server listens on one."""
+    server = serve(answers(CHUNKED), host="::1")
+    port = server.address[1]
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+    ]
+    found = both if first == "::1" else both[::-1]
+    monkeypatch.setattr(_socket, "getaddrinfo", lambda *_: found)
+    plan = DrivePlan(
+        host="two.example", port=port, path="/", dialect="tgi", mode="open", warmup=0, drain_s=1,
+        timeout_s=1, output_tokens=[],
+    )  # fmt: skip
+    assert addresses_of(plan) == [Address(socket.AF_INET6, ("::1", port, 0, 0))]
+    server.close()
+    assert addresses_of(plan) == [Address(found[0][0], found[0][4])]
 
 
 def test_connections_opened_ahead(serve: Serve, client: MakeClient) -> None:

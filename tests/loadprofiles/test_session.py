@@ -187,7 +187,12 @@ def test_events_without_text_reach_the_sample(session: Session, tmp_path: Path) 
         ({"status": 500, "body": b"ups", "error": "truncated"}, "http_500", "ups"),
         ({"status": 500, "error": "timeout", "detail": "late"}, "timeout", "late"),
         ({"status": 429, "body": b"", "note": "Retry-After: 7"}, "http_429", "Retry-After: 7"),
-        ({"status": 302, "body": b"", "note": "Location: /login"}, "http_302", "Location: /login"),
+        (
+            {"status": 302, "body": b"", "note": "Location: /login"},
+            "http_302",
+            "redirects are not followed: Location: /login",
+        ),
+        ({"status": 201, "body": b"", "note": "Location: /job/1"}, "http_201", "Location: /job/1"),
         ({"status": 204, "body": b""}, "http_204", ""),
     ],
 )
