@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION_SEGMENT = re.compile(r"v\d+\w*")
-PINS = {"vllm": ("ignore_eos", "min_tokens"), "llama.cpp": ("ignore_eos",)}
+PINS = {
+    "vllm": ("ignore_eos", "min_tokens"),
+    "sglang": ("ignore_eos", "min_tokens"),
+    "llama.cpp": ("ignore_eos",),
+}
 """Fields by which engines pin the output length, at OpenAI's API too."""
 ENDPOINTS = (
     "/chat/completions", "/completions", "/models", "/generate_stream", "/generate", "/completion",

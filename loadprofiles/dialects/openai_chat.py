@@ -14,7 +14,7 @@ _DONE = b"[DONE]"
 
 class _Function(msgspec.Struct, gc=False):
     name: str | None = None
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None  # SGLang may send an object
 
 
 class _ToolCall(msgspec.Struct, gc=False):
@@ -122,7 +122,11 @@ def _calls(delta: _Delta) -> str:
     calls = delta.tool_calls or []
     calls = calls if isinstance(calls, list) else [calls]
     functions = [*(call.function for call in calls), delta.function_call]
-    return "".join((call.name or "") + (call.arguments or "") for call in functions if call)
+    return "".join((call.name or "") + _text(call.arguments) for call in functions if call)
+
+
+def _text(arguments: str | dict[str, Any] | None) -> str:
+    return _encode(arguments).decode() if isinstance(arguments, dict) else arguments or ""
 
 
 DIALECT: Dialect = OpenAIChat()

@@ -336,7 +336,7 @@ def test_nothing_measured_is_said_in_one_line(workplace: Workplace) -> None:
 
 
 def test_a_server_that_dies_in_mid_run_costs_its_own_cells_only(workplace: Workplace) -> None:
-    workplace.build("frail", *QUICK, "--die-after=20")
+    workplace.build("frail", *QUICK, "--die-after=21")  # the launcher's own question is the first
     workplace.build("good", *QUICK)
     done = workplace.load(
         *("--server", "frail,good", "--profile", "closed", "--level", "2,4"),

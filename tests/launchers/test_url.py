@@ -266,9 +266,9 @@ def test_replicas_are_one_server(serve: Serve) -> None:
 
 def test_what_is_asked_of_replicas_is_what_all_can_do(serve: Serve) -> None:
     one = serve({"/v1/models": models("m", owned_by="vllm"), "/metrics": (200, CACHE)})
-    two = serve({"/v1/models": models("m", owned_by="sglang", max_model_len=512)})
+    two = serve({"/v1/models": models("m", owned_by="llamacpp", max_model_len=512)})
     server = connect_all([one, two])
-    assert (server.engine, server.pin_output) == ("vllm + sglang", ())
+    assert (server.engine, server.pin_output) == ("vllm + llama.cpp", ("ignore_eos",))
     assert (server.max_model_len, server.kv_cache_tokens) == (512, None)
 
 

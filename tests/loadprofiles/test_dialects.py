@@ -280,6 +280,8 @@ def test_what_llamacpp_is_asked() -> None:
     ("delta", "expected"),
     [
         ({"refusal": "I cannot"}, Event("I cannot", choice=True)),  # OpenAI's own
+        ({"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+         Event('f{"a":1}', choice=True)),  # SGLang: an object
         ({"function_call": {"name": "f", "arguments": "{}"}}, Event("f{}", choice=True)),
         ({"role": "assistant", "tool_calls": {"index": 0, "function": {"arguments": "{"}}},
          Event("{", choice=True)),  # TGI: one, and no list
