@@ -74,6 +74,8 @@ class Lengths(NamedTuple):
 
     prompt_tokens: NDArray[np.int64] | None = None
     output_tokens: NDArray[np.int64] | None = None
+    heads: tuple[list[int], list[Prompt]] | None = None
+    """Which prefix each prompt has on top, or -1, and the prefixes; None where a profile says."""
 
 
 def write_conversations(
@@ -103,7 +105,7 @@ def write_conversations(
     else:
         drawn = drawn.repeat(turns)
     outputs = iter(drawn.tolist())
-    which, prefixes = _prefixes(profile, count, rng, purpose, tokenizer)
+    which, prefixes = given.heads or _prefixes(profile, count, rng, purpose, tokenizer)
     heads = (prefixes[index].text if index >= 0 else None for index in which)
     first = one_by_one(make_prompts(lengths, rng(f"{purpose} prompts"), tokenizer, heads=heads))
     later: Iterator[Prompt] = iter(())

@@ -43,7 +43,7 @@ def draw_lengths(profile: Profile, count: int, rng: np.random.Generator) -> Leng
         chosen = rows[rng.integers(len(rows), size=count)]
         for name, one in taken.items():
             drawn[name] = _column(one, name)[chosen]
-    return Lengths(**drawn)
+    return Lengths(drawn["prompt_tokens"], drawn["output_tokens"])
 
 
 def longest_of(profile: Profile, column: Column) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.trace import Replayed, Trace
+from loadprofiles.blocks import shared_heads
 from loadprofiles.bodyfile import atomic, write_bodies
 from loadprofiles.conversations import Lengths, write_conversations
 from loadprofiles.dialects import load_dialect
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
     from loadprofiles.conversations import Conversation
     from loadprofiles.dialects import Dialect, Prompt
@@ -146,6 +148,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
             )
             turns = _turns(profile, level, bodies, draw)
             lengths = _lengths(profile, replayed, len(turns), draw, "measured")
+            lengths = _with_prefixes(profile, replayed, lengths, draw, loaded)
             said = write_conversations(profile, turns, draw.rng, "measured", loaded, lengths)
         else:
             first = islice(recorded.warm_up(), warmup)
@@ -210,6 +213,23 @@ def _lengths(
     if isinstance(profile.output_tokens, FromTrace):
         drawn = drawn._replace(output_tokens=replayed.output_tokens[rows])
     return drawn
+
+
+def _with_prefixes(
+    profile: Profile,
+    replayed: Replayed | None,
+    lengths: Lengths,
+    draw: Draw,
+    tokenizer: Tokenizer | None,
+) -> Lengths:
+    """Let prompts that are as long as a trace's begin alike where those did, if it says so."""
+    prompts = lengths.prompt_tokens
+    if replayed is None or replayed.blocks is None or prompts is None:
+        return lengths
+    if profile.shared_prefix is not None or not isinstance(profile.prompt_tokens, FromTrace):
+        return lengths
+    heads = shared_heads(replayed.blocks, prompts, draw.rng("blocks"), tokenizer)
+    return lengths._replace(prompt_tokens=heads.rest_tokens, heads=(heads.which, heads.texts))
 
 
 def _closed(profile: Profile, level: float) -> dict[str, Any]:

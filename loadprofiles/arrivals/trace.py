@@ -60,6 +60,9 @@ class Trace(OpenArrival):
     """2: twice as fast as recorded."""
     clip_to: Tokens | None = None
     """Make a longer request (prompt + answer) so long, its prompt first, and an empty one 1 + 1."""
+    prefixes: bool = True
+    """Whether prompts begin alike where those of the trace did (Mooncake's hash ids say so), if
+    the profile takes its lengths and has no `shared_prefix` of its own."""
     skip_above: Tokens | None = None
     """Leave a longer request out, and an empty one."""
 
@@ -125,7 +128,9 @@ class Trace(OpenArrival):
             duration_ns=duration_ns,
             prompt_tokens=prompts,
             output_tokens=outputs,
-            blocks=None if trace.blocks is None else [trace.blocks[row] for row in rows.tolist()],
+            blocks=[trace.blocks[row] for row in rows.tolist()]
+            if trace.blocks is not None and self.prefixes
+            else None,
             time_scale=scale,
             clipped=int(clipped[rows].sum()),
             skipped=int(np.count_nonzero(skipped[rows[0] : rows[-1] + 1])) if len(rows) else 0,

@@ -165,6 +165,61 @@ def test_a_traces_requests_that_do_not_fit_are_told_at_once(tmp_path: Path) -> N
     assert max(map(sum, zip(plan.prompt_tokens, plan.output_tokens, strict=True))) <= 60
 
 
+def conversation_trace(folder: Path) -> Profile:
+    """Three requests of one conversation, one alone, and one that has a last block in common."""
+    rows = (
+        (0, 1300, [0, 1, 2]), (1, 1800, [0, 1, 3, 4]), (2, 700, [9, 10]), (3, 1400, [0, 1, 3]),
+        (4, 600, [9, 10]), (9, 100, [11]),
+    )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    text = "".join(
+        json.dumps(
+            {"timestamp": 1000 * at, "input_length": tokens, "output_length": 4, "hash_ids": ids}
+        )
+        + "\n"
+        for at, tokens, ids in rows
+    )
+    (folder / "t.jsonl").write_text(text)
+    arrival = {"kind": "trace", "file": "t.jsonl"}
+    fields = REPLAY | {"arrival": arrival, "requests": 5, "warmup_requests": 2}
+    return Profile.model_validate(fields).beside(folder)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_prompts_begin_alike_where_those_of_the_trace_did(tmp_path: Path, *, exact: bool) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(["a payment of ten dollars was made to the bakery"], trainer)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    profile = conversation_trace(tmp_path / "p")
+    plan = make(tmp_path / "a", profile=profile, tokenizer=tmp_path if exact else None)
+    assert plan.prompt_tokens[plan.warmup :] == [1300, 1800, 700, 1400, 600]
+    first, second, third, fourth, fifth = prompts(tmp_path / "a")[plan.warmup :]
+
+    def in_common(one: str, other: str) -> int:
+        text = one[: next(n for n, pair in enumerate(zip(one, other, strict=False))
+                          if pair[0] != pair[1])]  # fmt: skip
+        return len(tokenizer.encode(text).ids) if exact else round(len(text.split()) / 0.75)
+
+    assert in_common(first, second) == pytest.approx(1024, abs=6)  # two whole blocks
+    assert in_common(second, fourth) == pytest.approx(1024, abs=6)  # 3 is the last of the fourth
+    assert in_common(third, fifth) == pytest.approx(512, abs=6)
+    assert in_common(first, third) < 6
+    if exact:
+        assert plan.prompts_exact
+        lengths = [len(tokenizer.encode(text).ids) for text in (first, second, third)]
+        assert lengths == [1300, 1800, 700]
+    alone = profile.model_copy(
+        update={"arrival": profile.arrival.model_copy(update={"prefixes": False})}
+    )
+    make(tmp_path / "b", profile=alone)
+    apart = prompts(tmp_path / "b")[plan.warmup :]
+    assert in_common(apart[0], apart[1]) < 6
+
+
 def test_a_plan_says_when_it_bursts(tmp_path: Path) -> None:
     arrival = {"kind": "bursty", "burst_factor": 6, "burst_s": 0.5, "burst_every_s": 2}
     profile = Profile.model_validate(STEADY.model_dump() | {"arrival": arrival})
