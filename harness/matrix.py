@@ -42,7 +42,7 @@ class Cell:
     def level_words(self) -> str:
         """The level as people say it."""
         natural = ", natural length" * (self.lengths == "natural")
-        return f"{self.level:g} {'streams' if self.closed else 'requests/s'}{natural}"
+        return f"{self.level:g}{' streams' if self.closed else '/s'}{natural}"
 
     def describe(self) -> dict[str, object]:
         """The manifest's entry."""

@@ -10,7 +10,7 @@ from harness.config import find_build, find_profile, load_config
 from harness.doctor import start_error
 from harness.errors import ExitCode
 from launchers.model import builtin_builds
-from loadprofiles.profile import builtin_profiles
+from loadprofiles.profile import Profile, builtin_profiles
 
 
 def servers(*, json: bool = False, config: Path | None = None) -> int:
@@ -49,12 +49,18 @@ def profiles(*, json: bool = False, config: Path | None = None) -> int:
         rows.append(
             profile.model_dump(include={"name", "levels", "duration_s", "requests", "description"})
             | {"arrival": profile.arrival.kind}
-            | {"level_unit": "concurrency" if profile.is_closed else "requests/s"}
+            | {"level_unit": _level_unit(profile)}
             | {"from": str(found.path) if name in found.profiles else "shipped"}
         )
     columns = {"name": "name", "arrival": "arrival", "levels": "levels", "level_unit": "unit"}
     _print(rows, columns | {"from": "from", "description": "what it is"}, json=json)
     return ExitCode.OK
+
+
+def _level_unit(profile: Profile) -> str:
+    if profile.session is not None:
+        return "users" if profile.is_closed else "sessions/s"
+    return "concurrency" if profile.is_closed else "requests/s"
 
 
 def _print(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, json: bool) -> None:

@@ -161,7 +161,7 @@ def _planned(
     scheduled_s: float | None,
 ) -> list[float] | None:
     """The rate that the profile asks for in each bin, requests/s; None where it is not known."""
-    if arrival is None or not scheduled_s or not is_open(cell):
+    if arrival is None or not scheduled_s or not is_open(cell) or cell.sessions:
         return None
     edges_s = np.minimum(offsets / series.NS_PER_S, min(window_s, scheduled_s))
     expected = cumulative_rate(arrival, level_value(cell), edges_s, scheduled_s)
@@ -230,9 +230,15 @@ def by_level(measurements: Measurements) -> Chart | None:
     return {
         "x": [math.log2(value) for value in levels],
         "ticks": [f"{value:g}" for value in levels],
-        "unit": "requests per second" if is_open(cells[0]) else "streams",
+        "unit": _level_unit(cells[0]),
         "panels": panels,
     }
+
+
+def _level_unit(cell: CellMeasurement) -> str:
+    if cell.sessions:
+        return "sessions per second" if is_open(cell) else "users"
+    return "requests per second" if is_open(cell) else "streams"
 
 
 def _cells_at(cells: Iterable[CellMeasurement], build: str, x: float) -> list[CellMeasurement]:

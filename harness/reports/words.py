@@ -177,9 +177,13 @@ def summary(measurements: Measurements, manifest: Mapping[str, object]) -> list[
 def _what(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> str:
     profiles = unique(plain(cell.profile) for cell in cells)
     levels = unique(f"{level_value(cell):,g}" for cell in cells)
-    unit = "requests a second" if is_open(cells[0]) else "streams kept open"
-    if levels == ["1"]:
-        unit = "request a second" if is_open(cells[0]) else "stream kept open"
+    one, many = ("request", "requests") if is_open(cells[0]) else ("stream", "streams")
+    if cells[0].sessions:
+        one, many = ("session", "sessions") if is_open(cells[0]) else ("user", "users")
+    unit = one if levels == ["1"] else many
+    unit += (
+        " a second" if is_open(cells[0]) else " at a time" if cells[0].sessions else " kept open"
+    )
     windows = sorted(cell.window_s for cell in cells)
     length = duration(windows[0])
     if duration(windows[-1]) != length:

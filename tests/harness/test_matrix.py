@@ -25,7 +25,7 @@ def test_each_build_is_brought_up_once_and_each_repeat_takes_all_levels() -> Non
 def test_a_cell_in_the_manifest_and_in_words() -> None:
     [cell] = expand(["awq"], "bursty", [2.5], 1, closed=False)
     assert cell.id == "awq-bursty-r2.5-1"
-    assert cell.level_words == "2.5 requests/s"
+    assert cell.level_words == "2.5/s"
     assert cell.describe() == {
         "id": "awq-bursty-r2.5-1",
         "build": "awq",

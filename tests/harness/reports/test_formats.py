@@ -458,6 +458,7 @@ def test_sessions_stand_turn_by_turn(runs: dict[str, RunFolder], tmp_path: Path)
     assert ">178</td>" in page
     terminal = " ".join(on_terminal(run, 120).split())
     assert told in terminal
+    assert "of the profile bursty at 10 sessions a second, measured" in terminal + markdown
     assert "TTFT p50 by turn 111, 43.0" in terminal
     for name in ("markdown", "html", "terminal"):
         assert "sessions" not in load_report(name).render(runs["bursty"])
