@@ -152,6 +152,7 @@ def _drive(cell: Path, workers: int) -> tuple[list[float], str]:
 def _hog(cpu: int) -> Iterator[None]:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         os.sched_setaffinity(process.pid, {cpu})
+        os.sched_setscheduler(process.pid, os.SCHED_OTHER, os.sched_param(0))
         try:
             yield
         finally:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from dataclasses import asdict
@@ -126,7 +125,7 @@ def main() -> int:
     chosen = {name: known[name] for name in names} if names else known
     if options.command == "install":
         return _install(known, options.names)
-    began = time.monotonic()
+    began, where = time.monotonic(), rig.conditions()
     outcomes = _run(chosen, options)
     versions = {name: version_of(client) for name, client in chosen.items()}
     if options.json:
@@ -134,10 +133,9 @@ def main() -> int:
     else:
         text = markdown(outcomes, chosen, versions)
         pattern = "all streams speak at once" if options.at_once else "each stream by itself"
-        where = f"Python {platform.python_version()}, Linux {platform.release()}"
         text += (
             f"\n{TOKENS} tokens, one every 25 ms, {pattern}; one run each, client on one core. "
-            f"{time.strftime('%Y-%m-%d')}, {where}; {time.monotonic() - began:.0f} s in all.\n"
+            f"{where}; {time.monotonic() - began:.0f} s in all.\n"
         )
     print(text)
     if options.readme and not options.json:

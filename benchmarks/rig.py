@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 2.0
 _LOOK_S = 0.1
+BUSY = 0.5
+"""A load average above this is somebody else's."""
 _TAIL = 2000
 
 
@@ -87,6 +90,21 @@ def claim_cpus() -> tuple[int, int]:
         sys.exit("needs two CPUs: one for the server, one for the client")
     os.sched_setaffinity(0, {cpus[0]})
     return cpus[0], cpus[-1]
+
+
+def conditions() -> str:
+    """Return date, machine and how busy it is, in words; ask before the work begins."""
+    load = os.getloadavg()[0]
+    busy = f"; load average before {load:.1f}: others used this machine" if load > BUSY else ""
+    cpu = next(
+        line.split(":")[1].strip()
+        for line in [*Path("/proc/cpuinfo").read_text().splitlines(), "model name: unknown"]
+        if line.startswith("model name")
+    )
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs ({cpu}), Linux {platform.release()}, "
+        f"Python {platform.python_version()}{busy}"
+    )
 
 
 @contextmanager
