@@ -254,7 +254,7 @@ def read_whole(
         chunk_at_ns=[],
         reads_lag_us=[],
         first_answer_ns=None,
-        end_ns=stamps[-1] if error is None else None,
+        end_ns=stamps[bisect_left(reads.body_end, len(body))] if error is None else None,
         silent_chunks=0,
         finish_reason=event.finish_reason,
         prompt_tokens=event.prompt_tokens,

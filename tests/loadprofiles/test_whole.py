@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -130,3 +131,45 @@ def test_tgi_tells_the_prompts_tokens_in_a_header(value: bytes, tokens: int | No
     head = HEAD + b"X-Prompt-Tokens: %b\r\ncontent-length: %d\r\n\r\n" % (value, len(body))
     sample = sample_from(head + body, "tgi")
     assert (sample.error, sample.prompt_tokens, sample.output_tokens) == (None, tokens, 1)
+
+
+DOCUMENTS = {
+    "openai-completions": ANSWER,
+    "openai-chat": ANSWER | {"choices": [{"message": {"role": "assistant", "content": "some text"},
+                                          "finish_reason": "length"}]},
+    "tgi": {"generated_text": "some text",
+            "details": {"finish_reason": "length", "generated_tokens": 3, "input_length": 5}},
+    "llamacpp": {"content": "some text", "stop": True, "stop_type": "limit",
+                 "tokens_predicted": 3, "tokens_evaluated": 5},
+}  # fmt: skip
+
+
+@given(
+    st.sampled_from(sorted(DOCUMENTS)),
+    st.lists(st.integers(0, 1000), max_size=12),
+    st.lists(st.integers(1, 80), max_size=5),
+)
+def test_cut_anywhere_it_says_the_same(dialect: str, cuts: list[int], sizes: list[int]) -> None:
+    body = json.dumps(DOCUMENTS[dialect]).encode()
+    if sizes:  # chunks of these sizes and one of what is left
+        ends = [0, *itertools.accumulate(sizes), len(body)]
+        pieces = [body[a:b] for a, b in itertools.pairwise(ends)]
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces if piece)
+        response = HEAD + b"transfer-encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+    else:
+        response = HEAD + b"content-length: %d\r\n\r\n" % len(body) + body
+    stream = Stream(b"", lambda _: None, Ticket(0, 0, "r", "measured", 0))
+    stream.reads.wall_minus_monotonic_ns = SECOND
+    whole_at = 0
+    places = sorted({0, len(response), *(cut % len(response) for cut in cuts)})
+    for number, (start, end) in enumerate(itertools.pairwise(places), 1):
+        stream.note_user(number * MS + 7000)
+        stream.note_kernel(array("q", [1, number * MS]).tobytes())
+        stream.feed(response[start:end])
+        stream.note_end(len(stream.body))
+        whole_at = whole_at or (number if len(stream.body) == len(body) else 0)
+    steps = sample_of(stream, load_dialect(dialect), [3], kernel_clock=True, streamed=False)
+    sample = run_out(steps)[0]
+    assert (sample.error, sample.finish_reason, sample.output_chars) == (None, "length", 9)
+    assert (sample.prompt_tokens, sample.output_tokens) == (5, 3)
+    assert sample.last_ns == whole_at * MS
