@@ -237,6 +237,7 @@ class Master:
             member.share = self._bound(share_of(plan, member.index, self.crew.wanted), plan.cpus)
             task = messages.Task(share=member.share, authorities=authorities)
             self.crew.say(member, task)
+            gevent.sleep(0)  # the others' words are heard between two long ones
         with_share = [member for member in everyone if member.share is not None]
         if self._until(lambda: all(member.ready or not member.here for member in everyone)) and all(
             member.ready for member in with_share

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from loadprofiles.messages import FromMaster, FromWorker
     from loadprofiles.records import DriveReport
+    from loadprofiles.share import Share
 
 _PINGS = 32
 _SHIP_S = 0.5
@@ -87,7 +88,7 @@ class Worker:
         self._heard_ns = now_ns()
         self._cell: Cell | None = None
         self._offset = Offset(0, 0)
-        self._stopped = False
+        self._joined = self._stopped = False
         self._acknowledged = gevent.event.Event()
         self._on_their_way = 0
         runner.register_message(CHANNEL, self._hear)
@@ -145,6 +146,8 @@ class Worker:
                 self._stopped = True
                 if cell is not None:
                     cell.phases.stop("interrupted")
+            case messages.Joined() if self._joined:
+                pass  # the answer to a greeting that was said again meanwhile
             case _:
                 self._inbox.put(message)
 
@@ -167,8 +170,10 @@ class Worker:
             self._hand_over(None, None)
         else:
             plan = self._equip(task)
-            self._fetch_bodies(len(task.share.lines))
-            self._drive(plan, task)
+            if self._fetch_bodies(len(task.share.lines)):
+                self._drive(plan, task.share)
+            else:
+                self._hand_over(None, None)
         bye = self._next()
         assert isinstance(bye, messages.Bye)  # noqa: S101 - the master keeps to the order
         return bye.more
@@ -196,6 +201,7 @@ class Worker:
         while True:  # a master at its end, or one that has only just begun, may not have heard it
             self.say(hello)
             if isinstance(self._next(1.0), messages.Joined):
+                self._joined = True
                 return
 
     def _measure_offset(self) -> Offset:
@@ -233,24 +239,25 @@ class Worker:
             plan = msgspec.structs.replace(plan, ca_file=str(path))
         return plan
 
-    def _fetch_bodies(self, count: int) -> None:
+    def _fetch_bodies(self, count: int) -> bool:
+        """Fetch the bodies, piece by piece; False where that was stopped."""
         first = 0
         with (Path(self._orders.folder) / BODIES_FILE).open("wb") as file:
-            while first < count:
+            while first < count and not self._stopped:
                 self.say(messages.Want(first=first))
                 pieces = self._next()
                 if not isinstance(pieces, messages.Pieces) or pieces.first != first:
                     raise Refusal(f"was sent no bodies, but {pieces!r:.100}")
                 file.write(pieces.data)
                 first += pieces.data.count(b"\n")
+        return first == count
 
-    def _drive(self, plan: DrivePlan, task: messages.Task) -> None:
-        assert task.share is not None  # noqa: S101 - the caller has looked
+    def _drive(self, plan: DrivePlan, share: Share) -> None:
         folder = Path(self._orders.folder)
         prepare_process(plan.cpus)
         session = make_session(folder, plan)
         offset_ns = self._offset.to_apply_ns
-        session.translate = Translation(task.share, offset_ns)
+        session.translate = Translation(share, offset_ns)
         meeting = Meeting(
             lambda: self.say(messages.Ready()),
             lambda: self.say(messages.Measured(at_ns=now_ns() - offset_ns)),

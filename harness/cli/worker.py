@@ -1,6 +1,7 @@
 """`harness worker`."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -47,7 +48,8 @@ def worker(
         )
     values = msgspec.json.encode(headers_of(header)).decode()
     token = uuid.uuid4().hex
-    while True:
+    print(f"harness: joining {join}", file=sys.stderr)
+    for count in itertools.count(1):
         with tempfile.TemporaryDirectory(prefix="harness-worker-") as folder:
             orders = Orders(
                 host=host,
@@ -59,13 +61,15 @@ def worker(
             )
             code = _drive(orders, values)
         if code == OVER:
-            return ExitCode.OK
+            print(f"harness: the run is over; cells driven: {count}", file=sys.stderr)
+            break
         if code == UNREACHED:
             raise ServerError(f"there is no `harness load --bind` at {join} (any more)")
         if code == REFUSED:
             raise InvalidRunError("this worker was not taken; the reason is above")
         if code != MORE:
             raise InvalidRunError(f"the worker's process failed with exit status {code}")
+    return ExitCode.OK
 
 
 def _drive(orders: Orders, header_values: str) -> int:
