@@ -41,6 +41,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The same by the client's own clock: what TTFT would be off by without kernel stamps."""
     itl_kernel_us: Spread | None
     itl_user_us: Spread | None
+    unsure: float
+    """Share of the tokens whose sending was interrupted, so that nobody knows when they left; they
+    are in no error."""
     hidden_gaps: float
     """Share of the gaps that the client did not see although the server had made them."""
     hidden_firsts: float
@@ -93,8 +96,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def floor(self) -> Step | None:
-        """The exact staggered step nearest to `FLOOR_STREAMS`."""
-        steps = [step for step in self._staggered if step.exact]
+        """The valid staggered step nearest to `FLOOR_STREAMS`, exact or not."""
+        steps = [step for step in self._staggered if step.valid and step.ttft_user_us is not None]
         return min(steps, key=lambda step: abs(step.level - FLOOR_STREAMS), default=None)
 
     @property
@@ -150,16 +153,19 @@ def sentence(found: Mapping[str, Any] | None) -> str:
     if not found:
         return "The client was not calibrated on this machine: harness calibrate does that."
     day, floor, top = str(found["made"])[:10], found["floor"], found["ceiling"]
-    if floor is None or top is None:
-        return f"Client calibrated on {day}: exact at no load that was tried on this machine."
+    if floor is None:
+        return f"Client calibrated on {day}: no load that was tried on this machine was valid."
     error = _error(floor, "ttft_user_us")
     clock = f"{error} by the client's own clock, since the kernel gives no receive times"
     if found["kernel_stamps"]:
         clock = f"{_error(floor, 'ttft_kernel_us')} by kernel stamps, {error} by its own clock"
-    limit = "exact up to" if found["ended"] == "client" else "exact at least up to"
+    limit = "exact at no load that was tried"
+    if top is not None:
+        words = "exact up to" if found["ended"] == "client" else "exact at least up to"
+        limit = f"{words} {top['tokens_per_s']:,.0f} tokens/s ({top['level']:,g} streams)"
     return (
         f"Client calibrated on {day}: TTFT error p50/p99 {clock} ({floor['level']:g} streams); "
-        f"{limit} {top['tokens_per_s']:,.0f} tokens/s ({top['level']:,g} streams)"
+        + limit
         + (", with the server on the same CPU." if found["shared_cpu"] else ".")
     )
 

@@ -94,7 +94,7 @@ class Load:
 
     def window_s(self, asked_s: float) -> float:
         """Return the window asked for, or a longer one that holds enough answers."""
-        return max(asked_s, 1.3 * ANSWERS / self.offered_answers_per_s)
+        return max(asked_s, 1.5 * ANSWERS / self.offered_answers_per_s)
 
     def profile(self, window_s: float) -> Profile:
         """Return the profile that drives it."""
@@ -225,7 +225,7 @@ def _step(load: Load, cell: Path, truth_file: Path, server_s: float, tries: int)
     found = join(read_samples(cell), truth, report.window_start_ns, report.window_end_ns)
     window_s = (report.window_end_ns - report.window_start_ns) / _NS_PER_S or 1.0
     tokens_per_s = found.tokens / window_s
-    sent = sum(times.size for times in truth.values())
+    sent = sum(sent.times.size for sent in truth.values())
     each_us = server_s * 1e6 / sent if sent else None
     spreads = {
         "ttft_kernel_us": Spread.of(found.ttft_kernel),
@@ -244,6 +244,7 @@ def _step(load: Load, cell: Path, truth_file: Path, server_s: float, tries: int)
         tokens_per_s=round(tokens_per_s),
         offered_tokens_per_s=round(load.offered_answers_per_s * load.tokens),
         **spreads,
+        unsure=round(found.unsure / max(found.tokens, 1), 5),
         hidden_gaps=round(found.hidden_gaps / max(found.itl_user.size, 1), 5),
         hidden_firsts=round(found.hidden_firsts / max(found.answers, 1), 5),
         merged_reads=measured.client.merged_reads,

@@ -51,6 +51,17 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 class _Line(msgspec.Struct):
     request_id: str
     sent_ns: list[int]
+    unsure: list[int] = []
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the server says of one answer."""
+
+    times: Times
+    """When each token was sent, in ns."""
+    sure: npt.NDArray[np.bool_]
+    """Whether that is known: a send that was itself held up says little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +88,23 @@ class Errors:
     """First tokens that it saw more than half a usual gap too late."""
     tokens: int
     """Chunks that were received within the window."""
+    unsure: int
+    """Tokens within the window that the server was too long in sending for their time to be
+    known; they are in no error."""
     unmatched: int
     """Answers whose chunks are not as many as the server sent."""
 
 
-def read_truth(path: Path) -> dict[str, Times]:
-    """Read the mock's truth file: for each request id when each token was sent, in ns."""
+def read_truth(path: Path) -> dict[str, Sent]:
+    """Read the mock's truth file: for each request id when each token was sent."""
     decode = msgspec.json.Decoder(_Line).decode
-    lines = (decode(line) for line in path.read_bytes().splitlines())
-    return {line.request_id: np.array(line.sent_ns, dtype=np.int64) for line in lines}
+    return {line.request_id: _sent(line) for line in map(decode, path.read_bytes().splitlines())}
+
+
+def _sent(line: _Line) -> Sent:
+    sure = np.ones(len(line.sent_ns), dtype=np.bool_)
+    sure[line.unsure] = False
+    return Sent(np.array(line.sent_ns, dtype=np.int64), sure)
 
 
 def stamps(sample: Sample) -> Times:
@@ -96,15 +115,16 @@ def stamps(sample: Sample) -> Times:
 
 
 def join(
-    samples: Iterable[Sample], truth: Mapping[str, Times], start_ns: int, end_ns: int
+    samples: Iterable[Sample], truth: Mapping[str, Sent], start_ns: int, end_ns: int
 ) -> Errors:
     """Compare every answer with the truth, its part within [start_ns, end_ns).
 
-    Of the answers of all phases, since load is what it is whatever they are counted for.
+    Of the answers of all phases, since load is what it is whatever they are counted for. Tokens
+    whose sending the server did not see well are left out of the errors, and counted.
     """
     kernel, kernel_gaps, user, user_gaps = [], [], [], []
     lags, late = [], []
-    tokens = unmatched = hidden_gaps = hidden_firsts = 0
+    tokens = unmatched = unsure = hidden_gaps = hidden_firsts = 0
     for sample in samples:
         own = stamps(sample)
         tokens += int(((own >= start_ns) & (own < end_ns)).sum())
@@ -112,11 +132,14 @@ def join(
             late.append(sample.sent_ns - sample.due_ns - (sample.connect_ns or 0))
         if sample.error is not None:
             continue
-        true = truth.get(sample.request_id)
-        if true is None or true.size != own.size:
+        sent = truth.get(sample.request_id)
+        if sent is None or sent.times.size != own.size:
             unmatched += 1
             continue
+        true = sent.times
         inside = (true >= start_ns) & (true < end_ns)
+        unsure += int((inside & ~sent.sure).sum())
+        inside &= sent.sure
         errors, first = own - true, int(bool(inside.size and inside[0]))
         both = inside[1:] & inside[:-1]
         gaps = np.diff(true)
@@ -142,6 +165,7 @@ def join(
         hidden_gaps=hidden_gaps,
         hidden_firsts=hidden_firsts,
         tokens=tokens,
+        unsure=unsure,
         unmatched=unmatched,
     )
 

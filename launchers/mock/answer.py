@@ -23,6 +23,8 @@ _WORDS = tuple(
     for first in ("ba", "co", "di", "fu", "ge", "lo", "ma", "ni", "po", "ru", "sa", "ti", "ve")
     for last in ("", "ld", "mber", "n", "nter", "r", "ston", "t", "ving", "x", "lity")
 )
+UNSURE_NS = 100_000
+"""A send that took longer was interrupted: the token left at some moment of it."""
 _MARK = "\x1a"
 _MARK_IN_JSON = b"\\u001a"
 _now = time.perf_counter_ns
@@ -39,13 +41,14 @@ class Answer:
     Attributes:
         at_ns: when its next token is due (pacing).
         left: tokens still to come.
+        unsure: tokens, by number, whose time of sending is not known well.
         prefill: tokens to be taken in before the next token comes (steps).
     """
 
     __slots__ = (
         "_after", "_before", "_middle", "_texts", "asked", "at_ns", "connection", "fault", "finish",
         "left", "prefill", "received_ns", "request_id", "sent_ns", "shape", "stamped", "stream",
-        "total", "write",
+        "total", "unsure", "write",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +68,7 @@ class Answer:
         self.request_id = connection.request_id
         self.received_ns = connection.received_ns
         self.sent_ns = array("q")
+        self.unsure: list[int] = []
         self.stream = asked.stream and fault != "no_stream"
         self.stamped = options.stamps
         self.finish = "length"
@@ -110,11 +114,15 @@ class Answer:
             now = _now()
             self.write(self._middle)
             self.sent_ns.append(now)
+            if _now() - now > UNSURE_NS:
+                self.unsure.append(len(self.sent_ns) - 1)
         elif self.stream:
             data = self._special()
             now = _now()
             self.write(data)
             self.sent_ns.append(now)
+            if _now() - now > UNSURE_NS:
+                self.unsure.append(len(self.sent_ns) - 1)
         elif not left:
             self._send_document()
 

@@ -117,3 +117,13 @@ def test_what_the_server_sends_together_is_not_the_clients_doing(
     if missed_none(step):
         assert step.valid, step
         assert step.late_merges < step.merged_reads / 50
+
+
+def test_late_departures_are_told(cpus: Cpus, hog: Hogs) -> None:
+    hog(4)
+    step = drive(Load(pattern="poisson", level=100, tokens=8, ttft=4.0, itl=20.0), cpus)
+    assert step.late_us is not None
+    assert step.late_us.p99 is not None
+    if step.late_us.p99 > 5_000:  # of a median TTFT of some 15 ms
+        assert "late_departures" in step.caveats
+    check_kernel_stamps(step)
