@@ -68,8 +68,8 @@ def test_a_hog_that_costs_time_but_no_gap(cpus: Cpus, hog: Hogs) -> None:
 
 @pytest.mark.parametrize("pattern", ["staggered", "at once"])
 def test_hogs_that_cost_gaps(cpus: Cpus, hog: Hogs, pattern: str) -> None:
-    hog(4)
-    load = Load(pattern=pattern, level=32, tokens=60, ttft=20.0, itl=3.0)  # type: ignore[arg-type]
+    hog(6)
+    load = Load(pattern=pattern, level=16, tokens=100, ttft=20.0, itl=1.0)  # type: ignore[arg-type]
     step = drive(load, cpus)
     assert step.hidden_gaps > MANY
     assert {"itl_smeared", "run_delay"} <= set(step.caveats)
