@@ -108,9 +108,7 @@ def describe_runs(
         return Stat()
     if not np.isfinite(values).all():
         raise ValueError("pooled values must be finite")
-    found, owner = _sorted_with_owner(values, lengths)
-    ordered = found.astype(np.float64)
-    del found
+    ordered, owner = _sorted_with_owner(values, lengths)
     ordered *= scale
     intervals: dict[str, tuple[float, float]] = {}
     count = min(lengths.size, POOLED_GROUPS)
@@ -125,28 +123,28 @@ def describe_runs(
 
 def _sorted_with_owner(
     values: npt.NDArray[np.number], lengths: Ints
-) -> tuple[npt.NDArray[np.number], npt.NDArray[np.int16]]:
+) -> tuple[Floats, npt.NDArray[np.int16]]:
     """Sort values, equal ones by their request, and say of each which group it belongs to.
 
-    Integers are sorted together with their request's number, both in one 64-bit key: that takes
-    a third of the memory.
+    Integers are sorted together with their request's number, both in one 64-bit key, and turned
+    into floating point where they lie: that takes a quarter of the memory.
     """
     bits = int(lengths.size).bit_length()
     whole = values.dtype.kind == "i" and int(values.min()) >= 0
-    if whole and int(values.max()).bit_length() + bits < _KEY_BITS:
-        key = values.astype(np.int64)
-        key <<= bits
-        key |= np.repeat(np.arange(lengths.size), lengths)
-        key.sort()
-        owner = np.empty(key.size, dtype=np.int16)
-        for start in range(0, key.size, _BLOCK):
-            part = key[start : start + _BLOCK]
-            owner[start : start + _BLOCK] = (part & ((1 << bits) - 1)) % POOLED_GROUPS
-        key >>= bits
-        return key, owner
-    owner = np.repeat((np.arange(lengths.size) % POOLED_GROUPS).astype(np.int16), lengths)
-    order = np.argsort(values, kind="stable")
-    return values[order], owner[order]
+    if not whole or int(values.max()).bit_length() + bits >= _KEY_BITS:
+        owner = np.repeat((np.arange(lengths.size) % POOLED_GROUPS).astype(np.int16), lengths)
+        order = np.argsort(values, kind="stable")
+        return values[order].astype(np.float64), owner[order]
+    key = values.astype(np.int64)
+    key <<= bits
+    key |= np.repeat(np.arange(lengths.size, dtype=np.int32), lengths)
+    key.sort()
+    owner, ordered = np.empty(key.size, dtype=np.int16), key.view(np.float64)
+    for start in range(0, key.size, _BLOCK):
+        part = key[start : start + _BLOCK].copy()
+        owner[start : start + _BLOCK] = (part & ((1 << bits) - 1)) % POOLED_GROUPS
+        ordered[start : start + _BLOCK] = part >> bits
+    return ordered, owner
 
 
 def contrast(

@@ -108,7 +108,10 @@ def only(found: object, wanted: object) -> object:
 
 
 def test_an_old_run_gives_the_bytes_it_gave_before_there_were_columns() -> None:
-    """`cell.measured.json` was written by the code that kept a list of objects."""
+    """`cell.measured.json` was written by the code that kept a list of objects.
+
+    Without `late_merges`: the rules of who is to blame have changed since.
+    """
     slo = parse_slo("ttft_p95_ms<=80,itl_p95_ms<=15,e2e_ms<=300")
     found = msgspec.to_builtins(measure_folder(GOLDEN / "cell", slo))
     expected = msgspec.json.decode((GOLDEN / "cell.measured.json").read_bytes())
