@@ -142,8 +142,10 @@ def _behind(due_s: Floats, sent_s: Floats) -> int:
 
 def _tests(plan: DrivePlan, due_s: Floats, sent_s: Floats, window_s: float) -> ArrivalTests | None:
     """Test the process in operational time (Brown et al. 2002), where its rate is 1."""
-    arrival = _arrival(plan)
-    if arrival is None or plan.rate is None or plan.duration_ns is None or len(due_s) < _FEW:
+    arrival = arrival_of(plan)
+    if arrival is None or not arrival.rate_known or arrival.kind == "constant":
+        return None  # no random process
+    if plan.rate is None or plan.duration_ns is None or len(due_s) < _FEW:
         return None
     whole_s = max(plan.duration_ns / NS, window_s)
     within = np.clip(sent_s[sent_s < window_s], 0.0, whole_s)
@@ -193,12 +195,10 @@ def _two_sided(z: float) -> float:
     return float(erfc(abs(z) / np.sqrt(2)))
 
 
-def _arrival(plan: DrivePlan) -> OpenArrival | None:
-    """The process that a plan claims; None for one that is no random process, or unknown."""
+def arrival_of(plan: DrivePlan) -> OpenArrival | None:
+    """The process that a plan's schedule was drawn from; None where the plan does not say."""
     try:
-        arrival = TypeAdapter(AnyArrival).validate_python(plan.arrival)
+        found = TypeAdapter(AnyArrival).validate_python(plan.arrival)
     except ValidationError:
         return None
-    if not isinstance(arrival, OpenArrival) or not arrival.rate_known or arrival.kind == "constant":
-        return None
-    return arrival
+    return found if isinstance(found, OpenArrival) else None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from harness import stats
+from harness.arrivals import arrival_of
 from harness.measurement import Stat, Steady, SteadyPart
 from harness.ranks import mann_whitney
 from harness.request import NS_PER_MS, NS_PER_S
@@ -61,10 +62,11 @@ def measure_steady(
     """
     start, end = drive.window_start_ns, drive.window_end_ns
     answered = samples.measured.answered
-    if plan.bursts_ns:
-        return Steady(state="not judged", reason="the profile has bursts")
-    if len(answered) < _LEAST or end <= start:
-        return Steady(state="not judged", reason=f"fewer than {_LEAST} answers")
+    reason = _no_steady_load(plan)
+    if not reason and (len(answered) < _LEAST or end <= start):
+        reason = f"fewer than {_LEAST} answers"
+    if reason:
+        return Steady(state="not judged", reason=reason)
     name = "ttft_due_ms" if plan.mode == "open" else "ttft_ms"
     tokens_at = tokens_per_bin(samples, np.linspace(start, end, _BINS + 1))
     all_series = [
@@ -112,6 +114,14 @@ def measure_steady(
         cut_share=1 - (stop - begin) / (end - start),
         part=part,
     )
+
+
+def _no_steady_load(plan: DrivePlan) -> str:
+    """Why a plan has no load that is steady; empty where it has."""
+    if plan.bursts_ns:
+        return "the profile has bursts"
+    arrival = arrival_of(plan)
+    return "its rate changes by plan" if arrival is not None and arrival.whole_window else ""
 
 
 def in_flight_at(samples: Samples, start: int, end: int, bins: int = _BINS) -> Floats:

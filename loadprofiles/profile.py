@@ -354,6 +354,12 @@ def _profile_error(error: ValidationError) -> ProfileError:
         if text.startswith("should"):
             text += f", not {item['input']!r}"
         # a validator of the whole profile names the field itself
-        problems.append(f"{item['loc'][0]}: {text}" if item["loc"] else text)
+        problems.append(f"{_place(item['loc'])}: {text}" if item["loc"] else text)
     field, _, text = problems[0].partition(": ")
     return ProfileError(field, "; ".join([text, *problems[1:]]))
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """The field: of a table that has kinds (`arrival`, its kind, the field) the one within."""
+    kinds = len(location) > 2 and location[0] == "arrival"  # noqa: PLR2004
+    return f"{location[0]}.{location[2]}" if kinds else str(location[0])

@@ -18,6 +18,7 @@ import csv
 import gzip
 import json
 import math
+import re
 from array import array
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,8 +42,8 @@ Layout = Literal["azure", "burstgpt", "mooncake", "generic"]
 BLOCK_TOKENS: Final = 512
 """Prompt tokens that one of Mooncake's hash ids stands for."""
 _MOST_TOKENS = 10_000_000
-_FRACTION = slice(0, 26)
-"""Of a date: all but what is finer than a microsecond (Azure writes seven digits)."""
+_DATE = re.compile(r"\s*(\d{4}-\d\d-\d\d[ T]\d\d:\d\d):([0-5]\d(?:\.\d*)?)(Z|[+-]\d\d:?\d\d)?\s*")
+"""Minute, seconds and zone: one minute of a trace has many requests and is read once."""
 
 
 @dataclass(frozen=True)
@@ -195,15 +196,20 @@ def _seconds(value: object, unit_s: float) -> float:
 
 
 def _date(text: str) -> float:
-    body, zone = text.strip(), ""
-    for sign in ("+", "Z"):
-        if sign in body:
-            body, _, rest = body.partition(sign)
-            zone = sign + rest
+    found = _DATE.fullmatch(text)
     try:
-        when = datetime.fromisoformat(body[_FRACTION] + zone)
+        minute = math.nan if found is None else _minute(found[1], found[3] or "")
     except ValueError:
-        raise ValueError(f"{text!r} is no time: neither seconds nor a date") from None
+        minute = math.nan
+    if found is None or math.isnan(minute):
+        raise ValueError(f"{text!r} is no time: neither seconds nor a date")
+    return minute + float(found[2])
+
+
+@lru_cache(maxsize=4096)
+def _minute(text: str, zone: str) -> float:
+    """Seconds since 1970 of a minute; without a zone it is taken as UTC."""
+    when = datetime.fromisoformat(text + zone)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 

@@ -76,6 +76,9 @@ def test_where_it_gets_slower_and_slower_there_is_no_steady_state() -> None:
 def test_bursts_and_few_answers_are_not_judged() -> None:
     samples = closed(8, 20, lambda _: 50)
     assert steady_of(samples, 20, bursts_ns=[(S, 2 * S)]).state == "not judged"
+    growing = {"kind": "ramp", "from_factor": 0.2, "to_factor": 1.8}
+    assert steady_of(samples, 20, arrival=growing).reason == "its rate changes by plan"
+    assert steady_of(samples, 20, arrival={"kind": "poisson"}).state == "steady"
     assert steady_of(samples[:20], 20).state == "not judged"
     assert steady_of([], 20).state == "not judged"
 

@@ -249,6 +249,23 @@ def test_a_closed_plan_holds_its_users_think_times(tmp_path: Path) -> None:
     assert make(tmp_path / "d", profile=CLOSED, level=4).think_ns is None
 
 
+def test_no_two_cells_gaps_are_the_same_ones_faster_or_slower(tmp_path: Path) -> None:
+    """As they would be if a seed did not depend on the level, the repeat and the profile."""
+    cells: list[dict[str, Any]] = [
+        {}, {"level": 20}, {"repeat": 2}, {"seed": 8},
+        {"profile": STEADY.model_copy(update={"name": "other"})},
+    ]  # fmt: skip
+    relative = []
+    for number, cell in enumerate(cells):
+        due = make(tmp_path / str(number), **cell).due_ns
+        assert due is not None
+        gaps = np.diff(due)[:40] * cell.get("level", 10)
+        relative.append(gaps / gaps.mean())
+    for one in range(len(cells)):
+        for other in range(one):
+            assert abs(np.corrcoef(relative[one][:25], relative[other][:25])[0, 1]) < 0.8
+
+
 def test_ten_and_ten_point_nought_are_one_level(tmp_path: Path) -> None:
     assert make(tmp_path / "a", level=10) == make(tmp_path / "b", level=10.0)
 

@@ -108,6 +108,8 @@ HEAD = "timestamp,prompt_tokens,output_tokens\n"
     ("text", "name", "message"),
     [
         (HEAD + "1,2,3\nsoon,2,3\n", "t.csv", "t.csv, line 3: 'soon' is no time: neither seconds"),
+        (HEAD + "2023-11-16 18:17:61,2,3\n", "t.csv", "line 2: '2023-11-16 18:17:61' is no time"),
+        (HEAD + "2023-13-16 18:17:01,2,3\n", "t.csv", "line 2: '2023-13-16 18:17:01' is no time"),
         (HEAD + "nan,2,3\n", "t.csv", "line 2: 'nan' is no time"),
         (HEAD + "1,2.5,3\n", "t.csv", "line 2: '2.5' is no number of tokens"),
         (HEAD + "1,-2,3\n", "t.csv", "line 2: '-2' is no number of tokens"),
