@@ -10,9 +10,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from loadprofiles.connections import Address
 from loadprofiles.engine import Engine
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from loadprofiles.stream import Stream
+    from loadprofiles.tls import TlsSocket
 
 FOR_EVER = 1 << 62
 REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -371,6 +375,80 @@ def test_text_has_the_stamp_of_its_records_last_byte(servers: Servers, client: M
     stamps = stream.reads.kernel_ns
     assert 0 < stamps[0] - sent_ns[2] < 40_000_000
     assert 0 < stamps[1] - sent_ns[3] < 40_000_000
+
+
+class Wire:
+    """A server's end of TLS in memory, and what the client takes for its socket."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        self.reads: list[bytes] = []
+
+    def fileno(self) -> int:
+        return -1
+
+    def getsockopt(self, *_: int) -> int:
+        return 0
+
+    def send(self, data: bytes) -> int:
+        return self.incoming.write(data)
+
+    def recv(self, _size: int) -> bytes:
+        if not self.reads:
+            raise BlockingIOError
+        return self.reads.pop(0)
+
+    def recvmsg(self, size: int, _: int) -> tuple[bytes, list[object], int, None]:
+        return self.recv(size), [], 0, None
+
+    def shake_hands(self, client: TlsSocket) -> None:
+        done = False
+        while not done:
+            done = client.handshake()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.tls.do_handshake()
+            self.reads.append(self.outgoing.read())  # at last the session tickets
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(st.binary(min_size=1, max_size=400), min_size=1, max_size=8),
+    cuts=st.sets(st.integers(1, 4000), max_size=20),
+    version=st.sampled_from([ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]),
+)
+def test_records_cut_anywhere(
+    servers: Servers, ca_file: str, texts: list[bytes], cuts: set[int], version: ssl.TLSVersion
+) -> None:
+    """Each record's text is there with the read that brings its last byte, and not before."""
+    context = servers.context()
+    context.maximum_version = version
+    wire = Wire(context)
+    client = secured("127.0.0.1", ca_file)(wire)  # type: ignore[arg-type]
+    wire.shake_hands(client)
+    wire.reads = [b"".join(wire.reads)]
+    raw, ends = b"", []
+    for text in texts:
+        wire.tls.write(text)
+        raw += wire.outgoing.read()
+        ends.append(len(raw))
+    edges = [0, *sorted(cut for cut in cuts if cut < len(raw)), len(raw)]
+    wire.reads += [raw[start:end] for start, end in pairwise(edges)]
+    if not wire.reads[0]:
+        wire.reads.pop(0)
+    else:
+        assert client.recvmsg(16384, 64)[0] == b""
+        assert client.decrypt() == b""  # the tickets
+    for edge in edges[1:]:
+        assert client.recvmsg(16384, 64)[0] == b""
+        whole = [text for text, end in zip(texts, ends, strict=True) if end <= edge]
+        assert client.decrypt() == b"".join(whole)
+        texts, ends = texts[len(whole) :], ends[len(whole) :]
+    assert not texts
+    with pytest.raises(BlockingIOError):
+        client.recv(1)
 
 
 def test_what_is_larger_than_a_read(servers: Servers, client: MakeClient) -> None:
