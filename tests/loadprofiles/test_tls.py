@@ -372,7 +372,7 @@ def test_text_has_the_stamp_of_its_records_last_byte(servers: Servers, client: M
     stream = client(servers.start(handle)).ask()
     assert stream.answered
     assert list(stream.reads.body_end) == [9, 27]
-    stamps = stream.reads.kernel_ns
+    stamps = stream.reads.kernel_ns()
     assert 0 < stamps[0] - sent_ns[2] < 40_000_000
     assert 0 < stamps[1] - sent_ns[3] < 40_000_000
 
