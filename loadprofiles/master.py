@@ -92,7 +92,7 @@ class Master:
     def _start_worker(self, index: int, stack: ExitStack) -> subprocess.Popen[bytes]:
         """Start a worker on this machine; it ends with this process, whatever happens."""
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-worker-"))
-        anywhere = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "::": "::1"}  # noqa: S104
+        anywhere = {"0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
         orders = Orders(
             host=anywhere.get(self._fleet.host, self._fleet.host),
             port=self._runner.server.port,
@@ -312,7 +312,8 @@ def run(fleet: Fleet, folder: Path | None) -> int:
         except Refusal as refusal:
             sys.stderr.write(f"{refusal}\n")
             return REFUSED
-        runner = environment.create_master_runner(fleet.host, fleet.port)
+        with contextlib.redirect_stdout(None):  # Locust prints there that [::1] is no name
+            runner = environment.create_master_runner(fleet.host, fleet.port)
         master = Master(fleet, runner, stack)
         if fleet.web_port is not None:
             page.open_page(environment, fleet.web_port, master.stop)

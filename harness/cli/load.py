@@ -167,7 +167,9 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     limits = _limits(slo, goodput)
     if limits is not None and no_stream:
         _check_unstreamed(limits)
-    fleet = fleet_of(workers, expect_workers, bind, join_timeout, web_port, web=web)
+    fleet = fleet_of(
+        workers, expect_workers, bind, join_timeout, web_port, web=web, elsewhere=server is None
+    )
     request = LoadRequest(
         servers=_servers(server, _urls(url, model, ca_file, verify=not insecure), found),
         profile=shape,

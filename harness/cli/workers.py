@@ -19,8 +19,11 @@ def fleet_of(
     web_port: int | None,
     *,
     web: bool,
+    elsewhere: bool,
 ) -> Fleet | None:
     """Return the workers that were asked for; None: one process drives by itself.
+
+    `elsewhere`: whether other machines can ask the server, too.
 
     Raises:
         BadInputError: what cannot be, with the fix.
@@ -39,6 +42,11 @@ def fleet_of(
         raise BadInputError(
             "--expect-workers: where shall they join?",
             hint="Add --bind HOST:PORT, an address of this machine that they can reach.",
+        )
+    if expect_workers and not elsewhere:
+        raise BadInputError(
+            "--expect-workers: a --server listens on this machine's loopback address alone",
+            hint="Serve the model where the workers can ask it, and give its --url.",
         )
     if bind is not None and not expect_workers:
         raise BadInputError("--bind goes with --expect-workers N; add it, or leave --bind out")

@@ -139,6 +139,28 @@ def test_not_enough_workers(workplace: Workplace, mock: StartMock) -> None:
     assert workplace.processes() == []
 
 
+def test_servers_of_ours_cannot_be_asked_from_elsewhere(workplace: Workplace) -> None:
+    done = workplace.harness(
+        "load", "--server", "awq", "--profile", "closed", "--expect-workers", "1",
+        *("--bind", "127.0.0.1:5557"),
+    )  # fmt: skip
+    assert done.code == 2
+    assert "give its --url" in done.err
+
+
+def test_over_ipv6(workplace: Workplace, mock: StartMock) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("NOT TESTED: no IPv6 here")
+    join = f"[::1]:{free_port()}"
+    other = workplace.start("worker", "--join", join)
+    done = workplace.load(
+        *("--url", mock(*KNOWN), "--profile", "closed", "--level", "2", "--duration", "1"),
+        *("--expect-workers", "1", "--bind", join, *TOKENS),
+    )
+    assert done.went_well, done.err
+    assert workplace.finish(other, 20).code == 0
+
+
 def test_a_worker_that_finds_nobody(workplace: Workplace) -> None:
     done = workplace.harness("worker", "--join", f"127.0.0.1:{free_port()}", "--timeout", "2")
     assert done.code == 3

@@ -387,6 +387,17 @@ def test_too_few(make_cell: MakeCell, started: Started) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("taken", ["port", "web_port"])
+def test_a_port_that_is_taken(make_cell: MakeCell, started: Started, taken: str) -> None:
+    folder = make_cell("http://127.0.0.1:1/v1", mode="closed", streams=2, requests=8)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        fleet = msgspec.structs.replace(Fleet(local=1), **{taken: port})
+        code, _, err = end(started.master(fleet, folder))
+    assert code == REFUSED
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use" in err
+
+
 def test_other_code_is_refused(make_cell: MakeCell, started: Started, tmp_path: Path) -> None:
     port = free_port()
     other = tmp_path / "other"
