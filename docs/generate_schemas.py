@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.calibration import Calibration
 from harness.measurement import Measurements
 from launchers.build import Build
 from loadprofiles.profile import Profile
@@ -23,6 +24,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "plan.json": DrivePlan,
     "samples.jsonl": Sample,
     "drive.json": DriveReport,
+    "calibration.json": Calibration,
 }
 MODELS: dict[str, type[Build | Profile]] = {"build.toml": Build, "profile.toml": Profile}
 

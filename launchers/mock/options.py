@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PORTS = 65536
+_MOST = 1e9
 
 
 class OptionsError(LauncherError):
@@ -76,9 +77,10 @@ class Options:
             OptionsError: naming every mistake.
         """
         problems = [
-            f"{item.name}: {value} is negative"
+            f"{item.name}: {value} is no number from 0 to {_MOST:.0e}"
             for item in fields(self)
-            if isinstance(value := getattr(self, item.name), int | float) and value < 0
+            if isinstance(value := getattr(self, item.name), int | float)
+            and not 0 <= value <= _MOST
         ]
         if self.port >= _PORTS:
             problems.append(f"port: {self.port} is above {_PORTS - 1}")

@@ -24,6 +24,7 @@ from launchers.mock.steps import Stepped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from launchers.mock.options import Options
 
@@ -32,6 +33,7 @@ _EVENTS = 256
 _PAGE = "text/plain; version=0.0.4"
 _GRAIN_NS = 200_000
 """Tokens that are due within so much of each other may leave together: waking up costs CPU."""
+_MOST_TOKENS = 10_000_000
 _SILENT = frozenset({"silent"})
 _now = time.perf_counter_ns
 
@@ -56,12 +58,11 @@ class Server:
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
-        self._truth: IO[str] | None = None
+        self._truth = _open(options.truth, "truth")
         self.receive: Callable[[socket.socket, int], tuple[bytes, int]] = _receive
         if options.truth is not None:
             self.receive = Receipts(self._listener).receive
-            self._truth = options.truth.open("w", buffering=1 << 20)
-        self._bodies = options.bodies.open("w") if options.bodies is not None else None
+        self._bodies = _open(options.bodies, "bodies")
         self._count = self._served = 0
 
     @property
@@ -189,6 +190,8 @@ class Server:
         try:
             body = json.loads(connection.body)
             asked = shape.asked(body)
+            if not isinstance(asked.tokens, int) or not 0 <= asked.tokens <= _MOST_TOKENS:  # type: ignore[redundant-expr]
+                raise ValueError(f"{asked.tokens!r} is no number of tokens")  # noqa: TRY301
         except (ValueError, TypeError, AttributeError) as error:
             connection.reply(400, {"error": {"message": f"the body: {error}", "code": 400}})
             return
@@ -223,6 +226,13 @@ def _listen(options: Options) -> socket.socket:
         ) from error
     sock.setblocking(False)
     return sock
+
+
+def _open(path: Path | None, name: str) -> IO[str] | None:
+    try:
+        return None if path is None else path.open("w", buffering=1 << 20)
+    except OSError as error:
+        raise OptionsError(f"{name}: cannot write {path}: {error.strerror or error}") from error
 
 
 def _tls_context(options: Options) -> ssl.SSLContext | None:

@@ -313,7 +313,17 @@ def test_slots_hold_in_steps_too(mock: StartMock, tmp_path: Path) -> None:
     assert all(b[0] > a[-1] for a, b in itertools.pairwise(spans(truth)))
 
 
-@pytest.mark.parametrize("body", ["{oops", "[1]", '{"messages": 3}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{oops",
+        "[1]",
+        '{"messages": 3}',
+        '{"max_tokens": -1}',
+        '{"max_tokens": "x"}',
+        '{"max_tokens": 1e9}',
+    ],
+)
 def test_a_bad_body_is_refused(mock: StartMock, body: str) -> None:
     place = urlsplit(mock())
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
@@ -335,6 +345,7 @@ def test_a_client_that_leaves_frees_its_slot(mock: StartMock) -> None:
 
 def test_mistakes_are_told_at_once() -> None:
     options = ["--kv-tokens", "5", "--port", "70000", "--tls-cert", "/nowhere.pem"]
+    options += ["--itl-ms", "nan", "--slots", "-1"]
     done = subprocess.run(
         [sys.executable, "-m", "launchers.mock", *options],
         cwd=ROOT,
@@ -343,4 +354,17 @@ def test_mistakes_are_told_at_once() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert all(word in done.stderr for word in ("kv_tokens", "port: 70000", "tls_cert"))
+    words = ("kv_tokens", "port: 70000", "tls_cert", "itl_ms: nan", "slots: -1")
+    assert all(word in done.stderr for word in words)
+
+
+def test_a_truth_file_that_cannot_be_written(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "launchers.mock", "--truth", str(tmp_path / "no" / "truth")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "truth: cannot write" in done.stderr
