@@ -387,3 +387,28 @@ def test_the_answers_text_is_kept_where_asked_for() -> None:
     assert read_all(body, reads, CHAT).text == ""
     kept = read_all(body, reads, CHAT, keep_text=True)
     assert (kept.text, kept.output_chars, len(kept.chunk_at_ns)) == ("ab", 5, 3)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 7, 8, 9]), st.integers(0, 999_999_999)), max_size=9),
+    st.integers(-5, 5),
+)
+def test_kernel_stamps_are_taken_apart_alike_however_they_lie(
+    pairs: list[tuple[int, int]], offset: int
+) -> None:
+    kernel = array("q", itertools.chain.from_iterable(pairs))
+    reads = Reads(array("q", [0] * len(pairs)), kernel, array("q"), offset)
+    expected = [s and s * 1_000_000_000 + ns - offset for s, ns in pairs]
+    assert reads.kernel_ns().tolist() == expected
+    assert reads.kernel_ns(2, 5).tolist() == expected[2:5]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.sampled_from([DONE, b""]))
+def test_chunks_have_the_stamps_of_their_reads(per_read: list[int], last: bytes) -> None:
+    """However many events a read brings: none, one as usual, or several."""
+    parts = [event("a") * count or b": ping\n\n" for count in per_read]
+    parts[-1] += event("", finish="stop") + last
+    answer = read_apart(parts)
+    expected = [MS * at for at, count in enumerate(per_read, 1) for _ in range(count)]
+    assert answer.chunk_at_ns == expected
+    assert len(answer.reads_lag_us) in {0, len(expected)}
