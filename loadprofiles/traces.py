@@ -19,6 +19,7 @@ import gzip
 import json
 import math
 import re
+import zlib
 from array import array
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,7 +119,7 @@ def _read(path: Path, layout: Layout | None, _changed_ns: int, _size: int) -> Tr
                         blocks.append(_hash_ids(row.get("hash_ids")))
                 except (KeyError, TypeError, ValueError, OverflowError) as error:
                     raise _bad(path, line, _what(error)) from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise ProfileError("arrival.file", f"{path}: {_reason(error)}") from error
     if not times:
         raise ProfileError("arrival.file", f"{path} holds no request")
@@ -154,7 +155,7 @@ def _rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Mapping[str, o
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _bad(path, number, f"no JSON ({error})") from error
         if not isinstance(value, dict):
             raise _bad(path, number, "no JSON object")

@@ -15,6 +15,9 @@ from harness.errors import ExitCode
 from harness.measurement import Measurements, RunInfo
 from harness.rundir import RunFolder
 from harness.serving import Url
+from loadprofiles.arrivals.closed import Closed
+from loadprofiles.arrivals.gamma import Gamma
+from loadprofiles.arrivals.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +80,23 @@ def test_builds(ask: Ask) -> None:
 def test_aliases_of_the_url(ask: Ask, name: str) -> None:
     request = ask(name, "http://h:1/v1", "--model", "m", "--profile", "steady")
     assert request.servers == Url(urls=("http://h:1/v1",), model="m")
+
+
+def test_arrivals_from_the_command_line(ask: Ask, tmp_path: Path) -> None:
+    assert ask(*STEADY, "--burstiness", "0.5").profile.arrival == Gamma(
+        kind="gamma", burstiness=0.5
+    )
+    assert ask(*CLOSED, "--think", "2").profile.arrival == Closed(kind="closed", think_s=2)
+    rows = "".join(f"{n},9,9\n" for n in range(100))
+    (tmp_path / "t.csv").write_text("timestamp,prompt_tokens,output_tokens\n" + rows)
+    replay = (*URL, "--profile", "replay", "--trace", "t.csv", "--clip-to", "99")
+    stretched = ask(*replay, "--rate", "3")
+    assert stretched.levels == [3]
+    assert stretched.profile.arrival == Trace(
+        kind="trace", file=str(tmp_path / "t.csv"), clip_to=99
+    )
+    assert ask(*replay).levels == [10]
+    assert ask(*replay, "--time-scale", "2", "--duration", "40").levels == [2.0]
 
 
 @pytest.mark.parametrize("name", ["--level", "--concurrency", "--max-concurrency"])

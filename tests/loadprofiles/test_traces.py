@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from loadprofiles.arrivals.trace import Trace
 from loadprofiles.errors import ProfileError
@@ -139,6 +141,42 @@ def test_a_file_that_is_not_there_and_a_layout_that_it_has_not(tmp_path: Path) -
         read_trace(tmp_path / "none.csv")
     with pytest.raises(ProfileError, match=r"\(burstgpt: Timestamp, Request tokens"):
         read_trace(write(tmp_path, AZURE_2023, "a.csv"), "burstgpt")
+
+
+LINES = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [HEAD.encode(), b"1,2,3\n", b'"1,2', b"1e400,2,3\n", b"1,1e30,3\n", b"[" * 5000, b"{}\n",
+         *(line.encode() + b"\n" for line in MOONCAKE.splitlines()),
+         b'{"timestamp": null, "input_length": [], "output_length": {}}\n',
+         b'{"timestamp": 1, "input_length": true, "output_length": 3, "hash_ids": 7}\n',
+         b"2023-11-16 18:17:03.9799600,4808,10\n", b"\xef\xbb\xbf", b"\0\n", b"\r", b"1," * 9]
+    ),
+)  # fmt: skip
+
+
+@given(
+    lines=st.lists(LINES, max_size=6),
+    name=st.sampled_from(["f.csv", "f.jsonl", "f.csv.gz", "f.jsonl.gz"]),
+    packed=st.booleans(),
+    cut=st.integers(0, 30),
+)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_holds_is_read_or_refused(
+    tmp_path: Path, lines: list[bytes], name: str, *, packed: bool, cut: int
+) -> None:
+    content = b"".join(lines)
+    if packed:
+        content = gzip.compress(content)[: -cut or None]
+    path = tmp_path / name
+    path.write_bytes(content)
+    try:
+        trace = read_trace(path)
+    except ProfileError:
+        return
+    assert np.all(np.diff(trace.times_s) >= 0)
+    assert trace.times_s[0] == 0
+    assert np.all(np.isfinite(trace.times_s))
 
 
 # --- laid out over a window --------------------------------------------------------------------
