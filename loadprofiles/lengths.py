@@ -172,7 +172,7 @@ def _which(value: object) -> str | None:
         return "fixed"
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     if kind == "empirical" and (isinstance(value, FromFile) or _names_file(value)):
-        return "file"
+        return "empirical file"
     return kind if isinstance(kind, str) else None
 
 
@@ -186,7 +186,7 @@ Length = Annotated[
     | Annotated[Normal, Tag("normal")]
     | Annotated[LogNormal, Tag("lognormal")]
     | Annotated[Empirical, Tag("empirical")]
-    | Annotated[FromFile, Tag("file")]
+    | Annotated[FromFile, Tag("empirical file")]
     | Annotated[FromTrace, Tag("trace")]
     | Annotated[FromDataset, Tag("dataset")],
     Discriminator(

@@ -22,7 +22,7 @@ from loadprofiles.arrivals.trace import Trace
 from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.datasets import Dataset
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromDataset, FromFile, FromTrace, Length
+from loadprofiles.lengths import FromDataset, FromFile, FromTrace, Length, longest
 from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
 from loadprofiles.schedule import OpenArrival
 
@@ -315,11 +315,14 @@ class Profile(BaseModel):
     def _rate_problem(self, level: float) -> str | None:
         if self.is_closed or self.duration_s is None:
             return None
-        expected = level * self.duration_s
+        turns, unit = 1, "requests/s"
+        if self.session is not None and self.session.turns is not None:
+            turns, unit = longest(self.session.turns), "sessions/s"
+        expected = level * self.duration_s * turns
         if expected <= MAX_REQUESTS:
             return None
         return (
-            f"{level:g} requests/s for {self.duration_s:g} s are {expected:.3g} requests; "
+            f"{level:g} {unit} for {self.duration_s:g} s are {expected:.3g} requests; "
             f"lower it or duration_s (at most {MAX_REQUESTS} requests a cell)"
         )
 

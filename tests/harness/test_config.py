@@ -326,3 +326,14 @@ def test_every_key_of_any_file_has_its_line(pairs: list[tuple[list[str], str]]) 
         assert lines[f"t{index}", 0] == line
         (key,) = data[f"t{index}"][0]
         assert lines[f"t{index}", 0, key] == line + 1
+
+
+def test_a_mistake_in_a_length_from_a_file_is_told_with_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(
+        'arrival = { kind = "poisson" }\nlevels = [1]\nduration_s = 5\noutput_tokens = 5\n'
+        'prompt_tokens = { kind = "empirical", file = "trace.csv", low = 0 }\n'
+    )
+    with pytest.raises(BadInputError, match=r":5: prompt_tokens\.low: should be greater") as caught:
+        find_profile(str(file), load_config())
+    assert "prompt_tokens.file" not in str(caught.value)

@@ -109,7 +109,7 @@ def test_a_file_that_is_not_there_is_told_with_its_field(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompt_tokens": {"kind": "empirical", "file": ""}}, "prompt_tokens.file.file"),
+        ({"prompt_tokens": {"kind": "empirical", "file": ""}}, "prompt_tokens.empirical file.file"),
         ({"session": {"turns": 2, "user_tokens": {"kind": "trace"}}}, "drawn on the spot"),
         ({"session": {"turns": {"kind": "dataset"}, "user_tokens": 5}}, "drawn on the spot"),
         ({"shared_prefix": {"tokens": from_file("x")}}, "drawn on the spot"),  # type: ignore[arg-type]
@@ -126,3 +126,10 @@ def test_a_file_that_is_not_there_is_told_with_its_field(tmp_path: Path) -> None
 def test_what_cannot_be_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         shape(**fields)
+
+
+def test_sessions_are_as_many_requests_as_they_have_turns() -> None:
+    talking = shape(duration_s=100, session={"turns": 200, "user_tokens": 5})
+    talking.check_level(100)
+    with pytest.raises(ProfileError, match=r"101 sessions/s for 100 s are 2\.02e\+06 requests"):
+        talking.check_level(101)
