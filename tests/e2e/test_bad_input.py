@@ -414,6 +414,7 @@ def test_when_all_requests_fail(workplace: Workplace, mock: StartMock) -> None:
         "n": 0,
         "n_infinite": 0,
         "ci95": {},
+        "unstable": False,
     }
     assert "few_samples" in {item["code"] for item in done.cells[0]["client"]["caveats"]}
     table = workplace.harness("report", str(done.run), "--format", "terminal")
