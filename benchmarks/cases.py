@@ -61,6 +61,8 @@ class Result:
     problem: str | None = None
     valid: bool = False
     caveats: tuple[str, ...] = ()
+    told: str | None = None
+    """What the driver itself said went wrong."""
     tokens_per_s: float = 0.0
     ttft: Spread | None = None
     """Kernel stamp − truth."""
@@ -201,6 +203,7 @@ def _result(
         case=case,
         valid=measured.client.valid,
         caveats=_reasons(measured),
+        told=report.problem,
         tokens_per_s=found.tokens / window_s,
         ttft=Spread.of(found.ttft_kernel),
         ttft_user=Spread.of(found.ttft_user),

@@ -22,7 +22,7 @@ STAGGERED = {"ttft_ms": 50.0, "itl_ms": 25.0, "jitter_ms": 25.0}
 """Each stream speaks at its own moments."""
 AT_ONCE = {"step_ms": 25.0}
 """An engine's steps: all streams speak at once."""
-LIMIT_S = 90.0
+LIMIT_S = 120.0
 """A client that takes longer for one load is ended: its row says so."""
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",

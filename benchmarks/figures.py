@@ -211,7 +211,12 @@ def workers(bench: Bench) -> Iterator[Figure]:
 
 def held(bench: Bench) -> Iterator[Figure]:
     """Streams in flight at the server, of all closed cases so far."""
-    closed = [one for one in bench.results if one.case.kind == "closed" and not one.problem]
+    # Not of BRIEF answers, whose streams are between two requests most of the time.
+    closed = [
+        one
+        for one in bench.results
+        if one.case.kind == "closed" and not one.problem and one.case.server is not BRIEF
+    ]
     short = [one for one in closed if one.held < 0.99 * one.case.level and one.valid]
     worst = min(closed, key=lambda one: one.held / one.case.level, default=None)
     if worst is None:
@@ -261,8 +266,16 @@ def growth(result: Result) -> tuple[float, float]:
 def lost(bench: Bench) -> Iterator[Figure]:
     """Samples of all cases so far."""
     known = [one for one in bench.results if not one.problem]
-    count, finished = sum(one.lost for one in known), sum(one.finished for one in known)
-    yield Figure("samples lost", "none", f"{count} of {finished:,}", count == 0 and finished > 0)
+    silent = sum(one.lost for one in known if one.told is None)
+    finished = sum(one.finished for one in known)
+    told = [f"{one.case.name}: {one.told}" for one in known if one.told is not None]
+    yield Figure(
+        "samples lost without a word",
+        "none",
+        f"{silent} of {finished:,}",
+        silent == 0 and finished > 0,
+        "; ".join(told),
+    )
 
 
 def _verdict(result: Result) -> str:
