@@ -21,6 +21,7 @@ from harness.child import COMMAND, MASTER
 from harness.measure import CellFacts
 from harness.remeasure import measure_folder, write_facts
 from harness.truth import Spread, join
+from harness.truth import read_truth as read_sends
 from loadprofiles.plan import Target, make_plan
 from loadprofiles.profile import Profile
 from loadprofiles.records import Fleet, read_drive_report, read_samples
@@ -76,6 +77,10 @@ class Result:
     run_delay: float | None = None
     held: float = 0.0
     """Mean number of requests in flight at the server within the window."""
+    unsure: int = 0
+    """Tokens whose `send` was itself held up: when they left is not known, and they are in no
+    error."""
+    tokens: int = 0
     lost: int = 0
     """Samples that the driver wrote and nobody can read, or answers that no sample is about."""
     answers: int = 0
@@ -118,8 +123,7 @@ def run_case(case: Case, cpus: tuple[int, int]) -> Result:
         if not (cell / "drive.json").exists():
             return Result(case, problem=(log.strip() or "no report").splitlines()[-1])
         server_s = after.user + after.system - before.user - before.system
-        served = read_truth(truth)
-        return _result(case, cell, served, server_s, rss)
+        return _result(case, cell, truth, server_s, rss)
 
 
 def _drive(cell: Path, workers: int) -> tuple[list[float], str]:
@@ -188,12 +192,10 @@ def _facts(case: Case) -> CellFacts:
     )
 
 
-def _result(
-    case: Case, cell: Path, served: list[Served], server_s: float, rss: list[float]
-) -> Result:
+def _result(case: Case, cell: Path, truth_file: Path, server_s: float, rss: list[float]) -> Result:
     measured, report = measure_folder(cell, None), read_drive_report(cell)
     samples = list(read_samples(cell))
-    truth = {one.request_id: one.sent_ns for one in served}
+    served, truth = read_truth(truth_file), read_sends(truth_file)
     found = join(samples, truth, report.window_start_ns, report.window_end_ns)
     window_s = (report.window_end_ns - report.window_start_ns) / 1e9 or 1.0
     sent = sum(one.sent_ns.size for one in served) or 1
@@ -215,6 +217,8 @@ def _result(
         server_us_per_token=server_s * 1e6 / sent,
         run_delay=measured.client.run_delay,
         held=_held(served, report),
+        unsure=found.unsure,
+        tokens=found.tokens,
         lost=lost + found.unmatched,
         answers=found.answers,
         finished=len(samples),

@@ -117,5 +117,6 @@ def python_of(client: Client) -> Path | None:
 
 
 def milliseconds(values: Iterable[float], scale: float = 1.0) -> NDArray[np.float64]:
-    """Return values times `scale` as an array."""
-    return np.array(list(values), dtype=np.float64) * scale
+    """Return values times `scale` as an array, without those that are no number."""
+    array = np.array(list(values), dtype=np.float64) * scale
+    return array[~np.isnan(array)]

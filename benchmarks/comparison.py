@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import sqlite3
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,7 +104,7 @@ def compare(
             return replace(outcome, problem=f"ended after {LIMIT_S:g} s")
         try:
             reported = client.read(work, load)
-        except (OSError, LookupError, ValueError, json.JSONDecodeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, sqlite3.Error) as error:
             last = used.tail.strip().splitlines()[-1:] or [""]
             text = f"no result (exit {used.status}): {type(error).__name__}; {last[0][:160]}"
             return replace(outcome, problem=text)

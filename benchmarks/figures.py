@@ -335,7 +335,10 @@ def main() -> None:
         cases = msgspec.to_builtins(bench.results)
         print(json.dumps({"figures": [asdict(one) for one in figures], "cases": cases}))
         return
-    how = f"{where}. {'Server and driver at real-time priority. ' * options.realtime}"
+    unsure = sum(one.unsure for one in bench.results)
+    of = sum(one.tokens for one in bench.results) or 1
+    how = f"{unsure / of:.2%} of the tokens, whose `send` was held up, are in no error. "
+    how += f"{where}. {'Server and driver at real-time priority. ' * options.realtime}"
     table = _markdown(figures, how, time.monotonic() - began)
     print(table)
     if options.readme:

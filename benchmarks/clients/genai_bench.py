@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from math import isnan
 from typing import TYPE_CHECKING
 
 from client import PROMPT_TOKENS, TOKENIZER, Client, Load, Reported, milliseconds
@@ -30,7 +29,7 @@ def _read(folder: Path, _load: Load) -> Reported:
     answered = [one for one in metrics if one["error_code"] is None]
     return Reported(
         ttft=milliseconds((one["ttft"] for one in answered), 1e3),
-        itl=milliseconds((t for one in answered if not isnan(t := one["tpot"])), 1e3),
+        itl=milliseconds((one["tpot"] for one in answered if one["tpot"] is not None), 1e3),
         e2e=milliseconds((one["e2e_latency"] for one in answered), 1e3),
         itl_mean=True,
     )
