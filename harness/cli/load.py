@@ -92,7 +92,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server;
             of the replicas of one deployment all, by comma: requests go round robin over them.
         model: The model to ask the --url for, where it serves several.
-        ca_file: PEM file of the authority that signed the certificate of an https --url.
+        ca_file: PEM file of the authority that signed the certificate of an https --url; workers
+            on other machines look for it under the same path.
         insecure: Take any certificate of an https --url.
         profile: Shape of the traffic: a name of `harness list profiles`, or a TOML file.
         level: Streams held open, by comma (closed-loop profiles).

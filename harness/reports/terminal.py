@@ -115,7 +115,7 @@ def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
 def _replica(use: EndpointUse) -> str:
     return (
         f"{plain(use.address)}: {count(use.sent)} sent, {count(use.failed)} failed, "
-        f"TTFT p50 {percentile(use.ttft_ms, 'p50')}"
+        f"TTFT p50 {percentile(use.ttft_ms, 'p50')} ms"
     )
 
 
