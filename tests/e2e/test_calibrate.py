@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,3 +50,12 @@ def test_mistakes_exit_with_2(workplace: Workplace) -> None:
         done = workplace.harness("calibrate", *options)
         assert done.code == 2
         assert options[0] in done.err
+
+
+def test_interrupted_it_leaves_nothing(workplace: Workplace) -> None:
+    process = workplace.start("calibrate", "--streams", "32", "--duration", "60")
+    workplace.wait_for(lambda: len(workplace.processes()) >= 4)  # driver, guards, server
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert workplace.finish(process).code == 130
+    workplace.wait_for(lambda: not workplace.processes())
