@@ -51,6 +51,8 @@ class Evidence:
     shared_machine: bool
     prompt_length_estimated: bool
     output_pinned: bool
+    natural: bool = False
+    """Answers were to end where the model ends them."""
     outputs: Outputs | None = None
     arrivals: Arrivals | None = None
 
@@ -293,7 +295,10 @@ def _answers(case: Case) -> Iterator[Caveat]:
             "although the length was pinned: the server ignores the pin or ran out of context. Do "
             "not compare this build's speed with one that did all the work.",
         )
-    elif not case.evidence.output_pinned and made < (1 - SHORT_FREE) * asked:
+    elif (
+        not (case.evidence.output_pinned or case.evidence.natural)
+        and made < (1 - SHORT_FREE) * asked
+    ):
         yield Caveat(
             "short_answers",
             f"The answers have {made} of the {asked} tokens planned, since this server cannot be "

@@ -159,6 +159,7 @@ def measure(
                 shared_machine=facts.shared_machine,
                 prompt_length_estimated=facts.prompt_length_estimated,
                 output_pinned=facts.output_pinned,
+                natural=facts.lengths == "natural",
                 outputs=found.outputs,
                 arrivals=arrivals,
             ),

@@ -33,6 +33,7 @@ def test_a_build_that_stops_early_does_not_look_fast(workplace: Workplace) -> No
         assert (outputs["tokens"]["p50"] == 40) == (not natural or "whole" in name)
         codes = {caveat["code"] for caveat in cell["client"]["caveats"]}
         assert ("stops_early" in codes) == (name == "brief-closed-c4-natural-1")
+        assert "short_answers" not in codes  # it was asked for
         if "brief" in name:
             assert outputs["compared"]["baseline"] == "whole"
             assert outputs["compared"]["pairs"] == 80
