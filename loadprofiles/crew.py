@@ -39,6 +39,7 @@ class Crew:
         """Whether the cell is; a worker that comes now wants the next."""
         self.samples: BinaryIO | None = None
         self.bodies: Bodies | None = None
+        self._code = messages.code_of_this_package()
 
     @property
     def everyone(self) -> list[Member]:
@@ -87,7 +88,7 @@ class Crew:
         if self.over:
             return  # it wants the next cell's master
         who = f"process {hello.pid} on {hello.host}"
-        number, code = messages.code_of_this_package()
+        number, code = self._code
         member = Member(index=self._index_of(hello), client_id=client_id, hello=hello)
         if hello.code != code:
             why = (
