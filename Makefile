@@ -47,7 +47,7 @@ benchmarks: $(READY) ## print the figures that the README quotes
 	$(BIN)/python benchmarks/figures.py
 	$(BIN)/python benchmarks/startup.py
 
-peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~4 GB)
+peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~8 GB)
 	$(BIN)/python benchmarks/peers.py install
 	$(BIN)/python benchmarks/peers.py
 
