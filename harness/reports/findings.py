@@ -48,7 +48,7 @@ STALL_HEADER = (
 STEADY_HEADER = ("Steady state", "Cut", "TTFT p50", "p95", "Gap p50", "e2e p50", "tok/s")
 OUTPUT_HEADER = (
     "Ended by", "Tokens p50", "p95", "of planned", "Empty", "One token", "Repeating", "Identical",
-    "Length against baseline", "Same text as baseline",
+    "Length / baseline’s", "Same text",
 )  # fmt: skip
 
 
