@@ -22,7 +22,7 @@ from harness.request import NS_PER_MS, NS_PER_S, silent_counts
 if TYPE_CHECKING:
     from harness.arrival_stats import Arrivals
     from harness.backlog import Backlog
-    from harness.measurement import Metrics, Outputs, Requests, Stat
+    from harness.measurement import Metrics, Outputs, Requests, Stalls, Stat
     from harness.merges import Merges
     from harness.samples import Samples
     from loadprofiles.records import DrivePlan, DriveReport
@@ -54,6 +54,7 @@ class Evidence:
     natural: bool = False
     """Answers were to end where the model ends them."""
     outputs: Outputs | None = None
+    stalls: Stalls | None = None
     arrivals: Arrivals | None = None
 
 
@@ -312,6 +313,17 @@ def _repeating(case: Case) -> Iterator[Caveat]:
         yield from answers_repeat(found)
 
 
+def _stalls_in_doubt(case: Case) -> Iterator[Caveat]:
+    found = case.evidence.stalls
+    if found is not None and found.maybe_client:
+        yield Caveat(
+            "stalls_in_doubt",
+            f"{found.maybe_client} of {found.count} stalls have chunks behind them that were read "
+            "together: a client that read late would show the same, and the server none. To tell "
+            f"them apart {OWN_CORE}.",
+        )
+
+
 def _circumstances(case: Case) -> Iterator[Caveat]:
     if case.evidence.shared_machine:
         yield Caveat(
@@ -338,5 +350,5 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
     _unstable, _arrivals, _replayed, _retried, _connected, _not_streamed, _one_document,
-    _silent, _answers, _repeating, *PROMPT_RULES, _circumstances,
+    _silent, _answers, _repeating, _stalls_in_doubt, *PROMPT_RULES, _circumstances,
 )  # fmt: skip
