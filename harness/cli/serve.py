@@ -27,9 +27,9 @@ def serve(name: str, /, *, port: int | None = None, config: Path | None = None) 
     folder = Path(tempfile.mkdtemp(prefix=f"harness-serve-{build.name}-"))
     try:
         with launch(build, folder, base_dir=base_dir, on_line=_say, port=port) as running:
-            print(running.server.base_url, flush=True)
-            _say(f"model {running.server.model}; Ctrl-C stops it; log in {running.server.log}")
             try:
+                print(running.server.base_url, flush=True)
+                _say(f"model {running.server.model}; Ctrl-C stops it; log in {running.server.log}")
                 _wait_for_end(running)
             except KeyboardInterrupt:
                 _say("stopping")
