@@ -161,6 +161,7 @@ def measure(
                 output_pinned=facts.output_pinned,
                 natural=facts.lengths == "natural",
                 outputs=found.outputs,
+                stalls=found.stalls,
                 arrivals=arrivals,
             ),
         ),

@@ -220,6 +220,8 @@ def test_what_is_printed_and_what_is_written_agree(workplace: Workplace, mock: S
     assert workplace.runs == []
     found = msgspec.json.decode((run / "measurements.json").read_bytes(), type=Measurements)
     assert found.run.path == str(run)
+    assert found.cells[0].bursts is not None
+    assert len(found.cells[0].bursts.bursts) == 1
     assert "--metadata ticket=42" in found.run.command
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["request"]["metadata"] == {"ticket": "42"}

@@ -28,9 +28,12 @@ def test_a_stall_that_late_reads_explain_is_said_to_be_one() -> None:
     """A gap of 230 ms with 6 merged behind it: seven gaps of some 33 ms, seen in one read."""
     late = answer(0, 0, 50, [35, 35, 230, 0, 0, 0, 0, 0, 0, 35, 35])
     true = answer(1, 1, 50, [35, 35, 1230, 0, 0, 0, 0, 0, 0, 35, 35])
-    found = measured([late, true], 5).stalls
+    cell = measured([late, true], 5)
+    found = cell.stalls
     assert found is not None
     assert (found.count, found.maybe_client) == (2, 1)
+    [caveat] = [one for one in cell.client.caveats if one.code == "stalls_in_doubt"]
+    assert caveat.text.startswith("1 of 2 stalls")
 
 
 def test_without_gaps_there_is_nothing_to_stall() -> None:
