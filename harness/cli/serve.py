@@ -28,8 +28,8 @@ def serve(name: str, /, *, port: int | None = None, config: Path | None = None) 
     try:
         with launch(build, folder, base_dir=base_dir, on_line=_say, port=port) as running:
             try:
-                print(running.server.base_url, flush=True)
                 _say(f"model {running.server.model}; Ctrl-C stops it; log in {running.server.log}")
+                print(running.server.base_url, flush=True)
                 _wait_for_end(running)
             except KeyboardInterrupt:
                 _say("stopping")
