@@ -20,7 +20,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -47,6 +46,7 @@ from loadprofiles.messages import (
     START_LEAD_NS,
     Orders,
 )
+from loadprofiles.ports import why_not_free
 from loadprofiles.records import BODIES_FILE, SAMPLES_FILE, DrivePlan, Fleet, read_plan
 from loadprofiles.share import share_of
 
@@ -341,15 +341,9 @@ def _check_free(host: str, port: int) -> None:
     Raises:
         Refusal: it cannot.
     """
-    name = {"*": "0.0.0.0"}.get(host, host)  # noqa: S104 - as ZeroMQ spells it
-    try:
-        found = socket.getaddrinfo(name.strip("[]"), port, type=socket.SOCK_STREAM)
-        family, kind, _, _, address = found[0]
-        with socket.socket(family, kind) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address)
-    except OSError as problem:
-        raise Refusal(f"cannot listen at {host}:{port}: {problem.strerror}") from problem
+    why = why_not_free(host, port)
+    if why is not None:
+        raise Refusal(why)
 
 
 def main() -> None:

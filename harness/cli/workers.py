@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterator
 
 from harness.errors import BadInputError
+from loadprofiles.ports import why_not_free
 from loadprofiles.records import Fleet
 
+WEB_HOST = "127.0.0.1"
 WEB_PORT = 8089
 MOST = 256
 _PORTS = range(1, 65536)
@@ -53,7 +55,7 @@ def fleet_of(
     if workers is None and not expect_workers and not web:
         return None
     host, port = address_of("bind", bind) if bind is not None else ("127.0.0.1", 0)
-    return Fleet(
+    fleet = Fleet(
         local=(0 if expect_workers else 1) if workers is None else workers,
         remote=expect_workers,
         host=host,
@@ -61,6 +63,27 @@ def fleet_of(
         join_timeout_s=join_timeout,
         web_port=(web_port or WEB_PORT) if web else None,
     )
+    _check_ports(fleet)
+    return fleet
+
+
+def _check_ports(fleet: Fleet) -> None:
+    """Try both ports: what cannot be had is told before anything begins.
+
+    Raises:
+        BadInputError: naming the flag.
+    """
+    why = why_not_free(fleet.host, fleet.port)
+    if why is not None:
+        raise BadInputError(
+            f"--bind: {why}",
+            hint="Name an address of this machine (ip addr lists them) and a port that is free.",
+        )
+    why = None if fleet.web_port is None else why_not_free(WEB_HOST, fleet.web_port)
+    if why is not None:
+        raise BadInputError(f"--web-port: {why}", hint="Give another one: --web-port PORT.")
+    if fleet.web_port == fleet.port:
+        raise BadInputError(f"--web-port: {fleet.port} is --bind's; give each a port of its own")
 
 
 def address_of(flag: str, text: str) -> tuple[str, int]:
@@ -83,4 +106,4 @@ def announcements(fleet: Fleet | None) -> Iterator[str]:
             f"harness worker --join {fleet.host}:{fleet.port}"
         )
     if fleet is not None and fleet.web_port is not None:
-        yield f"Locust's page, while a cell is driven: http://127.0.0.1:{fleet.web_port}"
+        yield f"Locust's page, while a cell is driven: http://{WEB_HOST}:{fleet.web_port}"

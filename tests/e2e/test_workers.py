@@ -193,6 +193,31 @@ def test_flags_that_cannot_be(workplace: Workplace, argv: tuple[str, ...], says:
     assert says in done.err
 
 
+@pytest.mark.parametrize("flag", ["--bind", "--web-port"])
+def test_a_port_that_cannot_be_had_is_told_at_once(workplace: Workplace, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        argv = ["--expect-workers", "1", "--bind", f"127.0.0.1:{port}"]
+        if flag == "--web-port":
+            argv = ["--web", "--web-port", str(port)]
+        done = workplace.harness(
+            "load", "--url", "http://127.0.0.1:1/v1", "--profile", "closed", *argv
+        )
+    assert done.code == 2
+    assert f"{flag}: cannot listen at 127.0.0.1:{port}: Address already in use" in done.err
+    assert "waiting for" not in done.err
+    assert not (workplace.path / "runs").exists()
+
+
+def test_an_address_of_another_machine(workplace: Workplace) -> None:
+    done = workplace.harness(
+        *("load", "--url", "http://127.0.0.1:1/v1", "--profile", "closed"),
+        *("--expect-workers", "1", "--bind", "192.0.2.1:18957"),
+    )
+    assert done.code == 2
+    assert "--bind: cannot listen at 192.0.2.1:18957: Cannot assign requested" in done.err
+
+
 def page(port: int, path: str, *, post: bool = False) -> Any:  # noqa: ANN401 - JSON
     request = Request(f"http://127.0.0.1:{port}{path}", method="POST" if post else "GET")
     with urlopen(request, timeout=10) as answer:  # noqa: S310 - of this machine
