@@ -92,7 +92,7 @@ def measure_bursts(
         stayed={
             name: stats.contrast(
                 values[name][settled], values[name][quiet_before], stats.rng_for(f"stayed {name}"),
-                least=_FEW,
+                least=_FEW, stable=stable or name == "tpot_ms",
             )
             for name in ("ttft_ms", "tpot_ms")
         },

@@ -43,6 +43,6 @@ def find(
         bursts=measure_bursts(plan, samples, drive, values, stable=stable),
         mixture=measure_mixture(plan, samples, values, stable=stable),
         stalls=measure_stalls(answered, usual_gap_ns(answered)),
-        steady=measure_steady(plan, samples, drive, values),
+        steady=measure_steady(plan, samples, drive, values, stable=stable),
         outputs=audit(samples.measured),
     )

@@ -54,6 +54,8 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
     """Bootstrap interval of the difference."""
     n: int = 0
     n_reference: int = 0
+    unstable: bool = False
+    """As in `Stat`: no number is given but how many there are."""
 
 
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +167,7 @@ class Mixture(msgspec.Struct, frozen=True, kw_only=True):
     tpot_ms: Contrast
     """TPOT of short requests that made text while a long prompt was read, against the others."""
     fairness: float | None
-    """Jain's index of e2e per output token."""
+    """Jain's index of e2e per output token; None where the queue grew throughout."""
 
 
 class Stalls(msgspec.Struct, frozen=True, kw_only=True):

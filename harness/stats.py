@@ -148,14 +148,22 @@ def _sorted_with_owner(
 
 
 def contrast(
-    values: Floats, reference: Floats, rng: np.random.Generator, *, least: int
+    values: Floats,
+    reference: Floats,
+    rng: np.random.Generator,
+    *,
+    least: int,
+    stable: bool = True,
 ) -> Contrast:
     """Compare the medians of two groups of independent values; NaN is left out.
 
     The interval is the percentile bootstrap's of the difference, both groups resampled on their
-    own. With fewer than `least` values on a side there is no difference.
+    own. With fewer than `least` values on a side there is no difference, and of values that have
+    no distribution (not `stable`) there are no medians either.
     """
     ordered, others = (np.sort(group[~np.isnan(group)]) for group in (values, reference))
+    if not stable:
+        return Contrast(n=int(ordered.size), n_reference=int(others.size), unstable=True)
     medians = [percentile(group, 0.5) if group.size else None for group in (ordered, others)]
     found = Contrast(
         value=medians[0], reference=medians[1], n=int(ordered.size), n_reference=int(others.size)

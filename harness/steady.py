@@ -51,6 +51,8 @@ def measure_steady(
     samples: Samples,
     drive: DriveReport,
     values: dict[str, Floats],
+    *,
+    stable: bool,
 ) -> Steady:
     """Find the steady part of the window and say what it changes to look at it alone.
 
@@ -59,14 +61,16 @@ def measure_steady(
         samples: all of it.
         drive: of the cell.
         values: `request.columns_of` the answered measured samples.
+        stable: whether the queue did not grow throughout; if it did, nothing was steady.
     """
     start, end = drive.window_start_ns, drive.window_end_ns
     answered = samples.measured.answered
     reason = _no_steady_load(plan)
     if not reason and (len(answered) < _LEAST or end <= start):
         reason = f"fewer than {_LEAST} answers"
-    if reason:
-        return Steady(state="not judged", reason=reason)
+    if reason or not stable:
+        grew = "the backlog grew throughout"
+        return Steady(state="not judged" if reason else "none", reason=reason or grew)
     name = "ttft_due_ms" if plan.mode == "open" else "ttft_ms"
     tokens_at = tokens_per_bin(samples, np.linspace(start, end, _BINS + 1))
     all_series = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.outputs import REPEATING_SHARE
-from harness.reports.figures import NOTHING, count, figure, percentile, plain, share
+from harness.reports.figures import NOTHING, UNSTABLE, count, figure, percentile, plain, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,9 +117,11 @@ def _stayed(found: Bursts) -> str:
     ]
     if slow:
         return " and ".join(slow)
+    if found.stayed["ttft_ms"].unstable:
+        return "what stayed slow cannot be told"
     if all(one.difference is None for one in found.stayed.values()):
         return "too few answers before and after to say what stayed slow"
-    return "nothing stayed slow"
+    return "nothing was seen to stay slow"
 
 
 def neighbours(found: Mixture) -> str:
@@ -236,9 +238,9 @@ def _neighbour_row(found: Mixture) -> Row:
         *(
             text
             for one in (found.ttft_ms, found.tpot_ms)
-            for text in (figure(one.value), figure(one.reference), _change(one))
+            for text in (_median(one, one.value), _median(one, one.reference), _change(one))
         ),
-        figure(found.fairness),
+        UNSTABLE if found.ttft_ms.unstable else figure(found.fairness),
     ]
 
 
@@ -266,10 +268,16 @@ def _of(part: int, whole: int) -> str:
 
 def _change(found: Contrast) -> str:
     """A difference with its sign and interval, in ms."""
+    if found.unstable:
+        return UNSTABLE
     if found.difference is None or found.ci95 is None:
         return NOTHING
     low, high = found.ci95
     return f"{_signed(found.difference)} ({_signed(low)} to {_signed(high)})"
+
+
+def _median(found: Contrast, value: float | None) -> str:
+    return UNSTABLE if found.unstable else figure(value)
 
 
 def _signed(value: float) -> str:

@@ -40,7 +40,7 @@ def test_what_is_worth_a_line_gets_one() -> None:
     assert len(lines) == 4 - (not findings._sure(cell.mixture.ttft_ms))  # type: ignore[union-attr]
     bursts, stalls, answers = lines[0], lines[-2], lines[-1]
     assert bursts.startswith("bursts: TTFT p95 52.0 ms between, ~200 ms inside, backlog up to ")
-    assert bursts.endswith("; nothing stayed slow.")
+    assert bursts.endswith("; nothing was seen to stay slow.")
     assert stalls.startswith("stalls: 1 gaps above 200 ms in 1 of 400 answers, 2.2")
     assert "the longest 900 ms" in stalls
     assert answers.startswith("answers: ended by length 200 · stop 200, 134 repeat themselves")
