@@ -183,7 +183,7 @@ def pace(bench: Bench) -> Iterator[Figure]:
             f"tokens/s at 1,024 streams × 97 tokens/s, {name}",
             f"≥ {HELD:.0%} of {offered:,.0f}" if workers == 2 else "said",
             f"{result.tokens_per_s:,.0f} ({share:.0%})",
-            share >= HELD if workers == 2 else None,
+            result.valid and share >= HELD if workers == 2 else None,
             f"{_verdict(result)}; core {result.core:.2f}, server {result.server_core:.2f}",
         )
 
@@ -201,11 +201,10 @@ def workers(bench: Bench) -> Iterator[Figure]:
         "what two workers on two cores can carry ÷ one",
         f"≥ {WORKERS_GAIN} ×",
         f"{min(gain, flowed):.2f} ×",
-        min(gain, flowed) >= WORKERS_GAIN,
+        one.valid and two.valid and min(gain, flowed) >= WORKERS_GAIN,
         f"the lesser of CPU per token ({gain:.2f} ×) and tokens/s at twice the streams "
-        f"({flowed:.2f} ×): {one.cpu_us_per_token:.1f} µs alone ({one.tokens_per_s:,.0f} "
-        f"tokens/s), {two.cpu_us_per_token:.1f} µs with two ({two.tokens_per_s:,.0f} tokens/s, "
-        f"{_verdict(two)}); the server took {two.server_core:.2f} of the same two cores",
+        f"({flowed:.2f} ×): alone {_cost(one)}; with two {_cost(two)}; the server took "
+        f"{two.server_core:.2f} of the same two cores",
     )
 
 
@@ -276,6 +275,11 @@ def lost(bench: Bench) -> Iterator[Figure]:
         silent == 0 and finished > 0,
         "; ".join(told),
     )
+
+
+def _cost(result: Result) -> str:
+    each, speed = result.cpu_us_per_token, result.tokens_per_s
+    return f"{each:.1f} µs ({speed:,.0f} tokens/s, {_verdict(result)})"
 
 
 def _verdict(result: Result) -> str:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from comparison import Outcome, Pair
 
 OURS = "ours"
+SHARE = 0.6
+"""This project's promise: CPU per token ÷ that of the best peer in the same run."""
+JUDGED = (256, 1024)
+"""Streams at which it holds."""
+HELD = 0.95
+"""A peer that keeps fewer of its streams in flight does other work, and is not compared with."""
 _NONE = "–"
 _EXPLAINED = """\
 – not asked or not reported. ᵐ only a mean gap for each request, compared with the true mean. Held:
@@ -35,7 +41,11 @@ def markdown(outcomes: list[Outcome], clients: dict[str, Client], versions: dict
         for metric, title in (("ttft", "TTFT"), ("itl", "ITL"), ("e2e", "End-to-end latency")):
             parts += [f"**{title}: reported − true, ms, p50/p99**", _errors(closed, names, metric)]
         parts += ["**What it held and what it cost**", _cost(closed, starts, names)]
-        parts += [_ratios(closed)]
+        if shares := _shares(closed, names):
+            parts += [
+                f"**CPU per token, this client ÷ the best peer that held {HELD:.0%}**",
+                shares,
+            ]
     if opened:
         parts += ["**How requests arrived in an open loop**", _arrivals(opened, names)]
     parts += [_notes(outcomes, clients)]
@@ -90,20 +100,35 @@ def _cost(closed: list[Outcome], starts: dict[str, Outcome], names: dict[str, st
     return _table(headings, rows)
 
 
-def _ratios(closed: list[Outcome]) -> str:
-    """Say how this client's CPU per token compares with the best peer's in this run."""
-    texts = []
+def _shares(closed: list[Outcome], names: dict[str, str]) -> str:
+    """Judge this client's CPU per token by the best peer's in this run, of those that held."""
+    rows = []
     for level in sorted({one.load.level for one in closed}):
-        costs = {
-            one.client: one.cpu_us_per_token
-            for one in closed
-            if one.load.level == level and one.tokens
-        }
-        own = costs.pop(OURS, None)
-        if own is not None and costs and level > 1:
-            best = min(costs, key=lambda name: costs[name])
-            texts.append(f"{own / costs[best]:.2f} at {level} streams ({best})")
-    return "CPU per token, this client ÷ the best peer: " + ", ".join(texts) if texts else ""
+        at = [one for one in closed if one.load.level == level and one.tokens]
+        own = next((one for one in at if one.client == OURS), None)
+        if own is None:
+            continue
+        rows.append([f"{level:,}", *_share(own, [one for one in at if one is not own], names)])
+    headings = ["streams", "goal", "÷ best peer", "best peer", "did not hold", ""]
+    return _table(headings, rows) if rows and len(names) > 1 else ""
+
+
+def _share(own: Outcome, peers: list[Outcome], names: dict[str, str]) -> list[str]:
+    judged = own.load.level in JUDGED
+    goal = f"≤ {SHARE:g}" if judged else _NONE
+    out = ", ".join(one.client for one in [own, *peers] if not _held(one)) or _NONE
+    fit = [one for one in peers if _held(one)]
+    if not fit:
+        return [goal, _NONE, "no peer held its streams", out, ""]
+    best = min(fit, key=lambda one: one.cpu_us_per_token)
+    ratio = own.cpu_us_per_token / best.cpu_us_per_token
+    passed = _held(own) and ratio <= SHARE
+    verdict = ("PASS" if passed else "**FAIL**") if judged else ""
+    return [goal, f"{ratio:.2f}", names[best.client], out, verdict]
+
+
+def _held(one: Outcome) -> bool:
+    return one.problem is None and one.held >= HELD * one.load.level and one.cpu_us_per_token > 0
 
 
 def _arrivals(opened: list[Outcome], names: dict[str, str]) -> str:

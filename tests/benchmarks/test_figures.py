@@ -40,3 +40,21 @@ def test_a_goal_without_a_value_is_missed() -> None:
     few = Spread(p50=3.0, p99=None, max=60.0, n=20)
     assert not figures.within(few, 10, 50), "the largest stands in for a p99 that is not there"
     assert figures.within(few, 10, 100)
+
+
+class Canned:
+    """In place of the bench: fast results that are valid or not."""
+
+    def __init__(self, *valid: bool) -> None:
+        self.valid = list(valid)
+
+    def run(self, case: figures.Case) -> figures.Result:
+        speed = 100_000.0 * case.workers
+        valid = self.valid.pop(0)
+        return figures.Result(case, tokens_per_s=speed, cpu_us_per_token=9.0, valid=valid)
+
+
+@pytest.mark.parametrize("figure", [figures.pace, figures.workers])
+def test_an_invalid_run_passes_nothing(figure: object) -> None:
+    assert list(figure(Canned(True, True)))[-1].passed
+    assert list(figure(Canned(True, False)))[-1].passed is False
