@@ -111,12 +111,18 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return [step for step in self.steps if step.pattern == "staggered"]
 
 
-def save(calibration: Calibration) -> Path:
+def save(calibration: Calibration) -> Path | None:
     """Keep a calibration for this machine, in place of an earlier one.
+
+    Returns:
+        The file; None where one without a valid step would have replaced one that has any.
 
     Raises:
         BadInputError: the file cannot be written.
     """
+    kept = find()
+    if calibration.floor is None and kept is not None and kept.floor is not None:
+        return None
     path = _path(calibration.machine, calibration.harness_version)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, msgspec.json.format(msgspec.json.encode(calibration)) + b"\n")
@@ -154,7 +160,7 @@ def sentence(found: Mapping[str, Any] | None) -> str:
         return "The client was not calibrated on this machine: harness calibrate does that."
     day, floor, top = str(found["made"])[:10], found["floor"], found["ceiling"]
     if floor is None:
-        return f"Client calibrated on {day}: no load that was tried on this machine was valid."
+        return f"Client calibrated on {day}: no step of the ladder was valid."
     error = _error(floor, "ttft_user_us")
     clock = f"{error} by the client's own clock, since the kernel gives no receive times"
     if found["kernel_stamps"]:

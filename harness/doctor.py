@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from harness.calibration import find, sentence, summarize
 from harness.config import Config, find_build, load_config
 from harness.errors import BadInputError
 from harness.provenance import PACKAGES, gpus, host
@@ -60,6 +61,7 @@ def examine(config_path: Path | None = None) -> list[Check]:
         _cpu(),
         _memory(),
         _kernel_stamps(),
+        _calibration(),
         _descriptors(),
         _gpu(),
         *_engines(),
@@ -167,6 +169,15 @@ def kernel_stamp_delay_us() -> float | None:
     except OSError:
         pass
     return None
+
+
+def _calibration() -> Check:
+    found = find()
+    text = sentence(summarize(found)) if found else "not calibrated on this machine"
+    if found is None or found.floor is None:
+        fix = "harness calibrate   (reports then say how exact the client is here)"
+        return Check(name="calibration", status="warning", text=text, fix=fix)
+    return Check(name="calibration", status="ok", text=text)
 
 
 def _descriptors() -> Check:

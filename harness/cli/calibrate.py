@@ -41,7 +41,7 @@ def calibrate(
     ladder = _streams(streams) if streams else QUICK_STREAMS if quick else STREAMS
     window_s = duration if duration is not None else QUICK_WINDOW_S if quick else WINDOW_S
     if not 0 < window_s <= 600:  # noqa: PLR2004
-        raise BadInputError(f"--duration: {window_s:g} must lie between 0 and 600 seconds")
+        raise BadInputError(f"--duration: {window_s:g} must be above 0, and at most 600 seconds")
     found = climb(ladder, window_s, _say)
     path = save(found)
     if json:
@@ -52,7 +52,11 @@ def calibrate(
         print("which the reports use; user: by the client's own clock.")
         for line in _verdict(found):
             print(line)
-    print(f"Kept for the reports of this machine: {path}", file=sys.stderr)
+    if path is None:
+        kept = "No step of the ladder was valid: the reports keep to the earlier calibration."
+    else:
+        kept = f"Kept for the reports of this machine: {path}"
+    print(kept, file=sys.stderr)
     return ExitCode.OK if found.ceiling else ExitCode.INVALID
 
 

@@ -23,6 +23,7 @@ def test_it_measures_and_reports_quote_it(workplace: Workplace, mock: Callable[.
     assert list(steps) == ["staggered", "at once", "poisson"]
     assert found["kernel_stamps"] is True
     for step in found["steps"]:
+        assert "answers_repeat" not in step["caveats"], "of the mock's answers, not the client"
         few = any("values in the window" in problem for problem in step["problems"])
         assert (step["ttft_kernel_us"]["n"] >= 100 and step["itl_kernel_us"]["n"] >= 1000) or few
         assert step["ttft_kernel_us"]["p50"] <= step["ttft_user_us"]["p50"]

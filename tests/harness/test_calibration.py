@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import __version__, calibration, ladder
+from harness.__main__ import main
 from harness.calibration import Calibration, Step, find, save, sentence, summarize
+from harness.doctor import Check, examine
 from harness.ladder import Load, climb, loads, server_is_full
 from harness.provenance import machine
 from harness.truth import Spread
@@ -57,6 +59,7 @@ def test_it_is_kept_for_this_machine(cache: Path, monkeypatch: pytest.MonkeyPatc
     assert find() is None
     kept = calibrated(step())
     path = save(kept)
+    assert path is not None
     assert path.parent == cache
     assert find() == kept
     monkeypatch.setattr(calibration, "machine", lambda: machine() | {"kernel": "another"})
@@ -71,9 +74,48 @@ def test_it_is_not_kept_for_another_version(cache: Path, monkeypatch: pytest.Mon
 
 
 def test_a_damaged_file_is_none(cache: Path) -> None:
-    save(calibrated(step())).write_text("{")
+    path = save(calibrated(step()))
+    assert path is not None
+    path.write_text("{")
     assert find() is None
     assert list(cache.iterdir())
+
+
+def test_one_without_a_valid_step_does_not_replace_one_that_has_any(cache: Path) -> None:
+    assert cache.is_dir()
+    good, invalid = calibrated(step()), calibrated(step(problems=["invalid"], valid=False))
+    assert save(invalid) is not None, "better than nothing"
+    assert save(good) is not None
+    assert save(invalid) is None
+    assert find() == good
+    later = calibrated(step(), made="2026-11-26T19:00:00+00:00")
+    assert save(later) is not None
+    assert find() == later
+
+
+def test_such_a_one_exits_with_4_and_says_so(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cache.is_dir()
+    invalid = calibrated(step(problems=["invalid"], valid=False))
+    monkeypatch.setattr("harness.cli.calibrate.climb", lambda *_: invalid)
+    save(calibrated(step()))
+    assert main(["calibrate"]) == 4
+    assert "keep to the earlier calibration" in capsys.readouterr().err
+    assert find() == calibrated(step())
+
+
+def test_doctor_says_whether_there_is_one(cache: Path) -> None:
+    assert cache.is_dir()
+
+    def check() -> Check:
+        return next(one for one in examine() if one.name == "calibration")
+
+    assert check().status == "warning"
+    assert "harness calibrate" in str(check().fix)
+    save(calibrated(step()))
+    assert check().status == "ok"
+    assert "calibrated on 2026-11-25" in check().text
 
 
 def test_floor_and_ceiling_are_of_exact_staggered_steps() -> None:
@@ -98,7 +140,7 @@ def test_the_sentence_says_what_is_special() -> None:
     assert "harness calibrate" in sentence({})
     assert "exact at no load" in sentence(summarize(calibrated(step(problems=["late"]))))
     invalid = calibrated(step(problems=["invalid"], valid=False))
-    assert "no load that was tried on this machine was valid" in sentence(summarize(invalid))
+    assert "no step of the ladder was valid" in sentence(summarize(invalid))
     alone = calibrated(step(), server_cpus=[0], client_cpus=[0], ended="ladder")
     assert sentence(summarize(alone)).endswith("with the server on the same CPU.")
     assert "at least up to" in sentence(summarize(alone))
