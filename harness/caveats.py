@@ -121,6 +121,8 @@ def _few_samples(case: Case) -> Iterator[Caveat]:
             f"Nothing was measured: {case.drive.problem}. See the server's log.",
             invalidates=True,
         )
+    elif not n and case.drive.ended == "worker_lost":
+        return  # that is why, and told
     elif not n:
         yield Caveat(
             "few_samples",

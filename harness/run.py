@@ -112,6 +112,10 @@ class _UnderWay:
     memory: MemoryUse = field(default_factory=MemoryUse)
 
 
+class _WorkerLostError(InvalidRunError):
+    """Not all workers are there any more, so that no further cell can be driven."""
+
+
 class _Job:
     """A run under way."""
 
@@ -150,6 +154,8 @@ class _Job:
                 except (LauncherError, ServerError) as error:
                     self._problem("server_failed", f"{source.name}: {error}")
                     code = ExitCode.SERVER
+                except _WorkerLostError as error:  # its cell's caveat says so
+                    self._live.problem(f"{source.name}: {error}")
                 except InvalidRunError as error:
                     self._problem("driver_failed", f"{source.name}: {error}")
         except KeyboardInterrupt:
@@ -247,7 +253,7 @@ class _Job:
         """Go on with all workers only, and not after somebody has told the driver to stop."""
         report = read_drive_report(self._folder.cell(cell.id))
         if report.ended == "worker_lost":
-            raise InvalidRunError(f"{cell.id}: {report.problem}")
+            raise _WorkerLostError(f"{cell.id}: {report.problem}")
         if report.ended == "interrupted":  # on Locust's page, or by a signal
             raise KeyboardInterrupt
 

@@ -177,6 +177,8 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
     asked, held = case.plan.streams, case.evidence.in_flight_mean
     if case.plan.mode != "closed" or not asked or not case.answered or not case.window_s:
         return
+    if case.drive.ended == "worker_lost":
+        return  # that is why, and told
     paused = case.drive.paused_s / case.window_s
     took = case.measured.column("connect_ns")[case.measured.has("connect_ns")]
     connecting = int(took.sum()) / NS_PER_S / case.window_s

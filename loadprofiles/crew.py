@@ -140,7 +140,7 @@ class Crew:
 
     def fail(self, member: Member, what: str) -> None:
         """Note the first thing that went wrong: what follows may be its consequence."""
-        member.problem = member.problem or f"{what} {self._when()}"
+        member.problem = member.problem or f"{what}, {self._when()}"
         self.problem = self.problem or f"{member.title} {member.problem}"
 
     def lose(self, member: Member, why: str) -> None:

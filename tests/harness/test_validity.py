@@ -503,6 +503,16 @@ def test_a_lost_worker_invalidates() -> None:
     assert not client.valid
 
 
+def test_a_lost_worker_explains_what_came_of_it() -> None:
+    drive = {"ended": "worker_lost", "problem": "worker 1 (process 7 on there) was killed"}
+    samples, plan = closed(4.0)
+    assert find(judged(samples, plan=plan), "streams_not_held")
+    client = judged(samples, plan=plan, drive=drive)
+    assert [one.code for one in client.caveats if one.invalidates] == ["worker_lost"]
+    client = judged([], drive=drive | {"samples": 0})
+    assert [one.code for one in client.caveats if one.invalidates] == ["worker_lost"]
+
+
 def test_clocks_of_their_own_are_told() -> None:
     own = worker(1, clock_offset_ns=5 * S, clock_error_ns=200_000, clock_drift_ns=-30_000)
     same = worker(0, clock_offset_ns=10_000, clock_error_ns=20_000)
