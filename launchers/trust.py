@@ -59,6 +59,6 @@ def tls_problem(error: BaseException | None) -> str | None:
         fixes = [text for sign, text in _ADVICE.items() if sign in why.lower()][:1]
         fix = " or ".join([*fixes, "do without the check, --insecure"])
         return f"certificate verify failed: {why}: {fix}"
-    if error.reason in _NO_TLS:
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or error.reason in _NO_TLS:
         return "it does not speak TLS on this port: is its URL http://…?"
     return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"

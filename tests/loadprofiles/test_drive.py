@@ -536,7 +536,9 @@ def test_interrupted(
     samples, report = results(folder)
     assert report.ended == "interrupted"
     assert sum(sample.error is None for sample in samples) >= 15
-    assert {sample.error for sample in samples} <= {None, "aborted"}
+    kinds = Counter(sample.error for sample in samples)
+    assert kinds.keys() <= {None, "aborted", "dropped"}
+    assert kinds["dropped"] <= 3, "due at that very moment"
     assert not list(folder.glob("*.part"))
 
 

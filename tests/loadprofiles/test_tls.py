@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import re
 import select
 import socket
 import ssl
@@ -225,7 +226,7 @@ def test_an_old_version_is_refused(servers: Servers, client: MakeClient) -> None
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     stream = client(servers.answering(context, HEAD + CHUNK + LAST)).ask()
     assert stream.error == "connect"
-    assert "protocol version" in stream.detail
+    assert re.search("version|protocol|sigalg", stream.detail), "Python's builds differ here"
 
 
 def test_a_server_without_tls(servers: Servers, client: MakeClient) -> None:
