@@ -169,11 +169,6 @@ def schedule_requests(
     return due, max(math.ceil(duration_s * NS), int(due[-1]) + 1)
 
 
-def rate_at(arrival: OpenArrival, rate: float, t_s: FloatArray, duration_s: float) -> FloatArray:
-    """The offered rate λ(t) in requests/s at each t in [0, duration_s); its mean is `rate`."""
-    return rate * arrival.relative_rate(t_s, duration_s)
-
-
 def cumulative_rate(
     arrival: OpenArrival, rate: float, t_s: FloatArray, duration_s: float
 ) -> FloatArray:

@@ -60,15 +60,6 @@ Think = Annotated[
 ]
 
 
-def mean_s(think: Think) -> float:
-    """The mean think time in seconds, the cut at `MAX_THINK_S` left out."""
-    if isinstance(think, Exponential):
-        return think.mean
-    if isinstance(think, LogNormal):
-        return think.median * math.exp(think.sigma**2 / 2)
-    return think
-
-
 def sample_think_ns(think: Think, count: int, rng: np.random.Generator) -> IntArray:
     """Draw `count` think times in ns, by inversion; the first n do not depend on `count`.
 

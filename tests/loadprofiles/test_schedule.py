@@ -25,7 +25,6 @@ from loadprofiles.schedule import (
     NS,
     OpenArrival,
     cumulative_rate,
-    rate_at,
     schedule,
     schedule_requests,
 )
@@ -55,6 +54,11 @@ SEEDS = range(200)
 random_kinds = pytest.mark.parametrize("arrival", POISSONIAN.values(), ids=POISSONIAN)
 every_kind = pytest.mark.parametrize("arrival", EVERY.values(), ids=EVERY)
 gammas = pytest.mark.parametrize("arrival", [CLUMPS, EVENLY], ids=["clumps", "evenly"])
+
+
+def rate_at(arrival: OpenArrival, rate: float, t_s: np.ndarray, duration_s: float) -> np.ndarray:
+    """The offered rate λ(t) in requests/s; its mean is `rate`."""
+    return rate * arrival.relative_rate(t_s, duration_s)
 
 
 @st.composite
