@@ -43,5 +43,8 @@ class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     """The most requests that were due at one moment and had not left."""
     distance: float
     """Kolmogorov's distance of the realised times from the planned ones: `behind_most` ÷ n."""
+    lateness_std_ms: float | None = None
+    """How far requests strayed from their due times: standard deviation of sent − due. A delay
+    that all have alike is not in it. None where none was sent."""
     tests: ArrivalTests | None
     """None where the arrivals are no random process (constant, a trace) or too few."""

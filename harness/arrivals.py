@@ -6,6 +6,7 @@ realised the moments at which its requests were sent. In a closed loop there is 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.arrival_stats import Arrivals, ArrivalStats, ArrivalTests
 from harness.measurement import Caveat
+from harness.request import NS_PER_MS
 from loadprofiles.arrivals import AnyArrival
 from loadprofiles.arrivals.gamma import Gamma
 from loadprofiles.schedule import NS, OpenArrival, cumulative_rate
@@ -20,7 +22,7 @@ from loadprofiles.schedule import NS, OpenArrival, cumulative_rate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.samples import Floats, Samples
+    from harness.samples import Floats, Ints, Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 TELLING: Final = 50
@@ -31,6 +33,12 @@ DISPERSION_OFF: Final = 0.1
 CORRELATION_OFF: Final = 0.1
 """Differences of realised from planned, of the value or as such, that are worth a word. Both are of
 one schedule, so there is no chance in them."""
+STRAY_MS: Final = 0.5
+"""Departures that stray less than this from their due times are as planned."""
+STRAY_OFF: Final = 0.05
+"""Of the mean gap: what an even spacing bears, whose gaps have no variation to compare."""
+_EVEN_CV: Final = 0.05
+"""Variation of the planned gaps below which they count as even."""
 P_LEAST: Final = 1e-5
 _FEW: Final = 20
 """Requests from which gaps and counts say anything."""
@@ -38,6 +46,9 @@ _BINS: Final = 30
 _PER_BIN: Final = 20
 """Requests expected in each bin of operational time."""
 _LEAST_BINS: Final = 5
+_SHIFT: Final = (3 - math.sqrt(5)) / 2
+"""Of the mean gap, by which bins begin early: evenly spaced due times else lie on their edges. Of
+all shifts the golden section is the one farthest from fractions of a small denominator."""
 
 
 def departures(found: Arrivals | None) -> Iterator[Caveat]:
@@ -45,18 +56,9 @@ def departures(found: Arrivals | None) -> Iterator[Caveat]:
     if found is None or found.planned.n < TELLING:
         return
     planned, realised, off = found.planned, found.realised, []
-    if abs(realised.rate - planned.rate) > RATE_OFF * planned.rate:
+    if abs(realised.n - planned.n) > max(1, RATE_OFF * planned.n):  # one is cut by the end
         off.append(f"{realised.rate:.4g} requests/s instead of {planned.rate:.4g}")
-    for name, words, least in (
-        ("gap_cv", "a variation of the gaps of", CV_OFF),
-        ("dispersion", "a dispersion of", DISPERSION_OFF),
-        ("autocorrelation", "an autocorrelation of the gaps of", CORRELATION_OFF),
-    ):
-        wanted, seen = getattr(planned, name), getattr(realised, name)
-        if wanted is None or seen is None:
-            continue
-        if abs(seen - wanted) > max(least, least * wanted):
-            off.append(f"{words} {seen:.2f} instead of {wanted:.2f}")
+    off += _strayed(found)
     if off:
         yield Caveat(
             "arrivals_departed",
@@ -81,41 +83,71 @@ def departures(found: Arrivals | None) -> Iterator[Caveat]:
         )
 
 
+def _strayed(found: Arrivals) -> Iterator[str]:
+    """Say in which respects the requests came otherwise spread than planned."""
+    planned, realised, stray_ms = found.planned, found.realised, found.lateness_std_ms
+    if stray_ms is None or stray_ms <= STRAY_MS:
+        return
+    compared = [("dispersion", "a dispersion of", DISPERSION_OFF)]
+    if planned.gap_cv is not None and planned.gap_cv < _EVEN_CV:
+        gap_ms = 1e3 / planned.rate
+        if stray_ms > STRAY_OFF * gap_ms:
+            yield f"{stray_ms:.2g} ms (standard deviation) off an even gap of {gap_ms:.3g} ms"
+    else:
+        compared += [
+            ("gap_cv", "a variation of the gaps of", CV_OFF),
+            ("autocorrelation", "an autocorrelation of the gaps of", CORRELATION_OFF),
+        ]
+    for name, words, least in compared:
+        wanted, seen = getattr(planned, name), getattr(realised, name)
+        if wanted is None or seen is None:
+            continue
+        if abs(seen - wanted) > max(least, least * wanted):
+            yield f"{words} {seen:.2f} instead of {wanted:.2f}"
+
+
 def arrivals_of(plan: DrivePlan, measured: Samples, drive: DriveReport) -> Arrivals | None:
     """Compare what was sent with what was due in the window; None without a schedule.
 
     Turns of a session that follow an answer are not of the schedule and do not count.
     """
     start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
-    window_s = (end_ns - start_ns) / NS
-    if plan.due_ns is None or window_s <= 0:
+    window_ns = end_ns - start_ns
+    if plan.due_ns is None or window_ns <= 0:
         return None
+    window_s = window_ns / NS
     due = np.array(plan.due_ns, dtype=np.int64)
-    due_s = due[due < end_ns - start_ns] / NS
+    due_ns = due[due < window_ns]
     left = measured.has("sent_ns") & (measured.column("seq") < len(due))
-    sent = np.sort(measured.column("sent_ns")[left])
-    sent_s = (sent - start_ns) / NS
-    bin_s = 1.0 if window_s >= _BINS else window_s / _BINS
-    planned, realised = (_stats(times, window_s, bin_s) for times in (due_s, sent_s))
+    sent_ns = measured.column("sent_ns")[left] - start_ns
+    late_ns = sent_ns - due[measured.column("seq")[left]]
+    sent_ns.sort()
+    due_s, sent_s = due_ns / NS, sent_ns / NS
+    bins = round(window_s) if window_s >= _BINS else _BINS
+    shift_ns = round(_SHIFT * window_ns / max(1, len(due_ns)))
+    planned, realised = (_stats(times, window_ns, bins, shift_ns) for times in (due_ns, sent_ns))
     behind = _behind(due_s, sent_s[sent_s < window_s])
     return Arrivals(
         planned=planned,
         realised=realised,
-        bin_s=bin_s,
+        bin_s=window_s / bins,
         behind_most=behind,
         distance=behind / len(due_s) if len(due_s) else 0.0,
+        lateness_std_ms=float(late_ns.std()) / NS_PER_MS if len(late_ns) else None,
         tests=_tests(plan, due_s, sent_s, window_s),
     )
 
 
-def _stats(times_s: Floats, window_s: float, bin_s: float) -> ArrivalStats:
-    within = times_s[times_s < window_s]
+def _stats(times_ns: Ints, window_ns: int, bins: int, shift_ns: int) -> ArrivalStats:
+    """Describe sorted times; what the shift puts behind the window's end counts at its begin."""
+    within = times_ns[times_ns < window_ns]
     gaps = np.diff(within)
     told = len(within) >= _FEW and gaps.mean() > 0
-    counts, _ = np.histogram(within, bins=round(window_s / bin_s), range=(0, window_s))
+    bin_ns = -(-window_ns // bins)
+    counts = np.bincount((within + shift_ns) % window_ns // bin_ns, minlength=bins)
     return ArrivalStats(
         n=len(within),
-        rate=len(within) / window_s,
+        rate=len(within) * NS / window_ns,
         gap_cv=float(gaps.std() / gaps.mean()) if told else None,
         dispersion=float(counts.var(ddof=1) / counts.mean()) if told else None,
         autocorrelation=_lag_one(gaps) if told else None,

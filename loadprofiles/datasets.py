@@ -36,6 +36,12 @@ _ROLES = {
 }  # fmt: skip
 _FIELDS = {"conversations": "sharegpt", "messages": "openai", "prompt": "prompt"}
 
+_NO_LAYOUT = (
+    "has none of the fields of a layout; write a JSON object with conversations (a list of from "
+    "and value, as ShareGPT), messages (a list of role and content, as OpenAI) or prompt (a text, "
+    "perhaps with output_tokens or completion)"
+)
+
 
 class Dataset(BaseModel):
     """The `[dataset]` table of a profile: real prompts instead of made-up ones."""
@@ -194,7 +200,7 @@ class Entries:
         for name, layout in _FIELDS.items():
             if getattr(found, name) is not None:
                 return layout  # type: ignore[return-value]  # all of them are
-        raise self._mistake(line, f"has none of the fields {', '.join(_FIELDS)}; see the layouts")
+        raise self._mistake(line, _NO_LAYOUT)
 
     def _mistake(self, line: int, problem: str) -> ProfileError:
         return _bad(self._path, problem, line)

@@ -111,14 +111,18 @@ def _read(path: Path, layout: Layout | None, _changed_ns: int, _size: int) -> Tr
                 if found is None:
                     found = _layout_of(path, row, layout)
                 columns, name = found
+                column = columns.timestamp
                 try:
-                    times.append(_seconds(row[columns.timestamp], columns.unit_s))
-                    prompts.append(_tokens(row[columns.prompt_tokens]))
-                    outputs.append(_tokens(row[columns.output_tokens]))
+                    times.append(_seconds(row[column], columns.unit_s))
+                    column = columns.prompt_tokens
+                    prompts.append(_tokens(row[column]))
+                    column = columns.output_tokens
+                    outputs.append(_tokens(row[column]))
                     if name == "mooncake":
-                        blocks.append(_hash_ids(row.get("hash_ids")))
+                        column = "hash_ids"
+                        blocks.append(_hash_ids(row.get(column)))
                 except (KeyError, TypeError, ValueError, OverflowError) as error:
-                    raise _bad(path, line, _what(error)) from error
+                    raise _bad(path, line, _what(error, column)) from error
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise ProfileError("arrival.file", f"{path}: {_reason(error)}") from error
     if not times:
@@ -215,7 +219,10 @@ def _minute(text: str, zone: str) -> float:
 
 
 def _tokens(value: object) -> int:
-    number = float(value) if isinstance(value, str | int | float) else math.nan
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        number = math.nan
     if not number.is_integer() or not 0 <= number <= _MOST_TOKENS:
         raise ValueError(f"{value!r} is no number of tokens")
     return int(number)
@@ -225,12 +232,12 @@ def _hash_ids(value: object) -> tuple[int, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(type(one) is int for one in value):
-        raise ValueError(f"hash_ids {value!r} are no list of whole numbers")
+        raise ValueError(f"{value!r} is no list of whole numbers")
     return tuple(value)
 
 
-def _what(error: Exception) -> str:
-    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+def _what(error: Exception, column: str) -> str:
+    return f"{column!r} is missing" if isinstance(error, KeyError) else f"{column}: {error}"
 
 
 def _bad(path: Path, line: int, problem: str) -> ProfileError:

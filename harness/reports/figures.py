@@ -23,12 +23,17 @@ QUANTILES: Final[dict[Percentile, float]] = {
 NOTHING: Final = "–"
 INFINITE: Final = "∞"
 UNSTABLE: Final = "unstable"
+_SMALL: Final = -4
+"""The least power of ten that is written out."""
 _ONE_TOKEN: Final = 0.02
 """How far tokens per chunk may be from 1: the end token often has no chunk of its own."""
 
 
 def figure(value: float | None) -> str:
-    """Three significant digits, two below 0.1, whole numbers in full; an en dash for None."""
+    """Three significant digits, two below 0.1, whole numbers in full; an en dash for None.
+
+    Below 0.0001 as in `4.9e-15`.
+    """
     if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
@@ -36,6 +41,9 @@ def figure(value: float | None) -> str:
     if value == 0:
         return "0"
     exponent = int(f"{value:.2e}".partition("e")[2])
+    if exponent < _SMALL:
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(power)}"
     return f"{value:,.{max(0, 2 - exponent if exponent >= -1 else 1 - exponent)}f}"
 
 

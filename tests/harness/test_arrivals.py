@@ -38,6 +38,7 @@ def sent_as(
     arrival: OpenArrival,
     late_ns: Callable[[int], int] = lambda _: 100_000,
     keep: Callable[[int], bool] = lambda _: True,
+    window_s: float = WINDOW_S,
 ) -> Arrivals:
     made = []
     for seq, due in enumerate(due_ns.tolist()):
@@ -45,10 +46,10 @@ def sent_as(
         sent = at + late_ns(seq) if keep(seq) else None
         made.append(msgspec.structs.replace(sample(seq), due_ns=at, sent_ns=sent))
     planned = plan(
-        mode="open", streams=None, due_ns=due_ns.tolist(), duration_ns=WINDOW_S * NS,
+        mode="open", streams=None, due_ns=due_ns.tolist(), duration_ns=round(window_s * NS),
         arrival=arrival.model_dump(mode="json"), rate=RATE,
     )  # fmt: skip
-    drive = report(len(made), window_end_ns=T0 + WINDOW_S * S)
+    drive = report(len(made), window_end_ns=T0 + round(window_s * S))
     found = arrivals_of(planned, Samples.of(made).measured, drive)
     assert found is not None
     return found
@@ -72,7 +73,8 @@ def test_an_honest_client_has_nothing_to_say(arrival: OpenArrival, seed: int) ->
 def test_the_numbers_are_those_of_their_definitions() -> None:
     found = sent_as(schedule(POISSON, RATE, WINDOW_S, 3), POISSON)
     due = schedule(POISSON, RATE, WINDOW_S, 3) / NS
-    counts = np.histogram(due, bins=60, range=(0, 60))[0]
+    shift = (3 - 5**0.5) / 2 * 60 / len(due)
+    counts = np.histogram((due + shift) % 60, bins=60, range=(0, 60))[0]
     gaps = np.diff(due)
     assert found.planned.n == len(due)
     assert found.planned.rate == len(due) / 60
@@ -82,6 +84,7 @@ def test_the_numbers_are_those_of_their_definitions() -> None:
         np.corrcoef(gaps[:-1], gaps[1:])[0, 1], abs=0.01
     )
     assert found.bin_s == 1
+    assert found.lateness_std_ms == pytest.approx(0, abs=1e-9)
 
 
 def test_clumps_and_bursts_look_like_what_they_are() -> None:
@@ -136,6 +139,50 @@ def test_departures_that_were_skipped_are_told() -> None:
     (caveat, *_) = departures(found)
     assert "requests/s instead of" in caveat.text
     assert found.behind_most == pytest.approx(len(due) / 3, abs=3)
+
+
+@pytest.mark.parametrize("window_s", [6, 60, 7.3])
+@pytest.mark.parametrize("rate", [10, 12.5, 13, 20, 62, 300, 1000])
+def test_a_metronome_that_jitters_has_nothing_to_say(rate: float, window_s: float) -> None:
+    rng, constant = np.random.default_rng(1), Constant(kind="constant")
+    due = schedule(constant, rate, window_s, 0)
+    late = rng.integers(0, 200_000, len(due)).tolist()  # around 0.1 ms
+    found = sent_as(due, constant, late.__getitem__, window_s=window_s)
+    assert list(departures(found)) == []
+    assert found.planned.dispersion == pytest.approx(found.realised.dispersion, abs=0.02)
+    late = rng.permutation(late).tolist()
+    late = [5_000_000 + one for one in late]  # later by as much each time: the same load
+    assert codes(sent_as(due, constant, late.__getitem__, window_s=window_s)) == set()
+
+
+def test_jitter_below_the_goal_says_nothing_of_dense_arrivals_either() -> None:
+    due = schedule(POISSON, 3000, 6, 0)
+    late = np.random.default_rng(1).integers(0, 600_000, len(due)).tolist()
+    found = sent_as(due, POISSON, late.__getitem__, window_s=6)
+    assert "arrivals_departed" not in codes(found)
+
+
+@pytest.mark.parametrize("rate", [20, 300, 1000])
+@pytest.mark.parametrize("spread_gaps", [0.03, 1.5])
+def test_a_metronome_whose_client_is_late_at_random_is_told(
+    rate: float, spread_gaps: float
+) -> None:
+    constant = Constant(kind="constant")
+    due = schedule(constant, rate, 6, 0)
+    spread_ns = max(5_000_000 if spread_gaps > 1 else 0, int(spread_gaps / rate * NS))
+    late = np.random.default_rng(1).integers(0, spread_ns, len(due)).tolist()
+    found = sent_as(due, constant, late.__getitem__, window_s=6)
+    told = [one.text for one in departures(found) if one.code == "arrivals_departed"]
+    assert len(told) == (spread_gaps > 1)
+    assert all("off an even gap of" in text for text in told)
+
+
+def test_a_metronome_whose_client_stood_still_is_told() -> None:
+    constant = Constant(kind="constant")
+    due = schedule(constant, 300, 6, 0)
+    late = np.maximum(0, np.where(due < 2.2 * NS, 2_200_000_000 - due, 0))
+    late = np.where(due > 2 * NS, late, 0).tolist()
+    assert codes(sent_as(due, constant, late.__getitem__, window_s=6)) == {"arrivals_departed"}
 
 
 def test_a_metronome_and_a_trace_are_compared_but_not_tested() -> None:

@@ -115,7 +115,10 @@ def test_plain_prompts(tmp_path: Path) -> None:
         ('{"prompt": "a"}\n\n{oops', "line 3: JSON is malformed"),
         ('{"prompt": "a"}\n"b"', "line 2: Expected `object`"),
         ('{"prompt": "a", "output_tokens": 0}', "line 1: .*output_tokens"),
-        ('{"text": "a"}', "line 1: has none of the fields conversations, messages, prompt"),
+        (
+            '{"text": "a"}',
+            "line 1: has none of the fields of a layout; write .* messages .a list of role",
+        ),
         ('{"prompt": "a"}\n{"messages": []}', "line 2: has no prompt"),
         ('{"messages": []}\n{"prompt": "a"}', "line 2: has no messages, unlike the layout openai"),
         ('{"messages": [{"role": "dog", "content": "wow"}]}', "message 1 is of 'dog'"),

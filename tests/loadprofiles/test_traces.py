@@ -109,12 +109,26 @@ HEAD = "timestamp,prompt_tokens,output_tokens\n"
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
-        (HEAD + "1,2,3\nsoon,2,3\n", "t.csv", "t.csv, line 3: 'soon' is no time: neither seconds"),
-        (HEAD + "2023-11-16 18:17:61,2,3\n", "t.csv", "line 2: '2023-11-16 18:17:61' is no time"),
-        (HEAD + "2023-13-16 18:17:01,2,3\n", "t.csv", "line 2: '2023-13-16 18:17:01' is no time"),
-        (HEAD + "nan,2,3\n", "t.csv", "line 2: 'nan' is no time"),
-        (HEAD + "1,2.5,3\n", "t.csv", "line 2: '2.5' is no number of tokens"),
-        (HEAD + "1,-2,3\n", "t.csv", "line 2: '-2' is no number of tokens"),
+        (
+            HEAD + "1,2,3\nsoon,2,3\n",
+            "t.csv",
+            "t.csv, line 3: timestamp: 'soon' is no time: neither seconds",
+        ),
+        (
+            HEAD + "2023-11-16 18:17:61,2,3\n",
+            "t.csv",
+            "timestamp: '2023-11-16 18:17:61' is no time",
+        ),
+        (
+            HEAD + "2023-13-16 18:17:01,2,3\n",
+            "t.csv",
+            "timestamp: '2023-13-16 18:17:01' is no time",
+        ),
+        (HEAD + "nan,2,3\n", "t.csv", "line 2: timestamp: 'nan' is no time"),
+        (HEAD + "1,x,3\n", "t.csv", "line 2: prompt_tokens: 'x' is no number of tokens"),
+        (HEAD + "1,2,x\n", "t.csv", "line 2: output_tokens: 'x' is no number of tokens"),
+        (HEAD + "1,2.5,3\n", "t.csv", "line 2: prompt_tokens: '2.5' is no number of tokens"),
+        (HEAD + "1,-2,3\n", "t.csv", "line 2: prompt_tokens: '-2' is no number of tokens"),
         (HEAD + "1,2\n", "t.csv", "line 2: it has not as many columns"),
         (HEAD + "1,2,3,4\n", "t.csv", "line 2: it has not as many columns"),
         ("time,tokens\n1,2\n", "t.csv", "columns time, tokens, which is no layout that is known"),
@@ -124,7 +138,7 @@ HEAD = "timestamp,prompt_tokens,output_tokens\n"
         (MOONCAKE + "{oops\n", "t.jsonl", "line 4: no JSON"),
         (MOONCAKE + "[1]\n", "t.jsonl", "line 4: no JSON object"),
         (MOONCAKE + '{"timestamp": 1}\n', "t.jsonl", "line 4: 'input_length' is missing"),
-        (MOONCAKE.replace("[4]", '["x"]'), "t.jsonl", "line 3: hash_ids"),
+        (MOONCAKE.replace("[4]", '["x"]'), "t.jsonl", "line 3: hash_ids: ['x'] is no list"),
         ("\0\0", "t.csv.gz", "not a gzip"),
     ],
 )
