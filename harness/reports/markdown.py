@@ -143,14 +143,20 @@ def _latency(cells: Sequence[CellMeasurement], measurements: Measurements) -> st
 
 def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
     names = _name_header(measurements)
-    header = [*names, "ok", "failed", "dropped", "req/s", "tok/s per sequence", "tok/s in all"]
+    header = [
+        *names, "ok", "failed", "dropped", "due/s", "req/s", "in flight, mean", "in flight, peak",
+        "tok/s per sequence", "tok/s in all",
+    ]  # fmt: skip
     rows = [
         [
             *_names(cell, measurements),
             count(cell.requests.ok),
             count(cell.requests.failed),
             count(cell.requests.dropped),
+            figure(cell.offered_rate),
             figure(cell.metrics.request_rate),
+            figure(cell.in_flight_mean),
+            count(cell.in_flight_peak),
             percentile(cell.metrics.sequence_tps, "p50"),
             figure(cell.metrics.aggregate_tps),
             "yes" if cell.client.valid else "**no**",
@@ -158,6 +164,7 @@ def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) ->
         for cell in cells
     ]
     legend = (
+        "due/s: what was asked, req/s: what was answered. "
         f"[lo–hi]: 95 % bootstrap interval. {NOTHING}: too few values for this percentile. "
         "\\~: imprecise (fewer than 10 / (1 − q) values). Definitions: docs/method.md."
     )

@@ -41,8 +41,6 @@ from harness.reports.words import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import RenderableType
-
     from harness.measurement import CellMeasurement, EndpointUse, Measurements, Stat
     from harness.reports import Report
     from harness.reports.figures import Percentile
@@ -52,7 +50,10 @@ _WIDTH: Final = 120
 _REPORT_FILE: Final = "report.html"
 _UNSTABLE: Final = "†"
 _NAME_WIDTH: Final = 12
-"""Longer names of builds may be broken, shorter ones not."""
+"""Longer names of builds may be broken; shorter ones only where the numbers need the room."""
+_DEPARTS: Final = 0.05
+_DEPARTS_BY: Final = 3
+"""The rates differ by more than a twentieth, and by some requests."""
 
 
 class Terminal:
@@ -101,6 +102,12 @@ def print_run(run: RunFolder, console: Console) -> None:
 def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
     """What there is to say of a cell under the tables."""
     name = label(cell, repeats=has_repeats(measurements))
+    if _departs(cell):
+        yield (
+            f"Offered {figure(cell.offered_rate)}/s, answered {figure(cell.metrics.request_rate)}"
+            f"/s; in flight {figure(cell.in_flight_mean)} on average, "
+            f"{count(cell.in_flight_peak)} at most, {name}"
+        )
     if failures(cell):
         yield f"Failures, {name}: {failures(cell)}"
     if cell.sessions:
@@ -112,10 +119,19 @@ def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
         yield f"{text[0].upper()}{text[1:]}{where}"
 
 
+def _departs(cell: CellMeasurement) -> bool:
+    """Whether an open loop's answers came at another rate than its requests were due at."""
+    off = abs(cell.offered_rate - cell.metrics.request_rate)
+    return (
+        is_open(cell) and off > _DEPARTS * cell.offered_rate and off * cell.window_s >= _DEPARTS_BY
+    )
+
+
 def _replica(use: EndpointUse) -> str:
+    ttft = percentile(use.ttft_ms, "p50")
     return (
         f"{plain(use.address)}: {count(use.sent)} sent, {count(use.failed)} failed, "
-        f"TTFT p50 {percentile(use.ttft_ms, 'p50')} ms"
+        f"TTFT p50 {ttft if use.ttft_ms.unstable else f'{ttft} ms'}"
     )
 
 
@@ -126,10 +142,10 @@ def _by_turn(cell: CellMeasurement) -> str:
 
 def _tables(
     cells: Sequence[CellMeasurement], measurements: Measurements, console: Console
-) -> list[RenderableType]:
+) -> list[Table]:
     """One table when it fits, else two; intervals where there is room for them."""
     repeats = has_repeats(measurements)
-    layouts: list[list[RenderableType]] = [
+    layouts: list[list[Table]] = [
         [_table(cells, repeats=repeats, latency=True, throughput=True, intervals=True)],
         [
             _table(cells, repeats=repeats, latency=True, intervals=True),
@@ -144,7 +160,25 @@ def _tables(
     for layout in layouts:
         if max(Measurement.get(console, wide, t).maximum for t in layout) <= console.width:
             return layout
+    _narrow(layouts[-1], cells, console)
     return layouts[-1]
+
+
+def _narrow(tables: list[Table], cells: Sequence[CellMeasurement], console: Console) -> None:
+    """Break names of builds and levels so far that no number and no verdict is cut."""
+    wide = console.options.update(width=1000)
+    names = max(Text(plain(series_of(cell))).cell_len for cell in cells)
+    levels = [level(cell) for cell in cells]
+    words = max(len(word) for text in levels for word in text.split())
+    for table in tables:
+        build, at = table.columns[:2]
+        whole = Measurement.get(console, wide, table).maximum
+        room = console.width - whole + max(names, len("Build"))
+        if room < min(names, _NAME_WIDTH):
+            at.no_wrap, at.width = False, max(words, len("Level"))
+            room += max(map(len, levels)) - at.width
+        if room < names:
+            build.min_width, build.width = None, max(1, room)
 
 
 def _table(
