@@ -144,14 +144,16 @@ def _figures(progress: Progress) -> list[tuple[str, str]]:
     ttft = f"{figure(progress.ttft_p50_ms)}/{figure(progress.ttft_p95_ms)}"
     if progress.ttft_p50_ms is None:
         ttft = NOTHING
-    return [
+    figures = [
         ("sent", count(progress.sent)),
         ("ok", count(progress.ok)),
         ("failed", count(progress.failed)),
         ("in flight", count(progress.in_flight)),
         ("ms TTFT p50/p95", ttft),
-        ("tok/s", figure(progress.tokens_per_s)),
     ]
+    if progress.chunks_per_s is not None:
+        figures.append(("chunks/s", figure(progress.chunks_per_s)))
+    return figures
 
 
 def _table(title: str, progress: Progress) -> Group:

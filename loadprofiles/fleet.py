@@ -93,6 +93,7 @@ def how_it_died(status: int) -> str:
 def joint_progress(members: Sequence[Member], *, started: bool) -> Progress:
     """Say how far the cell is: counts are added up, of TTFT the worst is told."""
     known = [member.progress for member in members if member.progress is not None]
+    rates = [one.chunks_per_s for one in known if one.chunks_per_s is not None]
     order = ("warmup", "measured", "drain")
     phases = [one.phase for one in known if one.phase in order]
     return Progress(
@@ -103,7 +104,7 @@ def joint_progress(members: Sequence[Member], *, started: bool) -> Progress:
         ok=sum(one.ok for one in known),
         failed=sum(one.failed for one in known),
         in_flight=sum(one.in_flight for one in known),
-        tokens_per_s=round(sum(one.tokens_per_s for one in known), 1),
+        chunks_per_s=round(sum(rates), 1) if rates else None,
         ttft_p50_ms=_worst(one.ttft_p50_ms for one in known),
         ttft_p95_ms=_worst(one.ttft_p95_ms for one in known),
     )

@@ -195,7 +195,7 @@ class Master:
         self._end(more=not self.run_is_over and self.crew.problem is None)
         with contextlib.suppress(OSError):
             progress = joint_progress(self.crew.everyone, started=True)
-            done = msgspec.structs.replace(progress, phase="done", in_flight=0)
+            done = msgspec.structs.replace(progress, phase="done", in_flight=0, chunks_per_s=None)
             os.write(1, msgspec.json.encode(done) + b"\n")
         return 0
 

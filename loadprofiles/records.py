@@ -304,7 +304,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ok: int
     failed: int
     in_flight: int
-    tokens_per_s: float
+    chunks_per_s: float | None
+    """Since the last one; chunks that were read at once count as one. None: they are no pieces
+    of answers (one document each), or it is over."""
     ttft_p50_ms: float | None
     ttft_p95_ms: float | None
 

@@ -353,7 +353,7 @@ class Session:
     def progress(
         self, phase: Literal["connect", "warmup", "measured", "drain", "done"]
     ) -> Progress:
-        """Say how far things are. Tokens/s are reads/s here: exact figures come later."""
+        """Say how far things are. Chunks/s are reads/s here: exact figures come later."""
         now = _now()
         elapsed = (now - self.window_start.at_ns) / 1e9 if self.window_start else 0.0
         left = None
@@ -361,6 +361,9 @@ class Session:
             left = max(0.0, self.plan.duration_ns / 1e9 - elapsed)
         reads, span = self.engine.reads - self._reads_before, (now - self._reads_at_ns) / 1e9
         self._reads_before, self._reads_at_ns = self.engine.reads, now
+        rate = None
+        if self.plan.stream and phase != "done":
+            rate = round(reads / max(span, 1e-3), 1)
         recent = sorted(self._recent_ttft_ns)
         return Progress(
             phase=phase,
@@ -370,7 +373,7 @@ class Session:
             ok=self.ok,
             failed=self.failed,
             in_flight=self.engine.in_flight,
-            tokens_per_s=round(reads / max(span, 1e-3), 1),
+            chunks_per_s=rate,
             ttft_p50_ms=recent[len(recent) // 2] / 1e6 if recent else None,
             ttft_p95_ms=recent[int(len(recent) * 0.95)] / 1e6 if recent else None,
         )

@@ -27,7 +27,7 @@ def console(*, terminal: bool, width: int = 100) -> tuple[Console, io.StringIO]:
 def progress(sent: int = 0, **changes: object) -> Progress:
     base: dict[str, object] = {
         "phase": "measured", "elapsed_s": 3.0, "left_s": 27.0, "sent": sent, "ok": 90, "failed": 2,
-        "in_flight": 8, "tokens_per_s": 7123.4, "ttft_p50_ms": 22.04, "ttft_p95_ms": 41.5,
+        "in_flight": 8, "chunks_per_s": 7123.4, "ttft_p50_ms": 22.04, "ttft_p95_ms": 41.5,
     }  # fmt: skip
     return Progress(**(base | changes))  # type: ignore[arg-type]
 
@@ -42,7 +42,7 @@ def test_plain_lines_come_at_once_then_every_five_seconds() -> None:
     assert [re.findall(r"(\d+) sent", line) for line in lines] == [["0"], ["5"], ["10"]]
     assert lines[0] == (
         "awq · 32 streams: measuring, 3 s, 27 s left, 0 sent, 90 ok, 2 failed, 8 in flight, "
-        "22.0/41.5 ms TTFT p50/p95, 7,123 tok/s"
+        "22.0/41.5 ms TTFT p50/p95, 7,123 chunks/s"
     )
 
 
@@ -116,6 +116,12 @@ def test_what_others_wrote_steers_no_terminal() -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", out.getvalue())
     assert "[bold]log" in out.getvalue()
     assert "[red]" in out.getvalue()
+
+
+def test_without_chunks_there_is_no_rate_of_them() -> None:
+    where, out = console(terminal=False)
+    Live(console=where).progress("awq", progress(phase="done", chunks_per_s=None))
+    assert out.getvalue().endswith("22.0/41.5 ms TTFT p50/p95\n")
 
 
 def test_unknown_values_are_dashes() -> None:

@@ -288,7 +288,7 @@ def test_all_workers_gone() -> None:
 def progress(phase: str, **fields: Any) -> Progress:  # noqa: ANN401
     base: dict[str, Any] = {
         "elapsed_s": 1.0, "left_s": 2.0, "sent": 5, "ok": 3, "failed": 1, "in_flight": 2,
-        "tokens_per_s": 10.0, "ttft_p50_ms": 20.0, "ttft_p95_ms": None,
+        "chunks_per_s": 10.0, "ttft_p50_ms": 20.0, "ttft_p95_ms": None,
     }  # fmt: skip
     return Progress(phase=phase, **(base | fields))  # type: ignore[arg-type]
 
@@ -303,8 +303,9 @@ def test_progress_is_added_up() -> None:
     assert (found.phase, found.sent, found.ok, found.failed, found.in_flight) == (
         "warmup", 10, 6, 2, 4,
     )  # fmt: skip
-    assert (found.tokens_per_s, found.ttft_p50_ms, found.ttft_p95_ms) == (20.0, 30.0, 50.0)
-    assert joint_progress([], started=False).phase == "connect"
+    assert (found.chunks_per_s, found.ttft_p50_ms, found.ttft_p95_ms) == (20.0, 30.0, 50.0)
+    begin = joint_progress([], started=False)
+    assert (begin.phase, begin.chunks_per_s) == ("connect", None)
 
 
 def test_how_a_process_ended() -> None:
