@@ -53,7 +53,7 @@ def calibrate(
         for line in _verdict(found):
             print(line)
     if path is None:
-        kept = "No step of the ladder was valid: the reports keep to the earlier calibration."
+        kept = "No step of the ladder was valid: reports keep to the calibration of before."
     else:
         kept = f"Kept for the reports of this machine: {path}"
     print(kept, file=sys.stderr)

@@ -101,7 +101,7 @@ def test_such_a_one_exits_with_4_and_says_so(
     monkeypatch.setattr("harness.cli.calibrate.climb", lambda *_: invalid)
     save(calibrated(step()))
     assert main(["calibrate"]) == 4
-    assert "keep to the earlier calibration" in capsys.readouterr().err
+    assert "keep to the calibration of before" in capsys.readouterr().err
     assert find() == calibrated(step())
 
 
@@ -140,7 +140,9 @@ def test_the_sentence_says_what_is_special() -> None:
     assert "harness calibrate" in sentence({})
     assert "exact at no load" in sentence(summarize(calibrated(step(problems=["late"]))))
     invalid = calibrated(step(problems=["invalid"], valid=False))
-    assert "no step of the ladder was valid" in sentence(summarize(invalid))
+    assert "no step of the ladder (tokens spread out in time) was valid" in sentence(
+        summarize(invalid)
+    )
     alone = calibrated(step(), server_cpus=[0], client_cpus=[0], ended="ladder")
     assert sentence(summarize(alone)).endswith("with the server on the same CPU.")
     assert "at least up to" in sentence(summarize(alone))
