@@ -160,7 +160,8 @@ def sentence(found: Mapping[str, Any] | None) -> str:
         return "The client was not calibrated on this machine: harness calibrate does that."
     day, floor, top = str(found["made"])[:10], found["floor"], found["ceiling"]
     if floor is None:
-        return f"Client calibrated on {day}: no step of the ladder (tokens spread out in time) was valid."
+        none = "no step of the ladder (tokens spread out in time) was valid"
+        return f"Client calibrated on {day}: {none}."
     error = _error(floor, "ttft_user_us")
     clock = f"{error} by the client's own clock, since the kernel gives no receive times"
     if found["kernel_stamps"]:
