@@ -150,7 +150,7 @@ def _stats(times_ns: Ints, window_ns: int, bins: int, shift_ns: int) -> ArrivalS
         rate=len(within) * NS / window_ns,
         gap_cv=float(gaps.std() / gaps.mean()) if told else None,
         dispersion=float(counts.var(ddof=1) / counts.mean()) if told else None,
-        autocorrelation=_lag_one(gaps) if told else None,
+        autocorrelation=_lag_one(gaps) if told and gaps.std() > 1 else None,  # whole ns
     )
 
 

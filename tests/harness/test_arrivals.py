@@ -149,6 +149,7 @@ def test_a_metronome_that_jitters_has_nothing_to_say(rate: float, window_s: floa
     late = rng.integers(-100_000, 100_000, len(due)).tolist()  # early, too: other clocks
     found = sent_as(due, constant, late.__getitem__, window_s=window_s)
     assert list(departures(found)) == []
+    assert found.planned.autocorrelation is None
     assert found.planned.dispersion == pytest.approx(found.realised.dispersion, abs=0.02)
     late = rng.permutation(late).tolist()
     late = [5_000_000 + one for one in late]  # later by as much each time: the same load
