@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from harness.errors import InvalidRunError
+from loadprofiles.fleet import how_it_died
 from loadprofiles.messages import REFUSED, RUN_GOES_ON
-from loadprofiles.records import DRIVE_FILE, HEADERS_VARIABLE, Progress
+from loadprofiles.records import DRIVE_FILE, HEADERS_VARIABLE, SAMPLES_FILE, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -134,8 +135,11 @@ class Driver:
         if self._fleet is not None and self._process.wait() == REFUSED:
             log = (self._folder / LOG_FILE).read_text(errors="replace").splitlines()
             raise InvalidRunError(log[-1] if log else "the load driver's workers are not there")
-        if self._process.wait() != 0 or not (self._folder / DRIVE_FILE).is_file():
-            raise self._error(f"failed with exit status {self._process.returncode}")
+        status = self._process.wait()
+        if status < 0:
+            raise self._error(how_it_died(status))
+        if status != 0 or not (self._folder / DRIVE_FILE).is_file():
+            raise self._error(f"failed with exit status {status}")
 
     def _read(self) -> list[bytes] | None:
         """Wait a little for whole lines; None when there will be no more."""
@@ -163,7 +167,12 @@ class Driver:
         log = self._folder / LOG_FILE
         text = log.read_text(errors="replace").splitlines() if log.is_file() else []
         tail = "".join(f"\n  {line}" for line in text[-LOG_LINES:])
+        samples = self._folder / SAMPLES_FILE
+        some = samples.is_file() and samples.stat().st_size
         return InvalidRunError(
             f"the load driver {problem}; the end of {log}:{tail or ' (empty)'}",
-            hint="Samples written until then are in the same folder.",
+            hint="The samples that it had written are in the same folder, but this cell gets no "
+            "numbers: run it again."
+            if some
+            else "It had written no sample.",
         )

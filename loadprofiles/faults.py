@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 SSE_FIELDS = (b":", b"data", b"event", b"id", b"retry")
 _DETAIL_LIMIT = 300
+_SAYS_NOTHING = (b"{}", b"[]", b"null", b'""')
 _GIVEN_UP = ("abort", "error")
 """Finish reasons of vLLM and SGLang for a request that they did not answer."""
 
@@ -75,6 +76,8 @@ def _no_stream(body: bytes) -> tuple[str, str]:
 
 def error_text(body: bytes | bytearray) -> str:
     """Return the message of an error response, shortened: OpenAI's `error.message` or raw text."""
+    if body.strip() in _SAYS_NOTHING:
+        return ""
     said = error_message(body)
     return shorten(body[: 4 * _DETAIL_LIMIT].decode(errors="replace") if said is None else said)
 

@@ -246,7 +246,7 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     elif run.read_measurements().cells:
         print_run(run, Console(highlight=False))
     else:
-        print(f"Nothing was measured; what there is lies in {run.path}")
+        print(f"No cell has numbers; what there is lies in {run.path}")
     return code
 
 

@@ -331,7 +331,7 @@ def test_nothing_measured_is_said_in_one_line(workplace: Workplace) -> None:
     workplace.build("broken", program="raise SystemExit('no CPU')")
     done = workplace.harness("load", "--server", "broken", *STEADY)
     assert done.code == 3
-    assert done.out.startswith("Nothing was measured")
+    assert done.out.startswith("No cell has numbers")
     assert "no CPU" in done.err
 
 
@@ -447,4 +447,5 @@ def test_a_driver_that_fails_is_4_with_the_end_of_its_log(
     assert done.code == 4
     assert "the load driver failed with exit status 1; the end of" in done.err
     assert "ImportError: locust is broken" in done.err
+    assert "It had written no sample." in done.err
     assert problems(done)[0]["code"] == "driver_failed"

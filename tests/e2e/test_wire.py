@@ -139,6 +139,7 @@ def test_a_redirect_is_no_answer_and_is_not_followed(
     assert done.code == 4
     assert done.cells == [] or done.cells[0]["requests"]["ok"] == 0
     assert "redirects are not followed: Location: http://192.0.2.1/v1/completions" in done.out
+    assert "completions: {}" not in done.out
 
 
 def test_stamps_are_those_of_the_kernel_with_tls_too(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LINE = (
     '{"phase":"measured","elapsed_s":1.0,"left_s":null,"sent":7,"ok":6,"failed":1,"in_flight":0,'
-    '"tokens_per_s":1.0,"ttft_p50_ms":null,"ttft_p95_ms":null}'
+    '"chunks_per_s":1.0,"ttft_p50_ms":null,"ttft_p95_ms":null}'
 )
 HEAD = "import os, sys, time, pathlib; folder = pathlib.Path(sys.stdin.readline().strip())\n"
 
@@ -125,8 +125,13 @@ def test_one_that_was_killed_and_one_without_a_report(
     tmp_path: Path, stand_in: Callable[[str], None]
 ) -> None:
     stand_in("os.kill(os.getpid(), 9)")
-    with Driver(tmp_path) as driver, pytest.raises(InvalidRunError, match="status -9"):
+    with Driver(tmp_path) as driver, pytest.raises(InvalidRunError, match="by SIGKILL") as raised:
         driver.drive(ignore, yes)
+    assert raised.value.hint == "It had written no sample."
+    stand_in("(folder / 'samples.jsonl').write_text('{}\\n'); os.kill(os.getpid(), 9)")
+    with Driver(tmp_path) as driver, pytest.raises(InvalidRunError) as raised:
+        driver.drive(ignore, yes)
+    assert "are in the same folder, but this cell gets no numbers" in str(raised.value)
     stand_in("pass")
     with Driver(tmp_path) as driver, pytest.raises(InvalidRunError, match=r"status 0.*\(empty\)"):
         driver.drive(ignore, yes)

@@ -210,7 +210,7 @@ def test_a_run_without_a_number_says_where_it_lies(
     captured = capsys.readouterr()
     assert captured.err == ""
     assert captured.out.startswith(
-        f"Nothing was measured; what there is lies in {Path.cwd() / 'runs'}/"
+        f"No cell has numbers; what there is lies in {Path.cwd() / 'runs'}/"
     )
 
 

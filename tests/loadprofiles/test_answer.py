@@ -267,6 +267,7 @@ def test_long_messages_are_cut() -> None:
     assert len(error_text(b"<html>\n" + b"x" * 99_999)) <= 300
     assert error_text(b"\n upstream \n unavailable \xff") == "upstream unavailable \ufffd"
     assert error_text(b'{"error": {"message": "no"}}') == "no"
+    assert error_text(b"{}\r\n") == ""
 
 
 def delta(finish: str | None = None, **fields: object) -> bytes:
