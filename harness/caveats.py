@@ -31,6 +31,8 @@ DROPPED_SHARE: Final = 0.001
 UNSTREAMED_SHARE: Final = 0.5
 SILENT_SHARE: Final = 0.01
 CONNECTED_SHARE: Final = 0.05
+CONNECTED_MS: Final = 1.0
+"""Opening connections that took less than this changed nothing that a reader would see."""
 SHORT_PINNED: Final = 0.01
 SHORT_FREE: Final = 0.05
 OWN_CORE: Final = (
@@ -229,7 +231,7 @@ def _retried(case: Case) -> Iterator[Caveat]:
 
 def _connected(case: Case) -> Iterator[Caveat]:
     late = case.measured.column("connect_ns")[case.measured.has("connect_ns")] / NS_PER_MS
-    if late.size > CONNECTED_SHARE * len(case.measured):
+    if late.size > CONNECTED_SHARE * len(case.measured) and late.max() >= CONNECTED_MS:
         yield Caveat(
             "connected_in_window",
             f"{late.size} of {len(case.measured)} requests had to open a connection first (up to "

@@ -34,7 +34,7 @@ SMEAR_AT_LEAST: Final = 3
 SLIP_MS: Final = 1.0
 SLIP_SHARE: Final = 0.1
 """Departures were late when slip exceeds 1 ms and 10 % of what it is part of."""
-HELD_SHARE: Final = 0.95
+HELD_SHARE: Final = 0.99
 HELD_EDGE_S: Final = 0.02
 """Idle time a stream that the edges of a short window may cost."""
 LAG_MS: Final = 1.0

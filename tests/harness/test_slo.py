@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -163,6 +164,17 @@ def test_what_a_request_meets(text: str, *, met: bool) -> None:
     assert parse_slo(text).met_by(answer()) is met
 
 
+def test_a_limit_on_tpot_is_not_one_on_itl() -> None:
+    """Sixteen tokens in four chunks: gaps of 17 ms on average, 4 ms a token."""
+    several = msgspec.structs.replace(answer(), output_tokens=16)
+    assert parse_slo("tpot:5").met_by(several)
+    assert not parse_slo("itl_ms<=5").met_by(several)
+    metrics = SimpleNamespace(tpot_ms=Stat(p95=4.2, n=30), itl_ms=Stat(p95=17.0, n=30))
+    cell = SimpleNamespace(metrics=metrics)
+    for text in ("tpot:5", "tpot_p95_ms<=5"):
+        assert observed(parse_slo(text).limits[0], cell) == 4.2  # type: ignore[arg-type]
+
+
 def test_a_failed_request_meets_nothing() -> None:
     assert not parse_slo("ttft_ms<=1000").met_by(answer(error="truncated"))
     assert not parse_slo("error_rate<=1").met_by(answer(error="timeout"))
@@ -190,8 +202,6 @@ def test_a_limit_holds_at_its_value() -> None:
 
 
 def test_the_value_of_a_cell() -> None:
-    from types import SimpleNamespace
-
     cell = SimpleNamespace(
         requests=Requests(
             planned=12, sent=10, ok=9, failed=1, dropped=2, errors={}, truncated=0, empty=0

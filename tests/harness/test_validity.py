@@ -173,6 +173,8 @@ def test_connecting_within_the_window() -> None:
     some = [sample(seq, connect_ns=2 * MS) for seq in range(13)]
     assert "13 of 240 requests" in text(judged(cell(some)), "connected_in_window")
     assert find(judged(cell(some[:12])), "connected_in_window") is None
+    quick = [msgspec.structs.replace(one, connect_ns=MS - 1) for one in some]
+    assert find(judged(cell(quick)), "connected_in_window") is None
 
 
 @pytest.mark.parametrize("at", [0, 62], ids=["first", "last"])
@@ -252,17 +254,17 @@ def test_in_a_closed_loop_nothing_is_due() -> None:
     assert find(client, "late_departures") is None
 
 
-@pytest.mark.parametrize(("held", "valid"), [(7.9, True), (7.65, True), (7.4, False)])
+@pytest.mark.parametrize(("held", "valid"), [(7.96, True), (7.9, False), (7.4, False)])
 def test_streams_that_were_not_held(held: float, *, valid: bool) -> None:
     samples, plan = closed(held)
     client = judged(samples, plan=plan)
-    assert client.streams_held == pytest.approx(held, abs=0.1)
+    assert client.streams_held == pytest.approx(held, abs=0.03)
     assert client.valid is valid
     assert (find(client, "streams_not_held") is None) is valid
 
 
 @pytest.mark.parametrize(
-    ("paused_s", "connect_ms"), [(5.0, None), (0.0, 4)], ids=["failures", "connecting"]
+    ("paused_s", "connect_ms"), [(6.0, None), (0.0, 4)], ids=["failures", "connecting"]
 )
 def test_pauses_after_failures_and_connecting_are_not_the_clients_doing(
     paused_s: float, connect_ms: float | None
@@ -279,9 +281,9 @@ def test_streams_whose_users_think_are_not_lost() -> None:
     samples, plan = closed(3.0)
     plan = plan | {"think_ns": [1]}
     window_s = 10.0
-    whole = judged(samples, plan=plan, drive={"thinking_s": 4.9 * window_s})
+    whole = judged(samples, plan=plan, drive={"thinking_s": 5.0 * window_s})
     assert find(whole, "streams_not_held") is None
-    assert whole.streams_thinking == pytest.approx(4.9)
+    assert whole.streams_thinking == pytest.approx(5.0)
     lost = judged(samples, plan=plan, drive={"thinking_s": 4.0 * window_s})
     assert find(lost, "streams_not_held")
     assert not lost.valid
