@@ -18,7 +18,7 @@ from harness.errors import BadInputError, did_you_mean
 from harness.request import RequestValues
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from harness.measurement import CellMeasurement
     from loadprofiles.records import Sample
@@ -61,6 +61,11 @@ class Limit:
     """In the metric's unit; an error rate as a ratio."""
     text: str
     """As it was written."""
+
+    @property
+    def flag(self) -> str:
+        """Which flag it is of, by its spelling."""
+        return "--goodput" if ":" in self.text else "--slo"
 
     @property
     def per_request(self) -> bool:
@@ -114,6 +119,25 @@ def parse_slo(text: str) -> Slo:
     if not limits:
         raise BadInputError("--slo: it names no limit", hint=_EXAMPLE)
     return Slo(tuple(limits))
+
+
+def parse_goodput(words: Iterable[str]) -> tuple[Limit, ...]:
+    """Read `--goodput ttft:500 tpot:50`: each word is KEY:MILLISECONDS, or several by comma.
+
+    Raises:
+        BadInputError: naming the word that cannot be read and what to write instead.
+    """
+    hint = "--goodput takes KEY:VALUE in ms with the keys ttft, tpot and e2el, e.g. ttft:500"
+    parts = [part for word in words for part in word.replace(",", " ").split()]
+    for part in parts:
+        if not _VLLM_LIMIT.fullmatch(part):
+            raise BadInputError(
+                f'--goodput "{part}": is no KEY:VALUE', hint=f"{hint}; other limits go with --slo"
+            )
+    try:
+        return parse_slo(" ".join(parts)).limits
+    except BadInputError as error:
+        raise BadInputError(error.text.replace("--slo", "--goodput", 1), hint=hint) from error
 
 
 def observed(limit: Limit, cell: CellMeasurement) -> float | None:

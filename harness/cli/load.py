@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from harness.cli.flags import naming_flags
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_build, find_profile, load_config
@@ -18,7 +19,7 @@ from harness.reports.terminal import print_run
 from harness.run import LoadRequest, run_load
 from harness.rundir import RunFolder
 from harness.serving import Url
-from harness.slo import STREAMED, Slo, parse_slo
+from harness.slo import STREAMED, Slo, parse_goodput, parse_slo
 from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
 from launchers.trust import Trust
@@ -139,30 +140,32 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         quiet: Nothing on stderr while it runs.
         json: Print measurements.json on stdout, and nothing else there.
     """
+    given = dict(locals())
     found = load_config(config)
     load_dialect(dialect)
-    shape = find_profile(profile, found).with_overrides(
-        Overrides(
-            duration_s=duration,
-            requests=requests,
-            warmup=warmup,
-            prompt_tokens=prompt_tokens,
-            output_tokens=output_tokens,
-            timeout_s=timeout,
-            think_s=think,
-            burstiness=burstiness,
-            dataset=None if dataset is None else str(dataset.absolute()),
-            skip_longer=skip_longer,
-            trace=None if trace is None else str(trace.absolute()),
-            time_scale=time_scale,
-            clip_to=clip_to,
-            skip_above=skip_above,
+    with naming_flags(given):
+        shape = find_profile(profile, found).with_overrides(
+            Overrides(
+                duration_s=duration,
+                requests=requests,
+                warmup=warmup,
+                prompt_tokens=prompt_tokens,
+                output_tokens=output_tokens,
+                timeout_s=timeout,
+                think_s=think,
+                burstiness=burstiness,
+                dataset=None if dataset is None else str(dataset.absolute()),
+                skip_longer=skip_longer,
+                trace=None if trace is None else str(trace.absolute()),
+                time_scale=time_scale,
+                clip_to=clip_to,
+                skip_above=skip_above,
+            )
         )
-    )
+        levels = _levels(shape, level, rate, as_recorded=time_scale is not None)
     if ignore_eos and lengths == "natural":
         raise BadInputError("--ignore-eos and --lengths natural contradict each other")
     headers = headers_of(header)
-    levels = _levels(shape, level, rate, as_recorded=time_scale is not None)
     if api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
     limits = _limits(slo, goodput)
@@ -232,7 +235,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         },
         command=redact_argv(["harness", *sys.argv[1:]]),
     )
-    with Live(quiet=quiet) as live:
+    with Live(quiet=quiet) as live, naming_flags(given):
         for line in announcements(fleet):
             live.note(line)
         run, code = run_load(request, out, live)
@@ -287,6 +290,8 @@ def _levels(
     """The levels to drive, of the flag that fits the profile, else the profile's own."""
     fits, other = ("--level", "--rate") if profile.is_closed else ("--rate", "--level")
     given, misfit = (level, rate) if profile.is_closed else (rate, level)
+    if misfit is not None and given is not None:
+        raise _both(profile)
     if misfit is not None:
         kind = "keeps streams open" if profile.is_closed else "sends at a rate"
         raise BadInputError(f"{other}: the profile {profile.name} {kind}; use {fits}")
@@ -304,16 +309,35 @@ def _levels(
     return levels
 
 
+def _both(profile: Profile) -> BadInputError:
+    """Say why a profile takes one of both flags."""
+    names = "--rate (--request-rate) and --level (--concurrency, --max-concurrency)"
+    if profile.is_closed:
+        return BadInputError(
+            f"{names} do not go together: each stream of the profile {profile.name} sends when its "
+            "last answer has ended, so the rate is the server's",
+            hint="Leave the rate out, or take a profile that sends at a rate, such as steady.",
+        )
+    return BadInputError(
+        f"{names} do not go together: the profile {profile.name} sends at a rate, and a cap on "
+        "concurrency would skip or delay its arrivals, so there is none",
+        hint="Leave the level out, or take --profile closed and leave the rate out.",
+    )
+
+
 def _limits(slo: str | None, goodput: tuple[str, ...]) -> Slo | None:
-    text = ",".join([*([slo] if slo is not None else []), *goodput])
-    return parse_slo(text) if slo is not None or goodput else None
+    if slo is None and not goodput:
+        return None
+    limits = () if slo is None else parse_slo(slo).limits
+    return Slo((*limits, *(parse_goodput(goodput) if goodput else ())))
 
 
 def _check_unstreamed(limits: Slo) -> None:
     for limit in limits.limits:
         if limit.metric in STREAMED:
             raise BadInputError(
-                f'--slo "{limit.text}": {limit.metric} is not known of an answer in one document',
+                f'{limit.flag} "{limit.text}": {limit.metric} is not known of an answer in one '
+                "document",
                 hint="limit e2e_p95_ms or sequence_p95_tps, or leave out --no-stream",
             )
 
