@@ -17,7 +17,7 @@ from harness.measurement import Caveat
 from harness.request import NS_PER_MS
 from loadprofiles.arrivals import AnyArrival
 from loadprofiles.arrivals.gamma import Gamma
-from loadprofiles.schedule import NS, OpenArrival, cumulative_rate
+from loadprofiles.traffic.schedule import NS, OpenArrival, cumulative_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

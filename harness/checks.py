@@ -14,10 +14,10 @@ from launchers.redact import redact_text
 from launchers.trust import Trust
 from launchers.url import candidates
 from loadprofiles.dialects import load_dialect
-from loadprofiles.fits import check_fits
-from loadprofiles.prompts import load_tokenizer
-from loadprofiles.recorded import check_dataset
-from loadprofiles.timetable import check_schedule
+from loadprofiles.prompts.fits import check_fits
+from loadprofiles.prompts.recorded import check_dataset
+from loadprofiles.prompts.texts import load_tokenizer
+from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
     from harness.run import LoadRequest

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from harness.errors import InvalidRunError
-from loadprofiles.fleet import how_it_died
-from loadprofiles.messages import REFUSED, RUN_GOES_ON
 from loadprofiles.records import DRIVE_FILE, HEADERS_VARIABLE, SAMPLES_FILE, Progress
+from loadprofiles.workers.fleet import how_it_died
+from loadprofiles.workers.messages import REFUSED, RUN_GOES_ON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loadprofiles.records import Fleet
 
 COMMAND = (sys.executable, "-P", "-m", "loadprofiles.drive")
-MASTER = (sys.executable, "-P", "-m", "loadprofiles.master")
+MASTER = (sys.executable, "-P", "-m", "loadprofiles.workers.master")
 LOG_FILE = "drive.log"
 LOG_LINES = 15
 SILENCE_S = 60.0
@@ -52,7 +52,7 @@ class Driver:
     ) -> None:
         """Start the process. Header values go by its environment, which no file keeps.
 
-        With a `fleet` it is `python -m loadprofiles.master`, and its workers drive the cell.
+        With a `fleet` it is `loadprofiles.workers.master`, and its workers drive the cell.
         """
         self._folder = folder
         self._fleet = fleet

@@ -21,7 +21,7 @@ from launchers.engines import StartRequest, engines, load_engine
 from launchers.environments import environment_folder, environments, installed
 from launchers.errors import LauncherError
 from launchers.model import builtin_builds, resolve_model
-from loadprofiles.clock import SO_TIMESTAMPNS, kernel_stamp_ns
+from loadprofiles.wire.clock import SO_TIMESTAMPNS, kernel_stamp_ns
 
 if TYPE_CHECKING:
     from launchers.build import Build

@@ -16,7 +16,7 @@ from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, 
 from harness.provenance import provenance
 from harness.reports import load_report
 from harness.rundir import write_atomically
-from loadprofiles.clock import wall_minus_monotonic_ns
+from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

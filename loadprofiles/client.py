@@ -18,13 +18,13 @@ import gevent.hub
 import msgspec
 from gevent.monkey import get_original
 
-from loadprofiles.clock import CLOCK_STEP_LIMIT_NS
-from loadprofiles.connections import addresses_of
 from loadprofiles.dialects import load_dialect
-from loadprofiles.engine import Engine
-from loadprofiles.heads import request_heads
 from loadprofiles.records import DrivePlan
-from loadprofiles.sample import Ticket, sample_of
+from loadprofiles.wire.clock import CLOCK_STEP_LIMIT_NS
+from loadprofiles.wire.connections import addresses_of
+from loadprofiles.wire.engine import Engine
+from loadprofiles.wire.heads import request_heads
+from loadprofiles.wire.sample import Ticket, sample_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from loadprofiles.dialects import Prompt
     from loadprofiles.records import Sample
-    from loadprofiles.stream import Stream
+    from loadprofiles.wire.stream import Stream
 
 _TICK_S = 0.1
 _DECODE_NS = 300_000

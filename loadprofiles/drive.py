@@ -26,7 +26,7 @@ import gevent
 import msgspec
 from locust.env import Environment
 
-from loadprofiles.cell import (
+from loadprofiles.driving.cell import (
     Cell,
     feed_statistics,
     keep_house,

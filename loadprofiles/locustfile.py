@@ -29,13 +29,13 @@ import numpy as np
 from locust import LoadTestShape, User, constant, task
 from locust.runners import LocalRunner, WorkerRunner
 
-from loadprofiles.cell import show_in_statistics
 from loadprofiles.client import Client, Target
-from loadprofiles.clock import TimerFd
+from loadprofiles.driving.cell import show_in_statistics
 from loadprofiles.errors import ProfileError
 from loadprofiles.profile import Profile, builtin_profiles
-from loadprofiles.schedule import OpenArrival
-from loadprofiles.timetable import departures_of
+from loadprofiles.traffic.schedule import OpenArrival
+from loadprofiles.traffic.timetable import departures_of
+from loadprofiles.wire.clock import TimerFd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

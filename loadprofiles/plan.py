@@ -18,21 +18,21 @@ import numpy as np
 
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.trace import Replayed, Trace
-from loadprofiles.blocks import shared_heads
-from loadprofiles.bodyfile import atomic, write_bodies
-from loadprofiles.conversations import Lengths, write_conversations
 from loadprofiles.dialects import load_dialect
 from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
-from loadprofiles.fits import check_fits
-from loadprofiles.lengths import FromTrace, sample_lengths
-from loadprofiles.pairs import draw_lengths
-from loadprofiles.prompts import load_tokenizer
-from loadprofiles.recorded import Recorded
+from loadprofiles.prompts.blocks import shared_heads
+from loadprofiles.prompts.bodyfile import atomic, write_bodies
+from loadprofiles.prompts.conversations import Lengths, write_conversations
+from loadprofiles.prompts.fits import check_fits
+from loadprofiles.prompts.lengths import FromTrace, sample_lengths
+from loadprofiles.prompts.pairs import draw_lengths
+from loadprofiles.prompts.recorded import Recorded
+from loadprofiles.prompts.texts import load_tokenizer
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan, Endpoint
-from loadprofiles.schedule import NS
-from loadprofiles.think import sample_think_ns
-from loadprofiles.timetable import check_schedule, open_loop
+from loadprofiles.traffic.schedule import NS
+from loadprofiles.traffic.think import sample_think_ns
+from loadprofiles.traffic.timetable import check_schedule, open_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from loadprofiles.conversations import Conversation
     from loadprofiles.dialects import Dialect, Prompt
     from loadprofiles.profile import Profile
+    from loadprofiles.prompts.conversations import Conversation
 
 _ONE = np.ones(1, dtype=np.int64)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*")

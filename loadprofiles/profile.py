@@ -19,12 +19,12 @@ from pydantic import (
 from loadprofiles.arrivals import AnyArrival  # noqa: TC001 - pydantic reads it at run time
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.trace import Trace
-from loadprofiles.conversations import Session  # noqa: TC001 - pydantic reads it at run time
-from loadprofiles.datasets import Dataset
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromDataset, FromFile, FromTrace, Length, longest
-from loadprofiles.prefixes import SharedPrefix  # noqa: TC001 - as Length
-from loadprofiles.schedule import OpenArrival
+from loadprofiles.prompts.conversations import Session  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.prompts.datasets import Dataset
+from loadprofiles.prompts.lengths import FromDataset, FromFile, FromTrace, Length, longest
+from loadprofiles.prompts.prefixes import SharedPrefix  # noqa: TC001 - as Length
+from loadprofiles.traffic.schedule import OpenArrival
 
 MAX_STREAMS = 10_000
 """One client process holds no more: file descriptors and ephemeral ports run out."""

@@ -141,7 +141,7 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
-    """Which workers drive a cell together; `loadprofiles.master` gets it as its argument."""
+    """Which workers drive a cell together; `workers.master` gets it as its argument."""
 
     local: int
     """Workers that the master starts by itself, on its own machine."""

@@ -14,8 +14,8 @@ import msgspec
 from harness.cli.pairs import headers_of
 from harness.cli.workers import address_of
 from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
-from loadprofiles.messages import MORE, OVER, REFUSED, UNREACHED, Orders
 from loadprofiles.records import HEADERS_VARIABLE
+from loadprofiles.workers.messages import MORE, OVER, REFUSED, UNREACHED, Orders
 
 _PARTING_S = 5.0
 
@@ -75,7 +75,7 @@ def worker(
 def _drive(orders: Orders, header_values: str) -> int:
     """Run one cell's process to its end; it ends with this one, whatever happens."""
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "loadprofiles.worker", msgspec.json.encode(orders)],
+        [sys.executable, "-P", "-m", "loadprofiles.workers.worker", msgspec.json.encode(orders)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=os.environ | {HEADERS_VARIABLE: header_values},

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 
 from harness.errors import BadInputError
-from loadprofiles.ports import why_not_free
 from loadprofiles.records import Fleet
+from loadprofiles.workers.ports import why_not_free
 
 WEB_HOST = "127.0.0.1"
 WEB_PORT = 8089

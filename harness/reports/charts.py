@@ -26,7 +26,7 @@ from harness.reports.figures import (
 from harness.reports.words import unique
 from harness.tokens import tokens_per_bin
 from loadprofiles.arrivals import AnyArrival
-from loadprofiles.schedule import OpenArrival, cumulative_rate
+from loadprofiles.traffic.schedule import OpenArrival, cumulative_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

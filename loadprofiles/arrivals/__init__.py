@@ -1,6 +1,6 @@
 """How requests come: each module of this folder has one kind and ends in `ARRIVAL: type[Arrival]`.
 
-The folder is the registry. The mathematics that they share is in `loadprofiles.schedule`.
+The folder is the registry. The mathematics that they share is in `loadprofiles.traffic.schedule`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from loadprofiles.schedule import Arrival
+    from loadprofiles.traffic.schedule import Arrival
 
     AnyArrival = Arrival
     """One of them all, told apart by its `kind`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from loadprofiles.schedule import Arrival
-from loadprofiles.think import Think  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.traffic.schedule import Arrival
+from loadprofiles.traffic.think import Think  # noqa: TC001 - pydantic reads it at run time
 
 
 class Closed(Arrival):

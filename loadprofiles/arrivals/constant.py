@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from loadprofiles.schedule import Arrival, FloatArray, OpenArrival
+from loadprofiles.traffic.schedule import Arrival, FloatArray, OpenArrival
 
 
 class Constant(OpenArrival):

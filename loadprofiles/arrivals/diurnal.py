@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from loadprofiles.schedule import Arrival, Finite, FloatArray, Piecewise
+from loadprofiles.traffic.schedule import Arrival, Finite, FloatArray, Piecewise
 
 _HOURS = 24
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from loadprofiles.schedule import Arrival, Finite, FloatArray, OpenArrival
+from loadprofiles.traffic.schedule import Arrival, Finite, FloatArray, OpenArrival
 
 
 class Gamma(OpenArrival):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from loadprofiles.schedule import Arrival, OpenArrival
+from loadprofiles.traffic.schedule import Arrival, OpenArrival
 
 
 class Poisson(OpenArrival):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from loadprofiles.schedule import Arrival, Finite, FloatArray, OpenArrival
+from loadprofiles.traffic.schedule import Arrival, Finite, FloatArray, OpenArrival
 
 
 class Ramp(OpenArrival):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from loadprofiles.schedule import Arrival, Finite, FloatArray, Piecewise, Span
+from loadprofiles.traffic.schedule import Arrival, Finite, FloatArray, Piecewise, Span
 
 
 class Spike(Piecewise):

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from loadprofiles import traces
 from loadprofiles.errors import ProfileError
-from loadprofiles.schedule import NS, Arrival, Finite, IntArray, OpenArrival
+from loadprofiles.traffic import traces
+from loadprofiles.traffic.schedule import NS, Arrival, Finite, IntArray, OpenArrival
 
 _SAME_RATE = 1e-3
 """How far a level may be from the trace's own rate and still mean all of it."""

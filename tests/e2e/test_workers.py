@@ -36,7 +36,7 @@ def free_port() -> int:
 def workers(workplace: Workplace) -> list[int]:
     """Processes of workers, in the order in which they were started."""
     found = [psutil.Process(pid) for pid in workplace.processes()]
-    return sorted(p.pid for p in found if "loadprofiles.worker" in p.cmdline())
+    return sorted(p.pid for p in found if "loadprofiles.workers.worker" in p.cmdline())
 
 
 def driving(workplace: Workplace, count: int = 5) -> bool:

@@ -15,7 +15,7 @@ from loadprofiles.arrivals.constant import Constant
 from loadprofiles.arrivals.diurnal import Diurnal
 from loadprofiles.arrivals.gamma import Gamma
 from loadprofiles.arrivals.poisson import Poisson
-from loadprofiles.schedule import NS, OpenArrival, schedule
+from loadprofiles.traffic.schedule import NS, OpenArrival, schedule
 from tests.harness.test_measure import MS, T0, S, plan, report, sample
 
 if TYPE_CHECKING:

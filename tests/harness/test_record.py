@@ -12,8 +12,8 @@ from harness.matrix import expand
 from harness.measure import CellFacts, measure
 from harness.record import RunRecord
 from harness.rundir import RunFolder
-from loadprofiles.clock import wall_minus_monotonic_ns
 from loadprofiles.records import DrivePlan, DriveReport, Sample
+from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles.answer import Answer, Reads, is_brief, read_answer
 from loadprofiles.dialects import Dialect, dialect_names, load_dialect
-from loadprofiles.faults import error_text, shorten
-from loadprofiles.stream import Stream
+from loadprofiles.wire.answer import Answer, Reads, is_brief, read_answer
+from loadprofiles.wire.faults import error_text, shorten
+from loadprofiles.wire.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

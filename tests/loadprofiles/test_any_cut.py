@@ -21,11 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadprofiles.connections import Address
 from loadprofiles.dialects import dialect_names, load_dialect
-from loadprofiles.engine import Engine
-from loadprofiles.sample import Ticket, sample_of
-from loadprofiles.stream import Stream
+from loadprofiles.wire.connections import Address
+from loadprofiles.wire.engine import Engine
+from loadprofiles.wire.sample import Ticket, sample_of
+from loadprofiles.wire.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles.answer import Answer, Reads, read_answer
-from loadprofiles.bodies import Bodies, answer_mark, fill_marks, without_marks
 from loadprofiles.dialects import Message, dialect_names, load_dialect
-from loadprofiles.turns import Turns
+from loadprofiles.driving.turns import Turns
+from loadprofiles.prompts.bodies import Bodies, answer_mark, fill_marks, without_marks
+from loadprofiles.wire.answer import Answer, Reads, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadprofiles.clock import TimerFd, kernel_stamp_ns, wall_minus_monotonic_ns
+from loadprofiles.wire.clock import TimerFd, kernel_stamp_ns, wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles import datasets as datasets_module
-from loadprofiles.datasets import Entries, Entry, Said
 from loadprofiles.errors import ProfileError
+from loadprofiles.prompts import datasets as datasets_module
+from loadprofiles.prompts.datasets import Entries, Entry, Said
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from launchers.mock import FAULTS
-from loadprofiles.phases import peak_overlap
+from loadprofiles.driving.phases import peak_overlap
 from loadprofiles.records import (
     DRIVE_FILE,
     DriveReport,
@@ -670,7 +670,8 @@ BROKEN = """
 import sys
 import locust
 from pathlib import Path
-from loadprofiles import cell, drive
+from loadprofiles.driving import cell
+from loadprofiles import drive
 def broken(*_):
     raise ZeroDivisionError("on purpose")
 {patch} = broken
@@ -701,7 +702,8 @@ DYING = """
 import sys
 import locust
 from pathlib import Path
-from loadprofiles import cell, drive
+from loadprofiles.driving import cell
+from loadprofiles import drive
 def broken(phases):
     if phases.session.done["measured"] > 20:
         raise ZeroDivisionError("on purpose")

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from loadprofiles import engine as engine_module
-from loadprofiles.connections import EPOLLIN, Address, addresses_of
-from loadprofiles.engine import Engine
 from loadprofiles.records import DrivePlan
-from loadprofiles.stream import Stream
-from loadprofiles.tls import secured
+from loadprofiles.wire import engine as engine_module
+from loadprofiles.wire.connections import EPOLLIN, Address, addresses_of
+from loadprofiles.wire.engine import Engine
+from loadprofiles.wire.stream import Stream
+from loadprofiles.wire.tls import secured
 
 if TYPE_CHECKING:
     import trustme

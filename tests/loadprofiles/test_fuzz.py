@@ -28,18 +28,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from loadprofiles import engine as engine_module
-from loadprofiles.connections import Address
 from loadprofiles.dialects import dialect_names, load_dialect
-from loadprofiles.engine import Engine
-from loadprofiles.sample import Ticket, sample_of
-from loadprofiles.tls import secured
+from loadprofiles.wire import engine as engine_module
+from loadprofiles.wire.connections import Address
+from loadprofiles.wire.engine import Engine
+from loadprofiles.wire.sample import Ticket, sample_of
+from loadprofiles.wire.tls import secured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from loadprofiles.records import Sample
-    from loadprofiles.stream import Stream
+    from loadprofiles.wire.stream import Stream
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "6"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))

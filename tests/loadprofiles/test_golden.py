@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from loadprofiles.answer import Reads, read_answer, read_whole
 from loadprofiles.dialects import load_dialect
+from loadprofiles.wire.answer import Reads, read_answer, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from loadprofiles.answer import Answer
+    from loadprofiles.wire.answer import Answer
 
 GOLDEN = Path(__file__).with_name("golden")
 MS = 1_000_000

@@ -6,7 +6,7 @@ import select
 import time
 from itertools import pairwise
 
-from loadprofiles.later import Later
+from loadprofiles.driving.later import Later
 
 MS = 1_000_000
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from loadprofiles.lengths import (
+from loadprofiles.prompts.lengths import (
     Empirical,
     Length,
     LogNormal,

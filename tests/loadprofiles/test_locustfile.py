@@ -140,7 +140,7 @@ def test_an_open_loop(mock: StartMock, tmp_path: Path) -> None:
     import tomllib
 
     from loadprofiles.profile import Profile, builtin_profiles
-    from loadprofiles.timetable import departures_of
+    from loadprofiles.traffic.timetable import departures_of
 
     fields = tomllib.loads(builtin_profiles()["steady"].read_text()) | {"duration_s": 3.0}
     due = departures_of(Profile.model_validate(fields), 10)

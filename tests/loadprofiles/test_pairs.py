@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from loadprofiles.errors import ProfileError
-from loadprofiles.pairs import draw_lengths, longest_of
 from loadprofiles.profile import Profile
+from loadprofiles.prompts.pairs import draw_lengths, longest_of
 from tests.loadprofiles.test_plan import STEADY, TARGET, make
 
 if TYPE_CHECKING:

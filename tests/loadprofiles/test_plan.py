@@ -12,12 +12,12 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from loadprofiles import plan as plan_module
-from loadprofiles.bodies import answer_mark
 from loadprofiles.errors import ProfileError, TokenizerError, UnknownDialectError
 from loadprofiles.plan import POOL_LEAST, POOL_MOST, Target, make_plan
 from loadprofiles.profile import Overrides, Profile
+from loadprofiles.prompts.bodies import answer_mark
 from loadprofiles.records import DrivePlan
-from loadprofiles.schedule import NS
+from loadprofiles.traffic.schedule import NS
 
 TARGET = Target(
     host="127.0.0.1",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from loadprofiles.prefixes import SharedPrefix
+from loadprofiles.prompts.prefixes import SharedPrefix
 
 
 def rng(seed: int = 1) -> np.random.Generator:

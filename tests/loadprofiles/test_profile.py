@@ -13,9 +13,9 @@ from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.gamma import Gamma
 from loadprofiles.arrivals.trace import Trace
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import longest
 from loadprofiles.profile import MAX_STREAMS, Overrides, Profile, builtin_profiles
-from loadprofiles.schedule import NS, schedule_requests
+from loadprofiles.prompts.lengths import longest
+from loadprofiles.traffic.schedule import NS, schedule_requests
 
 STEADY: dict[str, Any] = {
     "name": "mine",

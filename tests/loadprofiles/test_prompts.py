@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from loadprofiles import prompts as prompts_module
 from loadprofiles.errors import TokenizerError
-from loadprofiles.prompts import BATCH, Prompts, load_tokenizer, make_prompts
+from loadprofiles.prompts import texts as prompts_module
+from loadprofiles.prompts.texts import BATCH, Prompts, load_tokenizer, make_prompts
 
 if TYPE_CHECKING:
     from pathlib import Path

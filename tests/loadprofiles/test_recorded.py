@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from loadprofiles import plan as plan_module
-from loadprofiles.bodies import answer_mark
 from loadprofiles.errors import ProfileError
 from loadprofiles.profile import Overrides, Profile
+from loadprofiles.prompts.bodies import answer_mark
 from tests.loadprofiles.test_plan import STEADY, TARGET, bodies, make, prompts
 
 if TYPE_CHECKING:

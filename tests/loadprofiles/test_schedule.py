@@ -21,7 +21,7 @@ from loadprofiles.arrivals.poisson import Poisson
 from loadprofiles.arrivals.ramp import Ramp
 from loadprofiles.arrivals.spike import Spike
 from loadprofiles.arrivals.steps import Steps
-from loadprofiles.schedule import (
+from loadprofiles.traffic.schedule import (
     NS,
     OpenArrival,
     cumulative_rate,

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from loadprofiles import session as session_module
-from loadprofiles import usage as usage_module
-from loadprofiles.connections import Address
 from loadprofiles.dialects import load_dialect
-from loadprofiles.engine import Engine
-from loadprofiles.heads import request_heads
+from loadprofiles.driving import session as session_module
+from loadprofiles.driving import usage as usage_module
+from loadprofiles.driving.session import Session
 from loadprofiles.records import HEADERS_VARIABLE, PLAN_FILE, DrivePlan, Endpoint, read_samples
-from loadprofiles.sample import Ticket
-from loadprofiles.session import Session
-from loadprofiles.stream import Stream
+from loadprofiles.wire.connections import Address
+from loadprofiles.wire.engine import Engine
+from loadprofiles.wire.heads import request_heads
+from loadprofiles.wire.sample import Ticket
+from loadprofiles.wire.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from loadprofiles.clock import Offset, offset_of
-from loadprofiles.fleet import Member, how_it_died, joint_progress, joint_report
-from loadprofiles.messages import PIECE_BYTES, Hello, Manifest
 from loadprofiles.records import DrivePlan, DriveReport, Progress, Sample
-from loadprofiles.share import Share, Translation, share_of
-from loadprofiles.shipping import NewLines, new_digest
+from loadprofiles.wire.clock import Offset, offset_of
+from loadprofiles.workers.fleet import Member, how_it_died, joint_progress, joint_report
+from loadprofiles.workers.messages import PIECE_BYTES, Hello, Manifest
+from loadprofiles.workers.share import Share, Translation, share_of
+from loadprofiles.workers.shipping import NewLines, new_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

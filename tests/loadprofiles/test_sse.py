@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loadprofiles import sse
-from loadprofiles.sse import batches, events
+from loadprofiles.wire import sse
+from loadprofiles.wire.sse import batches, events
 
 BOM = b"\xef\xbb\xbf"
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 
-from loadprofiles.think import MAX_THINK_S, Exponential, LogNormal, Think, sample_think_ns
+from loadprofiles.traffic.think import MAX_THINK_S, Exponential, LogNormal, Think, sample_think_ns
 
 EXPONENTIAL = Exponential(kind="exponential", mean=2.0)
 LOGNORMAL = LogNormal(kind="lognormal", median=1.5, sigma=0.5)

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadprofiles.connections import Address
-from loadprofiles.engine import Engine
-from loadprofiles.tls import secured
+from loadprofiles.wire.connections import Address
+from loadprofiles.wire.engine import Engine
+from loadprofiles.wire.tls import secured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import trustme
     from typing_extensions import Buffer
 
-    from loadprofiles.stream import Stream
-    from loadprofiles.tls import TlsSocket
+    from loadprofiles.wire.stream import Stream
+    from loadprofiles.wire.tls import TlsSocket
 
 FOR_EVER = 1 << 62
 REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadprofiles.arrivals.trace import Trace
 from loadprofiles.errors import ProfileError
-from loadprofiles.traces import read_trace
+from loadprofiles.traffic.traces import read_trace
 
 if TYPE_CHECKING:
     from pathlib import Path

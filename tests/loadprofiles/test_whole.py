@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadprofiles.answer import Answer, Reads, read_whole
 from loadprofiles.dialects import dialect_names, load_dialect
-from loadprofiles.sample import Ticket, sample_of
-from loadprofiles.stream import Stream
+from loadprofiles.wire.answer import Answer, Reads, read_whole
+from loadprofiles.wire.sample import Ticket, sample_of
+from loadprofiles.wire.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -17,7 +17,6 @@ import numpy as np
 import psutil
 import pytest
 
-from loadprofiles.messages import LEFT, MORE, OVER, REFUSED, UNREACHED, Orders
 from loadprofiles.records import (
     DRIVE_FILE,
     DriveReport,
@@ -27,6 +26,7 @@ from loadprofiles.records import (
     read_drive_report,
     read_samples,
 )
+from loadprofiles.workers.messages import LEFT, MORE, OVER, REFUSED, UNREACHED, Orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,7 +74,7 @@ class Started:
         os.close(self.inputs.pop(process.pid))
 
     def master(self, fleet: Fleet, folder: Path | None = None) -> subprocess.Popen[str]:
-        argv = ["-m", "loadprofiles.master", msgspec.json.encode(fleet).decode()]
+        argv = ["-m", "loadprofiles.workers.master", msgspec.json.encode(fleet).decode()]
         return self.run(*argv, *([] if folder is None else [str(folder)]))
 
     def worker(
@@ -82,7 +82,7 @@ class Started:
         port: int,
         *,
         environment: dict[str, str] | None = None,
-        module: str = "loadprofiles.worker",
+        module: str = "loadprofiles.workers.worker",
         **orders: object,
     ) -> subprocess.Popen[str]:
         number = len(self.processes)

@@ -14,7 +14,7 @@ from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, 
 from harness.rundir import RunFolder
 from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.records import DrivePlan, DriveReport, Sample
-from loadprofiles.schedule import schedule
+from loadprofiles.traffic.schedule import schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from loadprofiles.errors import ProfileError
-from loadprofiles.prefixes import MAX_TOKENS
-from loadprofiles.prompts import Prompt, make_prompts, one_by_one
-from loadprofiles.traces import BLOCK_TOKENS
+from loadprofiles.prompts.prefixes import MAX_TOKENS
+from loadprofiles.prompts.texts import Prompt, make_prompts, one_by_one
+from loadprofiles.traffic.traces import BLOCK_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from loadprofiles.bodies import fill_marks
+from loadprofiles.prompts.bodies import fill_marks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from loadprofiles.audit import audit
 from loadprofiles.dialects import Event
-from loadprofiles.faults import (
+from loadprofiles.wire.audit import audit
+from loadprofiles.wire.faults import (
     SSE_FIELDS,
     malformed,
     no_document,
@@ -24,7 +24,7 @@ from loadprofiles.faults import (
     what_is_missing,
     what_is_wrong,
 )
-from loadprofiles.sse import batches
+from loadprofiles.wire.sse import batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

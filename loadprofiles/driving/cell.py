@@ -20,13 +20,13 @@ import gevent.event
 import gevent.hub
 from gevent.monkey import get_original
 
-from loadprofiles.connections import addresses_of
-from loadprofiles.departures import Departures
 from loadprofiles.dialects import load_dialect
-from loadprofiles.engine import Engine
-from loadprofiles.later import Later
-from loadprofiles.phases import WARMUP_WIDTH, Meeting, Phases, peak_overlap
-from loadprofiles.session import Session
+from loadprofiles.driving.departures import Departures
+from loadprofiles.driving.later import Later
+from loadprofiles.driving.phases import WARMUP_WIDTH, Meeting, Phases, peak_overlap
+from loadprofiles.driving.session import Session
+from loadprofiles.wire.connections import addresses_of
+from loadprofiles.wire.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadprofiles.conversations import MAX_TURNS, Conversation, Turn
-from loadprofiles.datasets import Entries
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromDataset, sample_lengths
-from loadprofiles.prompts import WORDS_PER_TOKEN
+from loadprofiles.prompts.conversations import MAX_TURNS, Conversation, Turn
+from loadprofiles.prompts.datasets import Entries
+from loadprofiles.prompts.lengths import FromDataset, sample_lengths
+from loadprofiles.prompts.texts import WORDS_PER_TOKEN
 from loadprofiles.records import DatasetUse
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from tokenizers import Tokenizer
 
-    from loadprofiles.datasets import Entry
     from loadprofiles.profile import Profile
+    from loadprofiles.prompts.datasets import Entry
 
 _BLOCK = 1024
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import perf_counter_ns as now_ns
 from typing import TYPE_CHECKING
 
-from loadprofiles.clock import TimerFd
+from loadprofiles.wire.clock import TimerFd
 
 if TYPE_CHECKING:
-    from loadprofiles.session import Session
+    from loadprofiles.driving.session import Session
 
 _SENDS_PER_TURN = 64
 """Departures in one go, before the loop gets to read again."""

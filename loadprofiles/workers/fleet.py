@@ -1,6 +1,6 @@
 """The workers of one cell as their master knows them, and what becomes of their reports.
 
-Knows no event loop and no wire: `loadprofiles.master` tells it what was heard.
+Knows no event loop and no wire: `loadprofiles.workers.master` tells it what was heard.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from loadprofiles.clock import wall_minus_monotonic_ns
-from loadprofiles.messages import SILENCE_S
 from loadprofiles.records import DriveReport, Progress, WorkerReport
-from loadprofiles.shipping import new_digest
+from loadprofiles.wire.clock import wall_minus_monotonic_ns
+from loadprofiles.workers.messages import SILENCE_S
+from loadprofiles.workers.shipping import new_digest
 
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Iterable, Sequence
 
-    from loadprofiles.messages import Hello, Manifest
     from loadprofiles.records import DrivePlan
-    from loadprofiles.share import Share
+    from loadprofiles.workers.messages import Hello, Manifest
+    from loadprofiles.workers.share import Share
 
 _BEFORE: tuple[Literal["failed", "interrupted", "stopped"], ...] = (
     "failed", "interrupted", "stopped",

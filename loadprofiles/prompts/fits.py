@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from loadprofiles.dialects import load_dialect
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import longest
-from loadprofiles.pairs import longest_of
+from loadprofiles.prompts.lengths import longest
+from loadprofiles.prompts.pairs import longest_of
 
 if TYPE_CHECKING:
     from loadprofiles.profile import Profile

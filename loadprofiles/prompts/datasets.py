@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from loadprofiles.bodies import without_marks
 from loadprofiles.errors import ProfileError
+from loadprofiles.prompts.bodies import without_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,17 +5,17 @@ from __future__ import annotations
 from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
-from loadprofiles.answer import read_answer, read_whole
-from loadprofiles.faults import error_text, shorten
 from loadprofiles.records import Phase, Sample
-from loadprofiles.stream import HTTP_OK
+from loadprofiles.wire.answer import read_answer, read_whole
+from loadprofiles.wire.faults import error_text, shorten
+from loadprofiles.wire.stream import HTTP_OK
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from loadprofiles.answer import Answer
     from loadprofiles.dialects import Dialect
-    from loadprofiles.stream import Stream
+    from loadprofiles.wire.answer import Answer
+    from loadprofiles.wire.stream import Stream
 
 _REDIRECT = 3
 

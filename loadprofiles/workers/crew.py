@@ -1,6 +1,6 @@
 """Who drives a cell: the workers as they join, speak, and are lost.
 
-Knows no event loop: `loadprofiles.master` hands in what Locust has received, and how to send.
+Knows no event loop: `master` hands in what Locust has received, and how to send.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from time import perf_counter_ns as now_ns
 from typing import TYPE_CHECKING, BinaryIO
 
-from loadprofiles import messages
-from loadprofiles.fleet import Member, how_it_died
-from loadprofiles.messages import PIECE_BYTES
+from loadprofiles.workers import messages
+from loadprofiles.workers.fleet import Member, how_it_died
+from loadprofiles.workers.messages import PIECE_BYTES
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping
 
-    from loadprofiles.bodies import Bodies
-    from loadprofiles.messages import FromMaster, FromWorker
+    from loadprofiles.prompts.bodies import Bodies
     from loadprofiles.records import Fleet
+    from loadprofiles.workers.messages import FromMaster, FromWorker
 
 
 class Crew:

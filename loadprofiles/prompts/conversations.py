@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from loadprofiles.lengths import Length, OwnLength, longest, sample_lengths
-from loadprofiles.prompts import make_prompts, one_by_one
-from loadprofiles.think import Think  # noqa: TC001 - pydantic reads it at run time
+from loadprofiles.prompts.lengths import Length, OwnLength, longest, sample_lengths
+from loadprofiles.prompts.texts import make_prompts, one_by_one
+from loadprofiles.traffic.think import Think  # noqa: TC001 - pydantic reads it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from loadprofiles.profile import Profile
-    from loadprofiles.prompts import Prompt
+    from loadprofiles.prompts.texts import Prompt
 
 MAX_TURNS = 1000
 

@@ -14,8 +14,8 @@ import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from loadprofiles.clock import SO_TIMESTAMPNS
-from loadprofiles.tls import TlsSocket, secured
+from loadprofiles.wire.clock import SO_TIMESTAMPNS
+from loadprofiles.wire.tls import TlsSocket, secured
 
 if TYPE_CHECKING:
     from collections.abc import Callable

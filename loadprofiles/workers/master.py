@@ -1,10 +1,10 @@
-"""The master's process of a cell that several workers drive: `python -m loadprofiles.master FLEET`.
+"""The master's process of a cell: `python -m loadprofiles.workers.master FLEET`.
 
 Takes the place of `python -m loadprofiles.drive`: reads the folder's name from its first line of
 standard input (or its second argument), takes anything more there as the order to stop, prints
 one `records.Progress` a second, and leaves `samples.jsonl` and `drive.json` in the folder. The
 order ends the whole run for the workers unless it says `RUN_GOES_ON`. The master sends no request
-itself: Locust's own workers do (`loadprofiles.worker`), each its share.
+itself: Locust's own workers do (`loadprofiles.workers.worker`), each its share.
 
 A worker that dies, falls silent, leaves or joins twice ends the cell: what the others have is
 kept, and `drive.json` says which and when. (Locust by itself would go on with the others and
@@ -34,29 +34,29 @@ import msgspec
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_STOPPED
 
-from loadprofiles import messages, page
-from loadprofiles.bodies import Bodies
-from loadprofiles.crew import Crew
 from loadprofiles.drive import versions, write_report
-from loadprofiles.fleet import joint_progress, joint_report
-from loadprofiles.messages import (
+from loadprofiles.prompts.bodies import Bodies
+from loadprofiles.records import BODIES_FILE, SAMPLES_FILE, DrivePlan, Fleet, read_plan
+from loadprofiles.workers import messages, page
+from loadprofiles.workers.crew import Crew
+from loadprofiles.workers.fleet import joint_progress, joint_report
+from loadprofiles.workers.messages import (
     CHANNEL,
     REFUSED,
     RUN_GOES_ON,
     START_LEAD_NS,
     Orders,
 )
-from loadprofiles.ports import why_not_free
-from loadprofiles.records import BODIES_FILE, SAMPLES_FILE, DrivePlan, Fleet, read_plan
-from loadprofiles.share import share_of
+from loadprofiles.workers.ports import why_not_free
+from loadprofiles.workers.share import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from locust.runners import MasterRunner
 
-    from loadprofiles.messages import FromMaster
-    from loadprofiles.share import Share
+    from loadprofiles.workers.messages import FromMaster
+    from loadprofiles.workers.share import Share
 
 _TICK_S = 0.1
 _HAND_OVER_S = 8.0
@@ -101,7 +101,13 @@ class Master:
             slot=index,
         )
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "loadprofiles.worker", msgspec.json.encode(orders)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "loadprofiles.workers.worker",
+                msgspec.json.encode(orders),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )

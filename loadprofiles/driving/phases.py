@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from loadprofiles.driving.session import Session
     from loadprofiles.records import Phase, Sample
-    from loadprofiles.session import Session
 
 WARMUP_WIDTH = 8
 """Warm-up requests of an open loop that are under way at once."""

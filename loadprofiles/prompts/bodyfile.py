@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loadprofiles.bodies import answer_mark
 from loadprofiles.dialects import Message
+from loadprofiles.prompts.bodies import answer_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
-    from loadprofiles.conversations import Conversation
     from loadprofiles.dialects import Prompt
+    from loadprofiles.prompts.conversations import Conversation
 
     Encode = Callable[[Prompt, int], bytes]
 

@@ -7,7 +7,7 @@ from itertools import count
 from time import perf_counter_ns as now_ns
 from typing import TYPE_CHECKING
 
-from loadprofiles.clock import TimerFd
+from loadprofiles.wire.clock import TimerFd
 
 if TYPE_CHECKING:
     from collections.abc import Callable

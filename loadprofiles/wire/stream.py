@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httptools
 
-from loadprofiles.answer import Reads
+from loadprofiles.wire.answer import Reads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadprofiles.connections import Connection, Pool
+    from loadprofiles.wire.connections import Connection, Pool
 
 State = Literal["connecting", "sending", "reading", "done"]
 _SWITCHING_PROTOCOLS = 101

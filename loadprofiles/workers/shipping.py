@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from loadprofiles.messages import PIECE_BYTES
+from loadprofiles.workers.messages import PIECE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ from loadprofiles.arrivals.trace import Trace
 from loadprofiles.dialects import load_dialect
 from loadprofiles.draw import Draw
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromTrace
-from loadprofiles.pairs import COLUMNS, longest_of
+from loadprofiles.prompts.lengths import FromTrace
+from loadprofiles.prompts.pairs import COLUMNS, longest_of
 from loadprofiles.records import Replay
-from loadprofiles.schedule import NS, OpenArrival, schedule, schedule_requests
+from loadprofiles.traffic.schedule import NS, OpenArrival, schedule, schedule_requests
 
 if TYPE_CHECKING:
     from loadprofiles.arrivals.trace import Replayed

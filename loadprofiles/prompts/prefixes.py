@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loadprofiles.lengths import OwnLength, longest, sample_lengths
-from loadprofiles.prompts import Prompt, make_prompts, one_by_one
+from loadprofiles.prompts.lengths import OwnLength, longest, sample_lengths
+from loadprofiles.prompts.texts import Prompt, make_prompts, one_by_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

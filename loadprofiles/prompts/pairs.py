@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from loadprofiles.conversations import Lengths
 from loadprofiles.errors import ProfileError
-from loadprofiles.lengths import FromFile, longest
-from loadprofiles.traces import read_trace
+from loadprofiles.prompts.conversations import Lengths
+from loadprofiles.prompts.lengths import FromFile, longest
+from loadprofiles.traffic.traces import read_trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from loadprofiles.records import DriveReport, Progress  # noqa: TC001 - msgspec reads them
-from loadprofiles.share import Share  # noqa: TC001 - likewise
+from loadprofiles.workers.share import Share  # noqa: TC001 - likewise
 
 CHANNEL = "harness"
 SILENCE_S = 10.0
@@ -220,7 +220,7 @@ def from_master(data: dict[str, bytes]) -> FromMaster:
 def code_of_this_package() -> tuple[str, str]:
     """Return the version, for people, and a digest of the code, which is what has to agree."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     try:
         number = version("serving-load-harness")

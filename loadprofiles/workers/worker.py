@@ -1,6 +1,6 @@
-"""One of several workers' process: `python -m loadprofiles.worker ORDERS`.
+"""One of several workers' process: `python -m loadprofiles.workers.worker ORDERS`.
 
-Joins a master (`loadprofiles.master`), drives its share of one cell with Locust, and ends. Its
+Joins a master (`master`), drives its share of one cell with Locust, and ends. Its
 samples go to the master as they come, by the same connection. Anything on standard input, the end
 of it included, means: leave.
 
@@ -27,8 +27,8 @@ import gevent.queue
 import msgspec
 from locust.env import Environment
 
-from loadprofiles import messages
-from loadprofiles.cell import (
+from loadprofiles.drive import drive_to_the_end, versions
+from loadprofiles.driving.cell import (
     Cell,
     feed_statistics,
     keep_house,
@@ -36,9 +36,11 @@ from loadprofiles.cell import (
     prepare_process,
     user_class,
 )
-from loadprofiles.clock import Offset, offset_of
-from loadprofiles.drive import drive_to_the_end, versions
-from loadprofiles.messages import (
+from loadprofiles.driving.phases import Meeting
+from loadprofiles.records import BODIES_FILE, HEADERS_VARIABLE, SAMPLES_FILE, DrivePlan
+from loadprofiles.wire.clock import Offset, offset_of
+from loadprofiles.workers import messages
+from loadprofiles.workers.messages import (
     CHANNEL,
     LEFT,
     MORE,
@@ -49,10 +51,8 @@ from loadprofiles.messages import (
     UNREACHED,
     Orders,
 )
-from loadprofiles.phases import Meeting
-from loadprofiles.records import BODIES_FILE, HEADERS_VARIABLE, SAMPLES_FILE, DrivePlan
-from loadprofiles.share import Translation
-from loadprofiles.shipping import NewLines, new_digest
+from loadprofiles.workers.share import Translation
+from loadprofiles.workers.shipping import NewLines, new_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from gevent._types import _Watcher as Watcher
     from locust.runners import WorkerRunner
 
-    from loadprofiles.messages import FromMaster, FromWorker
     from loadprofiles.records import DriveReport
-    from loadprofiles.share import Share
+    from loadprofiles.workers.messages import FromMaster, FromWorker
+    from loadprofiles.workers.share import Share
 
 _PINGS = 32
 _SHIP_S = 0.5
@@ -332,7 +332,7 @@ def _watch_stdin(leave: Callable[[], None]) -> Watcher:
 
 
 def run(orders: Orders) -> int:
-    """Join, drive one cell, and return the process's exit status (`loadprofiles.messages`)."""
+    """Join, drive one cell, and return the process's exit status (`messages`)."""
     gevent.get_hub().SYSTEM_ERROR = (Exception, SystemExit, KeyboardInterrupt)
     logging.getLogger("locust").setLevel(logging.CRITICAL)
     environment = Environment(events=locust.events, catch_exceptions=False)

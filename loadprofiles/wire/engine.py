@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from loadprofiles.clock import CLOCK_STEP_LIMIT_NS, wall_minus_monotonic_ns
-from loadprofiles.connections import EPOLLIN, EPOLLOUT, Pool, connect_ns, stamped_socket
-from loadprofiles.stream import Stream
-from loadprofiles.tls import TlsSocket
+from loadprofiles.wire.clock import CLOCK_STEP_LIMIT_NS, wall_minus_monotonic_ns
+from loadprofiles.wire.connections import EPOLLIN, EPOLLOUT, Pool, connect_ns, stamped_socket
+from loadprofiles.wire.stream import Stream
+from loadprofiles.wire.tls import TlsSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from select import epoll as Epoll  # noqa: N812 - a class, and `epoll` is what holds one
 
-    from loadprofiles.connections import Address, Connection
+    from loadprofiles.wire.connections import Address, Connection
 
 _READ_BYTES = 16_384
 _ANCILLARY_BYTES = 64

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from loadprofiles.answer import is_brief
-from loadprofiles.bodies import Bodies
-from loadprofiles.clock import CLOCK_STEP_LIMIT_NS
-from loadprofiles.heads import request_heads
+from loadprofiles.driving.turns import Turns
+from loadprofiles.driving.usage import Usage, rss_peak_mib, usage
+from loadprofiles.prompts.bodies import Bodies
 from loadprofiles.records import (
     BODIES_FILE,
     SAMPLES_FILE,
@@ -25,17 +24,18 @@ from loadprofiles.records import (
     Progress,
     Sample,
 )
-from loadprofiles.sample import Ticket, sample_of
-from loadprofiles.turns import Turns
-from loadprofiles.usage import Usage, rss_peak_mib, usage
+from loadprofiles.wire.answer import is_brief
+from loadprofiles.wire.clock import CLOCK_STEP_LIMIT_NS
+from loadprofiles.wire.heads import request_heads
+from loadprofiles.wire.sample import Ticket, sample_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
     from loadprofiles.dialects import Dialect
-    from loadprofiles.engine import Engine
-    from loadprofiles.stream import Stream
+    from loadprofiles.wire.engine import Engine
+    from loadprofiles.wire.stream import Stream
 
 _now = time.perf_counter_ns
 _RECENT = 512

@@ -1,0 +1,1 @@
+"""One cell while it is driven."""

@@ -1,0 +1,1 @@
+"""What users say, and how long it is: from distributions and files to request bodies."""

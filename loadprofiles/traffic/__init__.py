@@ -1,0 +1,1 @@
+"""When requests leave: schedules, traces, pauses for thought. Pure."""
