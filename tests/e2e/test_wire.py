@@ -206,7 +206,7 @@ def test_a_server_that_closes_after_each_answer(
     assert done.went_well, done.err
     [cell] = done.cells
     assert (cell["requests"]["ok"], cell["requests"]["failed"]) == (8, 0)
-    assert "connected_in_window" in codes(cell)
+    assert not tls or "connected_in_window" in codes(cell), "a handshake takes its time"
     samples = samples_of(done, cell)
     assert all(sample.connect_ns and not sample.retried for sample in samples)
 

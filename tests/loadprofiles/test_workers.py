@@ -528,7 +528,7 @@ def test_a_killed_master_takes_its_workers_along(
     wait_for(lambda: has_samples(folder, 2), master)
     pids = workers_of(master)
     master.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not gone(pids):
         assert time.monotonic() < deadline
         time.sleep(0.1)

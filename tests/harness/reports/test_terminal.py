@@ -63,7 +63,7 @@ def test_no_number_and_no_verdict_is_cut_at_80_columns(
             runs["one-level"], tmp_path, build=build, repeat=repeat, lengths=lengths, **busy(first)
         )
         lines = on_terminal(run).splitlines()
-        assert all(len(line) <= 80 for line in lines)
+        assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line)
         [header] = [line for line in lines if "valid" in line and "failed" in line]
         assert header.rstrip().endswith("valid")
         verdicts = [line for line in lines if "123,456" in line and "234,567" in line]
