@@ -83,7 +83,7 @@ class Driver:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._fleet is not None and self._fleet.remote and not self._told:
+        if self._fleet is not None and not self._told:  # its workers have begun to join
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 self._to_driver.close()
                 self._process.wait(_PARTING_S)

@@ -411,7 +411,7 @@ def fuzzer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fuzzer]:
 @pytest.mark.parametrize("case", special(), ids=lambda case: case.name.replace(" ", "-"))
 def test_special(fuzzer: Fuzzer, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "_MAX_RESPONSE_BYTES", 12 * MIB)
-    if case.endless:  # it must not take the timeout to end it
+    if case.expected != "timeout":  # it must not take one to end it, on a busy machine neither
         fuzzer.engine._timeout_ns = 60 * 10**9
     before = resident()
     fuzzer.run([case])

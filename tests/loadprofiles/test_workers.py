@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -152,7 +153,11 @@ def workers_of(master: subprocess.Popen[str]) -> list[int]:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(psutil.pid_exists(pid) for pid in pids)
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:  # init may be slow to bury
+                return False
+    return True
 
 
 def test_two_workers_send_one_schedule(
