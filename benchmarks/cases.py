@@ -17,11 +17,11 @@ import psutil
 from comparison import STAGGERED
 from rig import ROOT, Served, read_truth, serving
 
-from harness.child import COMMAND, MASTER
-from harness.measure import CellFacts
-from harness.remeasure import measure_folder, write_facts
-from harness.truth import Spread, join
-from harness.truth import read_truth as read_sends
+from harness.load.child import COMMAND, MASTER
+from harness.measuring.measure import CellFacts
+from harness.measuring.remeasure import measure_folder, write_facts
+from harness.measuring.truth import Spread, join
+from harness.measuring.truth import read_truth as read_sends
 from loadprofiles.plan import Target, make_plan
 from loadprofiles.profile import Profile
 from loadprofiles.records import Fleet, read_drive_report, read_samples
@@ -29,7 +29,7 @@ from loadprofiles.records import Fleet, read_drive_report, read_samples
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from loadprofiles.records import DriveReport
 
 _LIMIT_S = 120.0

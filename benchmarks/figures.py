@@ -28,7 +28,7 @@ from comparison import AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.truth import Spread
+    from harness.measuring.truth import Spread
 
 
 EXACT_P50_US, EXACT_P99_US, HOG_P99_US = 10.0, 50.0, 100.0

@@ -21,9 +21,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from harness.measure import CellFacts
-from harness.measurement import Measurements, RunInfo
-from harness.remeasure import write_facts
+from harness.measuring.measure import CellFacts
+from harness.measuring.measurement import Measurements, RunInfo
+from harness.measuring.remeasure import write_facts
 from harness.rundir import RunFolder
 from loadprofiles.records import (
     DRIVE_FILE,
@@ -97,7 +97,8 @@ def sample(seq: int, due: int, tokens: int, rng: np.random.Generator) -> Sample:
 
 
 STEPS = {
-    "measured": "from harness.remeasure import remeasure\nrun.write_measurements(remeasure(run))",
+    "measured": "from harness.measuring.remeasure import remeasure\n"
+    "run.write_measurements(remeasure(run))",
     "report.html": "from harness.reports import load_report\nload_report('html').render(run)",
     "report.md": "from harness.reports import load_report\nload_report('markdown').render(run)",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from harness.calibration import Calibration
-from harness.measurement import Measurements
+from harness.measuring.measurement import Measurements
 from launchers.build import Build
 from loadprofiles.profile import Profile
 from loadprofiles.records import DrivePlan, DriveReport, Sample

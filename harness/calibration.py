@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from harness import __version__
+from harness.measuring.truth import Spread  # noqa: TC001 - msgspec reads it
 from harness.provenance import machine
 from harness.rundir import write_atomically
-from harness.truth import Spread  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,12 +19,12 @@ import psutil
 
 from harness import __version__
 from harness.calibration import Calibration, Step
-from harness.child import Driver
 from harness.errors import ServerError
-from harness.measure import CellFacts
+from harness.load.child import Driver
+from harness.measuring.measure import CellFacts
+from harness.measuring.remeasure import measure_folder, write_facts
+from harness.measuring.truth import Spread, join, read_truth
 from harness.provenance import machine
-from harness.remeasure import measure_folder, write_facts
-from harness.truth import Spread, join, read_truth
 from launchers.devices import available_cpus, split_cpus
 from launchers.engines import Start
 from launchers.processes import GuardedProcess
@@ -35,7 +35,7 @@ from loadprofiles.records import read_drive_report, read_samples
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from loadprofiles.records import DriveReport
 
 STREAMS: Final = (1, 32, 256, 1024, 1536, 2048, 3072, 4096)

@@ -18,8 +18,8 @@ from typing import TypeVar
 import msgspec
 
 from harness.errors import BadInputError, did_you_mean
-from harness.measurement import SCHEMA as MEASUREMENTS_SCHEMA
-from harness.measurement import Measurements
+from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
+from harness.measuring.measurement import Measurements
 
 MANIFEST_SCHEMA = 1
 MANIFEST_FILE = "manifest.json"

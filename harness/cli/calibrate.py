@@ -10,7 +10,7 @@ from harness.calibration import Calibration, Step, save, sentence, summarize
 from harness.cli.tables import print_json, print_table
 from harness.errors import BadInputError, ExitCode
 from harness.ladder import QUICK_STREAMS, QUICK_WINDOW_S, STREAMS, WINDOW_S, Load, climb
-from harness.truth import Spread
+from harness.measuring.truth import Spread
 
 _HEADER = (
     "load", "tokens/s", "TTFT kernel", "TTFT user", "ITL kernel", "lag", "late", "CPU/token",

@@ -13,13 +13,13 @@ from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
-from harness.matrix import Lengths
+from harness.load.matrix import Lengths
+from harness.load.run import LoadRequest, run_load
+from harness.measuring.slo import STREAMED, Slo, parse_goodput, parse_slo
 from harness.reports import load_report
 from harness.reports.terminal import print_run
-from harness.run import LoadRequest, run_load
 from harness.rundir import RunFolder
 from harness.serving import Url
-from harness.slo import STREAMED, Slo, parse_goodput, parse_slo
 from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
 from launchers.trust import Trust

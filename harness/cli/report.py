@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import BadInputError, ExitCode
-from harness.remeasure import remeasure
+from harness.measuring.remeasure import remeasure
 from harness.reports import NAMES, load_report
 from harness.rundir import RunFolder, write_atomically
 

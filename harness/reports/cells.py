@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from harness.samples import Samples
+from harness.measuring.samples import Samples
 from loadprofiles.records import (
     DrivePlan,
     DriveReport,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from harness.measuring.tokens import tokens_per_bin
 from harness.reports import series
 from harness.reports.figures import (
     headline_ttft,
@@ -24,14 +25,13 @@ from harness.reports.figures import (
     series_of,
 )
 from harness.reports.words import unique
-from harness.tokens import tokens_per_bin
 from loadprofiles.arrivals import AnyArrival
 from loadprofiles.traffic.schedule import OpenArrival, cumulative_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.measuring.measurement import CellMeasurement, Measurements, Stat
     from harness.reports.cells import CellRecords
     from harness.reports.figures import Percentile
     from harness.reports.series import Floats, Ints

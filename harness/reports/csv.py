@@ -14,7 +14,7 @@ from harness.reports.figures import level_value, plain
 from loadprofiles.records import Sample
 
 if TYPE_CHECKING:
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from harness.reports import Report
     from harness.rundir import RunFolder
 

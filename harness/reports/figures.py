@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal
 
-from harness.measurement import Stat
+from harness.measuring.measurement import Stat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
 
 Percentile = Literal["p50", "p90", "p95", "p99", "p99_9"]
 QUANTILES: Final[dict[Percentile, float]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from harness.outputs import REPEATING_SHARE
+from harness.measuring.outputs import REPEATING_SHARE
 from harness.reports.figures import NOTHING, UNSTABLE, count, figure, percentile, plain, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.measurement import (
+    from harness.measuring.measurement import (
         Burst,
         Bursts,
         CellMeasurement,

@@ -18,7 +18,7 @@ from harness.reports.ranges import ranges
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.measuring.measurement import CellMeasurement, Measurements, Stat
     from harness.reports import Report
     from harness.rundir import RunFolder
 

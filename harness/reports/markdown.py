@@ -38,7 +38,7 @@ from harness.reports.words import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.measuring.measurement import CellMeasurement, Measurements, Stat
     from harness.reports import Report
     from harness.reports.figures import Percentile
     from harness.rundir import RunFolder

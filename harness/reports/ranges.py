@@ -11,7 +11,7 @@ from harness.reports.words import has_repeats, unique
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measurement import CellMeasurement, Measurements, Stat
+    from harness.measuring.measurement import CellMeasurement, Measurements, Stat
 
 Chart = dict[str, Any]
 

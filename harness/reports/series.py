@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from harness.samples import Samples
+    from harness.measuring.samples import Samples
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

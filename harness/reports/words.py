@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.calibration import sentence
-from harness.measurement import Stat
+from harness.measuring.measurement import Stat
+from harness.measuring.slo import observed, parse_slo
 from harness.reports.figures import (
     NOTHING,
     UNSTABLE,
@@ -25,12 +26,11 @@ from harness.reports.figures import (
     plain,
     series_of,
 )
-from harness.slo import observed, parse_slo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.measurement import Caveat, CellMeasurement, Measurements
+    from harness.measuring.measurement import Caveat, CellMeasurement, Measurements
 
 DEFINITIONS: Final[dict[str, str]] = {
     "TTFT": "first generated text − request sent. “From due”, the headline in an open loop: first "

@@ -7,7 +7,7 @@ import os
 import figures
 import pytest
 
-from harness.truth import Spread
+from harness.measuring.truth import Spread
 
 
 @pytest.mark.parametrize("workers", [1, 2])

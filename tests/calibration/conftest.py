@@ -63,4 +63,4 @@ def hog(cpus: tuple[list[int], list[int]]) -> Iterator[Hogs]:
 @pytest.fixture
 def collecting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the driver run with Python's garbage collector on."""
-    monkeypatch.setattr("harness.child.COMMAND", (sys.executable, "-P", "-c", COLLECTING))
+    monkeypatch.setattr("harness.load.child.COMMAND", (sys.executable, "-P", "-c", COLLECTING))

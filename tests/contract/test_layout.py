@@ -70,7 +70,7 @@ def test_the_command_line_imports_nothing_heavy(module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "harness.run",
+        "harness.load.run",
         "harness.cli.load",
         "harness.cli.listing",
         "harness.cli.serve",

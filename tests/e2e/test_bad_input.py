@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from harness.measurement import Measurements
+from harness.measuring.measurement import Measurements
 from loadprofiles.records import read_samples
 
 if TYPE_CHECKING:

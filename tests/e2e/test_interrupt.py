@@ -15,7 +15,7 @@ import msgspec
 import psutil
 import pytest
 
-from harness.measurement import Measurements
+from harness.measuring.measurement import Measurements
 from loadprofiles.records import read_samples
 
 if TYPE_CHECKING:

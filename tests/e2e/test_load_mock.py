@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from harness.measurement import Measurements
+from harness.measuring.measurement import Measurements
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, read_drive_report, read_samples
 
 if TYPE_CHECKING:

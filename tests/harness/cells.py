@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.measure import CellFacts, measure
+from harness.measuring.measure import CellFacts, measure
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measurement import CellMeasurement
-    from harness.slo import Slo
+    from harness.measuring.measurement import CellMeasurement
+    from harness.measuring.slo import Slo
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.arrivals import arrivals_of, departures
-from harness.samples import Samples
+from harness.measuring.arrivals import arrivals_of, departures
+from harness.measuring.samples import Samples
 from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.arrivals.constant import Constant
 from loadprofiles.arrivals.diurnal import Diurnal
@@ -21,7 +21,7 @@ from tests.harness.test_measure import MS, T0, S, plan, report, sample
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.arrival_stats import Arrivals
+    from harness.measuring.arrival_stats import Arrivals
 
 POISSON = Poisson(kind="poisson")
 KINDS: dict[str, OpenArrival] = {

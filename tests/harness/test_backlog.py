@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.backlog import backlog, in_flight
+from harness.measuring.backlog import backlog, in_flight
 from loadprofiles.records import Sample
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from tests.harness.cells import S, answer, measured
 
 if TYPE_CHECKING:
-    from harness.measurement import Bursts
+    from harness.measuring.measurement import Bursts
     from loadprofiles.records import Sample
 
 WINDOW_S = 60.0

@@ -9,8 +9,8 @@ from harness.__main__ import main
 from harness.calibration import Calibration, Step, find, save, sentence, summarize
 from harness.doctor import Check, examine
 from harness.ladder import Load, climb, loads, server_is_full
+from harness.measuring.truth import Spread
 from harness.provenance import machine
-from harness.truth import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

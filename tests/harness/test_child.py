@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-import harness.child
-from harness.child import Driver
+import harness.load.child
 from harness.errors import InvalidRunError
+from harness.load.child import Driver
 from loadprofiles.records import read_drive_report, read_samples
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let a program be the driver."""
 
     def become(program: str) -> None:
-        monkeypatch.setattr(harness.child, "COMMAND", (sys.executable, "-c", HEAD + program))
+        monkeypatch.setattr(harness.load.child, "COMMAND", (sys.executable, "-c", HEAD + program))
 
     return become
 
@@ -153,7 +153,7 @@ def test_lines_may_come_in_pieces(tmp_path: Path, stand_in: Callable[[str], None
 def test_one_that_is_silent_is_given_up(
     tmp_path: Path, stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(harness.child, "SILENCE_S", 0.5)
+    monkeypatch.setattr(harness.load.child, "SILENCE_S", 0.5)
     stand_in("time.sleep(600)")
     with Driver(tmp_path) as driver, pytest.raises(InvalidRunError, match=r"said nothing for 0.5"):
         driver.drive(ignore, yes)
@@ -167,7 +167,7 @@ def test_one_that_does_not_stop_is_given_up(
     *,
     interrupted: bool,
 ) -> None:
-    monkeypatch.setattr(harness.child, "STOP_S", 0.5)
+    monkeypatch.setattr(harness.load.child, "STOP_S", 0.5)
     stand_in(f"while True:\n    print({LINE!r}, flush=True); time.sleep(0.1)")
     began = time.monotonic()
     with Driver(tmp_path) as driver:
@@ -192,4 +192,4 @@ def test_a_second_ctrl_c_is_not_made_to_wait(
     began = time.monotonic()
     with Driver(tmp_path) as driver, pytest.raises(KeyboardInterrupt):
         driver.drive(ignore, yes)
-    assert time.monotonic() - began < harness.child.STOP_S
+    assert time.monotonic() - began < harness.load.child.STOP_S

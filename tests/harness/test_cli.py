@@ -24,7 +24,7 @@ from harness.errors import (
     InvalidRunError,
     ServerError,
 )
-from harness.measurement import Measurements, RunInfo
+from harness.measuring.measurement import Measurements, RunInfo
 from harness.rundir import RunFolder
 from launchers.errors import BuildError, ConnectError, InstallError, LaunchError, UnknownNameError
 from loadprofiles.errors import ProfileError, TokenizerError

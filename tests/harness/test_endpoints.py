@@ -5,12 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from harness.endpoints import endpoints_of, replicas_failed
-from harness.samples import Samples
+from harness.measuring.endpoints import endpoints_of, replicas_failed
+from harness.measuring.samples import Samples
 from loadprofiles.records import DrivePlan, Endpoint, Sample
 
 if TYPE_CHECKING:
-    from harness.caveats import Case
+    from harness.measuring.caveats import Case
 
 MS = 1_000_000
 PLAN = DrivePlan(

@@ -12,7 +12,7 @@ import pytest
 import harness.cli.load
 from harness import cli
 from harness.errors import ExitCode
-from harness.measurement import Measurements, RunInfo
+from harness.measuring.measurement import Measurements, RunInfo
 from harness.rundir import RunFolder
 from harness.serving import Url
 from loadprofiles.arrivals.closed import Closed
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.live import Live
-    from harness.run import LoadRequest
+    from harness.load.run import LoadRequest
 
     Ask = Callable[..., LoadRequest]
 

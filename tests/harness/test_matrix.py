@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.matrix import Cell, expand
+from harness.load.matrix import Cell, expand
 
 
 def test_each_build_is_brought_up_once_and_each_repeat_takes_all_levels() -> None:

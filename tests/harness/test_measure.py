@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.measure import WAITING, CellFacts, measure
-from harness.measurement import CellMeasurement, ServerUse, Stat
-from harness.slo import parse_slo
+from harness.measuring.measure import WAITING, CellFacts, measure
+from harness.measuring.measurement import CellMeasurement, ServerUse, Stat
+from harness.measuring.slo import parse_slo
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 if TYPE_CHECKING:

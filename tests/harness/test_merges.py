@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.merges import find_merges
+from harness.measuring.merges import find_merges
 from loadprofiles.records import Sample
 
 US = 1_000

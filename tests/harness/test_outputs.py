@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from harness.outputs import Answers, compare, stops_early
-from harness.samples import Samples
+from harness.measuring.outputs import Answers, compare, stops_early
+from harness.measuring.samples import Samples
 from tests.harness.cells import answer, measured
 
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.measure import CellFacts, measure
-from harness.samples import Samples
-from harness.slo import parse_slo
+from harness.measuring.measure import CellFacts, measure
+from harness.measuring.samples import Samples
+from harness.measuring.slo import parse_slo
 from loadprofiles.records import read_drive_report, read_plan, read_samples
 from tests.harness.cells import MS, T0, S, answer, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from loadprofiles.records import Sample
     from tests.conftest import MakeCell, StartMock
 

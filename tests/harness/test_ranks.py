@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.ranks import mann_whitney, wilcoxon_less
+from harness.measuring.ranks import mann_whitney, wilcoxon_less
 
 
 def test_values_from_one_distribution_and_from_two() -> None:

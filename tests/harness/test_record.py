@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import harness.record
-from harness.matrix import expand
-from harness.measure import CellFacts, measure
-from harness.record import RunRecord
+import harness.load.record
+from harness.load.matrix import expand
+from harness.load.record import RunRecord
+from harness.measuring.measure import CellFacts, measure
 from harness.rundir import RunFolder
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
@@ -18,7 +18,7 @@ from loadprofiles.wire.clock import wall_minus_monotonic_ns
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
 
 S = 1_000_000_000
 
@@ -86,14 +86,14 @@ def test_the_manifest_anchors_the_stamps_to_wall_time(record: RunRecord) -> None
 def test_a_report_with_a_bug_costs_a_line_and_no_other_report(
     record: RunRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = harness.record.load_report
+    load = harness.load.record.load_report
 
     def broken(name: str) -> object:
         if name == "html":
             raise ZeroDivisionError("by zero")
         return load(name)
 
-    monkeypatch.setattr(harness.record, "load_report", broken)
+    monkeypatch.setattr(harness.load.record, "load_report", broken)
     record.add_cell(measured(1))
     record.save()
     (problem,) = record.write_reports()

@@ -9,12 +9,12 @@ import pytest
 
 from harness import cli
 from harness.errors import ExitCode
-from harness.matrix import expand
-from harness.measure import CellFacts
-from harness.record import RunRecord
-from harness.remeasure import measure_folder, remeasure, write_facts
+from harness.load.matrix import expand
+from harness.load.record import RunRecord
+from harness.measuring.measure import CellFacts
+from harness.measuring.remeasure import measure_folder, remeasure, write_facts
+from harness.measuring.slo import parse_slo
 from harness.rundir import RunFolder
-from harness.slo import parse_slo
 from loadprofiles.records import (
     DRIVE_FILE,
     PLAN_FILE,

@@ -10,7 +10,7 @@ import pytest
 
 from harness import rundir
 from harness.errors import BadInputError
-from harness.measurement import Caveat, Measurements, RunInfo
+from harness.measuring.measurement import Caveat, Measurements, RunInfo
 from harness.rundir import RunFolder, write_atomically
 
 

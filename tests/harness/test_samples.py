@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.remeasure import measure_folder
-from harness.request import RequestValues, columns_of
-from harness.samples import Samples
-from harness.slo import parse_slo
+from harness.measuring.remeasure import measure_folder
+from harness.measuring.request import RequestValues, columns_of
+from harness.measuring.samples import Samples
+from harness.measuring.slo import parse_slo
 from loadprofiles.records import SAMPLES_FILE, Sample
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -121,7 +121,7 @@ def test_an_old_run_gives_the_bytes_it_gave_before_there_were_columns() -> None:
 
 MEASURE = """
 import pathlib, resource, sys
-from harness.remeasure import measure_folder
+from harness.measuring.remeasure import measure_folder
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 measure_folder(pathlib.Path(sys.argv[2]), None)

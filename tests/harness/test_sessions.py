@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from harness.measure import measure
-from harness.sessions import turn_numbers
+from harness.measuring.measure import measure
+from harness.measuring.sessions import turn_numbers
 from tests.harness.test_measure import FACTS, dropped, failed, plan, report, sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from loadprofiles.records import Sample
 
 AFTER = [-1, -1, -1, 0, 3, 1, 2]

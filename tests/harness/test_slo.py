@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from harness.errors import BadInputError
-from harness.measurement import Requests, Stat
-from harness.request import RequestValues
-from harness.slo import LATENCIES, SPEEDS, Limit, Slo, observed, parse_slo
+from harness.measuring.measurement import Requests, Stat
+from harness.measuring.request import RequestValues
+from harness.measuring.slo import LATENCIES, SPEEDS, Limit, Slo, observed, parse_slo
 from loadprofiles.records import Sample
 
 MS = 1_000_000

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import stats
-from harness.measurement import Stat
+from harness.measuring import stats
+from harness.measuring.measurement import Stat
 
 finite = st.floats(min_value=-1e9, max_value=1e9, allow_nan=False)
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from harness.steady import mser
+from harness.measuring.steady import mser
 from tests.harness.cells import S, answer, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.measurement import Steady
+    from harness.measuring.measurement import Steady
     from loadprofiles.records import Sample
 
 

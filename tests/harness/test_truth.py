@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from harness.truth import Sent, Spread, join, read_truth, stamps
+from harness.measuring.truth import Sent, Spread, join, read_truth, stamps
 from loadprofiles.records import Sample
 
 if TYPE_CHECKING:

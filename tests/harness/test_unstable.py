@@ -13,7 +13,7 @@ from tests.harness.cells import S, answer, measured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
 
 WAITS = ("ttft", "ttfa", "e2e", "sequence_tps", "fairness")
 COUNTS = {"n", "n_infinite", "n_reference"}

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from harness.measure import CellFacts, measure
+from harness.measuring.measure import CellFacts, measure
 from loadprofiles.records import DrivePlan, DriveReport, Sample, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measurement import Caveat, Client
+    from harness.measuring.measurement import Caveat, Client
 
 US = 1_000
 MS = 1_000_000

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.measure import CellFacts, measure
-from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, ServerUse
+from harness.measuring.measure import CellFacts, measure
+from harness.measuring.measurement import Caveat, CellMeasurement, Measurements, RunInfo, ServerUse
 from harness.rundir import RunFolder
 from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.records import DrivePlan, DriveReport, Sample

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from harness.measurement import OutputsCompared
+from harness.measuring.measurement import OutputsCompared
 from harness.reports import findings, load_report
 from tests.harness.cells import S, answer, measured
 
 if TYPE_CHECKING:
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from harness.rundir import RunFolder
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 import harness.reports
 from harness.cli.report import report
 from harness.errors import BadInputError
-from harness.measurement import Caveat, Measurements, Sessions, Stat, TurnStat
+from harness.measuring.measurement import Caveat, Measurements, Sessions, Stat, TurnStat
 from harness.reports import NAMES, cells, figures, load_report, words
 from harness.reports.terminal import print_run
 from harness.rundir import RunFolder

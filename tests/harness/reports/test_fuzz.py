@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.measurement import CellMeasurement, Stat
+from harness.measuring.measurement import CellMeasurement, Stat
 from harness.reports import NAMES, cells, load_report
 from harness.rundir import RunFolder
 

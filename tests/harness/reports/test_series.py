@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.measuring.samples import Samples
+from harness.measuring.tokens import tokens_per_bin
 from harness.reports import series
-from harness.samples import Samples
-from harness.tokens import tokens_per_bin
 from loadprofiles.records import Sample
 
 S = series.NS_PER_S

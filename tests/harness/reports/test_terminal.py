@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from harness.measurement import EndpointUse, Stat
+from harness.measuring.measurement import EndpointUse, Stat
 from harness.reports import load_report
 from harness.reports.figures import count, figure
 from harness.reports.terminal import print_run
@@ -18,7 +18,7 @@ from harness.rundir import RunFolder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
 
 
 def on_terminal(run: RunFolder, width: int = 80) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from harness.samples import Floats
+    from harness.measuring.samples import Floats
 
 
 def mann_whitney(one: Floats, other: Floats) -> float:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness.samples import Samples
+from harness.measuring.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.samples import Floats, Ints
+    from harness.measuring.samples import Floats, Ints
     from loadprofiles.records import Sample
 
 LATE_SHARE: Final = 0.1

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from harness import stats
 from harness.errors import BadInputError, did_you_mean
-from harness.request import RequestValues
+from harness.measuring import stats
+from harness.measuring.request import RequestValues
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement
     from loadprofiles.records import Sample
 
 Operator = Literal["<=", ">="]

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from harness import stats
-from harness.arrivals import arrivals_of
-from harness.backlog import Backlog, backlog, in_flight
-from harness.caveats import Evidence
-from harness.endpoints import endpoints_of
-from harness.findings import find
-from harness.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
-from harness.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
-from harness.samples import Samples
-from harness.sessions import prompt_count, sessions_of
-from harness.validity import judge
+from harness.measuring import stats
+from harness.measuring.arrivals import arrivals_of
+from harness.measuring.backlog import Backlog, backlog, in_flight
+from harness.measuring.caveats import Evidence
+from harness.measuring.endpoints import endpoints_of
+from harness.measuring.findings import find
+from harness.measuring.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
+from harness.measuring.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
+from harness.measuring.samples import Samples
+from harness.measuring.sessions import prompt_count, sessions_of
+from harness.measuring.validity import judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.samples import Bools, Floats, Ints
-    from harness.slo import Slo
+    from harness.measuring.samples import Bools, Floats, Ints
+    from harness.measuring.slo import Slo
     from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 PER_REQUEST: Final[Mapping[str, stats.Slow]] = {

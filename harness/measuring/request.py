@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from harness.samples import Bools, Floats, Ints, Samples
+    from harness.measuring.samples import Bools, Floats, Ints, Samples
     from loadprofiles.records import Sample
 
 NS_PER_MS = 1e6

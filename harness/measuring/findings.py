@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.bursts import measure_bursts
-from harness.merges import usual_gap_ns
-from harness.mixture import measure_mixture
-from harness.outputs import audit
-from harness.stalls import measure_stalls
-from harness.steady import measure_steady
+from harness.measuring.bursts import measure_bursts
+from harness.measuring.merges import usual_gap_ns
+from harness.measuring.mixture import measure_mixture
+from harness.measuring.outputs import audit
+from harness.measuring.stalls import measure_stalls
+from harness.measuring.steady import measure_steady
 
 if TYPE_CHECKING:
-    from harness.measurement import Bursts, Mixture, Outputs, Stalls, Steady
-    from harness.samples import Floats, Samples
+    from harness.measuring.measurement import Bursts, Mixture, Outputs, Stalls, Steady
+    from harness.measuring.samples import Floats, Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 

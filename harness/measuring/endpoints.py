@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness import stats
-from harness.measurement import Caveat, EndpointUse, Stat
-from harness.request import NS_PER_MS
+from harness.measuring import stats
+from harness.measuring.measurement import Caveat, EndpointUse, Stat
+from harness.measuring.request import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.caveats import Case
-    from harness.samples import Samples
+    from harness.measuring.caveats import Case
+    from harness.measuring.samples import Samples
     from loadprofiles.records import DrivePlan
 
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from harness import __version__
 from harness.calibration import find, summarize
 from harness.errors import HarnessError
-from harness.measurement import Caveat, CellMeasurement, Measurements, RunInfo, measurements
+from harness.measuring.measurement import (
+    Caveat,
+    CellMeasurement,
+    Measurements,
+    RunInfo,
+    measurements,
+)
 from harness.provenance import provenance
 from harness.reports import load_report
 from harness.rundir import write_atomically
@@ -21,7 +27,7 @@ from loadprofiles.wire.clock import wall_minus_monotonic_ns
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.matrix import Cell
+    from harness.load.matrix import Cell
     from harness.rundir import RunFolder
 
 REPORTS = ("html", "markdown")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 import numpy as np
 
-from harness.measurement import Contrast, Stat
+from harness.measuring.measurement import Contrast, Stat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

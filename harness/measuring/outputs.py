@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness import stats
-from harness.measurement import Caveat, Outputs, OutputsCompared
-from harness.ranks import wilcoxon_less
+from harness.measuring import stats
+from harness.measuring.measurement import Caveat, Outputs, OutputsCompared
+from harness.measuring.ranks import wilcoxon_less
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from harness.samples import Bools, Floats, Ints, Samples
+    from harness.measuring.samples import Bools, Floats, Ints, Samples
 
     Hashes = npt.NDArray[np.uint64]
 

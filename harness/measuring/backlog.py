@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness.samples import Samples
+from harness.measuring.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.samples import Floats
+    from harness.measuring.samples import Floats
     from loadprofiles.records import Sample
 
 NEVER_LEFT: Final = frozenset({"dropped", "timeout", "aborted"})

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness.measurement import Caveat
-from harness.sessions import prompt_count, sessions_of
+from harness.measuring.measurement import Caveat
+from harness.measuring.sessions import prompt_count, sessions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.caveats import Case, Rule
+    from harness.measuring.caveats import Case, Rule
 
 PROMPTS_OFF: Final = 0.01
 

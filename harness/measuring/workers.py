@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from harness.measurement import Caveat
-from harness.request import NS_PER_MS, NS_PER_S
+from harness.measuring.measurement import Caveat
+from harness.measuring.request import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.caveats import Case, Rule
+    from harness.measuring.caveats import Case, Rule
     from loadprofiles.records import DriveReport
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from harness.arrival_stats import Arrivals, ArrivalStats, ArrivalTests
-from harness.measurement import Caveat
-from harness.request import NS_PER_MS
+from harness.measuring.arrival_stats import Arrivals, ArrivalStats, ArrivalTests
+from harness.measuring.measurement import Caveat
+from harness.measuring.request import NS_PER_MS
 from loadprofiles.arrivals import AnyArrival
 from loadprofiles.arrivals.gamma import Gamma
 from loadprofiles.traffic.schedule import NS, OpenArrival, cumulative_rate
@@ -22,7 +22,7 @@ from loadprofiles.traffic.schedule import NS, OpenArrival, cumulative_rate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.samples import Floats, Ints, Samples
+    from harness.measuring.samples import Floats, Ints, Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 TELLING: Final = 50

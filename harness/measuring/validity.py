@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness import stats
-from harness.caveats import COUNT_RULES, OTHER_RULES, OWN_CORE, Case, Evidence
-from harness.measurement import Caveat, Client
-from harness.merges import find_merges
-from harness.request import NS_PER_MS, NS_PER_S
-from harness.workers import WORKER_RULES, busiest_s, longest_delay_s
+from harness.measuring import stats
+from harness.measuring.caveats import COUNT_RULES, OTHER_RULES, OWN_CORE, Case, Evidence
+from harness.measuring.measurement import Caveat, Client
+from harness.measuring.merges import find_merges
+from harness.measuring.request import NS_PER_MS, NS_PER_S
+from harness.measuring.workers import WORKER_RULES, busiest_s, longest_delay_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.caveats import Rule
-    from harness.merges import Merges
-    from harness.samples import Floats, Samples
+    from harness.measuring.caveats import Rule
+    from harness.measuring.merges import Merges
+    from harness.measuring.samples import Floats, Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 SMEAR_INVALID: Final = 0.01

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness.measurement import Stalls
-from harness.request import NS_PER_MS
+from harness.measuring.measurement import Stalls
+from harness.measuring.request import NS_PER_MS
 
 if TYPE_CHECKING:
-    from harness.samples import Ints, Samples
+    from harness.measuring.samples import Ints, Samples
 
 LEAST_MS: Final = 200.0
 TIMES_USUAL: Final = 5.0

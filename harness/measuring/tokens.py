@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness.request import chunk_counts
+from harness.measuring.request import chunk_counts
 
 if TYPE_CHECKING:
-    from harness.samples import Floats, Ints, Samples
+    from harness.measuring.samples import Floats, Ints, Samples
 
 _BLOCK: Final = 8192
 _FEW: Final = 512

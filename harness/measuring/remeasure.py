@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.measure import CellFacts, measure
-from harness.measurement import measurements
-from harness.outputs import Answers, compare, stops_early
+from harness.measuring.measure import CellFacts, measure
+from harness.measuring.measurement import measurements
+from harness.measuring.outputs import Answers, compare, stops_early
+from harness.measuring.samples import Samples
+from harness.measuring.slo import parse_slo
 from harness.rundir import CELLS, write_atomically
-from harness.samples import Samples
-from harness.slo import parse_slo
 from loadprofiles.records import read_drive_report, read_plan, read_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.measurement import CellMeasurement, Measurements
+    from harness.measuring.measurement import CellMeasurement, Measurements
+    from harness.measuring.slo import Slo
     from harness.rundir import RunFolder
-    from harness.slo import Slo
 
 FACTS_FILE = "facts.json"
 

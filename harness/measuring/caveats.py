@@ -1,6 +1,6 @@
 """What a reader must mind about a cell besides the client: each rule looks at one thing.
 
-The rules that judge the client itself are in `harness.validity`.
+The rules that judge the client itself are in `harness.measuring.validity`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from harness import stats
-from harness.arrivals import departures
-from harness.endpoints import replicas_failed
-from harness.measurement import Caveat
-from harness.outputs import answers_repeat
-from harness.prompts import PROMPT_RULES
-from harness.request import NS_PER_MS, NS_PER_S, silent_counts
+from harness.measuring import stats
+from harness.measuring.arrivals import departures
+from harness.measuring.endpoints import replicas_failed
+from harness.measuring.measurement import Caveat
+from harness.measuring.outputs import answers_repeat
+from harness.measuring.prompts import PROMPT_RULES
+from harness.measuring.request import NS_PER_MS, NS_PER_S, silent_counts
 
 if TYPE_CHECKING:
-    from harness.arrival_stats import Arrivals
-    from harness.backlog import Backlog
-    from harness.measurement import Metrics, Outputs, Requests, Stalls, Stat
-    from harness.merges import Merges
-    from harness.samples import Samples
+    from harness.measuring.arrival_stats import Arrivals
+    from harness.measuring.backlog import Backlog
+    from harness.measuring.measurement import Metrics, Outputs, Requests, Stalls, Stat
+    from harness.measuring.merges import Merges
+    from harness.measuring.samples import Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 DROPPED_SHARE: Final = 0.001
@@ -42,7 +42,7 @@ OWN_CORE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What `harness.measure` has found out already, and what it was told."""
+    """What `harness.measuring.measure` has found out already, and what it was told."""
 
     requests: Requests
     metrics: Metrics

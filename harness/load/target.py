@@ -12,8 +12,8 @@ from loadprofiles.plan import Target
 from loadprofiles.records import Endpoint
 
 if TYPE_CHECKING:
-    from harness.matrix import Cell
-    from harness.run import LoadRequest
+    from harness.load.matrix import Cell
+    from harness.load.run import LoadRequest
     from launchers.server import Server
 
 _PORTS = {"http": 80, "https": 443}

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from harness.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
+from harness.measuring.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
 
 SCHEMA = 1
 INCOMPLETE = "incomplete"

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.checks import check
-from harness.child import Driver
 from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
-from harness.matrix import Cell, Lengths, expand
-from harness.measure import MAX_FAIL_RATIO, CellFacts
-from harness.measurement import ServerUse
-from harness.record import RunRecord
-from harness.remeasure import measure_folder, write_facts
+from harness.load.checks import check
+from harness.load.child import Driver
+from harness.load.matrix import Cell, Lengths, expand
+from harness.load.record import RunRecord
+from harness.load.target import is_here, pin_of, target_of
+from harness.measuring.measure import MAX_FAIL_RATIO, CellFacts
+from harness.measuring.measurement import ServerUse
+from harness.measuring.remeasure import measure_folder, write_facts
 from harness.rundir import CELLS, RunFolder
 from harness.serving import Connected, Launched, Served, Source, Url
-from harness.target import is_here, pin_of, target_of
 from launchers.errors import LauncherError
 from launchers.memory import MemoryUse, sample_memory
 from launchers.replicas import connect_all
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.live import Live
-    from harness.slo import Slo
+    from harness.measuring.slo import Slo
     from launchers.build import Build
     from launchers.server import Server
     from loadprofiles.profile import Profile

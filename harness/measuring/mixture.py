@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from harness import stats
-from harness.measurement import Contrast, LengthBucket, Mixture, Stat
-from harness.samples import NONE
+from harness.measuring import stats
+from harness.measuring.measurement import Contrast, LengthBucket, Mixture, Stat
+from harness.measuring.samples import NONE
 
 if TYPE_CHECKING:
-    from harness.samples import Bools, Floats, Ints, Samples
+    from harness.measuring.samples import Bools, Floats, Ints, Samples
     from loadprofiles.records import DrivePlan
 
 _BUCKETS: Final = 4

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness import stats
-from harness.backlog import left_ns
-from harness.measurement import Burst, Bursts, Stat
-from harness.request import NS_PER_S
+from harness.measuring import stats
+from harness.measuring.backlog import left_ns
+from harness.measuring.measurement import Burst, Bursts, Stat
+from harness.measuring.request import NS_PER_S
 
 if TYPE_CHECKING:
-    from harness.samples import Bools, Floats, Ints, Samples
+    from harness.measuring.samples import Bools, Floats, Ints, Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 _POINTS: Final = 20_000

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import stats
-from harness.measurement import PromptCount, Sessions, Stat, TurnStat
-from harness.request import NS_PER_MS
+from harness.measuring import stats
+from harness.measuring.measurement import PromptCount, Sessions, Stat, TurnStat
+from harness.measuring.request import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.samples import Bools, Ints, Samples
+    from harness.measuring.samples import Bools, Ints, Samples
     from loadprofiles.records import DrivePlan
 
 

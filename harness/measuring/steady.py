@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness import stats
-from harness.arrivals import arrival_of
-from harness.measurement import Stat, Steady, SteadyPart
-from harness.ranks import mann_whitney
-from harness.request import NS_PER_MS, NS_PER_S
-from harness.tokens import tokens_per_bin
+from harness.measuring import stats
+from harness.measuring.arrivals import arrival_of
+from harness.measuring.measurement import Stat, Steady, SteadyPart
+from harness.measuring.ranks import mann_whitney
+from harness.measuring.request import NS_PER_MS, NS_PER_S
+from harness.measuring.tokens import tokens_per_bin
 
 if TYPE_CHECKING:
-    from harness.samples import Floats, Ints, Samples
+    from harness.measuring.samples import Floats, Ints, Samples
     from loadprofiles.records import DrivePlan, DriveReport
 
 BATCH: Final = 5
