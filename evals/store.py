@@ -1,0 +1,98 @@
+"""Answers on the disk: appended as they come, whole after a crash, never asked twice."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from evals.errors import ResumeError
+from evals.records import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+PLAN_FILE = "plan.json"
+ANSWERS_FILE = "answers.jsonl"
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Answer)
+
+
+class AnswerStore:
+    """The answers of one suite by one server, open for more.
+
+    with AnswerStore(folder, plan) as store:
+        if item not in store.done: store.add([answer])
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, object]) -> None:
+        """Open a folder; `plan` holds all that decides the answers (suite, seed, route, identity…).
+
+        Raises:
+            ResumeError: the folder was begun with another plan; names the fields that differ.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        _settle_plan(folder / PLAN_FILE, plan)
+        self._path = folder / ANSWERS_FILE
+        _cut_torn_line(self._path)
+        there = read_answers(folder)
+        self.done = {(a.task, a.item) for a in there if a.outcome != "error"}
+        """(task, item) of every answer that is there; errors are not, so that they are asked
+        again."""
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("ab")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Append answers; they are with the kernel when this returns."""
+        lines = [_encoder.encode(answer) + b"\n" for answer in answers]
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+
+def read_answers(folder: Path) -> list[Answer]:
+    """Return a folder's answers, the last one where an item was asked again after an error."""
+    path = folder / ANSWERS_FILE
+    if not path.is_file():
+        return []
+    last = {}
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            answer = _decoder.decode(line)
+            last[answer.task, answer.item] = answer
+    return list(last.values())
+
+
+def _settle_plan(path: Path, plan: dict[str, object]) -> None:
+    wanted = msgspec.json.decode(msgspec.json.encode(plan))
+    if not path.is_file():
+        data = msgspec.json.format(msgspec.json.encode(plan), indent=2) + b"\n"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+        return
+    there = msgspec.json.decode(path.read_bytes())
+    keys = sorted({*there, *wanted})
+    differ = [key for key in keys if there.get(key) != wanted.get(key)]
+    if differ:
+        raise ResumeError(
+            f"{path.parent} was begun with another {', '.join(differ)}: "
+            "start anew in another folder, or ask for the same"
+        )
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a killed writer left of a last line."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
