@@ -1,4 +1,4 @@
-"""What is wrong with a profile's field, told by the flag that gave it its value."""
+"""Flags that several commands have, and what is wrong with their values, told by the flag."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import BadInputError
+from harness.serving import Url
+from launchers.trust import Trust
 from loadprofiles.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 _PARAMETERS: Final = {
     "duration_s": "duration",
@@ -37,3 +40,59 @@ def naming_flags(given: Mapping[str, object]) -> Iterator[None]:
             raise
         text = str(error).removeprefix(f"{error.field}: ")
         raise BadInputError(f"--{name.replace('_', '-')}: {text}") from error
+
+
+def urls_of(
+    urls: tuple[str, ...], model: str | None, ca_file: Path | None, *, verify: bool
+) -> Url | None:
+    """Return the deployment that --url names, if any.
+
+    Raises:
+        BadInputError: an empty URL, or a flag that goes with one where there is none.
+    """
+    if not urls:
+        flags = {"--model": model, "--ca-file": ca_file, "--insecure": not verify}
+        for flag in (flag for flag, value in flags.items() if value):
+            raise BadInputError(f"{flag} goes with --url; a --server's build says it all")
+        return None
+    parts = tuple(part.strip() for text in urls for part in text.split(","))
+    if not all(parts):
+        raise BadInputError("--url: an empty one; give the API's base, e.g. http://127.0.0.1:8000")
+    return Url(urls=parts, model=model, trust=Trust(ca_file=ca_file, verify=verify))
+
+
+def names_of(flag: str, text: str, again: str) -> list[str]:
+    """Return the names that stand between commas; `again` says what to do in place of a second.
+
+    Raises:
+        BadInputError: an empty one, or one that is there twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise BadInputError(f'--{flag}: an empty name in "{text}"')
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f'--{flag}: "{name}" is there twice; {again}')
+    return names
+
+
+def at_least(flag: str, value: int, least: int) -> int:
+    """Return a number that must not be smaller.
+
+    Raises:
+        BadInputError: it is.
+    """
+    if value < least:
+        raise BadInputError(f"--{flag}: {value} must be {least} or more")
+    return value
+
+
+def share(flag: str, value: float) -> float:
+    """Return a share, which lies between 0 and 1.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    if not 0 <= value <= 1:
+        raise BadInputError(f"--{flag}: {value:g} must lie between 0 and 1, e.g. 0.05")
+    return value

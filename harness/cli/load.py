@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from harness.cli.flags import naming_flags
+from harness.cli.flags import at_least, names_of, naming_flags, share, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_build, find_profile, load_config
@@ -22,7 +22,6 @@ from harness.rundir import RunFolder
 from harness.serving import Url
 from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
-from launchers.trust import Trust
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides, Profile
 
@@ -175,11 +174,11 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         workers, expect_workers, bind, join_timeout, web_port, web=web, elsewhere=server is None
     )
     request = LoadRequest(
-        servers=_servers(server, _urls(url, model, ca_file, verify=not insecure), found),
+        servers=_servers(server, urls_of(url, model, ca_file, verify=not insecure), found),
         profile=shape,
         levels=levels,
-        repeats=_at_least("repeats", repeats, 1),
-        seed=_at_least("seed", seed, 0),
+        repeats=at_least("repeats", repeats, 1),
+        seed=at_least("seed", seed, 0),
         slo=limits,
         dialect=dialect,
         stream=not no_stream,
@@ -188,7 +187,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         api_key_env=api_key_env,
         force_ignore_eos=ignore_eos or lengths in {"forced", "both"},
         lengths=_LENGTHS[lengths],
-        max_fail_ratio=_share("max-fail-ratio", max_fail_ratio),
+        max_fail_ratio=share("max-fail-ratio", max_fail_ratio),
         fleet=fleet,
         asked={
             "server": server,
@@ -256,32 +255,10 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
 def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[Build, Path]] | Url:
     if (server is None) == (url is None):
         raise BadInputError("give either --server NAME[,NAME…] or --url URL")
-    return url or [find_build(name, config) for name in _names(server or "")]
-
-
-def _urls(
-    urls: tuple[str, ...], model: str | None, ca_file: Path | None, *, verify: bool
-) -> Url | None:
-    """Return the deployment that --url names, if any."""
-    if not urls:
-        flags = {"--model": model, "--ca-file": ca_file, "--insecure": not verify}
-        for flag in (flag for flag, value in flags.items() if value):
-            raise BadInputError(f"{flag} goes with --url; a --server's build says it all")
-        return None
-    parts = tuple(part.strip() for text in urls for part in text.split(","))
-    if not all(parts):
-        raise BadInputError("--url: an empty one; give the API's base, e.g. http://127.0.0.1:8000")
-    return Url(urls=parts, model=model, trust=Trust(ca_file=ca_file, verify=verify))
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise BadInputError(f'--server: an empty name in "{text}"')
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInputError(f'--server: "{name}" is there twice; --repeats measures it again')
-    return names
+    if url is not None:
+        return url
+    names = names_of("server", server or "", "--repeats measures it again")
+    return [find_build(name, config) for name in names]
 
 
 def _levels(
@@ -340,15 +317,3 @@ def _check_unstreamed(limits: Slo) -> None:
                 "document",
                 hint="limit e2e_p95_ms or sequence_p95_tps, or leave out --no-stream",
             )
-
-
-def _at_least(flag: str, value: int, least: int) -> int:
-    if value < least:
-        raise BadInputError(f"--{flag}: {value} must be {least} or more")
-    return value
-
-
-def _share(flag: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise BadInputError(f"--{flag}: {value:g} must lie between 0 and 1, e.g. 0.05")
-    return value

@@ -38,10 +38,10 @@ def check(request: LoadRequest) -> None:
     check_dataset(request.profile)
     check_fits(request.profile, None, request.dialect)  # the files of its lengths are read
     if request.api_key_env is not None:
-        _check_key(request.api_key_env)
+        check_key(request.api_key_env)
     _check_dialect(request)
     if isinstance(request.servers, Url):
-        _check_urls(request.servers)
+        check_urls(request.servers)
         return
     names = [build.name for build, _ in request.servers]
     for name in names:
@@ -74,7 +74,12 @@ def _check_dialect(request: LoadRequest) -> None:
         )
 
 
-def _check_key(variable: str) -> None:
+def check_key(variable: str) -> None:
+    """Look whether an environment variable holds a key that a header can carry.
+
+    Raises:
+        BadInputError: it does not, or is none.
+    """
     if not variable.isidentifier():  # do not repeat it: it may be the key itself
         raise BadInputError(
             "--api-key-env: that is no environment variable's name",
@@ -93,7 +98,12 @@ def _check_key(variable: str) -> None:
         )
 
 
-def _check_urls(given: Url) -> None:
+def check_urls(given: Url) -> None:
+    """Look at what can be seen to be wrong with URLs before anything is asked of them.
+
+    Raises:
+        BadInputError: with the fix.
+    """
     try:
         bases = [candidates(url)[0] for url in given.urls]
     except ConnectError as error:

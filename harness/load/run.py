@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import BadInputError, ExitCode, InvalidRunError, ServerError
+from harness.errors import ExitCode, InvalidRunError, ServerError
+from harness.load.cell import UnderWay, facts_of, plan_cell
 from harness.load.checks import check
 from harness.load.child import Driver
 from harness.load.matrix import Cell, Lengths, expand
 from harness.load.record import RunRecord
-from harness.load.target import is_here, pin_of, target_of
-from harness.measuring.measure import MAX_FAIL_RATIO, CellFacts
-from harness.measuring.measurement import ServerUse
+from harness.measuring.measure import MAX_FAIL_RATIO
 from harness.measuring.remeasure import measure_folder, write_facts
 from harness.rundir import CELLS, RunFolder
 from harness.serving import Connected, Launched, Served, Source, Url
 from launchers.errors import LauncherError
-from launchers.memory import MemoryUse, sample_memory
+from launchers.memory import sample_memory
 from launchers.replicas import connect_all
-from loadprofiles.plan import make_plan
 from loadprofiles.records import read_drive_report
 
 if TYPE_CHECKING:
@@ -32,11 +30,8 @@ if TYPE_CHECKING:
     from harness.live import Live
     from harness.measuring.slo import Slo
     from launchers.build import Build
-    from launchers.server import Server
     from loadprofiles.profile import Profile
-    from loadprofiles.records import DrivePlan, Fleet
-
-TOKENIZER_FILE = "tokenizer.json"
+    from loadprofiles.records import Fleet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +97,6 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
     return folder, code
 
 
-@dataclass(kw_only=True)
-class _UnderWay:
-    """A cell that is being driven."""
-
-    cell: Cell
-    plan: DrivePlan
-    server: Server
-    memory: MemoryUse = field(default_factory=MemoryUse)
-
-
 class _WorkerLostError(InvalidRunError):
     """Not all workers are there any more, so that no further cell can be driven."""
 
@@ -134,7 +119,7 @@ class _Job:
             closed=profile.is_closed,
             lengths=request.lengths,
         )
-        self._under_way: _UnderWay | None = None
+        self._under_way: UnderWay | None = None
         self.record = RunRecord(
             folder,
             command=request.command,
@@ -196,26 +181,7 @@ class _Job:
         request, server = self._request, served.server
         title = f"{cell.build} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
         self._live.status(title)
-        try:
-            plan = make_plan(
-                self._folder.cell(cell.id),
-                profile=request.profile,
-                level=cell.level,
-                repeat=cell.repeat,
-                seed=request.seed,
-                target=target_of(request, cell, server),
-                dialect=request.dialect,
-                stream=request.stream,
-                tokenizer=request.tokenizer or _tokenizer_of(server),
-                cpus=server.client_cpus,
-            )
-        except OSError as error:
-            raise BadInputError(
-                f"cannot write the plan of {cell.id}: {error.strerror or error}",
-                hint="Is the disk full? --out DIR names another one.",
-            ) from error
-        self._under_way = under_way = _UnderWay(cell=cell, plan=plan, server=server)
-        write_facts(self._folder.cell(cell.id), _facts(request, under_way))
+        self._under_way = under_way = plan_cell(self._folder.cell(cell.id), request, cell, server)
         with ExitStack() as stack:
             if server.pid is not None:
                 under_way.memory = stack.enter_context(sample_memory(server.pid))
@@ -227,7 +193,7 @@ class _Job:
             return
         under_way, request = self._under_way, self._request
         folder = self._folder.cell(under_way.cell.id)
-        write_facts(folder, _facts(request, under_way))  # by now the memory's peak is known
+        write_facts(folder, facts_of(request, under_way))  # by now the memory's peak is known
         try:
             before = under_way.cell.baseline
             baseline = None if before is None else self._folder.path / CELLS / before
@@ -272,35 +238,3 @@ class _Job:
     def _problem(self, code: str, text: str) -> None:
         self.record.add_problem(code, text)
         self._live.problem(text)
-
-
-def _facts(request: LoadRequest, under_way: _UnderWay) -> CellFacts:
-    cell, plan, server = under_way.cell, under_way.plan, under_way.server
-    on_gpu = server.provenance.get("device") == "cuda"
-    memory_gib = None if on_gpu else under_way.memory.peak_gib
-    hosts = [plan.host, *(one.host for one in plan.replicas)]
-    return CellFacts(
-        id=cell.id,
-        build=cell.build,
-        engine=server.engine,
-        engine_version=server.engine_version,
-        model=server.model,
-        profile=cell.profile,
-        repeat=cell.repeat,
-        level=cell.level_value,
-        max_fail_ratio=request.max_fail_ratio,
-        shared_machine=server.pid is not None or any(map(is_here, hosts)),
-        prompt_length_estimated=not plan.prompts_exact,
-        output_pinned=bool(pin_of(request, cell, server)),
-        lengths=cell.lengths,
-        server=ServerUse(
-            memory_peak_gib=memory_gib,
-            memory_kind=None if memory_gib is None else "rss",
-            kv_cache_tokens=server.kv_cache_tokens,
-        ),
-    )
-
-
-def _tokenizer_of(server: Server) -> Path | None:
-    folder = server.tokenizer
-    return folder if folder is not None and (folder / TOKENIZER_FILE).is_file() else None

@@ -1,0 +1,96 @@
+"""One cell: from what was asked of it to what lies in its folder before it is driven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.errors import BadInputError
+from harness.load.target import is_here, pin_of, target_of
+from harness.measuring.measure import CellFacts
+from harness.measuring.measurement import ServerUse
+from harness.measuring.remeasure import write_facts
+from launchers.memory import MemoryUse
+from loadprofiles.plan import make_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.load.matrix import Cell
+    from harness.load.run import LoadRequest
+    from launchers.server import Server
+    from loadprofiles.records import DrivePlan
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(kw_only=True)
+class UnderWay:
+    """A cell that is being driven."""
+
+    cell: Cell
+    plan: DrivePlan
+    server: Server
+    memory: MemoryUse = field(default_factory=MemoryUse)
+
+
+def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) -> UnderWay:
+    """Write a cell's plan, bodies and facts into its folder.
+
+    Raises:
+        BadInputError: the folder cannot be written.
+    """
+    try:
+        plan = make_plan(
+            folder,
+            profile=request.profile,
+            level=cell.level,
+            repeat=cell.repeat,
+            seed=request.seed,
+            target=target_of(request, cell, server),
+            dialect=request.dialect,
+            stream=request.stream,
+            tokenizer=request.tokenizer or _tokenizer_of(server),
+            cpus=server.client_cpus,
+        )
+    except OSError as error:
+        raise BadInputError(
+            f"cannot write the plan of {cell.id}: {error.strerror or error}",
+            hint="Is the disk full? --out DIR names another one.",
+        ) from error
+    under_way = UnderWay(cell=cell, plan=plan, server=server)
+    write_facts(folder, facts_of(request, under_way))
+    return under_way
+
+
+def facts_of(request: LoadRequest, under_way: UnderWay) -> CellFacts:
+    """Return what is known of a cell beside its samples, by now."""
+    cell, plan, server = under_way.cell, under_way.plan, under_way.server
+    on_gpu = server.provenance.get("device") == "cuda"
+    memory_gib = None if on_gpu else under_way.memory.peak_gib
+    hosts = [plan.host, *(one.host for one in plan.replicas)]
+    return CellFacts(
+        id=cell.id,
+        build=cell.build,
+        engine=server.engine,
+        engine_version=server.engine_version,
+        model=server.model,
+        profile=cell.profile,
+        repeat=cell.repeat,
+        level=cell.level_value,
+        max_fail_ratio=request.max_fail_ratio,
+        shared_machine=server.pid is not None or any(map(is_here, hosts)),
+        prompt_length_estimated=not plan.prompts_exact,
+        output_pinned=bool(pin_of(request, cell, server)),
+        lengths=cell.lengths,
+        server=ServerUse(
+            memory_peak_gib=memory_gib,
+            memory_kind=None if memory_gib is None else "rss",
+            kv_cache_tokens=server.kv_cache_tokens,
+        ),
+    )
+
+
+def _tokenizer_of(server: Server) -> Path | None:
+    folder = server.tokenizer
+    return folder if folder is not None and (folder / TOKENIZER_FILE).is_file() else None
