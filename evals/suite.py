@@ -23,10 +23,14 @@ class PerplexitySettings(BaseModel):
     """Tokens scored in each window after the first; None: half a window."""
     bos: Literal["auto", "always", "never"] = "auto"
     """auto: where the tokenizer itself puts it in front of a text."""
+    documents: Literal["joined", "apart"] = "joined"
+    """joined: all documents are one text · apart: no window reaches into another document."""
     join: str = "\n\n"
-    """Between documents."""
+    """Between joined documents."""
     tokens: int | None = Field(default=None, gt=0)
     """Score so many tokens at most, from the start; None: all."""
+    top_k: int = Field(default=0, ge=0)
+    """Keep so many of the likeliest tokens at each place, for KL divergence and top-1 agreement."""
 
 
 class LmEvalSettings(BaseModel):
