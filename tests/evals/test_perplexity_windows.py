@@ -12,7 +12,7 @@ CONVENTIONS = st.integers(1, 40).flatmap(
 
 @given(n=st.integers(0, 300), convention=CONVENTIONS, bos=st.booleans())
 def test_every_token_is_scored_once_with_the_context_promised(
-    n: int, convention: tuple[int, int], bos: bool
+    n: int, convention: tuple[int, int], *, bos: bool
 ) -> None:
     capacity, stride = convention
     found = list(windows(n, capacity, stride, bos=bos))
