@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from harness.errors import BadInputError, ExitCode
-from launchers.mock.options import Options, OptionsError, parse_fault
+from launchers.mock.options import Options, OptionsError, parse_fault, parse_share
 from launchers.mock.server import serve
 
 
@@ -29,6 +29,12 @@ def mock(  # noqa: PLR0913 - one flag each
     stamps: bool = False,
     fault: Annotated[list[str] | None, Parameter(negative=())] = None,
     seed: int = Options.seed,
+    tokenizer: Path | None = None,
+    max_model_len: int = Options.max_model_len,
+    knows: Path | None = None,
+    accuracy: float = Options.accuracy,
+    wrong_in: Annotated[list[str] | None, Parameter(negative=())] = None,
+    damage: float = Options.damage,
     close: bool = False,
     api_key_env: str | None = None,
     tls_cert: Path | None = None,
@@ -38,7 +44,8 @@ def mock(  # noqa: PLR0913 - one flag each
     """Serve made-up answers with known timing, print the URL, stay until interrupted.
 
     It speaks OpenAI's API, streaming or not, has /health, /v1/models and a small /metrics page,
-    and needs no model and no GPU.
+    and needs no model and no GPU. What is not streamed comes from a made-up language model whose
+    every log-probability is known, and which is scored (echo, logprobs, token ids) as vLLM is.
 
     Args:
         host: Address to listen on.
@@ -59,7 +66,14 @@ def mock(  # noqa: PLR0913 - one flag each
         stamps: Make each token's text the moment it was sent, CLOCK_MONOTONIC in ns.
         fault: NAME[:SHARE], several allowed: what goes wrong with that share of the requests
             (all, unless said). A name that is none lists them.
-        seed: Of faults, jitter, lengths and words.
+        seed: Of faults, jitter, lengths, words and the model: another seed is another model.
+        tokenizer: Folder with a tokenizer.json; without it every byte is a token.
+        max_model_len: Context length in tokens; longer requests are refused.
+        knows: JSON lines of "prompt", "answer" and, where wanted, "category", "choices", "wrong":
+            the model answers these, right or wrong by a hash of seed and prompt.
+        accuracy: Share of them that it answers right.
+        wrong_in: CATEGORY:SHARE, several allowed: that share of a category is answered wrong.
+        damage: 0 to 1, how much of what the model says surely goes to chance, as by quantizing.
         close: Close the connection after every answer.
         api_key_env: Environment variable with the bearer token to insist on.
         tls_cert: PEM file of a certificate: speak https.
@@ -88,6 +102,12 @@ def mock(  # noqa: PLR0913 - one flag each
             words=words,
             stamps=stamps,
             seed=seed,
+            tokenizer=tokenizer,
+            max_model_len=max_model_len,
+            knows=knows,
+            accuracy=accuracy,
+            wrong_in=tuple(parse_share(text, "wrong_in") for text in wrong_in or ()),
+            damage=damage,
             faults=tuple(map(parse_fault, fault or ())),
             close=close,
             api_key=key,

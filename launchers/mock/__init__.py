@@ -13,6 +13,13 @@ shapes.py      what a shape of answers is: one per dialect
 openai.py      OpenAI's shapes
 native.py      TGI's and llama.cpp's own
 paths.py       which shape answers where
+speaker.py     what the model answers to those who do not ask for a stream, or for its tokens
+asking.py      a question and what is told, the same for every dialect
+mind.py        scores a prompt, writes on
+language.py    the model: every probability is known
+knowledge.py   prompts whose answers it knows, a known share of them
+tokens.py      bytes, or a tokenizer.json
+legacy.py      OpenAI's documents, as vLLM writes them
 pacing.py      tokens at fixed intervals
 steps.py       tokens as an engine makes them: in steps, with a KV cache that may run out
 faults.py      what can go wrong, and when

@@ -6,13 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from launchers.mock.options import Options, OptionsError, parse_fault
+from launchers.mock.options import Options, OptionsError, parse_fault, parse_share
 from launchers.mock.server import serve
 
 
 def _fault(text: str) -> tuple[str, float]:
     try:
         return parse_fault(text)
+    except OptionsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _share(text: str) -> tuple[str, float]:
+    try:
+        return parse_share(text, "wrong_in")
     except OptionsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -38,6 +45,14 @@ def _options() -> Options:
     parser.add_argument(
         "--fault", type=_fault, action="append", default=[], dest="faults", metavar="NAME[:SHARE]"
     )
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="has a tokenizer.json")
+    parser.add_argument("--max-model-len", type=int, default=Options.max_model_len)
+    parser.add_argument("--knows", type=Path, help="JSON lines: prompt, answer, category")
+    parser.add_argument("--accuracy", type=float, default=Options.accuracy)
+    parser.add_argument(
+        "--wrong-in", type=_share, action="append", default=[], metavar="CATEGORY:SHARE"
+    )
+    parser.add_argument("--damage", type=float, default=Options.damage)
     parser.add_argument("--close", action="store_true")
     parser.add_argument("--api-key", default="", help="the bearer token to insist on")
     parser.add_argument("--tls-cert", type=Path)
@@ -46,7 +61,8 @@ def _options() -> Options:
     parser.add_argument("--bodies", type=Path, help="write the requests' bodies to this file")
     parser.add_argument("--die-after", type=int, default=0, help="exit 3 after so many answers")
     found = vars(parser.parse_args())
-    return Options(**found | {"faults": tuple(found["faults"])})
+    lists = {name: tuple(found[name]) for name in ("faults", "wrong_in")}
+    return Options(**found | lists)
 
 
 def _say(url: str) -> None:

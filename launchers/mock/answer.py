@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launchers.mock.faults import BREAK_AFTER, MID_STREAM
 
@@ -41,14 +41,15 @@ class Answer:
     Attributes:
         at_ns: when its next token is due (pacing).
         left: tokens still to come.
+        document: the whole answer, where the model gave it.
         unsure: tokens, by number, whose time of sending is not known well.
         prefill: tokens to be taken in before the next token comes (steps).
     """
 
     __slots__ = (
-        "_after", "_before", "_middle", "_texts", "asked", "at_ns", "connection", "fault", "finish",
-        "left", "prefill", "received_ns", "request_id", "sent_ns", "shape", "stamped", "stream",
-        "total", "unsure", "write",
+        "_after", "_before", "_middle", "_texts", "asked", "at_ns", "connection", "document",
+        "fault", "finish", "left", "prefill", "received_ns", "request_id", "sent_ns", "shape",
+        "stamped", "stream", "total", "unsure", "write",
     )  # fmt: skip
 
     def __init__(
@@ -59,10 +60,12 @@ class Answer:
         fault: str | None,
         options: Options,
         number: int,
+        document: dict[str, Any] | None = None,
     ) -> None:
         self.connection = connection
         self.write = connection.write
         self.shape = shape
+        self.document = document
         self.asked = asked
         self.fault = fault
         self.request_id = connection.request_id
@@ -141,7 +144,7 @@ class Answer:
         self.sent_ns.extend([now] * len(events))
 
     def _send_document(self) -> None:
-        whole = self.shape.document(self, self._whole())
+        whole = self.document or self.shape.document(self, self._whole())
         self.sent_ns.append(_now())
         head = self.shape.document_head(self)
         self.connection.reply(200, None if self.fault == "malformed" else whole, head)

@@ -62,6 +62,18 @@ class Options:
     """PEM file of the certificate (chain): speak https."""
     tls_key: Path | None = None
     """PEM file of its key, where the certificate's file does not hold it."""
+    tokenizer: Path | None = None
+    """Folder with a `tokenizer.json`; without one every byte is a token."""
+    max_model_len: int = 1 << 20
+    """Context length in tokens."""
+    knows: Path | None = None
+    """JSON lines of prompts and the answers that are known to them (`knowledge.py`)."""
+    accuracy: float = 1.0
+    """Share of the known prompts that are answered right."""
+    wrong_in: tuple[tuple[str, float], ...] = ()
+    """Categories, and the share of each that is answered wrong."""
+    damage: float = 0.0
+    """0…1: how much of what the model has learnt is lost, as by quantizing."""
     truth: Path | None = None
     """Write what was sent when to this file, one JSON object an answer."""
     bodies: Path | None = None
@@ -105,6 +117,17 @@ class Options:
                 for name, value in given.items()
                 if value
             ]
+        problems += [
+            f"{name}: {value} is no share from 0 to 1"
+            for name, value in [
+                ("accuracy", self.accuracy),
+                ("damage", self.damage),
+                *self.wrong_in,
+            ]
+            if not 0 <= value <= 1
+        ]
+        if not self.max_model_len:
+            problems.append("max_model_len: must be 1 or more")
         if self.tls_key is not None and self.tls_cert is None:
             problems.append("tls_key: needs tls_cert, the certificate")
         problems += [
@@ -122,10 +145,20 @@ def parse_fault(text: str) -> tuple[str, float]:
     Raises:
         OptionsError: there is no such fault, or the share is no number.
     """
-    name, _, share = text.partition(":")
+    name = text.partition(":")[0]
     if name not in FAULTS:
         raise OptionsError(f"no fault {name!r}: {suggest(name, FAULTS)}")
+    return parse_share(text, "fault")
+
+
+def parse_share(text: str, what: str) -> tuple[str, float]:
+    """Read `NAME[:SHARE]`.
+
+    Raises:
+        OptionsError: the share is no number.
+    """
+    name, _, share = text.partition(":")
     try:
         return name, float(share or 1.0)
     except ValueError:
-        raise OptionsError(f"fault {name}: the share {share!r} is no number") from None
+        raise OptionsError(f"{what} {name}: the share {share!r} is no number") from None

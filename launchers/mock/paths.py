@@ -9,19 +9,23 @@ from launchers.mock.openai import OpenAI
 from launchers.mock.shapes import MODEL
 
 if TYPE_CHECKING:
+    from launchers.mock.options import Options
     from launchers.mock.shapes import Shape
 
-_MODELS = {
-    "object": "list",
-    "data": [{"id": MODEL, "object": "model", "owned_by": "mock", "max_model_len": 1 << 20}],
-}
-PAGES: Final[dict[bytes, dict[str, Any]]] = {
-    b"/health": {}, b"/v1/models": _MODELS, b"/info": TGI_INFO, b"/props": LLAMA_PROPS,
-}  # fmt: skip
 SHAPES: Final[tuple[Shape, ...]] = (
     OpenAI(chat=True), OpenAI(chat=False), Tgi(stream=True), Tgi(stream=False), LlamaCpp(),
 )  # fmt: skip
 """The first whose path fits answers."""
+
+
+def pages(options: Options) -> dict[bytes, dict[str, Any]]:
+    """Return the pages that say what this is."""
+    card = {"id": MODEL, "object": "model", "owned_by": "mock"}
+    card["max_model_len"] = options.max_model_len  # type: ignore[assignment]
+    return {
+        b"/health": {}, b"/v1/models": {"object": "list", "data": [card]},
+        b"/info": TGI_INFO, b"/props": LLAMA_PROPS,
+    }  # fmt: skip
 
 
 def find_shape(path: bytes) -> Shape | None:

@@ -11,15 +11,17 @@ import socket
 import ssl
 import sys
 import time
-from typing import IO, TYPE_CHECKING, NoReturn
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from launchers.mock.answer import Answer
 from launchers.mock.connection import Connection, TlsConnection
 from launchers.mock.faults import Faults
 from launchers.mock.options import OptionsError
 from launchers.mock.pacing import Paced
-from launchers.mock.paths import PAGES, find_shape
+from launchers.mock.paths import find_shape, pages
 from launchers.mock.receipt import Receipts
+from launchers.mock.speaker import TOKEN_PAGES, Speaker
 from launchers.mock.steps import Stepped
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from launchers.mock.options import Options
+    from launchers.mock.shapes import Asked
 
 _BACKLOG = 4096
 _EVENTS = 256
@@ -35,6 +38,8 @@ _GRAIN_NS = 200_000
 """Tokens that are due within so much of each other may leave together: waking up costs CPU."""
 _MOST_TOKENS = 10_000_000
 _SILENT = frozenset({"silent"})
+_MAKES_TEXT = frozenset({"empty", "early_stop", "repeats"})
+"""Faults in what is said: such answers are not the model's."""
 _now = time.perf_counter_ns
 
 
@@ -63,6 +68,9 @@ class Server:
         if options.truth is not None:
             self.receive = Receipts(self._listener).receive
         self._bodies = _open(options.bodies, "bodies")
+        self._speaker = Speaker(options)
+        self._pages = pages(options)
+        self._model_speaks = not (options.words or options.stamps or options.natural_tokens)
         self._count = self._served = 0
 
     @property
@@ -128,12 +136,14 @@ class Server:
         key = self.options.api_key
         if key and connection.authorization != b"Bearer " + key.encode():
             connection.reply(401, {"error": {"message": "invalid api key", "code": 401}})
-        elif connection.path in PAGES:
-            connection.reply(200, PAGES[connection.path])
+        elif connection.path in self._pages:
+            connection.reply(200, self._pages[connection.path])
         elif connection.path == b"/metrics":
             connection.reply_text(200, self._metrics(), _PAGE)
         elif find_shape(connection.path) is not None:
             self._complete(connection)
+        elif connection.path in TOKEN_PAGES:
+            self._tokenize(connection)
         else:
             connection.reply(404, {"error": {"message": "not found", "code": 404}})
 
@@ -184,6 +194,17 @@ class Server:
         else:
             self._admit(connection, fault)
 
+    def _speak(
+        self, connection: Connection, body: dict[str, Any], asked: Asked
+    ) -> tuple[Asked, dict[str, Any] | None]:
+        """Let the model answer, where it does at this path."""
+        path = connection.path.partition(b"?")[0]
+        if not self._speaker.speaks_at(path):
+            return asked, None
+        spoken = self._speaker.answer(path, body, connection.request_id)
+        asked = replace(asked, tokens=spoken.tokens, prompt_tokens=spoken.prompt_tokens)
+        return asked, spoken.document
+
     def _admit(self, connection: Connection, fault: str | None) -> None:
         shape = find_shape(connection.path)
         assert shape is not None  # noqa: S101 - looked at before
@@ -192,16 +213,27 @@ class Server:
             asked = shape.asked(body)
             if not isinstance(asked.tokens, int) or not 0 <= asked.tokens <= _MOST_TOKENS:  # type: ignore[redundant-expr]
                 raise ValueError(f"{asked.tokens!r} is no number of tokens")  # noqa: TRY301
-        except (ValueError, TypeError, AttributeError) as error:
-            connection.reply(400, {"error": {"message": f"the body: {error}", "code": 400}})
+            document = None
+            if self._model_speaks and not asked.stream and fault not in _MAKES_TEXT:
+                asked, document = self._speak(connection, body, asked)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            connection.reply(400, _refusal(error))
             return
         self._count += 1
         if self._bodies is not None:
             told = {"request_id": connection.request_id, "number": self._count, "body": body}
             self._bodies.write(json.dumps(told) + "\n")
             self._bodies.flush()
-        answer = Answer(connection, shape, asked, fault, self.options, self._count)
+        answer = Answer(connection, shape, asked, fault, self.options, self._count, document)
         self._schedule.admit(answer)
+
+    def _tokenize(self, connection: Connection) -> None:
+        try:
+            page = self._speaker.page(connection.path, json.loads(connection.body))
+        except (ValueError, TypeError, AttributeError) as error:
+            connection.reply(400, _refusal(error))
+        else:
+            connection.reply(200, page)
 
     def _metrics(self) -> bytes:
         lines = []
@@ -210,6 +242,11 @@ class Server:
             lines.append(f"# TYPE vllm:{name} {kind}")
             lines.append(f'vllm:{name}{{model_name="mock"}} {value:g}')
         return ("\n".join(lines) + "\n").encode()
+
+
+def _refusal(error: Exception) -> dict[str, Any]:
+    told = {"message": f"the body: {error}", "type": "BadRequestError", "param": None, "code": 400}
+    return {"error": told}
 
 
 def _receive(sock: socket.socket, size: int) -> tuple[bytes, int]:
