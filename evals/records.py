@@ -73,8 +73,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why one request, or one item of it, has no answer."""
 
     code: str
-    """"connect", "timeout", "status", "malformed", "wrong_length", "wrong_ids", "missing_choice",
-    "order", "no_logprobs", "null_position", "clamped", "too_long"."""
+    """No answer: "connect", "timeout", "status" (HTTP), "redirect". Not sent: "empty", "too_long".
+    An answer that is not believed: "malformed", "wrong_model", "wrong_length", "wrong_ids",
+    "missing_choice", "order", "no_logprobs", "null_position", "clamped", "non_finite",
+    "positive", "contradiction", "stop_ignored"."""
     text: str
     attempts: int = 1
 

@@ -1,0 +1,81 @@
+"""Request bodies of OpenAI's API, the same at every concurrency.
+
+Servers fill what is left unsaid from the model's `generation_config.json` (vLLM's and SGLang's
+default), so every sampling field is said, at its neutral value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NEUTRAL: Final[dict[str, object]] = {
+    "top_p": 1.0,
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+}
+"""OpenAI's own fields, which every server knows."""
+_BEYOND: Final[dict[str, dict[str, object]]] = {
+    "openai": {},
+    "vllm": {"repetition_penalty": 1.0, "top_k": -1, "min_p": 0.0},
+    "sglang": {"repetition_penalty": 1.0, "top_k": -1, "min_p": 0.0},
+    "llama.cpp": {"repeat_penalty": 1.0, "top_k": 0, "min_p": 0.0, "cache_prompt": False},
+    "transformers": {},
+    "tgi": {},
+}
+"""What engines know beyond OpenAI's API."""
+_TELLS_IDS: Final = frozenset({"vllm", "mock", "unknown"})
+"""Engines that are asked to tell token ids; "unknown" is most often a vLLM behind a gateway."""
+
+encode = msgspec.json.Encoder().encode
+
+
+def sampling(engine: str, temperature: float, seed: int | None) -> dict[str, object]:
+    """Return every sampling field that the engine knows."""
+    fields = {
+        "temperature": temperature,
+        **_NEUTRAL,
+        **_BEYOND.get(engine, _BEYOND["vllm"]),
+    }
+    return fields if seed is None else fields | {"seed": seed}
+
+
+def echo_body(model: str, engine: str, prompts: Sequence[Sequence[int]], top: int) -> bytes:
+    """Ask for log-probabilities of prompts; at least the likeliest token at each place."""
+    ids = {"return_token_ids": True, "return_tokens_as_token_ids": True}
+    return encode(
+        {
+            "model": model,
+            "prompt": prompts,
+            "max_tokens": 1,
+            "echo": True,
+            "logprobs": max(top, 1),
+            **sampling(engine, 0.0, None),
+            **(ids if engine in _TELLS_IDS else {}),
+        }
+    )
+
+
+def write_body(
+    model: str, engine: str, prompt: str | Sequence[int], fields: dict[str, object]
+) -> bytes:
+    """Ask for text; `fields` are max_tokens, stop, temperature, seed and logprobs."""
+    return encode({"model": model, "prompt": prompt, **_writing(engine, fields)})
+
+
+def chat_body(
+    model: str, engine: str, messages: Sequence[dict[str, str]], fields: dict[str, object]
+) -> bytes:
+    """Ask for a message; `fields` as of `write_body`."""
+    return encode({"model": model, "messages": messages, **_writing(engine, fields)})
+
+
+def _writing(engine: str, fields: dict[str, object]) -> dict[str, object]:
+    rest = {key: value for key, value in fields.items() if key not in {"temperature", "seed"}}
+    temperature, seed = fields["temperature"], fields.get("seed")
+    assert isinstance(temperature, float)  # noqa: S101 - for the types
+    return {**rest, **sampling(engine, temperature, seed if isinstance(seed, int) else None)}

@@ -1,0 +1,240 @@
+"""The echo route: what a server says of a prompt's tokens, believed only where nothing contradicts.
+
+Legacy `/v1/completions` answers: `token_logprobs` of the prompt and of one more token, null at
+place 0. What each check is for: docs/evals.md, "An answer that is not believed".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from evals.records import Failure, Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evals.client.connection import Reply
+
+CLAMPED: Final = -999.0
+"""Not above this: a stand-in for −∞ (vLLM writes −9999), not a log-probability."""
+_ROUNDING: Final = 1e-4
+"""Nats. A value that is told twice in one answer may be rounded differently; 0 may come as 1e-7."""
+_MARK: Final = "token_id:"
+
+TopK = dict[str, float | None]
+
+
+class Logprobs(msgspec.Struct):
+    """Of one choice; all lists are of one length."""
+
+    token_logprobs: list[float | None] | None = None
+    tokens: list[str] | None = None
+    top_logprobs: list[TopK | None] | None = None
+
+
+class Choice(msgspec.Struct):
+    """What belongs to one prompt."""
+
+    index: int | None = None
+    text: str | None = None
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+    prompt_token_ids: list[int] | None = None
+    token_ids: list[int] | None = None
+
+
+class Usage(msgspec.Struct):
+    """Tokens of all prompts of the request together."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Completions(msgspec.Struct):
+    """The whole answer."""
+
+    choices: list[Choice] | None = None
+    model: str | None = None
+    usage: Usage | None = None
+
+
+_decode = msgspec.json.Decoder(Completions).decode
+
+
+class Broken(Exception):  # noqa: N818 - never leaves the client: it becomes a Failure
+    """An answer contradicts itself or the request."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+def decode(reply: Reply, model: str, count: int) -> tuple[list[Choice], Usage]:
+    """Return one choice a prompt, in the prompts' order.
+
+    Raises:
+        Broken: no such answer, of another model, or not one choice for each prompt.
+    """
+    try:
+        answer = _decode(reply.body)
+    except msgspec.DecodeError as error:
+        raise Broken("malformed", f"no completion: {error}") from error
+    if answer.choices is None:
+        raise Broken("malformed", "no choices in the answer")
+    if answer.model != model:
+        raise Broken("wrong_model", f"{answer.model!r} answered, asked for {model!r}")
+    indexes = [choice.index for choice in answer.choices]
+    given = sorted(index for index in indexes if index is not None)
+    if given != list(range(count)):
+        code = "missing_choice" if len(set(given)) < count else "order"
+        raise Broken(code, f"choices {indexes} where 0…{count - 1} was asked, each once")
+    return sorted(answer.choices, key=_index), answer.usage or Usage()
+
+
+def read_scores(
+    reply: Reply, model: str, prompts: Sequence[Sequence[int]], top: int
+) -> list[Scored | Failure]:
+    """Return what was said of each prompt."""
+    try:
+        choices, usage = decode(reply, model, len(prompts))
+        _check_usage(choices, usage, prompts)
+    except Broken as broken:
+        failure = Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
+        return [failure] * len(prompts)
+    found: list[Scored | Failure] = []
+    for prompt, choice in zip(prompts, choices, strict=True):
+        try:
+            found.append(_scored(reply, prompt, choice, top))
+        except Broken as broken:
+            failure = Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
+            found.append(failure)
+    return found
+
+
+def checked(logprobs: Sequence[float | None]) -> list[float]:
+    """Return a prompt's values, NaN in place of the null at place 0.
+
+    Raises:
+        Broken: the null is elsewhere, or a value is no log-probability.
+    """
+    if not logprobs or logprobs[0] is not None:
+        raise Broken("null_position", "place 0 has a value, though nothing precedes it")
+    values = [math.nan if value is None else value for value in logprobs]
+    # One pass for the good case; NaN compares false.
+    if all(CLAMPED < value <= 0.0 for value in values[1:]):
+        return values
+    for place, value in enumerate(values[1:], 1):
+        if logprobs[place] is None:
+            raise Broken("null_position", f"null at place {place}")
+        if not math.isfinite(value):
+            raise Broken("non_finite", f"{value} at place {place}")
+        if value <= CLAMPED:
+            raise Broken("clamped", f"{value} at place {place} stands for what was cut off")
+        if value > _ROUNDING:
+            raise Broken("positive", f"ln p = {value} at place {place}: a probability above 1")
+    return [min(value, 0.0) for value in values]
+
+
+def _index(choice: Choice) -> int:
+    return choice.index or 0
+
+
+def _check_usage(choices: Sequence[Choice], usage: Usage, prompts: Sequence[Sequence[int]]) -> None:
+    sent = sum(map(len, prompts))
+    if usage.prompt_tokens is not None and usage.prompt_tokens != sent:
+        raise Broken(
+            "wrong_length", f"the server counts {usage.prompt_tokens} prompt tokens, {sent} sent"
+        )
+    if usage.completion_tokens is None or any(c.logprobs is None for c in choices):
+        return
+    told = sum(len(c.logprobs.token_logprobs or ()) for c in choices if c.logprobs is not None)
+    if told != sent + usage.completion_tokens and len(choices) > 1:
+        raise Broken(
+            "wrong_length",
+            f"{told} log-probabilities for {sent} tokens sent and {usage.completion_tokens} more",
+        )
+
+
+def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int) -> Scored:
+    told = choice.logprobs
+    if told is None or told.token_logprobs is None:
+        raise Broken("no_logprobs", "the answer has no log-probabilities")
+    count = len(prompt)
+    length = len(told.token_logprobs)
+    written = length - count if choice.token_ids is None else len(choice.token_ids)
+    if written not in {0, 1} or length != count + written:
+        raise Broken(
+            "wrong_length", f"{length} log-probabilities for {count} tokens and one written"
+        )
+    if choice.prompt_token_ids is not None and choice.prompt_token_ids != list(prompt):
+        raise Broken("wrong_ids", "the server scored other tokens than were sent")
+    if told.tokens is not None:
+        _check_tokens(told.tokens, prompt, length)
+    logprobs = checked(told.token_logprobs[:count])
+    likeliest = told.top_logprobs
+    if likeliest is None or len(likeliest) != length:
+        raise Broken("no_logprobs", "the answer does not name the likeliest tokens")
+    scored = Scored(
+        token_ids=list(prompt),
+        logprobs=logprobs,
+        greedy=[False] * count,
+        latency_ms=reply.latency_ms,
+        sent_ns=reply.sent_ns,
+        attempts=reply.attempts,
+    )
+    _read_top(scored, likeliest, top)
+    return scored
+
+
+def _check_tokens(tokens: Sequence[str], prompt: Sequence[int], length: int) -> None:
+    """Compare ids where the server names tokens by them."""
+    if len(tokens) != length:
+        raise Broken("wrong_length", f"{len(tokens)} tokens for {length} log-probabilities")
+    if tokens[0].startswith(_MARK):
+        want = [f"{_MARK}{token}" for token in prompt]
+        if list(tokens[: len(prompt)]) != want:
+            raise Broken("wrong_ids", "the echo has other tokens than were sent")
+
+
+def _read_top(scored: Scored, likeliest: Sequence[TopK | None], top: int) -> None:
+    """Fill in `greedy`, and with `top` also the likeliest tokens.
+
+    Raises:
+        Broken: a token's value is told twice, differently, or exceeds the likeliest one's.
+    """
+    by_id = False
+    for place in range(1, len(scored.logprobs)):
+        table, own = likeliest[place], scored.logprobs[place]
+        if not table:
+            raise Broken("no_logprobs", f"no likeliest token at place {place}")
+        values = [value for value in table.values() if value is not None]
+        if len(values) != len(table):
+            raise Broken("null_position", f"null among the likeliest tokens at place {place}")
+        best = max(values)
+        twice = table.get(f"{_MARK}{scored.token_ids[place]}", own)
+        if own > best + _ROUNDING or abs((twice or 0.0) - own) > _ROUNDING:
+            raise Broken(
+                "contradiction",
+                f"place {place}: ln p = {own}, and {twice} where the likeliest has {best}",
+            )
+        scored.greedy[place] = own >= best
+        by_id = by_id or next(iter(table)).startswith(_MARK)
+    if top and by_id:
+        _keep_top(scored, likeliest, top)
+
+
+def _keep_top(scored: Scored, likeliest: Sequence[TopK | None], top: int) -> None:
+    scored.top_ids, scored.top_logprobs = [[]], [[]]
+    for table in likeliest[1 : len(scored.logprobs)]:
+        pairs = [(value or 0.0, int(name.removeprefix(_MARK))) for name, value in table.items()]  # type: ignore[union-attr]
+        pairs.sort(key=_best_first)
+        scored.top_ids.append([token for _, token in pairs[:top]])
+        scored.top_logprobs.append([value for value, _ in pairs[:top]])
+
+
+def _best_first(pair: tuple[float, int]) -> tuple[float, int]:
+    return -pair[0], pair[1]

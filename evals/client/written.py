@@ -1,0 +1,115 @@
+"""Answers that were written, at `/v1/completions` and `/v1/chat/completions`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from evals.client.echo import Broken, Usage, decode
+from evals.records import Completion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evals.client.connection import Reply
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _ChatChoice(msgspec.Struct):
+    index: int | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Chat(msgspec.Struct):
+    choices: list[_ChatChoice] | None = None
+    model: str | None = None
+    usage: Usage | None = None
+
+
+_decode_chat = msgspec.json.Decoder(_Chat).decode
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What an answer has to keep to."""
+
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    top: int = 0
+    prompt_tokens: int | None = None
+    """Sent, where ids were sent."""
+
+
+def read_written(reply: Reply, model: str, limits: Limits) -> Completion:
+    """Return a completion.
+
+    Raises:
+        Broken: there is none, or it breaks the limits.
+    """
+    (choice,), usage = decode(reply, model, 1)
+    if choice.text is None:
+        raise Broken("malformed", "the answer's choice has no text")
+    top: list[dict[str, float]] = []
+    if limits.top:
+        told = choice.logprobs
+        if told is None or not told.top_logprobs:
+            raise Broken("no_logprobs", "the answer does not name the likeliest tokens")
+        top = [
+            {name: value for name, value in (table or {}).items() if value is not None}
+            for table in told.top_logprobs
+        ]
+    completion = _completion(reply, choice.text, choice.finish_reason, usage)
+    completion.top = top
+    _check(completion, limits)
+    return completion
+
+
+def read_chat(reply: Reply, model: str, limits: Limits) -> Completion:
+    """Return a message; one without content is empty.
+
+    Raises:
+        Broken: there is none, or it breaks the limits.
+    """
+    try:
+        answer = _decode_chat(reply.body)
+    except msgspec.DecodeError as error:
+        raise Broken("malformed", f"no message: {error}") from error
+    if answer.model != model:
+        raise Broken("wrong_model", f"{answer.model!r} answered, asked for {model!r}")
+    choices: Sequence[_ChatChoice] = answer.choices or ()
+    if len(choices) != 1 or choices[0].message is None:
+        raise Broken("missing_choice", f"{len(choices)} messages where one was asked for")
+    content = choices[0].message.content or ""
+    completion = _completion(reply, content, choices[0].finish_reason, answer.usage or Usage())
+    _check(completion, limits)
+    return completion
+
+
+def _completion(reply: Reply, text: str, reason: str | None, usage: Usage) -> Completion:
+    return Completion(
+        text=text,
+        finish_reason=reason,
+        prompt_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        latency_ms=reply.latency_ms,
+        sent_ns=reply.sent_ns,
+        attempts=reply.attempts,
+    )
+
+
+def _check(completion: Completion, limits: Limits) -> None:
+    tokens, sent = completion.prompt_tokens, limits.prompt_tokens
+    if sent is not None and tokens not in {None, sent}:
+        raise Broken("wrong_length", f"the server counts {tokens} prompt tokens, {sent} sent")
+    if (completion.output_tokens or 0) > limits.max_tokens:
+        raise Broken(
+            "wrong_length",
+            f"{completion.output_tokens} tokens written, {limits.max_tokens} asked for at most",
+        )
+    for stop in limits.stop:
+        if stop and stop in completion.text[: -len(stop)]:
+            raise Broken("stop_ignored", f"the answer goes on after the stop string {stop!r}")
