@@ -35,7 +35,9 @@ class Job:
     limit: int | None = None
     """Items at most; None: the suite's own limit."""
     seed: int = 0
-    """Of the random subset, and of few-shot examples."""
+    """Of the random subset."""
+    python: Path | None = None
+    """Python that has lm-eval (the managed environment `lm-eval`); None: the one that runs this."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,17 @@ class LmEvalSettings(BaseModel):
 
     tasks: dict[str, int | None]
     """Task or group → few-shot examples; null is not TOML, so -1 stands for the task's own."""
+    metrics: dict[str, str] = {}
+    """Task or group → the metric that is its score; the first of the task's own where not said."""
     include_path: str | None = None
+    """Folder of further task YAMLs (relative to the TOML file), such as `harness eval link` makes."""
+    bos: Literal["auto", "always", "never"] = "auto"
+    """Whether the BOS token is put before each prompt. auto: where the tokenizer itself does."""
+    window: int | None = Field(default=None, gt=2)
+    """Tokens of context that a rolling perplexity (wikitext, c4) may use; None: what the context
+    holds, at most lm-eval's own 2,048."""
+    pack: int = Field(default=32, gt=0)
+    """Prompts in one request, at most; the choices of an item stay together."""
 
 
 class DomainSettings(BaseModel):
