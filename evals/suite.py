@@ -41,9 +41,9 @@ class LmEvalSettings(BaseModel):
     tasks: dict[str, int | None]
     """Task or group → few-shot examples; null is not TOML, so -1 stands for the task's own."""
     metrics: dict[str, str] = {}
-    """Task or group → the metric that is its score; the first of the task's own where not said."""
+    """Task or group → the metric that is its score; the first of its own where not said."""
     include_path: str | None = None
-    """Folder of further task YAMLs (relative to the TOML file), such as `harness eval link` makes."""
+    """Folder of further task YAMLs (relative to the TOML file), e.g. of `harness eval link`."""
     bos: Literal["auto", "always", "never"] = "auto"
     """Whether the BOS token is put before each prompt. auto: where the tokenizer itself does."""
     window: int | None = Field(default=None, gt=2)
