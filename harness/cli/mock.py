@@ -8,7 +8,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from harness.errors import BadInputError, ExitCode
-from launchers.mock.options import Options, OptionsError, parse_fault, parse_share
+from launchers.mock.options import (
+    Options,
+    OptionsError,
+    parse_fault,
+    parse_lie,
+    parse_race,
+    parse_share,
+)
 from launchers.mock.server import serve
 
 
@@ -35,6 +42,9 @@ def mock(  # noqa: PLR0913 - one flag each
     accuracy: float = Options.accuracy,
     wrong_in: Annotated[list[str] | None, Parameter(negative=())] = None,
     damage: float = Options.damage,
+    race: str | None = None,
+    lie: Annotated[list[str] | None, Parameter(negative=())] = None,
+    engine: str = Options.engine,
     close: bool = False,
     api_key_env: str | None = None,
     tls_cert: Path | None = None,
@@ -74,6 +84,17 @@ def mock(  # noqa: PLR0913 - one flag each
         accuracy: Share of them that it answers right.
         wrong_in: CATEGORY:SHARE, several allowed: that share of a category is answered wrong.
         damage: 0 to 1, how much of what the model says surely goes to chance, as by quantizing.
+        race: REQUESTS:SHARE, with so many other requests under way that share of the right answers
+            comes out wrong.
+        lie: NAME[:NUMBER], several allowed: a way to score wrongly without a word: no_echo,
+            echo_no_logprobs, add_bos, double_bos, text_bos, no_text_bos, retokenize,
+            truncate_left, truncate_answers, ignore_stop, penalty, penalty_always, shift, clamp,
+            positive, nan, null_twice, reorder, duplicate_index, drop_choice, wrong_usage, no_ids,
+            empty_text, none_content, other_model, other_model_silent, drift, cache_dependent,
+            order_dependent, batch_dependent, concurrency_dependent. A name that is none explains
+            them.
+        engine: Whose pages it has and what it cannot do: any, vllm, sglang, tgi, llama.cpp or
+            transformers.
         close: Close the connection after every answer.
         api_key_env: Environment variable with the bearer token to insist on.
         tls_cert: PEM file of a certificate: speak https.
@@ -108,6 +129,9 @@ def mock(  # noqa: PLR0913 - one flag each
             accuracy=accuracy,
             wrong_in=tuple(parse_share(text, "wrong_in") for text in wrong_in or ()),
             damage=damage,
+            race=Options.race if race is None else parse_race(race),
+            lies=tuple(map(parse_lie, lie or ())),
+            engine=engine,
             faults=tuple(map(parse_fault, fault or ())),
             close=close,
             api_key=key,

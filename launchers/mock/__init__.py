@@ -19,6 +19,9 @@ mind.py        scores a prompt, writes on
 language.py    the model: every probability is known
 knowledge.py   prompts whose answers it knows, a known share of them
 tokens.py      bytes, or a tokenizer.json
+lies.py        ways to score wrongly without a word
+engines.py     whose pages it has, and whose limits
+native_documents.py   SGLang's, TGI's and llama.cpp's whole answers
 legacy.py      OpenAI's documents, as vLLM writes them
 pacing.py      tokens at fixed intervals
 steps.py       tokens as an engine makes them: in steps, with a KV cache that may run out

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from launchers.mock.options import Options, OptionsError, parse_fault, parse_share
+from launchers.mock.engines import ENGINES
+from launchers.mock.options import (
+    Options,
+    OptionsError,
+    parse_fault,
+    parse_lie,
+    parse_race,
+    parse_share,
+)
 from launchers.mock.server import serve
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _fault(text: str) -> tuple[str, float]:
-    try:
-        return parse_fault(text)
-    except OptionsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+T = TypeVar("T")
 
 
-def _share(text: str) -> tuple[str, float]:
-    try:
-        return parse_share(text, "wrong_in")
-    except OptionsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _read(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Make argparse tell what is wrong in our words."""
+
+    def read(text: str) -> T:
+        try:
+            return parse(text)
+        except OptionsError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def _options() -> Options:
@@ -43,16 +56,37 @@ def _options() -> Options:
     parser.add_argument("--stamps", action="store_true")
     parser.add_argument("--seed", type=int, default=Options.seed)
     parser.add_argument(
-        "--fault", type=_fault, action="append", default=[], dest="faults", metavar="NAME[:SHARE]"
+        "--fault",
+        type=_read(parse_fault),
+        action="append",
+        default=[],
+        dest="faults",
+        metavar="NAME[:SHARE]",
     )
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="has a tokenizer.json")
     parser.add_argument("--max-model-len", type=int, default=Options.max_model_len)
     parser.add_argument("--knows", type=Path, help="JSON lines: prompt, answer, category")
     parser.add_argument("--accuracy", type=float, default=Options.accuracy)
     parser.add_argument(
-        "--wrong-in", type=_share, action="append", default=[], metavar="CATEGORY:SHARE"
+        "--wrong-in",
+        type=_read(partial(parse_share, what="wrong_in")),
+        action="append",
+        default=[],
+        metavar="CATEGORY:SHARE",
     )
     parser.add_argument("--damage", type=float, default=Options.damage)
+    parser.add_argument(
+        "--race", type=_read(parse_race), default=Options.race, metavar="REQUESTS:SHARE"
+    )
+    parser.add_argument(
+        "--lie",
+        type=_read(parse_lie),
+        action="append",
+        default=[],
+        dest="lies",
+        metavar="NAME[:NUMBER]",
+    )
+    parser.add_argument("--engine", default=Options.engine, choices=ENGINES)
     parser.add_argument("--close", action="store_true")
     parser.add_argument("--api-key", default="", help="the bearer token to insist on")
     parser.add_argument("--tls-cert", type=Path)
@@ -61,7 +95,7 @@ def _options() -> Options:
     parser.add_argument("--bodies", type=Path, help="write the requests' bodies to this file")
     parser.add_argument("--die-after", type=int, default=0, help="exit 3 after so many answers")
     found = vars(parser.parse_args())
-    lists = {name: tuple(found[name]) for name in ("faults", "wrong_in")}
+    lists = {name: tuple(found[name]) for name in ("faults", "wrong_in", "lies")}
     return Options(**found | lists)
 
 

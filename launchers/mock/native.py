@@ -43,7 +43,7 @@ class Tgi:
         return Asked(
             tokens=100 if tokens is None else tokens,
             stream=self._stream,
-            prompt_tokens=count_tokens(body["inputs"]),
+            prompt_tokens=count_tokens(body["inputs"] if self._stream else body.get("inputs")),
         )
 
     def head(self, answer: Answer) -> bytes:  # noqa: ARG002 - a Shape

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from launchers.errors import LauncherError, suggest
+from launchers.mock.engines import ENGINES
 from launchers.mock.faults import FAULTS
+from launchers.mock.lies import LIES, text_of_lies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +76,12 @@ class Options:
     """Categories, and the share of each that is answered wrong."""
     damage: float = 0.0
     """0…1: how much of what the model has learnt is lost, as by quantizing."""
+    race: tuple[float, float] = (0.0, 0.0)
+    """With so many other requests under way, that share of the right answers becomes wrong."""
+    lies: tuple[tuple[str, float | None], ...] = ()
+    """Names of lies and their numbers, None for the usual one."""
+    engine: str = "any"
+    """Whose pages it has, and whose limits."""
     truth: Path | None = None
     """Write what was sent when to this file, one JSON object an answer."""
     bodies: Path | None = None
@@ -122,10 +130,20 @@ class Options:
             for name, value in [
                 ("accuracy", self.accuracy),
                 ("damage", self.damage),
+                ("race", self.race[1]),
                 *self.wrong_in,
             ]
             if not 0 <= value <= 1
         ]
+        problems += [
+            f"lie: no lie {name!r}: {suggest(name, LIES)}"
+            for name, _ in self.lies
+            if name not in LIES
+        ]
+        if self.engine not in ENGINES:
+            problems.append(f"engine: no engine {self.engine!r}: {suggest(self.engine, ENGINES)}")
+        if self.race[1] and self.knows is None:
+            problems.append("race: needs knows, the prompts that are answered")
         if not self.max_model_len:
             problems.append("max_model_len: must be 1 or more")
         if self.tls_key is not None and self.tls_cert is None:
@@ -161,4 +179,28 @@ def parse_share(text: str, what: str) -> tuple[str, float]:
     try:
         return name, float(share or 1.0)
     except ValueError:
-        raise OptionsError(f"{what} {name}: the share {share!r} is no number") from None
+        raise OptionsError(f"{what} {name}: {share!r} is no number") from None
+
+
+def parse_lie(text: str) -> tuple[str, float | None]:
+    """Read `NAME[:NUMBER]`.
+
+    Raises:
+        OptionsError: there is no such lie, or the number is none.
+    """
+    name, _, number = text.partition(":")
+    if name not in LIES:
+        raise OptionsError(f"no lie {name!r}; there are:\n{text_of_lies()}")
+    return name, parse_share(text, "lie")[1] if number else None
+
+
+def parse_race(text: str) -> tuple[float, float]:
+    """Read `REQUESTS:SHARE`.
+
+    Raises:
+        OptionsError: one of them is no number.
+    """
+    count, share = parse_share(text, "race")
+    if not count.isdigit():
+        raise OptionsError(f"race: {text!r} is not REQUESTS:SHARE, e.g. 4:0.2")
+    return float(count), share

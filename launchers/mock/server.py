@@ -16,12 +16,13 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from launchers.mock.answer import Answer
 from launchers.mock.connection import Connection, TlsConnection
+from launchers.mock.engines import ENGINES, pages_of
 from launchers.mock.faults import Faults
 from launchers.mock.options import OptionsError
 from launchers.mock.pacing import Paced
-from launchers.mock.paths import find_shape, pages
+from launchers.mock.paths import find_shape
 from launchers.mock.receipt import Receipts
-from launchers.mock.speaker import TOKEN_PAGES, Speaker
+from launchers.mock.speaker import TOKEN_PAGES, Speaker, find_dialect
 from launchers.mock.steps import Stepped
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Server:
             self.receive = Receipts(self._listener).receive
         self._bodies = _open(options.bodies, "bodies")
         self._speaker = Speaker(options)
-        self._pages = pages(options)
+        self._pages = pages_of(options.engine, options.max_model_len)
+        self._paths = ENGINES[options.engine].paths
         self._model_speaks = not (options.words or options.stamps or options.natural_tokens)
         self._count = self._served = 0
 
@@ -140,6 +142,8 @@ class Server:
             connection.reply(200, self._pages[connection.path])
         elif connection.path == b"/metrics":
             connection.reply_text(200, self._metrics(), _PAGE)
+        elif self.options.engine != "any" and connection.path not in self._paths:
+            connection.reply(404, {"error": {"message": "not found", "code": 404}})
         elif find_shape(connection.path) is not None:
             self._complete(connection)
         elif connection.path in TOKEN_PAGES:
@@ -199,9 +203,11 @@ class Server:
     ) -> tuple[Asked, dict[str, Any] | None]:
         """Let the model answer, where it does at this path."""
         path = connection.path.partition(b"?")[0]
-        if not self._speaker.speaks_at(path):
+        if (dialect := find_dialect(path, body, self.options.engine)) is None:
             return asked, None
-        spoken = self._speaker.answer(path, body, connection.request_id)
+        state = self._schedule.state()
+        in_flight = int(state["num_requests_running"] + state["num_requests_waiting"])
+        spoken = self._speaker.answer(dialect, body, connection.request_id, in_flight)
         asked = replace(asked, tokens=spoken.tokens, prompt_tokens=spoken.prompt_tokens)
         return asked, spoken.document
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from launchers.mock.asking import QuestionError, Told
+from launchers.mock.engines import ENGINES
 from launchers.mock.knowledge import Knowledge, load_facts
 from launchers.mock.language import Language
 from launchers.mock.legacy import read_chat, read_completion, write_chat, write_completion
+from launchers.mock.lies import LIES, Moment
 from launchers.mock.mind import Model, answer_prompt
+from launchers.mock.native_documents import (
+    read_llamacpp,
+    read_sglang,
+    read_tgi,
+    write_llamacpp,
+    write_sglang,
+    write_tgi,
+)
 from launchers.mock.shapes import MODEL
 from launchers.mock.tokens import load_tokens
 
@@ -21,13 +32,27 @@ if TYPE_CHECKING:
     from launchers.mock.tokens import Tokens
 
     Read = Callable[[dict[str, Any], Tokens], Question]
-    Write = Callable[[Told, Tokens, str], dict[str, Any]]
+    Write = Callable[[Told, Tokens, str], Any]
 
-_PAGES: Final[dict[bytes, tuple[Read, Write]]] = {
-    b"/v1/chat/completions": (read_chat, write_chat),
-    b"/v1/completions": (read_completion, write_completion),
+
+class Dialect(NamedTuple):
+    """How questions are read and answers written."""
+
+    read: Read
+    write: Write
+
+
+_COMPLETIONS = Dialect(read_completion, write_completion)
+_SGLANG = Dialect(read_sglang, write_sglang)
+_TGI = Dialect(read_tgi, write_tgi)
+_DIALECTS: Final[dict[bytes, Dialect]] = {
+    b"/v1/chat/completions": Dialect(read_chat, write_chat),
+    b"/v1/completions": _COMPLETIONS,
+    b"/completion": Dialect(read_llamacpp, write_llamacpp),
 }
 
+_APART = 7919
+"""Between the seeds of the model and of the one that takes its place."""
 TOKEN_PAGES = frozenset({b"/tokenize", b"/detokenize"})
 
 
@@ -35,10 +60,22 @@ TOKEN_PAGES = frozenset({b"/tokenize", b"/detokenize"})
 class Spoken:
     """A whole answer, ready to send."""
 
-    document: dict[str, Any]
+    document: Any
+    """JSON."""
     prompt_tokens: int
     tokens: int
     """Written for the prompt that got most of them: what it takes in time."""
+
+
+def find_dialect(path: bytes, body: dict[str, Any], engine: str) -> Dialect | None:
+    """Return what answers whole documents at a path; TGI and SGLang have one path in common."""
+    if path == b"/generate":
+        return _TGI if engine == "tgi" or (engine == "any" and "inputs" in body) else _SGLANG
+    return _DIALECTS.get(path)
+
+
+def _mixed(model: Model, other: Model, every: int, place: int) -> Model:
+    return model if place % every else other
 
 
 class Speaker:
@@ -57,6 +94,13 @@ class Speaker:
         self._facts = None if options.knows is None else load_facts(options.knows, self.tokens)
         self._model = self._make(options.seed)
 
+        self._other = self._make(options.seed + _APART)
+        self._racing = self._make(options.seed, options.race[1])
+        self._lies = [(LIES[name], number) for name, number in options.lies]
+        self._engine = ENGINES[options.engine]
+        self._requests = 0
+        self._seen: set[tuple[int, ...]] = set()
+
     def _make(self, seed: int, wronged: float = 0.0) -> Model:
         options, knowledge = self._options, None
         if self._facts is not None:
@@ -64,25 +108,37 @@ class Speaker:
             knowledge = Knowledge(self._facts, seed, options.accuracy, wrong_in)
         return Model(Language(self.tokens, seed, options.damage), knowledge, wronged)
 
-    def speaks_at(self, path: bytes) -> bool:
-        """Whether the model answers whole documents at a path."""
-        return path in _PAGES
-
-    def answer(self, path: bytes, body: dict[str, Any], request_id: str) -> Spoken:
+    def answer(
+        self, dialect: Dialect, body: dict[str, Any], request_id: str, in_flight: int
+    ) -> Spoken:
         """Answer a request that did not ask for a stream.
 
         Raises:
             QuestionError: a server would refuse it.
         """
-        read, write = _PAGES[path]
-        question = read(body, self.tokens)
+        question = dialect.read(body, self.tokens)
+        if dialect is _COMPLETIONS:
+            question = self._engine.ask(question, body)
         self._check(question)
-        choices = [
-            answer_prompt(
-                question, index, self.tokens, writer=self._model, scorer=lambda _: self._model
+        for lie, number in self._lies:
+            if lie.ask is not None:
+                value = lie.number if number is None else number
+                question = lie.ask(question, self.tokens, value)
+        choices = []
+        for index, prompt in enumerate(question.prompts):
+            moment = Moment(
+                requests=self._requests,
+                in_flight=in_flight,
+                index=index,
+                size=len(question.prompts),
+                seen=prompt.ids in self._seen,
             )
-            for index in range(len(question.prompts))
-        ]
+            writer, scorer = self._models(moment)
+            choices.append(
+                answer_prompt(question, index, self.tokens, writer=writer, scorer=scorer)
+            )
+        self._requests += 1
+        self._seen.update(prompt.ids for prompt in question.prompts)
         written = [len(choice.written) for choice in choices]
         told = Told(
             model=MODEL,
@@ -92,8 +148,26 @@ class Speaker:
             question=question,
             body=body,
         )
-        document = write(told, self.tokens, request_id)
+        for lie, _ in self._lies:
+            if lie.tell is not None:
+                lie.tell(told)
+        document = dialect.write(told, self.tokens, request_id)
+        if dialect is _COMPLETIONS:
+            self._engine.adapt(document)
         return Spoken(document, told.prompt_tokens, max(written))
+
+    def _models(self, moment: Moment) -> tuple[Model, Callable[[int], Model]]:
+        """Return who writes, and who scores each place of the prompt."""
+        model, other = self._model, self._other
+        needed, share = self._options.race
+        if share and moment.in_flight >= needed:
+            model = self._racing
+        for lie, number in self._lies:
+            value = lie.number if number is None else number
+            if lie.swap is not None and lie.swap(moment, value):
+                writer = other if lie.writes else model
+                return writer, partial(_mixed, model, other, lie.every)
+        return model, lambda _: model
 
     def _check(self, question: Question) -> None:
         if type(question.max_tokens) is not int or question.max_tokens < 0:

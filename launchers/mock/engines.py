@@ -1,0 +1,131 @@
+"""Which pages an engine has, and what it cannot do: `--engine NAME` makes the mock one of them.
+
+vLLM 0.32, SGLang 0.5, TGI 3, llama.cpp's llama-server and `transformers serve` 5; "any" has all
+pages at once and refuses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from launchers.mock.asking import QuestionError
+from launchers.mock.native import LLAMA_PROPS, TGI_INFO
+from launchers.mock.shapes import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from launchers.mock.asking import Question
+
+_OPENAI = frozenset({b"/v1/completions", b"/v1/chat/completions"})
+_TOKENS = frozenset({b"/tokenize", b"/detokenize"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What a kind of server has."""
+
+    owner: str
+    """`owned_by` in the list of models."""
+    paths: frozenset[bytes]
+    """Where it answers requests, but for `/metrics` and its pages."""
+    pages: dict[bytes, dict[str, Any]]
+    """What it says of itself."""
+    ask: Callable[[Question, dict[str, Any]], Question] = lambda question, _: question
+    """What it makes of a question at `/v1/completions`; gets the body too."""
+    adapt: Callable[[dict[str, Any]], None] = lambda _: None
+    """How its documents there differ from vLLM's."""
+
+
+def _text_only(question: Question, body: dict[str, Any]) -> Question:
+    """Ignore `echo` and `logprobs`, refuse token ids."""
+    if not isinstance(body.get("prompt", ""), str):
+        raise QuestionError("prompt must be a string")
+    return replace(question, echo=False, logprobs=None)
+
+
+def _never_echo(question: Question, _: dict[str, Any]) -> Question:
+    if question.echo:
+        raise QuestionError("Only no echo is supported")
+    return question
+
+
+def _as_sglang(document: dict[str, Any]) -> None:
+    for choice in document["choices"]:
+        if choice["logprobs"]:
+            choice["logprobs"]["text_offset"] = [-1] * len(choice["logprobs"]["tokens"])
+        choice["matched_stop"] = choice.pop("stop_reason")
+        del choice["prompt_logprobs"], choice["prompt_token_ids"], choice["token_ids"]
+
+
+def _as_llamacpp(document: dict[str, Any]) -> None:
+    """Tell log-probabilities as chat does."""
+    for choice in document["choices"]:
+        if (lists := choice["logprobs"]) is None:
+            continue
+        rows = zip(lists["tokens"], lists["token_logprobs"], lists["top_logprobs"], strict=True)
+        choice["logprobs"] = {
+            "content": [
+                {
+                    "token": token, "logprob": logprob, "bytes": list(token.encode()),
+                    "top_logprobs": [{"token": t, "logprob": p} for t, p in (top or {}).items()],
+                }
+                for token, logprob, top in rows
+            ]
+        }  # fmt: skip
+
+
+_SGLANG_INFO = {"model_path": f"/models/{MODEL}", "is_generation": True}
+
+ENGINES: Final[dict[str, Engine]] = {
+    "any": Engine(
+        owner="mock",
+        paths=_OPENAI | _TOKENS | {b"/generate", b"/generate_stream", b"/completion"},
+        pages={b"/info": TGI_INFO, b"/props": LLAMA_PROPS},
+    ),
+    "vllm": Engine(
+        owner="vllm", paths=_OPENAI | _TOKENS, pages={b"/version": {"version": "0.0-mock"}}
+    ),
+    "sglang": Engine(
+        owner="sglang",
+        paths=_OPENAI | _TOKENS | {b"/generate"},
+        pages={
+            b"/get_model_info": _SGLANG_INFO, b"/model_info": _SGLANG_INFO,
+            b"/get_server_info": {**_SGLANG_INFO, "version": "0.0-mock"},
+            b"/server_info": {**_SGLANG_INFO, "version": "0.0-mock"},
+        },
+        adapt=_as_sglang,
+    ),
+    "tgi": Engine(
+        owner=MODEL,
+        paths=_OPENAI | {b"/generate", b"/generate_stream"},
+        pages={b"/info": TGI_INFO},
+        ask=_text_only,
+    ),
+    "llama.cpp": Engine(
+        owner="llamacpp",
+        paths=_OPENAI | {b"/completion"},
+        pages={b"/props": LLAMA_PROPS},
+        ask=_never_echo,
+        adapt=_as_llamacpp,
+    ),
+    "transformers": Engine(owner="transformers", paths=_OPENAI, pages={}, ask=_text_only),
+}  # fmt: skip
+"""Name → engine."""
+
+
+def pages_of(name: str, max_model_len: int) -> dict[bytes, dict[str, Any]]:
+    """Return the pages by which an engine says what it is."""
+    engine = ENGINES[name]
+    card = {"id": MODEL, "object": "model", "owned_by": engine.owner}
+    if name in {"any", "vllm", "sglang"}:
+        card["max_model_len"] = max_model_len  # type: ignore[assignment]
+    pages = {b"/health": {}, b"/v1/models": {"object": "list", "data": [card]}, **engine.pages}
+    if max_model_len and b"/info" in pages:
+        limits = {"max_input_tokens": max_model_len - 1, "max_total_tokens": max_model_len}
+        pages[b"/info"] = pages[b"/info"] | limits
+    if b"/props" in pages:
+        settings = pages[b"/props"]["default_generation_settings"] | {"n_ctx": max_model_len}
+        pages[b"/props"] = pages[b"/props"] | {"default_generation_settings": settings}
+    return pages
