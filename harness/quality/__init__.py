@@ -1,0 +1,1 @@
+"""Quality: suites asked of servers through their endpoints, compared with a baseline."""
