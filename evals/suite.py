@@ -20,7 +20,8 @@ class PerplexitySettings(BaseModel):
     window: int | None = Field(default=None, gt=1)
     """Tokens a window, BOS included; None: what the context holds, at most 2,048."""
     stride: int | None = Field(default=None, gt=0)
-    """Tokens scored in each window after the first; None: half a window."""
+    """Tokens scored in each window after the first; None: half a window. Equal to the window:
+    windows do not overlap."""
     bos: Literal["auto", "always", "never"] = "auto"
     """auto: where the tokenizer itself puts it in front of a text."""
     documents: Literal["joined", "apart"] = "joined"
@@ -28,7 +29,7 @@ class PerplexitySettings(BaseModel):
     join: str = "\n\n"
     """Between joined documents."""
     tokens: int | None = Field(default=None, gt=0)
-    """Score so many tokens at most, from the start; None: all."""
+    """Take so many tokens of the text, from its start; None: all."""
     top_k: int = Field(default=0, ge=0)
     """Keep so many of the likeliest tokens at each place, for KL divergence and top-1 agreement."""
 

@@ -47,6 +47,13 @@ class TokenValues:
     top_logprobs: NDArray[np.float64]
     """(N, K) their ln p; NaN where there are fewer."""
 
+    @staticmethod
+    def joined(tables: Sequence[TokenValues]) -> TokenValues:
+        """Return one table of several, in their order."""
+        return TokenValues(
+            **{f.name: np.concatenate([getattr(t, f.name) for t in tables]) for f in COLUMNS}
+        )
+
 
 COLUMNS = fields(TokenValues)
 
@@ -93,9 +100,8 @@ def _joined(found: list[TokenValues]) -> TokenValues:
         there = set(values.window.tolist()) - seen
         seen |= there
         pieces.append(_rows(values, np.isin(values.window, sorted(there))))
-    columns = {f.name: np.concatenate([getattr(p, f.name) for p in pieces]) for f in COLUMNS}
-    order = np.lexsort((columns["position"], columns["window"]))
-    return _rows(TokenValues(**columns), order)
+    table = TokenValues.joined(pieces)
+    return _rows(table, np.lexsort((table.position, table.window)))
 
 
 def _rows(values: TokenValues, which: NDArray[Any]) -> TokenValues:
