@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tokenizers import Tokenizer
@@ -30,28 +30,36 @@ FAST = ("--ttft-ms", "0", "--itl-ms", "0", "--tokenizer", str(DEMO))
 TOKENIZER = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
 BOS = 1
 TEXT = "Anna paid 5 € in Zürich.\n\nShe paid again, $20, in Oslo; then 300 more.  Block it? yes\n"
-FULL = {"limit": None, "seed": 0, "route": "echo"}
 
 
 def suite(**settings: object) -> Suite:
     return Suite.model_validate({"name": "text", "perplexity": {"text": "a.txt", **settings}})
 
 
-def endpoint(url: str = "http://nowhere.invalid/v1", **fields: Any) -> Endpoint:
-    known = {"model": "mock", "engine": "mock", "tokenizer": str(DEMO), "max_model_len": 2048}
-    return Endpoint(base_url=url, **(known | fields))
+def endpoint(url: str = "http://nowhere.invalid/v1", max_model_len: int = 2048) -> Endpoint:
+    return Endpoint(
+        base_url=url,
+        model="mock",
+        engine="mock",
+        tokenizer=str(DEMO),
+        max_model_len=max_model_len,
+    )
 
 
-def make_job(folder: Path, text: str = TEXT, *, name: str = "a.txt", **fields: Any) -> Job:
+def make_job(
+    folder: Path,
+    text: str = TEXT,
+    *,
+    name: str = "a.txt",
+    limit: int | None = None,
+    seed: int = 0,
+    **settings: object,
+) -> Job:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text, newline="")
-    settings = {key: fields.pop(key) for key in list(fields) if key not in FULL}
-    return Job(
-        suite=suite(text=name, **settings),
-        base_dir=folder,
-        folder=folder / "out",
-        **({"route": "echo"} | fields),
-    )
+    asked = suite(text=name, **settings)
+    out = folder / "out"
+    return Job(suite=asked, base_dir=folder, folder=out, route="echo", limit=limit, seed=seed)
 
 
 def ask(job: Job, where: Endpoint) -> None:
