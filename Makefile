@@ -57,12 +57,13 @@ FUZZ_SECONDS ?= 300
 fuzz: $(READY) ## garbage at the load engine for FUZZ_SECONDS (300), each time with another FUZZ_SEED
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -s --timeout 0 tests/loadprofiles/test_fuzz.py
 
-demo-model: $(READY) ## train, quantize and score the demo model anew (torch, in .venv-demo; ~15 min)
+demo-model: $(READY) ## train, quantize, damage and score the demo model anew (torch, in .venv-demo; ~15 min)
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	.venv-demo/bin/python -m pip install --quiet -r demo_model/requirements.txt
 	.venv-demo/bin/python -m demo_model.train
 	.venv-demo/bin/python -m demo_model.quantize
+	.venv-demo/bin/python -m demo_model.damage
 	.venv-demo/bin/python -m demo_model.score
 
 constraints: ## pin the versions of a fresh environment in constraints.txt

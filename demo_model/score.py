@@ -1,7 +1,8 @@
 """Score a build of the demo model on the `eval` questions: accuracy by category, answer flips.
 
 `--path DIR` loads a checkpoint with transformers, `--url http://HOST:PORT/v1` asks a server
-(`/v1/completions`, one token, temperature 0). With neither, every build in `launchers/models` is
+(`/v1/completions`, one token, temperature 0) and tells the perplexity of questions and answers as
+well (echoed log-probabilities). With neither, every build in `launchers/models` is
 loaded in turn and compared with the first. An answer counts only if it is exactly the gold token;
 the interval is Wilson's at 95 %, as if questions were independent.
 Run from the repository root: `python -m demo_model.score`.
@@ -14,26 +15,45 @@ import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from evals.transactions import CATEGORIES, Question, generate, templates
 
 MODELS = Path("launchers/models")
-BUILDS = ("demo-fp16", "demo-gptq", "demo-awq")
+BUILDS = ("demo-fp16", "demo-gptq", "demo-awq", "demo-damaged")
+
+
+def complete(url: str, model: str, prompt: str, **more: object) -> dict[str, Any]:
+    """The one choice of an answer of one token at temperature 0."""
+    body = {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, **more}
+    request = urllib.request.Request(  # noqa: S310 (the user names the URL)
+        f"{url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
+        choice: dict[str, Any] = json.load(response)["choices"][0]
+    return choice
 
 
 def ask_server(url: str, model: str, questions: Sequence[Question]) -> list[str]:
     """The texts that an OpenAI-compatible server answers, eight requests at a time."""
+    with ThreadPoolExecutor(8) as pool:
+        return [
+            str(choice["text"])
+            for choice in pool.map(lambda q: complete(url, model, q.prompt), questions)
+        ]
 
-    def ask(question: Question) -> str:
-        body = {"model": model, "prompt": question.prompt, "max_tokens": 1, "temperature": 0}
-        request = urllib.request.Request(  # noqa: S310 (the user names the URL)
-            f"{url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=120) as response:  # noqa: S310
-            return str(json.load(response)["choices"][0]["text"])
+
+def perplexity(url: str, model: str, questions: Sequence[Question]) -> tuple[float, int]:
+    """Per token, over questions with their right answers, each behind BOS; and how many tokens."""
+
+    def score(question: Question) -> list[float]:
+        text = question.prompt + question.answer
+        choice = complete(url, model, text, echo=True, logprobs=1)
+        return list(choice["logprobs"]["token_logprobs"][1:-1])  # without BOS and the made token
 
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(ask, questions))
+        scores = [value for values in pool.map(score, questions) for value in values]
+    return math.exp(-math.fsum(scores) / len(scores)), len(scores)
 
 
 def ask_checkpoint(path: Path, dtype: str, questions: Sequence[Question]) -> list[str]:
@@ -119,6 +139,8 @@ def main() -> None:
         return
     if args.url:
         answers = ask_server(args.url, args.model, questions)
+        value, tokens = perplexity(args.url, args.model, questions)
+        print(f"perplexity {value:.4f} a token, over {tokens} tokens")
     else:
         answers = ask_checkpoint(args.path, args.dtype, questions)
     report(questions, answers)

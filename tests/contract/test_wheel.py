@@ -85,7 +85,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     assert tracked - set(names(wheel)) == set()
     for needed in ("launchers/builds/awq.toml", "loadprofiles/profiles/bursty.toml"):
         assert needed in tracked
-    assert any(name.startswith("launchers/models/demo-awq/") for name in tracked)
+    for model in ("fp16", "gptq", "awq", "damaged"):
+        assert f"launchers/models/demo-{model}/model.safetensors" in tracked
     assert any(name.startswith("launchers/requirements/") for name in tracked)
     assert any(name.startswith("harness/reports/vendor/") for name in tracked)
     assert "harness/reports/template.html.j2" in tracked
@@ -112,7 +113,7 @@ def test_the_installed_command_runs_from_the_wheel(installed: Path, tmp_path: Pa
 
 def test_its_data_came_along(installed: Path, tmp_path: Path) -> None:
     servers = json.loads(run(installed, "list", "servers", "--json", cwd=tmp_path))
-    assert {server["name"] for server in servers} >= {"fp16", "gptq", "awq", "nf4"}
+    assert {server["name"] for server in servers} >= {"fp16", "gptq", "awq", "nf4", "damaged"}
     problems = [str(server["problem"]) for server in servers]
     assert not any("no demo model" in problem for problem in problems), problems
     profiles = json.loads(run(installed, "list", "profiles", "--json", cwd=tmp_path))

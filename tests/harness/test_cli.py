@@ -211,7 +211,7 @@ def test_list_servers_as_json(capsys: Captured) -> None:
     Path("harness.toml").write_text('[builds.mine]\nmodel = "none"\nquantization = "int8"\n')
     assert main(["list", "servers", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert {"fp16", "gptq", "awq", "nf4", "mine"} <= rows.keys()
+    assert {"fp16", "gptq", "awq", "nf4", "damaged", "mine"} <= rows.keys()
     assert rows["awq"]["engine"] == "vllm"
     assert rows["awq"]["quantization"] == "awq"
     assert rows["awq"]["from"] == "shipped"
