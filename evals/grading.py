@@ -93,22 +93,22 @@ class Normal(Grader):
     """At both ends: `"Yes."` is `Yes`."""
     whitespace: Literal["collapse", "strip", "keep"] = "collapse"
     """collapse: a run of it is one space, none at the ends; strip: none at the ends."""
-    unicode: Literal["nfc", "nfkc", "none"] = "nfc"
-    """nfkc: full-width letters, ligatures and superscripts are their plain forms too."""
+    unicode: Literal["NFC", "NFKC", "none"] = "NFC"
+    """NFKC: full-width letters, ligatures and superscripts are their plain forms too."""
 
     def normal(self, text: str) -> str:
         """Return a text's normal form."""
-        if self.unicode != "none":
-            text = unicodedata.normalize(self.unicode.upper(), text)
+        text = self._composed(text)
         if self.ignore_case:
-            text = text.casefold()
-            if self.unicode != "none":
-                text = unicodedata.normalize(self.unicode.upper(), text)
+            text = self._composed(text.casefold())
         if self.ignore_punctuation:
             text = without_edges(text)
         if self.whitespace == "collapse":
             return " ".join(text.split())
         return text.strip() if self.whitespace == "strip" else text
+
+    def _composed(self, text: str) -> str:
+        return text if self.unicode == "none" else unicodedata.normalize(self.unicode, text)
 
 
 def without_edges(text: str) -> str:

@@ -36,6 +36,8 @@ class Job:
     """Items at most; None: the suite's own limit."""
     seed: int = 0
     """Of the random subset."""
+    judge: Endpoint | None = None
+    """Model that judges answers, where the suite's grader asks for one."""
     python: Path | None = None
     """Python that has lm-eval (the managed environment `lm-eval`); None: the one that runs this."""
 

@@ -35,6 +35,8 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     category: str = ""
     cluster: str = ""
     """Items that share it are not independent (template, passage, document); empty: its own."""
+    tags: dict[str, str] = {}
+    """Further fields by which results are told, e.g. `hops`: a domain suite's `report_by`."""
     prompt_hash: str = ""
     """First 16 hex digits of SHA-256 of all that was sent and decides the answer: text or ids,
     choices, stop strings, output limit."""
@@ -52,6 +54,8 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     expected: str = ""
     text: str | None = None
     """What was written, or the choice that was likeliest."""
+    read: str = ""
+    """What the grader took for the answer, or why there is none."""
     choice: int | None = None
     """Index of the likeliest choice."""
     loglikelihoods: list[float] = []

@@ -1,4 +1,4 @@
-"""Builds and profiles by name: shipped, of `harness.toml`, or from a TOML file's path."""
+"""Builds, profiles and suites by name: shipped, of `harness.toml`, or from a TOML file's path."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from evals.suite import JudgeSettings, Suite, builtin_suites
 from harness.errors import BadInputError, did_you_mean
 from harness.tomlfile import KeyPath, TomlFile, read_toml
 from launchers.build import Build
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_FILE = "harness.toml"
-_TABLES: dict[str, type[BaseModel]] = {"builds": Build, "profiles": Profile}
+_TABLES: dict[str, type[BaseModel]] = {"builds": Build, "profiles": Profile, "suites": Suite}
+_JUDGE = "judge"
 _QUOTED = re.compile(r"'([^']*)'")
 _TOML_WORDS = {
     "valid dictionary or object to extract fields from": "table",
@@ -45,6 +47,8 @@ class Config:
     path: Path | None = None
     builds: Mapping[str, Build] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
+    suites: Mapping[str, Suite] = field(default_factory=dict)
+    judge: JudgeSettings | None = None
 
 
 def load_config(path: Path | None = None, start: Path | None = None) -> Config:
@@ -60,11 +64,15 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
         if path is None:
             return Config()
     file = read_toml(path.absolute())
-    mistakes = []
+    mistakes: list[tuple[int, str]] = []
     named: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+    judge = None
     for table, content in file.data.items():
+        if table == _JUDGE:
+            judge = _judge(content, file, mistakes)
+            continue
         if table not in _TABLES:
-            near = did_you_mean(table, _TABLES)
+            near = did_you_mean(table, [*_TABLES, _JUDGE])
             mistakes.append((file.line((table,)), f"{table}: unknown table{near}"))
             continue
         for name, value in _entries(content, table, file, mistakes):
@@ -73,7 +81,7 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
             if model is not None:
                 named[table][name] = model
     _raise(file, mistakes)
-    return Config(file.path, named["builds"], named["profiles"])
+    return Config(file.path, named["builds"], named["profiles"], named["suites"], judge)
 
 
 def find_build(name: str, config: Config) -> tuple[Build, Path]:
@@ -111,6 +119,23 @@ def find_profile(name: str, config: Config) -> Profile:
     raise _unknown("profile", name, {*shipped, *config.profiles}, "harness list profiles")
 
 
+def find_suite(name: str, config: Config) -> tuple[Suite, Path]:
+    """The suite called `name` and the folder that its relative paths count from.
+
+    Raises:
+        BadInputError: there is none, or its file has mistakes.
+    """
+    if _is_path(name):
+        path = Path(name).absolute()
+        return _from_file(Suite, path), path.parent
+    if name in config.suites and config.path is not None:
+        return config.suites[name], config.path.parent
+    shipped = builtin_suites()
+    if name in shipped:
+        return _from_file(Suite, shipped[name]), shipped[name].parent
+    raise _unknown("suite", name, {*shipped, *config.suites}, "harness list suites")
+
+
 def _is_path(name: str) -> bool:
     return name.endswith(".toml") or "/" in name or os.sep in name
 
@@ -145,6 +170,17 @@ def _entries(
         else:
             text = f"{table}.{name}: should be a table [{table}.{name}]"
             mistakes.append((file.line((table, name)), text))
+
+
+def _judge(
+    content: object, file: TomlFile, mistakes: list[tuple[int, str]]
+) -> JudgeSettings | None:
+    try:
+        return JudgeSettings.model_validate(content)
+    except ValidationError as error:
+        value = content if isinstance(content, dict) else {}
+        mistakes += _render(error, JudgeSettings, value, file, (_JUDGE,))
+        return None
 
 
 def _check(

@@ -22,9 +22,11 @@ _MARKUP = re.compile(r"[*`$]|(?<!\w)_+|_+(?!\w)")
 _STATED = (
     r"(?:(?:answer|option|choice|solution)\s*(?:is|was|would\s+be|should\s+be|:|=|-|→)"
     r"|\#{4}|therefore,?|hence,?|(?<!\w)choose|(?<!\w)pick|correct\s+(?:answer|option|choice))"
-    r"\s*[:=]?\s*(?:option|choice|answer|letter)?\s*[\"'“‘(\[]*\s*"
+    r"\s*[:=]?\s*(?:option|choice|answer|letter)?\s*[\"'“(\[]*\s*"
 )
-_DENIED = re.compile(r"(?:\b(?:not|neither|nor|except|than|never)|n['’]t)\s+[\"'“‘(\[]*\Z", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\b(?:not|neither|nor|except|than|never)|n['’]t)\s+[\"'“(\[]*\Z", re.IGNORECASE
+)
 _NEAR = 16
 """Characters in front of a choice in which it may be denied."""
 _ARTICLE = re.compile(r"[AI]\s+(?!(?:is|because|since|or|and|nor)\b)\w")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -15,6 +14,7 @@ from evals.grading import Grade, Grader, Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LIMIT_S = 0.5
 """Of processor time for one answer: a schema may hold patterns."""
@@ -106,7 +106,7 @@ class Json(Grader):
         return list(self.fields) or [str(key) for key in own]
 
     def _broken(self, document: object) -> str | None:
-        if self.rules is None:
+        if not isinstance(self.rules, dict):
             return None
         try:
             with cpu_limit(LIMIT_S):

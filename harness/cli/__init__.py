@@ -52,9 +52,10 @@ def build_app() -> App:
         "harness.cli.calibrate:calibrate",
         help="Say how exact and how fast the load client is on this machine.",
     )
-    listing = App(name="list", help="List servers or profiles.")
+    listing = App(name="list", help="List servers, profiles or suites.")
     listing.command("harness.cli.listing:servers", help="The builds that can be served.")
     listing.command("harness.cli.listing:profiles", help="The shapes of traffic.")
+    listing.command("harness.cli.listing:suites", help="What can be asked and graded.")
     app.command(listing)
     engines = App(name="engines", help="List or install serving engines.")
     engines.command("harness.cli.engines:list_engines", name="list", help="Engines found here.")

@@ -1,12 +1,13 @@
-"""`harness list servers` and `harness list profiles`."""
+"""`harness list servers`, `harness list profiles` and `harness list suites`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
+from evals.suite import Suite, builtin_suites
 from harness.cli.tables import print_json, print_table
-from harness.config import find_build, find_profile, load_config
+from harness.config import find_build, find_profile, find_suite, load_config
 from harness.doctor import start_error
 from harness.errors import ExitCode
 from launchers.model import builtin_builds
@@ -55,6 +56,35 @@ def profiles(*, json: bool = False, config: Path | None = None) -> int:
     columns = {"name": "name", "arrival": "arrival", "levels": "levels", "level_unit": "unit"}
     _print(rows, columns | {"from": "from", "description": "what it is"}, json=json)
     return ExitCode.OK
+
+
+def suites(*, json: bool = False, config: Path | None = None) -> int:
+    """List what can be asked of a server, to grade its answers.
+
+    Args:
+        json: Print a JSON array on stdout instead of a table.
+        config: The harness.toml to read; otherwise the first one from here upwards.
+    """
+    found = load_config(config)
+    rows: list[dict[str, object]] = []
+    for name in sorted({*builtin_suites(), *found.suites}):
+        suite, _ = find_suite(name, found)
+        rows.append(
+            suite.model_dump(include={"name", "limit", "description"})
+            | {"kind": suite.kind, "asks": _asks(suite)}
+            | {"from": str(found.path) if name in found.suites else "shipped"}
+        )
+    columns = {"name": "name", "kind": "kind", "asks": "asks", "from": "from"}
+    _print(rows, columns | {"description": "what it is"}, json=json)
+    return ExitCode.OK
+
+
+def _asks(suite: Suite) -> str:
+    if suite.domain is not None:
+        return suite.domain.items
+    if suite.perplexity is not None:
+        return suite.perplexity.text
+    return ", ".join(suite.lmeval.tasks) if suite.lmeval is not None else ""
 
 
 def _level_unit(profile: Profile) -> str:
