@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from evals.client.many import batches, for_each
-from evals.errors import ReachError
 from evals.kinds import Size
 from evals.perplexity.planning import Asked, plan
 from evals.perplexity.tokens import NO_TOKEN, TokenValues, padded, settle, write_part
@@ -62,8 +61,6 @@ class PerplexityKind:
 
             async def ask(windows: list[Asked]) -> None:
                 replies = await client.score([window.ids for window in windows], top=top)
-                if all(isinstance(r, Failure) and r.code == "connect" for r in replies):
-                    raise ReachError(f"{client.endpoint.base_url}: {_text(replies[0])}")
                 answers, values = _read(windows, replies, top, job.route)
                 if values is not None:
                     write_part(job.folder, values)
