@@ -27,8 +27,19 @@ _MARK: Final = "token_id:"
 TopK = dict[str, float | None]
 
 
+class Alternative(msgspec.Struct):
+    """A token and its ln p, as llama.cpp tells them."""
+
+    token: str
+    logprob: float | None = None
+    top_logprobs: list[Alternative] = []
+
+
 class Logprobs(msgspec.Struct):
     """Of one choice; all lists are of one length."""
+
+    content: list[Alternative] | None = None
+    """In place of all others: chat's shape, which llama.cpp has at `/v1/completions` too."""
 
     token_logprobs: list[float | None] | None = None
     tokens: list[str] | None = None

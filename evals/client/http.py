@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from evals.client.bodies import chat_body, echo_body, write_body
+from evals.client.bodies import chat_body, write_body
 from evals.client.connection import Connection, Refusal
-from evals.client.echo import Broken, read_scores
+from evals.client.echo import Broken
+from evals.client.scorers import scorer_of
 from evals.client.written import Limits, read_chat, read_written
 from evals.records import Failure
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evals.endpoint import Endpoint
-    from evals.records import Completion, Scored
+    from evals.records import Completion, Route, Scored
 
 _SPLIT = frozenset({400, 413, 422})
 """Refusals that may be due to one prompt of several."""
@@ -25,13 +26,17 @@ class Client:
 
     Args:
         endpoint: whom.
+        route: how prompts are scored, as the probe proved it.
 
     Raises:
         ReachError: a header's variable is not set, or the CA file is of no use.
+        RouteError: the engine has no page of its own that scores.
+        NeedError: that page needs a tokenizer.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, route: Route = "echo") -> None:
         self.endpoint = endpoint
+        self._scorer = scorer_of(endpoint, route)
         self.connection = Connection(endpoint)
         base = endpoint.base_url.removesuffix("/")
         self._completions, self._chats = f"{base}/completions", f"{base}/chat/completions"
@@ -113,13 +118,13 @@ class Client:
     async def _score(self, prompts: Sequence[Sequence[int]], top: int) -> list[Scored | Failure]:
         if not prompts:
             return []
-        endpoint = self.endpoint
-        body = echo_body(endpoint.model, endpoint.engine, prompts, top)
-        reply = await self.connection.post(self._completions, body)
+        if len(prompts) > 1 and not self._scorer.batches:
+            return [one for ids in prompts for one in await self._score([ids], top)]
+        reply = await self.connection.post(self._scorer.url, self._scorer.body(prompts, top))
         if isinstance(reply, Failure):
             return [reply] * len(prompts)
         if not isinstance(reply, Refusal):
-            return read_scores(reply, endpoint.model, prompts, top)
+            return self._scorer.read(reply, prompts, top)
         if len(prompts) == 1 or reply.status not in _SPLIT:
             return [reply.failure()] * len(prompts)
         half = len(prompts) // 2

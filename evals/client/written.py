@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from evals.client.echo import Broken, Usage, decode
+from evals.client.echo import Broken, Logprobs, Usage, decode
 from evals.records import Completion
 
 if TYPE_CHECKING:
@@ -53,19 +53,22 @@ def read_written(reply: Reply, model: str, limits: Limits) -> Completion:
     (choice,), usage = decode(reply, model, 1)
     if choice.text is None:
         raise Broken("malformed", "the answer's choice has no text")
-    top: list[dict[str, float]] = []
-    if limits.top:
-        told = choice.logprobs
-        if told is None or not told.top_logprobs:
-            raise Broken("no_logprobs", "the answer does not name the likeliest tokens")
-        top = [
-            {name: value for name, value in (table or {}).items() if value is not None}
-            for table in told.top_logprobs
-        ]
+    top = _tables(choice.logprobs) if limits.top else []
     completion = _completion(reply, choice.text, choice.finish_reason, usage)
     completion.top = top
     _check(completion, limits)
     return completion
+
+
+def _tables(told: Logprobs | None) -> list[dict[str, float]]:
+    """Return the likeliest tokens at each place that was written, in either shape."""
+    if told is not None and told.content:
+        rows = [[(top.token, top.logprob) for top in one.top_logprobs] for one in told.content]
+    elif told is not None and told.top_logprobs:
+        rows = [list((table or {}).items()) for table in told.top_logprobs]
+    else:
+        raise Broken("no_logprobs", "the answer does not name the likeliest tokens")
+    return [{name: value for name, value in row if value is not None} for row in rows]
 
 
 def read_chat(reply: Reply, model: str, limits: Limits) -> Completion:
