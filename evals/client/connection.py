@@ -68,6 +68,8 @@ class Connection:
         self._base_url = endpoint.base_url
         self._free = asyncio.Semaphore(endpoint.concurrency)
         self._answered = 0
+        self.sent = 0
+        """Requests so far."""
         # Neither proxies of the environment nor redirects: who is graded is who was named.
         self._http = httpx.AsyncClient(
             headers={"content-type": "application/json", **headers_of(endpoint)},
@@ -103,6 +105,7 @@ class Connection:
 
     async def lines(self, url: str, body: bytes) -> list[bytes] | Failure:
         """Return a streamed answer's lines that are not empty; asked once."""
+        self.sent += 1
         try:
             async with (
                 self._free,
@@ -123,6 +126,7 @@ class Connection:
             wait_s = WAITS_S[min(attempt, len(WAITS_S)) - 1]
             async with self._free:
                 sent_ns = time.monotonic_ns()
+                self.sent += 1
                 try:
                     async with asyncio.timeout(self._timeout_s):
                         answer = await self._http.request(method, url, content=body)

@@ -1,0 +1,193 @@
+"""Whether a route's scores can be believed: each check is one way in which servers were wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from evals.client.many import for_each
+from evals.probe.agreement import NEAR_TIE_NATS, agree, difference
+from evals.probe.asking import TELL_IDS, text_of, told_ids
+from evals.probe.card import Caveat
+from evals.probe.material import TEXTS, written_ids
+from evals.records import Failure, Scored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evals.client.http import Client
+    from evals.probe.asking import Asker
+    from evals.probe.material import Encoder, Material
+
+_WRITTEN: Final = 24
+"""Tokens of a known answer: enough that a penalty on repetition shows."""
+_TOP: Final = 5
+_AT_ONCE: Final = 8
+_SUM: Final = 1.01
+"""Largest sum of probabilities that rounding explains."""
+
+
+class Doubt(Exception):  # noqa: N818 - never leaves the probe: it becomes a caveat
+    """A check was not passed."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.caveat = Caveat(code=code, text=text)
+
+
+class ScoringProof:
+    """The checks of one scoring route, in order; the first that is not passed ends them.
+
+    Args:
+        client: by that route.
+        asker: of the same server.
+        material: prompts.
+        encoder: whoever made the ids.
+    """
+
+    def __init__(self, client: Client, asker: Asker, material: Material, encoder: Encoder) -> None:
+        self._client = client
+        self._asker = asker
+        self._material = material
+        self._encoder = encoder
+        self.alone: list[list[float]] = []
+        """ln p of each of the material's prompts, from place 1 on."""
+        self.largest = 0.0
+        """Largest difference of a token's ln p between the ways of asking."""
+        self.names_top = False
+        self.order = False
+        self.concurrency = False
+        self.names_likeliest = True
+        """Whether answers say which tokens were the likeliest (TGI's do not)."""
+
+    async def run(self) -> Caveat | None:
+        """Return why the route is not proved; None where it is."""
+        try:
+            await self._score_alone()
+            await self._know_answers()
+            await self._prefer_written()
+            await self._long()
+            await self._again()
+            await self._in_batches()
+            await self._at_once()
+        except Doubt as doubt:
+            return doubt.caveat
+        return None
+
+    async def _score(self, prompts: Sequence[Sequence[int]], top: int = 0) -> list[Scored]:
+        found = []
+        for one in await self._client.score(prompts, top=top):
+            if isinstance(one, Failure):
+                raise Doubt(one.code, one.text)
+            found.append(one)
+        return found
+
+    async def _score_alone(self) -> None:
+        for prompt in self._material.prompts:
+            (scored,) = await self._score([prompt], _TOP)
+            self.alone.append(scored.logprobs[1:])
+        # Of the last one; any would do.
+        tables = list(zip(scored.top_ids[1:], scored.top_logprobs[1:], strict=True))
+        self.names_likeliest = bool(tables) or any(scored.greedy)
+        self.names_top = bool(tables) and all(len(ids) == _TOP for ids, _ in tables)
+        if any(sum(map(math.exp, values)) > _SUM for _, values in tables):
+            raise Doubt("not_normalised", "probabilities of the likeliest tokens add up to above 1")
+
+    async def _know_answers(self) -> None:
+        """What is written greedily must be the likeliest where it is scored."""
+        self._answers: list[tuple[list[int], list[int]]] = []
+        for text, ids in zip(TEXTS, self._material.texts, strict=True):
+            answer = await self._asker.write(ids, _WRITTEN, more={**TELL_IDS, "logprobs": 1})
+            wrote = told_ids(answer)
+            if wrote is None and (said := text_of(answer)):
+                wrote = await written_ids(self._encoder, text, ids, said)
+            if wrote:
+                self._answers.append((ids, wrote))
+        if not self._answers:
+            raise Doubt(
+                "no_known_answer",
+                "nothing was written whose tokens are known, so that scores have no known answer",
+            )
+        for ids, wrote in self._answers:
+            (scored,) = await self._score([[*ids, *wrote]], 1)
+            self._compare(scored, len(ids))
+
+    def _compare(self, scored: Scored, start: int) -> None:
+        places = range(start, len(scored.token_ids))
+        if scored.top_logprobs:
+            gaps = [scored.top_logprobs[p][0] - scored.logprobs[p] for p in places]
+        elif self.names_likeliest:
+            gaps = [0.0 if scored.greedy[p] else math.inf for p in places]
+        else:
+            return
+        if max(gaps) > NEAR_TIE_NATS:
+            wrong = sum(gap > NEAR_TIE_NATS for gap in gaps)
+            raise Doubt(
+                "known_answer",
+                f"{wrong} of {len(gaps)} tokens that the server wrote greedily are not the "
+                "likeliest where it scores them: scores are of another place, another model or "
+                "another sampling than the writing",
+            )
+
+    async def _prefer_written(self) -> None:
+        """Another token in the place of a written one must score lower."""
+        for ids, wrote in self._answers:
+            whole = [*ids, wrote[0]]
+            others = sorted({n for n in [*wrote, *ids[1:]] if n != wrote[0]})[:_AT_ONCE]
+            if not others:
+                continue
+            own, *rest = await self._score([whole, *([*ids, other] for other in others)])
+            values = [one.logprobs[-1] for one in rest]
+            if max(values) > own.logprobs[-1] + NEAR_TIE_NATS:
+                raise Doubt("known_answer", "another token scores above the one that was written")
+            if math.exp(own.logprobs[-1]) + sum(map(math.exp, values)) > _SUM:
+                raise Doubt("not_normalised", "probabilities of single tokens add up to above 1")
+
+    async def _long(self) -> None:
+        """Nothing is cut off, and the end of a long prompt depends on no other thing than it."""
+        await self._score([self._material.long])
+
+    async def _again(self) -> None:
+        prompts = self._material.prompts
+        for prompt, before in zip(prompts, self.alone, strict=True):
+            (scored,) = await self._score([prompt])
+            self._same(before, scored, "not_repeatable", "asked a second time")
+
+    async def _in_batches(self) -> None:
+        prompts = self._material.prompts
+        turned = list(range(len(prompts)))[::-1]
+        for order in (turned[::-1], turned):
+            found = await self._score([prompts[place] for place in order])
+            for place, scored in zip(order, found, strict=True):
+                self._same(self.alone[place], scored, "batch_order", "asked with others")
+        self.order = True
+
+    async def _at_once(self) -> None:
+        prompts = list(enumerate(self._material.prompts)) * 3
+
+        async def one(item: tuple[int, list[int]]) -> None:
+            place, prompt = item
+            (scored,) = await self._score([prompt])
+            self._same(self.alone[place], scored, "concurrency", "asked among other requests")
+
+        await for_each(prompts, one, at_once=min(_AT_ONCE, self._client.endpoint.concurrency))
+        self.concurrency = True
+
+    def _same(self, before: list[float], scored: Scored, code: str, how: str) -> None:
+        after = scored.logprobs[1:]
+        largest = difference(before, after)
+        self.largest = max(self.largest, largest)
+        if not agree(before, after):
+            raise Doubt(code, f"{how}, a prompt has other scores, by up to {largest:.2g} nats")
+
+
+async def knows_arithmetic(
+    client: Client, encoder: Encoder, true: str = "2 + 2 = 4", false: str = "2 + 2 = 9"
+) -> bool | None:
+    """Whether the true sum scores above the false one; None where that cannot be asked."""
+    ids = [await encoder.encode(text, special=True) for text in (true, false)]
+    found = await client.score([one for one in ids if one])
+    if len(found) != len(ids) or any(isinstance(one, Failure) for one in found):
+        return None
+    sums = [math.fsum(one.logprobs[1:]) for one in found if isinstance(one, Scored)]
+    return sums[0] > sums[1]
