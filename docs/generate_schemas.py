@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from evals.probe.card import Card
 from harness.calibration import Calibration
 from harness.measuring.measurement import Measurements
 from launchers.build import Build
@@ -25,6 +26,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "samples.jsonl": Sample,
     "drive.json": DriveReport,
     "calibration.json": Calibration,
+    "probe.json": Card,
 }
 MODELS: dict[str, type[Build | Profile]] = {"build.toml": Build, "profile.toml": Profile}
 

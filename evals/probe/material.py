@@ -124,8 +124,8 @@ class Material:
         room = _LONG if context is None else min(_LONG, context - _SPARE)
         around = [n for ids in texts for n in (ids[1:] if bos is not None else ids)]
         odd = [*first[:3], first[0]]
-        self.prompts = [*texts, mixed, odd]
-        """To be scored: all begin with BOS where the tokenizer has one."""
+        self.prompts = [*texts, mixed, odd, *([body] if bos is not None else [])]
+        """To be scored: with BOS where the tokenizer has one, and one without."""
         self.long = (first[:1] + around * (room // len(around) + 1))[: max(room, 2)]
         self.plain = body
         """Without BOS."""

@@ -64,12 +64,12 @@ class ScoringProof:
         """Return why the route is not proved; None where it is."""
         try:
             await self._score_alone()
-            await self._know_answers()
-            await self._prefer_written()
-            await self._long()
             await self._again()
             await self._in_batches()
             await self._at_once()
+            await self._know_answers()
+            await self._prefer_written()
+            await self._long()
         except Doubt as doubt:
             return doubt.caveat
         return None

@@ -1,0 +1,170 @@
+"""The probe against the mock, honest and lying, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from evals.endpoint import Endpoint
+from evals.errors import ReachError, RouteError
+from evals.probe import probe
+from evals.probe.agreement import agree
+from evals.probe.canary import compare, sing_again
+from evals.probe.card import Bos, Canary, Capabilities, Card
+from evals.probe.routes import choose_route
+
+if TYPE_CHECKING:
+    from evals.records import Route
+    from tests.conftest import StartMock
+
+FAST = ("--ttft-ms", "0", "--itl-ms", "0")
+
+
+def endpoint(url: str, engine: str = "unknown", **fields: object) -> Endpoint:
+    known = Endpoint(base_url=url, model="mock", engine=engine)
+    return msgspec.structs.replace(known, **fields)
+
+
+def probed(url: str, engine: str = "unknown") -> Card:
+    return asyncio.run(probe(endpoint(url, engine)))
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_an_honest_server_is_trusted(mock: StartMock, seed: str) -> None:
+    card = probed(mock(*FAST, "--seed", seed))
+    assert card.route == "echo"
+    assert card.routes == ["echo", "label", "generative"]
+    able = card.capabilities
+    assert able.token_id_prompts
+    assert able.usage
+    assert able.top_logprobs
+    assert able.batch_order
+    assert able.concurrency
+    assert able.stop
+    assert card.bos == Bos(token_id=256, tokenizer_adds=True, text=1, ids=0, agrees=True)
+    assert card.score_difference_nats == 0
+    # The mock's streams say "token" over and over, whatever its language model would say.
+    assert [caveat.code for caveat in card.caveats] == ["stream"]
+    assert msgspec.json.decode(msgspec.json.encode(card), type=Card) == card
+
+
+LIES = {
+    "no_echo": "wrong_length",
+    "echo_no_logprobs": "no_logprobs",
+    "add_bos": "token_ids",
+    "double_bos": "token_ids",
+    "shift": "contradiction",
+    "clamp": "clamped",
+    "other_model_silent": "known_answer",
+    "other_model": "wrong_model",
+    "reorder": "wrong_length",
+    "drop_choice": "missing_choice",
+    "duplicate_index": "missing_choice",
+    "cache_dependent": "known_answer",
+    "order_dependent": "batch_order",
+    "batch_dependent": "batch_order",
+    "concurrency_dependent": "concurrency",
+    "penalty_always": "known_answer",
+    "truncate_left": "token_ids",
+    "wrong_usage": "wrong_length",
+    "positive": "positive",
+    "nan": "malformed",
+    "null_twice": "null_position",
+    "retokenize": "token_ids",
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_liar_is_not_trusted_to_score(mock: StartMock, lie: str) -> None:
+    card = probed(mock(*FAST, "--lie", lie))
+    assert card.route not in {"echo", "native"}
+    assert LIES[lie] in {caveat.code for caveat in card.caveats}, card.caveats
+
+
+FLAGGED = {
+    "text_bos": "bos",
+    "no_text_bos": "bos",
+    "penalty": "sampling_defaults",
+    "drift": "drift",
+    "ignore_stop": "stop_ignored",
+    "truncate_answers": "answers_cut",
+    "empty_text": "empty_text",
+}
+
+
+@pytest.mark.parametrize("lie", FLAGGED)
+def test_what_is_wrong_with_writing_is_flagged(mock: StartMock, lie: str) -> None:
+    card = probed(mock(*FAST, "--lie", lie))
+    assert FLAGGED[lie] in {caveat.code for caveat in card.caveats}, card.caveats
+
+
+def test_drift_after_the_probe_is_found_by_the_canary(mock: StartMock) -> None:
+    url = mock(*FAST, "--lie", "drift:300")
+    card = probed(url)
+    assert card.route == "echo"
+    assert card.requests < 300
+    assert asyncio.run(sing_again(endpoint(url), card)) == []
+
+    async def wait() -> list[str]:
+        found: list[str] = []
+        for _ in range(40):
+            found = [caveat.code for caveat in await sing_again(endpoint(url), card)]
+            if found:
+                break
+        return found
+
+    assert "drift" in asyncio.run(wait())
+
+
+def test_a_canary_whose_few_answers_vary_is_no_drift() -> None:
+    before = Canary(texts=["a"] * 4, written=["w", "x", "y", "z"])
+    (caveat,) = compare(before, msgspec.structs.replace(before, written=["w", "x", "y", "Z"]))
+    assert (caveat.code, caveat.invalidates) == ("answers_vary", False)
+    (caveat,) = compare(before, msgspec.structs.replace(before, written=["W", "x", "Y", "Z"]))
+    assert (caveat.code, caveat.invalidates) == ("drift", True)
+
+
+@pytest.mark.parametrize("engine", ["sglang", "tgi", "llama.cpp", "transformers"])
+def test_other_engines_get_the_best_that_they_prove(mock: StartMock, engine: str) -> None:
+    card = probed(mock(*FAST, "--engine", engine), engine)
+    best: dict[str, tuple[Route, ...]] = {
+        "sglang": ("echo", "native", "label", "generative"),
+        "tgi": ("generative",),
+        "llama.cpp": ("label", "generative"),
+        "transformers": ("generative",),
+    }
+    assert tuple(card.routes) == best[engine], card.caveats
+
+
+def test_a_model_that_is_not_served_is_told() -> None:
+    with pytest.raises(ReachError, match="is the server up"):
+        asyncio.run(probe(endpoint("http://127.0.0.1:9/v1")))
+
+
+def test_another_model_is_not_reached(mock: StartMock) -> None:
+    with pytest.raises(ReachError, match="serves no model 'other', but mock"):
+        asyncio.run(probe(endpoint(mock(*FAST), model="other")))
+
+
+def test_routes() -> None:
+    card = Card(
+        engine="e", model="m", capabilities=Capabilities(), bos=Bos(), routes=["generative"]
+    )
+    assert choose_route(card, ("echo", "generative")) == "generative"
+    with pytest.raises(RouteError, match="Proved is generative, which this suite cannot use"):
+        choose_route(card, ("echo", "native"))
+    with pytest.raises(RouteError, match="good for this suite: generative"):
+        choose_route(card, ("echo", "generative"), demanded="echo")
+    with pytest.raises(RouteError, match="cannot go by label"):
+        choose_route(card, ("echo",), demanded="label")
+
+
+def test_agreement_is_of_scores_and_not_of_digits() -> None:
+    scores = [-1.0, -12.0, -0.1, -3.0]
+    assert agree(scores, [value - 0.03 for value in scores])
+    assert not agree(scores, scores[1:] + scores[:1])
+    assert not agree(scores, scores[:-1])
+    assert not agree(scores, [value - 0.1 for value in scores])
