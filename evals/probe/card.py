@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from evals.records import Route  # noqa: TC001 - the card's schema needs it
@@ -82,7 +84,7 @@ class Card(msgspec.Struct, kw_only=True):
     models: list[str] = []
     model: str
     context_length: int | None = None
-    sampling_defaults: dict[str, object] = {}
+    sampling_defaults: dict[str, Any] = {}
     """What the server says of them, where it has a page that does."""
     tokens_from: str | None = None
     """Whose tokenizer the prompts' ids are of: "folder", "server" (`/tokenize`), "answer" (told
