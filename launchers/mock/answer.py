@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launchers.mock.faults import BREAK_AFTER, MID_STREAM
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from launchers.mock.connection import Connection
     from launchers.mock.options import Options
     from launchers.mock.shapes import Asked, Shape
+    from launchers.mock.speaker import Spoken
 
 _TEXT = " token"
 _LOOP = (" and", " so", " on")
@@ -41,13 +43,12 @@ class Answer:
     Attributes:
         at_ns: when its next token is due (pacing).
         left: tokens still to come.
-        document: the whole answer, where the model gave it.
         unsure: tokens, by number, whose time of sending is not known well.
         prefill: tokens to be taken in before the next token comes (steps).
     """
 
     __slots__ = (
-        "_after", "_before", "_middle", "_texts", "asked", "at_ns", "connection", "document",
+        "_after", "_before", "_middle", "_spoken", "_texts", "asked", "at_ns", "connection",
         "fault", "finish", "left", "prefill", "received_ns", "request_id", "sent_ns", "shape",
         "stamped", "stream", "total", "unsure", "write",
     )  # fmt: skip
@@ -60,12 +61,12 @@ class Answer:
         fault: str | None,
         options: Options,
         number: int,
-        document: dict[str, Any] | None = None,
+        spoken: Spoken | None = None,
     ) -> None:
         self.connection = connection
         self.write = connection.write
         self.shape = shape
-        self.document = document
+        self._spoken = spoken
         self.asked = asked
         self.fault = fault
         self.request_id = connection.request_id
@@ -82,6 +83,9 @@ class Answer:
         self._texts: Iterator[str] | None = None
         if fault == "repeats" or options.words:
             self._texts = _texts(number ^ options.seed << 20, loop=fault == "repeats")
+        elif spoken is not None:
+            self._texts = iter(spoken.pieces)
+            self.finish = spoken.finish
         self._middle = b""
         self._before = self._after = b""
         if self.stream and (self._texts is not None or self.stamped):
@@ -144,7 +148,10 @@ class Answer:
         self.sent_ns.extend([now] * len(events))
 
     def _send_document(self) -> None:
-        whole = self.document or self.shape.document(self, self._whole())
+        if self._spoken is None:
+            whole = self.shape.document(self, self._whole())
+        else:
+            whole = self._spoken.document
         self.sent_ns.append(_now())
         head = self.shape.document_head(self)
         self.connection.reply(200, None if self.fault == "malformed" else whole, head)
@@ -159,7 +166,8 @@ class Answer:
         if not self.left:
             return http_chunk(self.shape.last(self, text))
         if self._before:
-            return http_chunk(self._before + text.encode() + self._after)
+            inside = text if self._spoken is None else json.dumps(text)[1:-1]
+            return http_chunk(self._before + inside.encode() + self._after)
         return http_chunk(self.shape.token(self, text))
 
     def _whole(self) -> str:

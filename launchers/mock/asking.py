@@ -44,6 +44,8 @@ class Question:
     repetition_penalty: float | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    bias: tuple[tuple[int, float], ...] = ()
+    """Added to the logits of ids."""
 
 
 class Place(NamedTuple):

@@ -1,8 +1,9 @@
-"""A language model whose every probability is known: a pure function of seed and last ids.
+"""A language model whose every probability is known: a pure function of the seed and a few ids.
 
-p(t | a b c) = s · w(t; a b c) + (1 − s) · q(t), where w is spread over a few tokens that a hash of
-(seed, a, b, c) names, one of which may be a token of the context (models repeat themselves), and q
-is Zipf's law over the whole vocabulary in an order of the seed's own. Where the model knows what
+p(t | context) = s · w(t; context) + (1 − s) · q(t). The context is the first two ids, so that BOS
+and a prompt's beginning matter, and the last three. w is spread over a few tokens that a hash of
+seed and context names, one of which may be a token of the context (models repeat themselves); q is
+Zipf's law over the whole vocabulary in an order of the seed's own. Where the model knows what
 follows (`knowledge.py`), p is (1 − c) · p + c · [t is what follows]. All of them sum to 1.
 """
 
@@ -14,9 +15,11 @@ import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from launchers.mock.tokens import Tokens
 
-CONTEXT = 3
+_FIRST, _LAST = 2, 3
 """Ids that the next token depends on."""
 _LIKELY = 6
 _SHARE = 0.8
@@ -24,6 +27,11 @@ _RATIOS = (0.35, 0.6, 0.8, 0.93)
 _MASK = (1 << 64) - 1
 _REPEATS = 3
 """Of 8 contexts, so many repeat one of their own tokens rather than say another."""
+
+
+def context_of(ids: Sequence[int], end: int) -> tuple[int, ...]:
+    """Return the ids that the token at place `end` depends on."""
+    return (*ids[: min(_FIRST, end)], *ids[max(0, end - _LAST) : end])
 
 
 class Language:
@@ -53,10 +61,10 @@ class Language:
         self._likely = functools.lru_cache(1 << 16)(self._find_likely)
 
     def next(self, context: tuple[int, ...], known: tuple[int, float] | None = None) -> Next:
-        """Return the distribution after a context of `CONTEXT` ids, or fewer at the start.
+        """Return one next token's distribution.
 
         Args:
-            context: the last ids.
+            context: `context_of` what precedes it.
             known: the token that is known to follow, and how sure of it the model is.
         """
         likely = self._likely(context)
@@ -77,8 +85,9 @@ class Language:
         ratio = _RATIOS[state >> 8 & 3]
         weight = self._share * (1 - ratio) / (1 - ratio**_LIKELY)
         repeats = None
-        if len(context) == CONTEXT and state & 7 < _REPEATS and context[-1] != context[-2]:
-            repeats = context[state >> 4 & 1]
+        varied = len(context) >= _LAST and len(set(context[-_LAST:])) == _LAST
+        if varied and state & 7 < _REPEATS:
+            repeats = context[-2 - (state >> 4 & 1)]
         found: dict[int, float] = {}
         for place in range(_LIKELY):
             state = state * 0x5851F42D4C957F2D + 0x14057B7EF767814F & _MASK

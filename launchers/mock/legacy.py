@@ -58,6 +58,9 @@ def _question(body: dict[str, Any], **fields: Any) -> Question:  # noqa: ANN401 
         repetition_penalty=body.get("repetition_penalty"),
         presence_penalty=float(body.get("presence_penalty") or 0),
         frequency_penalty=float(body.get("frequency_penalty") or 0),
+        bias=tuple(
+            (int(key), float(value)) for key, value in (body.get("logit_bias") or {}).items()
+        ),
         **fields,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from launchers.mock.asking import Choice, Place
 from launchers.mock.knowledge import Recall, chance
-from launchers.mock.language import CONTEXT
+from launchers.mock.language import context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Reading:
     def next(self, end: int) -> Next:
         """Return the distribution of the token at place `end`; call it for each place in turn."""
         known = None if self._recall is None else self._recall.step(self._ids, end)
-        return self._language.next(tuple(self._ids[max(0, end - CONTEXT) : end]), known)
+        return self._language.next(context_of(self._ids, end), known)
 
 
 def answer_prompt(
@@ -140,16 +140,19 @@ def _stopped(ids: list[int], start: int, stop: tuple[str, ...], tokens: Tokens) 
 
 def _choose(view: Next, question: Question, ids: list[int], start: int) -> int:
     if question.temperature:
-        return view.draw(chance(question.seed, len(ids), ids[-CONTEXT:]))
+        return view.draw(chance(question.seed, len(ids), context_of(ids, len(ids))))
     repetition = question.repetition_penalty or 1.0
     presence, frequency = question.presence_penalty, question.frequency_penalty
-    if repetition == 1.0 and not presence and not frequency:
+    bias = dict(question.bias)
+    if repetition == 1.0 and not presence and not frequency and not bias:
         return view.top(1)[0][0]
     seen, counts = set(ids), Counter(ids[start:])
 
     def worth(found: tuple[int, float]) -> float:
         number, logprob = found
         penalised = logprob * repetition if number in seen else logprob
+        penalised += bias.get(number, 0.0)
         return penalised - presence * (number in counts) - frequency * counts[number]
 
-    return max(view.top(_AMONG), key=worth)[0]
+    among = view.top(_AMONG) + [(number, view.logprob(number)) for number in bias]
+    return max(among, key=worth)[0]

@@ -90,6 +90,11 @@ class Options:
     die_after: int = 0
     """Exit with 3 after so many answers."""
 
+    @property
+    def graded(self) -> bool:
+        """Whether streams, too, are the model's. One token over and over is cheaper for load."""
+        return bool(self.tokenizer or self.knows or self.lies or self.engine != "any")
+
     def check(self) -> None:
         """Look at all of it.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from launchers.mock.options import Options
     from launchers.mock.shapes import Asked
+    from launchers.mock.speaker import Spoken
 
 _BACKLOG = 4096
 _EVENTS = 256
@@ -73,6 +74,7 @@ class Server:
         self._pages = pages_of(options.engine, options.max_model_len)
         self._paths = ENGINES[options.engine].paths
         self._model_speaks = not (options.words or options.stamps or options.natural_tokens)
+        self._streams_speak = self._model_speaks and options.graded
         self._count = self._served = 0
 
     @property
@@ -200,7 +202,7 @@ class Server:
 
     def _speak(
         self, connection: Connection, body: dict[str, Any], asked: Asked
-    ) -> tuple[Asked, dict[str, Any] | None]:
+    ) -> tuple[Asked, Spoken | None]:
         """Let the model answer, where it does at this path."""
         path = connection.path.partition(b"?")[0]
         if (dialect := find_dialect(path, body, self.options.engine)) is None:
@@ -209,7 +211,7 @@ class Server:
         in_flight = int(state["num_requests_running"] + state["num_requests_waiting"])
         spoken = self._speaker.answer(dialect, body, connection.request_id, in_flight)
         asked = replace(asked, tokens=spoken.tokens, prompt_tokens=spoken.prompt_tokens)
-        return asked, spoken.document
+        return asked, spoken
 
     def _admit(self, connection: Connection, fault: str | None) -> None:
         shape = find_shape(connection.path)
@@ -219,9 +221,10 @@ class Server:
             asked = shape.asked(body)
             if not isinstance(asked.tokens, int) or not 0 <= asked.tokens <= _MOST_TOKENS:  # type: ignore[redundant-expr]
                 raise ValueError(f"{asked.tokens!r} is no number of tokens")  # noqa: TRY301
-            document = None
-            if self._model_speaks and not asked.stream and fault not in _MAKES_TEXT:
-                asked, document = self._speak(connection, body, asked)
+            spoken = None
+            speaks = self._streams_speak if asked.stream else self._model_speaks
+            if speaks and fault not in _MAKES_TEXT:
+                asked, spoken = self._speak(connection, body, asked)
         except (ValueError, TypeError, AttributeError, LookupError) as error:
             connection.reply(400, _refusal(error))
             return
@@ -230,7 +233,7 @@ class Server:
             told = {"request_id": connection.request_id, "number": self._count, "body": body}
             self._bodies.write(json.dumps(told) + "\n")
             self._bodies.flush()
-        answer = Answer(connection, shape, asked, fault, self.options, self._count, document)
+        answer = Answer(connection, shape, asked, fault, self.options, self._count, spoken)
         self._schedule.admit(answer)
 
     def _tokenize(self, connection: Connection) -> None:

@@ -27,7 +27,7 @@ from launchers.mock.tokens import load_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from launchers.mock.asking import Question
+    from launchers.mock.asking import Choice, Question
     from launchers.mock.options import Options
     from launchers.mock.tokens import Tokens
 
@@ -65,6 +65,9 @@ class Spoken:
     prompt_tokens: int
     tokens: int
     """Written for the prompt that got most of them: what it takes in time."""
+    pieces: list[str]
+    """The first answer's text, a token each: a stream."""
+    finish: str
 
 
 def find_dialect(path: bytes, body: dict[str, Any], engine: str) -> Dialect | None:
@@ -72,6 +75,19 @@ def find_dialect(path: bytes, body: dict[str, Any], engine: str) -> Dialect | No
     if path == b"/generate":
         return _TGI if engine == "tgi" or (engine == "any" and "inputs" in body) else _SGLANG
     return _DIALECTS.get(path)
+
+
+def _pieces(choice: Choice, tokens: Tokens) -> list[str]:
+    """Cut what was written into its tokens; all in the first where they do not fit together."""
+    left, pieces = choice.text or "", []
+    for place in choice.written:
+        piece = tokens.token(place.number)
+        piece = piece if left.startswith(piece) else left[: len(piece)]
+        pieces.append(piece)
+        left = left[len(piece) :]
+    if "".join(pieces) != choice.text and pieces:
+        pieces = [choice.text or "", *[""] * (len(pieces) - 1)]
+    return pieces
 
 
 def _mixed(model: Model, other: Model, every: int, place: int) -> Model:
@@ -154,7 +170,8 @@ class Speaker:
         document = dialect.write(told, self.tokens, request_id)
         if dialect is _COMPLETIONS:
             self._engine.adapt(document)
-        return Spoken(document, told.prompt_tokens, max(written))
+        pieces = _pieces(choices[0], self.tokens)
+        return Spoken(document, told.prompt_tokens, max(written), pieces, choices[0].finish)
 
     def _models(self, moment: Moment) -> tuple[Model, Callable[[int], Model]]:
         """Return who writes, and who scores each place of the prompt."""
