@@ -16,20 +16,28 @@ Definitions and their sources: docs/method.md. The figures held to: benchmarks/s
 from __future__ import annotations
 
 from evals.compare.builds import compare
+from evals.compare.divergence import Divergence, divergence
+from evals.compare.noise import BeyondFloor, UnderLoad, beyond_floor, under_load
 from evals.compare.pairs import Pairs, pair
 from evals.compare.records import Comparison, GroupScore, SuiteScore
 from evals.compare.retained import QualityScore, quality_score, retained
 from evals.compare.scores import summarise
 
 __all__ = [
+    "BeyondFloor",
     "Comparison",
+    "Divergence",
     "GroupScore",
     "Pairs",
     "QualityScore",
     "SuiteScore",
+    "UnderLoad",
+    "beyond_floor",
     "compare",
+    "divergence",
     "pair",
     "quality_score",
     "retained",
     "summarise",
+    "under_load",
 ]

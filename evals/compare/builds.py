@@ -18,6 +18,7 @@ from evals.compare.records import (
     Noninferiority,
     Part,
     Retained,
+    Shift,
     Verdict,
 )
 from evals.compare.retained import retained
@@ -80,6 +81,7 @@ def compare(
     if not len(pairs):
         result.notes.append("no pair of answers without an error: nothing is compared")
         return result
+    result.outcomes = _shifts(pairs)
     texts = pairs.where(is_perplexity)
     if len(texts):
         compare_perplexity(texts, result, perplexity_margin)
@@ -87,6 +89,21 @@ def compare(
     if len(graded):
         _compare_graded(graded, result, margin, groups, chance or {})
     return result
+
+
+def _shifts(pairs: Pairs) -> dict[str, Shift]:
+    found = {}
+    for outcome in ("truncated", "unparsed", "empty"):
+        mine = np.array([a.outcome == outcome for a in pairs.ours])
+        theirs = np.array([a.outcome == outcome for a in pairs.baseline])
+        if mine.any() or theirs.any():
+            more, fewer = int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
+            found[outcome] = Shift(
+                ours=int(mine.sum()),
+                baseline=int(theirs.sum()),
+                p_value=_binomial(more, more + fewer, "two-sided"),
+            )
+    return found
 
 
 def _note_missing(result: Comparison) -> None:

@@ -101,6 +101,15 @@ class Part(msgspec.Struct, kw_only=True):
     noninferiority: Noninferiority | None = None
 
 
+class Shift(msgspec.Struct, kw_only=True):
+    """How often an outcome came, on the two sides of the pairs."""
+
+    ours: int
+    baseline: int
+    p_value: float
+    """Exact McNemar test, two-sided."""
+
+
 class PerplexityRatio(msgspec.Struct, kw_only=True):
     """Perplexity of ours ÷ of the baseline, over the windows that both have."""
 
@@ -143,6 +152,8 @@ class Comparison(msgspec.Struct, kw_only=True):
     """The one with the largest loss, significant or not."""
     categories: dict[str, Part] = {}
     tasks: dict[str, Part] = {}
+    outcomes: dict[str, Shift] = {}
+    """truncated, unparsed, empty: where either build has any."""
     perplexity: PerplexityRatio | None = None
     notes: list[str] = []
     """What a reader must know of these numbers."""

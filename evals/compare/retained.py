@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REPLICATES = 4000
 _BLOCK = 1 << 22
 _LARGEST = 100.0
-"""Ratio up to which the upper limit is looked for."""
+"""Ratio up to which limits are looked for."""
 
 
 def retained(ours: Floats, baseline: Floats, cluster: Ints, chance: float = 0.0) -> Retained:
@@ -50,7 +50,7 @@ def retained(ours: Floats, baseline: Floats, cluster: Ints, chance: float = 0.0)
         return Retained(share=share)
 
     def z(ratio: float) -> float:
-        least, greatest = -ratio, 1.0
+        least, greatest = min(0.0, -ratio), max(1.0, 1.0 - ratio)
         values = ours - ratio * baseline
         least, greatest = min(least, values.min()), max(greatest, values.max())
         return Bounded(values, cluster, least, greatest).z(chance * (1 - ratio))
@@ -58,7 +58,7 @@ def retained(ours: Floats, baseline: Floats, cluster: Ints, chance: float = 0.0)
     df = math.inf if free.clusters == len(ours) else free.df
     quantile = float(stats.t.isf(0.025, df))
     step = 1 / (len(ours) * above)
-    lower = limit(lambda r: z(r) - quantile, share, -step, 0.0)
+    lower = limit(lambda r: z(r) - quantile, share, -step, -_LARGEST if chance else 0.0)
     upper = limit(lambda r: z(r) + quantile, share, step, _LARGEST)
     return Retained(share=share, ci95=(lower, upper))
 
