@@ -6,9 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
-from evals.compare.matched import Bounded
+from evals.compare.matched import Bounded, p_negative, sign_test
 from evals.compare.pairs import Pairs, is_perplexity, pair
 from evals.compare.perplexity import compare_perplexity
 from evals.compare.records import (
@@ -101,7 +100,7 @@ def _shifts(pairs: Pairs) -> dict[str, Shift]:
             found[outcome] = Shift(
                 ours=int(mine.sum()),
                 baseline=int(theirs.sum()),
-                p_value=_binomial(more, more + fewer, "two-sided"),
+                p_value=sign_test(more, fewer, "two-sided"),
             )
     return found
 
@@ -168,7 +167,7 @@ def part_of(pairs: Pairs, margin: float) -> Part:
         difference_ci95=values.interval(),
         retained=retained(pairs.scores, pairs.baseline_scores, pairs.cluster),
         flips=flips,
-        p_lost=_lost(values, flips),
+        p_lost=p_negative(values),
         noninferiority=noninferiority(values, flips, margin),
     )
 
@@ -283,20 +282,7 @@ def _changed(flips: Flips | None) -> float | None:
     """Exact McNemar test, two-sided (Q. McNemar, Psychometrika 12 (1947) 153-157)."""
     if flips is None:
         return None
-    return _binomial(flips.lost, flips.lost + flips.gained, "two-sided")
-
-
-def _lost(values: Bounded, flips: Flips) -> float:
-    """One-sided p-value of "nothing was lost": exact, and by clusters if that is larger."""
-    exact = _binomial(flips.lost, flips.lost + flips.gained, "greater")
-    if values.independent and bool(np.isin(values.values, (-1, 0, 1)).all()):
-        return exact
-    p = values.p_below(0.0)
-    return 1.0 if math.isnan(p) else max(exact, p)
-
-
-def _binomial(lost: int, flips: int, alternative: str) -> float:
-    return float(stats.binomtest(lost, flips, 0.5, alternative).pvalue) if flips else 1.0
+    return sign_test(flips.lost, flips.gained, "two-sided")
 
 
 def _regressed(parts: Mapping[str, Part]) -> list[str]:

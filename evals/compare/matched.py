@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import optimize, stats
@@ -52,24 +52,18 @@ def likeliest(support: Floats, counts: Floats, mean: float) -> Floats:
 
     span = high - low
     left, right = low + _EDGE * span, high - _EDGE * span
-    total = counts.sum()
+    if slope(left) <= 0:
+        tilt, empty = low, len(support) - 1
+    elif slope(right) >= 0:
+        tilt, empty = high, 0
+    else:
+        tilt, empty = optimize.brentq(slope, left, right, xtol=1e-15 * span, rtol=1e-14), None
     seen = counts > 0
     share = np.zeros(len(support))
-    if counts[-1] == 0 and _at_edge(counts, away, low) <= 0:
-        tilt, edge = low, -1
-    elif counts[0] == 0 and _at_edge(counts, away, high) >= 0:
-        tilt, edge = high, 0
-    else:
-        tilt, edge = optimize.brentq(slope, left, right, xtol=1e-15 * span, rtol=1e-14), None
-    share[seen] = counts[seen] / total / (1 + tilt * away[seen])
-    if edge is not None:
-        share[edge] = max(0.0, 1 - share.sum())
+    share[seen] = counts[seen] / counts.sum() / (1 + tilt * away[seen])
+    if empty is not None:
+        share[empty] = max(0.0, 1 - share.sum())
     return share
-
-
-def _at_edge(counts: Floats, away: Floats, tilt: float) -> float:
-    seen = counts > 0
-    return float((counts[seen] * away[seen] / (1 + tilt * away[seen])).sum())
 
 
 @dataclass(frozen=True)
@@ -154,6 +148,30 @@ class Bounded:
         lower = limit(lambda m: self.z(m) - quantile, self.mean.mean, -step, self.least)
         upper = limit(lambda m: self.z(m) + quantile, self.mean.mean, step, self.greatest)
         return lower, upper
+
+
+def sign_test(more: int, fewer: int, alternative: Literal["two-sided", "greater"]) -> float:
+    """Return the p-value of "as many one way as the other".
+
+    Of right-or-wrong pairs it is McNemar's exact test (Psychometrika 12 (1947) 153-157).
+    """
+    if not more + fewer:
+        return 1.0
+    return float(stats.binomtest(more, more + fewer, 0.5, alternative).pvalue)
+
+
+def p_negative(values: Bounded) -> float:
+    """Return the one-sided p-value of "the mean is not below 0".
+
+    Exact where values are -1, 0 or 1 and independent. Otherwise the larger one of that and the test
+    by clusters.
+    """
+    down, up = int((values.values < 0).sum()), int((values.values > 0).sum())
+    exact = sign_test(down, up, "greater")
+    if values.independent and bool(np.isin(values.values, (-1, 0, 1)).all()):
+        return exact
+    p = values.p_below(0.0)
+    return 1.0 if math.isnan(p) else max(exact, p)
 
 
 def limit(excess: Callable[[float], float], seen: float, step: float, bound: float) -> float:

@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 
 from evals.compare.builds import ALPHA, MARGIN, compare
-from evals.compare.clusters import mean_of
-from evals.compare.matched import Bounded
+from evals.compare.matched import Bounded, p_negative
 from evals.compare.pairs import cluster_codes, pair
 from evals.compare.records import Comparison, Interval  # noqa: TC001 - read at run time
 
@@ -39,7 +38,7 @@ class BeyondFloor(msgspec.Struct, kw_only=True):
     """Flip rate of the server asked twice."""
     excess: float
     excess_ci95: Interval | None = None
-    p_value: float | None = None
+    p_value: float
     """One-sided, of "no more flips than asked twice"."""
     beyond: bool = False
     """p below 5 %."""
@@ -85,15 +84,15 @@ def beyond_floor(
     build = np.array([moved[key] for key in _keys(both)], dtype=np.float64)
     floor = np.array([noise[key] for key in _keys(both)], dtype=np.float64)
     values = Bounded(build - floor, cluster_codes(both))
-    p = values.p_above(0.0) if values.df > 0 else None
+    p = p_negative(Bounded(floor - build, values.cluster))
     return BeyondFloor(
         items=len(both),
         rate=float(build.mean()),
         floor=float(floor.mean()),
-        excess=mean_of(build - floor, cluster_codes(both)).mean,
+        excess=values.mean.mean,
         excess_ci95=values.interval(),
         p_value=p,
-        beyond=p is not None and p < ALPHA,
+        beyond=p < ALPHA,
     )
 
 
