@@ -11,7 +11,7 @@ from evals.errors import ReachError
 if TYPE_CHECKING:
     from evals.probe.asking import Asker
 
-_OWNERS: Final = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
+_OWNERS: Final = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp", "mock": "mock"}
 _SGLANG_PAGES: Final = ("get_server_info", "server_info")
 _SAMPLING: Final = (
     "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repetition_penalty",
@@ -59,28 +59,40 @@ async def read_facts(asker: Asker) -> Facts:
 
 
 async def _ask_further(asker: Asker, facts: Facts) -> None:
-    """Fill in what the engine's own pages say."""
-    root, engine = asker.endpoint.root, facts.engine
-    if engine in {"vllm", "unknown"} and facts.engine_version is None:
+    """Fill in what the engine's own pages say; of an unknown engine they say which it is."""
+    root = asker.endpoint.root
+    if facts.engine in {"vllm", "mock", "unknown"} and facts.engine_version is None:
         facts.engine_version = _text(_object(await asker.page(f"{root}/version")), "version")
-    if engine == "sglang":
-        for name in _SGLANG_PAGES:
-            if page := _object(await asker.page(f"{root}/{name}")):
-                facts.engine_version = facts.engine_version or _text(page, "version")
-                _take_sampling(facts, page)
-                break
-    if engine in {"llama.cpp", "unknown"} and (page := _object(await asker.page(f"{root}/props"))):
+    if facts.engine in {"sglang", "unknown"}:
+        await _ask_sglang(asker, facts)
+    if facts.engine in {"llama.cpp", "unknown"}:
+        page = _object(await asker.page(f"{root}/props"))
         settings = _object(page.get("default_generation_settings"))
-        length = settings.get("n_ctx")
-        if isinstance(length, int) and facts.context_length is None:
-            facts.context_length = length
-        facts.engine_version = facts.engine_version or _text(page, "build_info")
-        _take_sampling(facts, settings | _object(settings.get("params")))
-    if engine in {"tgi", "unknown"} and (page := _object(await asker.page(f"{root}/info"))):
-        length = page.get("max_total_tokens")
-        if isinstance(length, int) and facts.context_length is None:
-            facts.context_length = length
-        facts.engine_version = facts.engine_version or _text(page, "version")
+        if settings:
+            facts.engine = "llama.cpp"
+            _take(facts, page, "build_info", settings.get("n_ctx"))
+            _take_sampling(facts, settings | _object(settings.get("params")))
+    if facts.engine in {"tgi", "unknown"}:
+        page = _object(await asker.page(f"{root}/info"))
+        if "model_id" in page and "max_total_tokens" in page:
+            facts.engine = "tgi"
+            _take(facts, page, "version", page["max_total_tokens"])
+
+
+async def _ask_sglang(asker: Asker, facts: Facts) -> None:
+    for name in _SGLANG_PAGES:
+        page = _object(await asker.page(f"{asker.endpoint.root}/{name}"))
+        if "model_path" in page:
+            facts.engine = "sglang"
+            _take(facts, page, "version", page.get("context_length"))
+            _take_sampling(facts, page)
+            return
+
+
+def _take(facts: Facts, page: dict[str, object], version: str, length: object) -> None:
+    facts.engine_version = facts.engine_version or _text(page, version)
+    if isinstance(length, int) and facts.context_length is None:
+        facts.context_length = length
 
 
 def _take_sampling(facts: Facts, page: dict[str, object]) -> None:

@@ -41,6 +41,9 @@ def build_app() -> App:
         **common,  # type: ignore[arg-type]  # one dict for all three apps
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
+    app.command(
+        "harness.cli.probe:probe", help="Say what an endpoint is, and what it can be trusted to do."
+    )
     app.command("harness.cli.worker:worker", help="Drive a share of another machine's load.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
     app.command(
