@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,11 +24,12 @@ from harness.errors import BadInputError, ExitCode, ServerError
 from harness.load.checks import check_key, check_urls
 from harness.quality.endpoints import endpoint_of
 from harness.reports.card import card_text
+from launchers.errors import LauncherError
 from launchers.launch import launch
 from launchers.url import connect
 
 
-def probe(
+def probe(  # noqa: PLR0913 - one parameter for each flag
     *,
     server: str | None = None,
     url: Annotated[str | None, Parameter(name=["--url", "--base-url", "--target"])] = None,
@@ -113,10 +115,18 @@ def _ask(endpoint: Endpoint) -> Card:
 def _launched(name: str, config: Path | None) -> Iterator[Endpoint]:
     """Serve a build while the context is open; its log is kept where it fails."""
     build, base_dir = find_build(name, load_config(config))
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-probe-")))
-        running = stack.enter_context(launch(build, folder, base_dir=base_dir, on_line=_say))
-        yield endpoint_of(running.server)
+    folder = Path(tempfile.mkdtemp(prefix=f"harness-probe-{build.name}-"))
+    try:
+        with launch(build, folder, base_dir=base_dir, on_line=_say) as running:
+            yield endpoint_of(running.server)
+    except LauncherError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where there is no log that tells of the failure
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _say(line: str) -> None:
