@@ -124,7 +124,7 @@ class Connection:
         data, self.pending = self.pending, b""
         if data:
             Connection.write(self, data)
-        if not self.pending:
+        if not self.pending and not self.closed:
             self._server.watch(self)
             if self._ends:
                 self.close()
