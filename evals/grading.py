@@ -157,16 +157,24 @@ def graded(grader: Grader, text: str | None, item: Item, finish_reason: str | No
     in which nothing can be graded `truncated`; one with a gradable answer is `scored`.
     """
     cut = finish_reason == "length"
-    found = _grade(grader, _said(text or ""), item, cut=cut)
-    return found._replace(outcome="truncated") if cut and found.outcome != "scored" else found
+    answer = gradable(text)
+    found = answer if isinstance(answer, Grade) else grader.grade(answer, item, cut=cut)
+    return if_cut(found) if cut else found
 
 
-def _grade(grader: Grader, text: str, item: Item, *, cut: bool) -> Grade:
-    if not text.strip():
+def if_cut(found: Grade) -> Grade:
+    """Return the grade of an answer that was cut off: what has no score is `truncated`."""
+    return found if found.outcome == "scored" else found._replace(outcome="truncated")
+
+
+def gradable(text: str | None) -> str | Grade:
+    """Return the answer in what was written, or the grade of what has none."""
+    answer = _said(text or "")
+    if not answer.strip():
         return Grade("empty", 0.0, "")
-    if len(text) > MAX_TEXT:
+    if len(answer) > MAX_TEXT:
         return Grade("unparsed", 0.0, f"more than {MAX_TEXT:,} characters")
-    return grader.grade(text, item, cut=cut)
+    return answer
 
 
 def _said(text: str) -> str:

@@ -111,7 +111,7 @@ def load_vocabulary(folder: str | None) -> Vocabulary:
 
     if folder is None:
         raise NeedError(
-            "perplexity needs the tokenizer that the server uses: give --tokenizer DIR, "
+            "scoring prompts needs the tokenizer that the server uses: give --tokenizer DIR, "
             "a folder with its tokenizer.json"
         )
     path = Path(folder) / "tokenizer.json"
