@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from evals.endpoint import Endpoint
+from evals.endpoint import Endpoint  # noqa: TC001 - msgspec reads it
 from evals.errors import EvalError, NeedError, ReachError, ResumeError, RouteError, SuiteError
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ REQUESTS_FILE = "requests.jsonl"
 LOG_FILE = "lmeval.log"
 
 ERRORS: Final[dict[str, type[EvalError]]] = {
-    kind.__name__: kind for kind in (NeedError, ReachError, ResumeError, RouteError, SuiteError)
+    kind.__name__: kind
+    for kind in (EvalError, NeedError, ReachError, ResumeError, RouteError, SuiteError)
 }
 
 

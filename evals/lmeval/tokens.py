@@ -96,7 +96,7 @@ def _spaces_to_the_right(context: str, continuation: str) -> tuple[str, str]:
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:
-    """Return the names of BOS and EOS, from `tokenizer_config.json` or `special_tokens_map.json`."""
+    """Return BOS and EOS, of `tokenizer_config.json` or `special_tokens_map.json`."""
     named: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         file = Path(folder) / name
