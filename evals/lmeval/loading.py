@@ -16,7 +16,7 @@ from evals.lmeval.plan import Sized
 from evals.lmeval.subset import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lm_eval.api.task import Task
 
@@ -76,10 +76,7 @@ def load(plan: Plan) -> list[Entry]:
         NeedError: a data set is not there.
         RouteError: a task needs what the route has not.
     """
-    manager = TaskManager(include_path=plan.include_path)
-    unknown = [name for name in plan.tasks if name not in manager.task_index]
-    if unknown:
-        raise SuiteError("\n".join(_unknown(name, manager.all_tasks) for name in unknown))
+    manager = _manager(plan)
     seed_everything()
     entries = [_load_entry(manager, plan, name) for name in plan.tasks]
     twice = _in_two(entries)
@@ -116,6 +113,30 @@ def size(entries: Sequence[Entry], plan: Plan, tokens: Tokens, window: int) -> S
         requests=max(round(requests), 1),
         prompt_tokens=round(prompt_tokens),
         categories={entry.name: entry.count for entry in entries},
+    )
+
+
+def _manager(plan: Plan) -> TaskManager:
+    """Find the task files; lm-eval's own 14,000 take seconds to read, and may not be needed."""
+    names = list(plan.tasks)
+    if plan.include_path is not None:
+        own = TaskManager(include_path=plan.include_path, include_defaults=False)
+        if all(_is_whole(own.task_index, name) for name in names):
+            return own
+    manager = TaskManager(include_path=plan.include_path)
+    unknown = [name for name in names if name not in manager.task_index]
+    if unknown:
+        raise SuiteError("\n".join(_unknown(name, manager.all_tasks) for name in unknown))
+    return manager
+
+
+def _is_whole(index: Mapping[str, Any], name: str) -> bool:
+    """Whether a task, or a group with all of its tasks, is in an index."""
+    if name not in index:
+        return False
+    of_group = (index[name].cfg or {}).get("task")
+    return not isinstance(of_group, list) or all(
+        isinstance(child, str) and child in index for child in of_group
     )
 
 

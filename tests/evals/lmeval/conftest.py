@@ -1,4 +1,4 @@
-"""Small copies of data sets in every layout that `harness eval link` knows, and the child's Python."""
+"""Small copies of data sets in the layouts that `harness eval link` knows, and the child."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evals.suite import Suite
 from launchers.environments import installed
 
 TOKENIZER = Path(__file__).parents[3] / "launchers" / "models" / "demo-fp16"
-WORDS = "transfer amount limit card account fraud review city hours dollars over under yes no".split()
+WORDS = "transfer amount limit card account fraud review city hours over under yes no"
 
 
 def python() -> Path:
@@ -41,8 +41,12 @@ def lmeval_tasks(lmeval_python: Path) -> Path:
     return found
 
 
+def dice(seed: object) -> random.Random:
+    return random.Random(str(seed))  # noqa: S311 - no secret
+
+
 def sentence(chance: random.Random, words: int = 8) -> str:
-    return " ".join(chance.choices(WORDS, k=words))
+    return " ".join(chance.choices(WORDS.split(), k=words))
 
 
 def lines(path: Path, records: list[dict[str, Any]]) -> None:
@@ -54,7 +58,7 @@ def write_mmlu_csv(folder: Path, subjects: tuple[str, ...], count: int = 12) -> 
     """The layout of the original tar: data/{test,dev}/SUBJECT_{test,dev}.csv, no header."""
     for subject in subjects:
         for split, number in (("dev", 5), ("test", count)):
-            chance = random.Random(f"{subject}{split}")
+            chance = dice(f"{subject}{split}")
             path = folder / "data" / split / f"{subject}_{split}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("w", newline="") as file:
@@ -66,7 +70,7 @@ def write_mmlu_csv(folder: Path, subjects: tuple[str, ...], count: int = 12) -> 
 
 def write_hellaswag(folder: Path, count: int = 12) -> None:
     for split in ("train", "val"):
-        chance = random.Random(split)
+        chance = dice(split)
         records = [
             {
                 "ind": n,
@@ -86,7 +90,7 @@ def write_hellaswag(folder: Path, count: int = 12) -> None:
 def write_arc(folder: Path, name: str = "ARC-Challenge", count: int = 12) -> None:
     """AI2's own layout: question and choices nested."""
     for split in ("Train", "Dev", "Test"):
-        chance = random.Random(split)
+        chance = dice(split)
         records = [
             {
                 "id": f"{split}{n}",
@@ -103,7 +107,7 @@ def write_arc(folder: Path, name: str = "ARC-Challenge", count: int = 12) -> Non
 
 def write_winogrande(folder: Path, count: int = 12) -> None:
     for name in ("train_xl", "dev"):
-        chance = random.Random(name)
+        chance = dice(name)
         records = [
             {
                 "qID": str(n),
@@ -119,7 +123,7 @@ def write_winogrande(folder: Path, count: int = 12) -> None:
 
 def write_gsm8k(folder: Path, count: int = 8) -> None:
     for split in ("train", "test"):
-        chance = random.Random(split)
+        chance = dice(split)
         records = [
             {"question": sentence(chance), "answer": f"{sentence(chance, 3)}\n#### {n}"}
             for n in range(count)
@@ -128,7 +132,7 @@ def write_gsm8k(folder: Path, count: int = 8) -> None:
 
 
 def write_wikitext(folder: Path) -> None:
-    chance = random.Random("wikitext")
+    chance = dice("wikitext")
     pages = [
         f" = {sentence(chance, 2)} = \n\n {sentence(chance, 60)} . \n\n"
         f" = = {sentence(chance, 2)} = = \n\n {sentence(chance, 200 * n)} , {sentence(chance)} \n"
@@ -153,7 +157,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory, lmeval_tasks: Path) -> Path
     write_gsm8k(folder / "gsm8k")
     write_wikitext(folder / "wikitext")
     (folder / "c4").mkdir()
-    lines(folder / "c4" / "validation.jsonl", [{"text": sentence(random.Random(4), 50)}] * 2)
+    lines(folder / "c4" / "validation.jsonl", [{"text": sentence(dice(4), 50)}] * 2)
     names = ("mmlu", "hellaswag", "winogrande", "gsm8k", "wikitext", "c4")
     sources = {name: folder / name for name in names}
     sources |= {"arc_challenge": folder / "arc", "arc_easy": folder / "arc"}
@@ -161,14 +165,16 @@ def linked(tmp_path_factory: pytest.TempPathFactory, lmeval_tasks: Path) -> Path
 
 
 class MakeJob(Protocol):
-    def __call__(self, tasks: dict[str, int], **settings: Any) -> Job: ...
+    def __call__(self, tasks: dict[str, int], **settings: object) -> Job: ...
 
 
 @pytest.fixture
 def make_job(tmp_path: Path, linked: Path, lmeval_python: Path) -> MakeJob:
-    def make(tasks: dict[str, int], **settings: Any) -> Job:
+    def make(tasks: dict[str, int], **settings: object) -> Job:
         of_job = {
-            key: settings.pop(key) for key in ("folder", "limit", "seed", "route") if key in settings
+            key: settings.pop(key)
+            for key in ("folder", "limit", "seed", "route")
+            if key in settings
         }
         table = {"tasks": tasks, "include_path": str(linked), **settings}
         suite = Suite.model_validate({"name": "small", "lmeval": table})
@@ -178,7 +184,7 @@ def make_job(tmp_path: Path, linked: Path, lmeval_python: Path) -> MakeJob:
     return make
 
 
-def endpoint(url: str, **more: Any) -> Endpoint:
+def endpoint(url: str, **more: object) -> Endpoint:
     settings: dict[str, Any] = {
         "base_url": url,
         "model": "mock",
@@ -198,10 +204,11 @@ from lm_eval.tasks import TaskManager
 plan = json.load(sys.stdin)
 arguments = plan["model_args"]
 found = {}
+manager = TaskManager(include_path=plan["include_path"], include_defaults=False)
 for name, shots in plan["tasks"].items():
     one = lm_eval.simple_evaluate(
         model="local-completions", model_args=arguments, tasks=[name], num_fewshot=shots,
-        task_manager=TaskManager(include_path=plan["include_path"]), bootstrap_iters=0,
+        task_manager=manager, bootstrap_iters=0,
         batch_size=plan.get("batch_size", 1), samples=plan.get("samples"))
     found |= one["results"]
     for task, samples in one["samples"].items():
@@ -211,7 +218,7 @@ json.dump(found, sys.stdout)
 
 
 def stock(
-    python: Path, url: str, model: str, tasks: dict[str, int], include: Path, **more: Any
+    python: Path, url: str, model: str, tasks: dict[str, int], include: Path, **more: object
 ) -> dict[str, Any]:
     """Let lm-eval's own `local-completions` evaluate, and return its results by task."""
     arguments = {
