@@ -28,6 +28,11 @@ def python() -> Path:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
 @pytest.fixture(scope="session")
 def lmeval_python() -> Path:
     return python()

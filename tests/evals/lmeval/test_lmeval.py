@@ -90,22 +90,32 @@ def test_what_is_written_is_graded_by_lm_eval_filters(
     mock: StartMock, make_job: MakeJob, linked: Path, lmeval_python: Path, tmp_path: Path
 ) -> None:
     knows = tmp_path / "knows.jsonl"
-    knows.write_text("")
-    url = mock(*SCORED, "--words")
+    questions = (linked.parent / "gsm8k" / "test.jsonl").read_text().splitlines()
+    said = [f" it is\n#### {n}" for n in range(4)] + [" it is\n#### 99"] * 2 + [" no"]
+    facts = [
+        {"prompt": f"Question: {one['question']}\nAnswer:", "answer": answer}
+        for one, answer in zip(map(json.loads, questions), said, strict=False)
+    ]
+    knows.write_text("".join(json.dumps(fact) + "\n" for fact in facts))
+    url = mock(*SCORED, "--knows", str(knows))
     job = make_job({"gsm8k": 2}, route="generative", bos="never")
     answers = ask(job, endpoint(url))
     own = stock(lmeval_python, url, "mock", {"gsm8k": 2}, linked, num_concurrent=1)
-    assert results(job)["tasks"]["gsm8k"]["metrics"] == {
-        key: value for key, value in own["gsm8k"].items() if key.startswith("exact_match,")
-    }
-    assert [answer.text for answer in answers] == [one[0][0] for one in own["gsm8k"]["lls"]]
-    assert {answer.finish_reason for answer in answers} == {"length"}
-    assert {answer.outcome for answer in answers} == {"truncated"}
-    assert all(answer.output_tokens == 256 for answer in answers)
+    metrics = results(job)["tasks"]["gsm8k"]["metrics"]
+    assert metrics == {k: v for k, v in own["gsm8k"].items() if k.startswith("exact_match,")}
+    assert metrics["exact_match,strict-match"] == 0.5
+    by_filter = own["gsm8k"]["lls"]
+    assert [answer.text for answer in answers] == [one[0][0] for one in by_filter[:8]]
+    outcomes = [answer.outcome for answer in answers]
+    assert outcomes == ["scored"] * 6 + ["unparsed", "truncated"]
+    assert [answer.score for answer in answers] == [1.0] * 4 + [0.0] * 4
+    assert [answer.finish_reason for answer in answers] == ["stop"] * 7 + ["length"]
+    assert answers[-1].output_tokens == 256
+    assert answers[0].scores["exact_match,flexible-extract"] == 1.0
 
 
 def test_a_dead_item_costs_only_itself(mock: StartMock, make_job: MakeJob) -> None:
-    url = mock(*SCORED, "--fault", "http-500:0.2")
+    url = mock(*SCORED, "--fault", "http_400:0.3")
     job = make_job({"arc_challenge": 0}, pack=4)
     answers = ask(job, endpoint(url))
     bad = [answer for answer in answers if answer.outcome == "error"]
