@@ -12,8 +12,11 @@ from pathlib import Path
 import msgspec
 
 from evals.probe.card import Card
+from evals.records import Answer
 from harness.calibration import Calibration
 from harness.measuring.measurement import Measurements
+from harness.quality.evaluation import Evaluation, Evaluations
+from harness.quality.passes import PassRecord
 from launchers.build import Build
 from loadprofiles.profile import Profile
 from loadprofiles.records import DrivePlan, DriveReport, Sample
@@ -27,6 +30,10 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "drive.json": DriveReport,
     "calibration.json": Calibration,
     "probe.json": Card,
+    "evaluation.json": Evaluation,
+    "evaluation-of-several.json": Evaluations,
+    "answers.jsonl": Answer,
+    "pass.json": PassRecord,
 }
 MODELS: dict[str, type[Build | Profile]] = {"build.toml": Build, "profile.toml": Profile}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console, Group
@@ -36,6 +37,40 @@ _PHASES: Final = {
     "drain": "waiting for the last answers",
     "done": "done",
 }
+
+
+@dataclass(kw_only=True)
+class Pace:
+    """How fast items get done, over those that were done since it was made."""
+
+    began_s: float
+    done: int = 0
+    total: int = 0
+    elapsed_s: float = 0.0
+    _before: int | None = None
+
+    def step(self, done: int, total: int, now_s: float) -> None:
+        """Take in how many are done by now."""
+        if self._before is None:
+            self._before = done
+        self.done, self.total, self.elapsed_s = done, total, now_s - self.began_s
+
+    @property
+    def per_s(self) -> float | None:
+        """Items a second; None before the first."""
+        new = self.done - (self._before or 0)
+        return new / self.elapsed_s if new > 0 and self.elapsed_s > 0 else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the end at this pace; None before it is known."""
+        return None if self.per_s is None else (self.total - self.done) / self.per_s
+
+    def __str__(self) -> str:
+        text = f"{count(self.done)} of {count(self.total)} items"
+        if self.per_s is None or self.left_s is None:
+            return text
+        return f"{text}, {figure(self.per_s)}/s, {self.left_s:.0f} s left"
 
 
 class Live:
@@ -98,6 +133,13 @@ class Live:
         """Show how a cell is doing; `title` names build and level."""
         shown = plain(title)
         self._show((shown, progress.phase), _line(shown, progress), _table(shown, progress))
+
+    def items(self, title: str, pace: Pace) -> None:
+        """Show how far a suite has been asked; `title` names build and suite."""
+        shown = plain(title)
+        line = f"{shown}: {pace}"
+        self._spinner.update(text=Text.assemble((shown, "bold"), "  ", str(pace)))
+        self._show(("items", shown), line, self._spinner)
 
     def note(self, text: str) -> None:
         """Write a line that stays, above the live one."""

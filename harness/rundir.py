@@ -1,9 +1,11 @@
 """The folder of one run. Every write is atomic: a killed run leaves whole files only.
 
 runs/<utc>-<slug>/
-    manifest.json  measurements.json  report.html  report.md
+    manifest.json  measurements.json or evaluation.json  report.html  report.md
     servers/<build>/server.log
     cells/<cell id>/{plan.json, bodies.jsonl, samples.jsonl, drive.json, …}
+    evals/<suite>/<build>[-again|-load]/{pass.json, plan.json, answers.jsonl, …}
+    probes/<build>.json
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ class RunFolder:
         Raises:
             BadInputError: the folder cannot be written (any more).
         """
-        self._write_json(MANIFEST_FILE, {"schema": MANIFEST_SCHEMA, **manifest})
+        self.write_json(MANIFEST_FILE, {"schema": MANIFEST_SCHEMA, **manifest})
 
     def read_manifest(self) -> dict[str, object]:
         """Read `manifest.json`.
@@ -99,7 +101,7 @@ class RunFolder:
         Raises:
             BadInputError: it is missing, broken, or of a newer harness.
         """
-        return _read_json(self.path / MANIFEST_FILE, dict[str, object], MANIFEST_SCHEMA)
+        return read_json(self.path / MANIFEST_FILE, dict[str, object], MANIFEST_SCHEMA)
 
     def write_measurements(self, measurements: Measurements) -> None:
         """Write `measurements.json`.
@@ -107,7 +109,7 @@ class RunFolder:
         Raises:
             BadInputError: the folder cannot be written (any more).
         """
-        self._write_json(MEASUREMENTS_FILE, measurements)
+        self.write_json(MEASUREMENTS_FILE, measurements)
 
     def read_measurements(self) -> Measurements:
         """Read `measurements.json`.
@@ -115,7 +117,7 @@ class RunFolder:
         Raises:
             BadInputError: it is missing, broken, or of a newer harness.
         """
-        return _read_json(self.path / MEASUREMENTS_FILE, Measurements, MEASUREMENTS_SCHEMA)
+        return read_json(self.path / MEASUREMENTS_FILE, Measurements, MEASUREMENTS_SCHEMA)
 
     def _folder(self, kind: str, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -127,7 +129,12 @@ class RunFolder:
             raise _unwritable(path, error) from error
         return path
 
-    def _write_json(self, name: str, value: object) -> None:
+    def write_json(self, name: str, value: object) -> None:
+        """Write one of the run's JSON files. Paths become strings, infinities null.
+
+        Raises:
+            BadInputError: the folder cannot be written (any more).
+        """
         data = msgspec.json.format(msgspec.json.encode(value, enc_hook=_encode_other), indent=2)
         write_atomically(self.path / name, data + b"\n")
 
@@ -152,8 +159,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise _unwritable(path, error) from error
 
 
-def _read_json(path: Path, kind: type[_T], schema: int) -> _T:
-    """Read one of our own JSON files. Bad content names file and field."""
+def read_json(path: Path, kind: type[_T], schema: int) -> _T:
+    """Read one of our own JSON files.
+
+    Raises:
+        BadInputError: it is missing, broken (the text names file and field), or of a newer harness.
+    """
     try:
         data = path.read_bytes()
         found = msgspec.json.decode(data, type=_Version).schema

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from harness import __version__
-from harness.errors import BadInputError, ExitCode, HarnessError, ServerError
+from harness.errors import BadInputError, ExitCode, HarnessError, InvalidRunError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,9 @@ def build_app() -> App:
     app.command(
         "harness.cli.probe:probe", help="Say what an endpoint is, and what it can be trusted to do."
     )
+    quality = App(name="eval", help="Grade servers through their endpoints, against a baseline.")
+    quality.command("harness.cli.eval_plan:plan", help="What an evaluation can show and costs.")
+    app.command(quality)
     app.command("harness.cli.worker:worker", help="Drive a share of another machine's load.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
     app.command(
@@ -74,7 +77,12 @@ def build_app() -> App:
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; what the user must know is on stderr."""
     try:
-        result = build_app()(
+        app = build_app()
+        if list(argv[:1]) == ["eval"]:  # cyclopts can put off commands, but no app's default
+            from harness.cli.eval import evaluate
+
+            app["eval"].default(evaluate)
+        result = app(
             list(argv), print_error=False, exit_on_error=False, result_action="return_value"
         )
     except CycloptsError as error:
@@ -94,13 +102,15 @@ def translate(error: Exception) -> HarnessError | None:
     """Turn an exception of a leaf into ours; None for one that nobody expected."""
     if isinstance(error, HarnessError):
         return error
+    import evals.errors as grading
     import launchers.errors as launching
     import loadprofiles.errors as planning
 
-    if isinstance(error, (launching.BuildError, launching.UnknownNameError)):
+    inputs = (launching.BuildError, launching.UnknownNameError, planning.LoadProfilesError)
+    if isinstance(error, inputs):
         return BadInputError(str(error))
-    if isinstance(error, launching.LauncherError):
+    if isinstance(error, (launching.LauncherError, grading.ReachError)):
         return ServerError(str(error))
-    if isinstance(error, planning.LoadProfilesError):
-        return BadInputError(str(error))
-    return None
+    if isinstance(error, grading.RouteError):
+        return InvalidRunError(str(error))
+    return BadInputError(str(error)) if isinstance(error, grading.EvalError) else None

@@ -63,8 +63,13 @@ def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) ->
     return under_way
 
 
-def facts_of(request: LoadRequest, under_way: UnderWay) -> CellFacts:
-    """Return what is known of a cell beside its samples, by now."""
+def facts_of(
+    request: LoadRequest, under_way: UnderWay, *, ended_with_grading: bool = False
+) -> CellFacts:
+    """Return what is known of a cell beside its samples, by now.
+
+    `ended_with_grading` says that it was to end when the grading beside it did.
+    """
     cell, plan, server = under_way.cell, under_way.plan, under_way.server
     on_gpu = server.provenance.get("device") == "cuda"
     memory_gib = None if on_gpu else under_way.memory.peak_gib
@@ -83,6 +88,7 @@ def facts_of(request: LoadRequest, under_way: UnderWay) -> CellFacts:
         prompt_length_estimated=not plan.prompts_exact,
         output_pinned=bool(pin_of(request, cell, server)),
         lengths=cell.lengths,
+        ended_with_grading=ended_with_grading,
         server=ServerUse(
             memory_peak_gib=memory_gib,
             memory_kind=None if memory_gib is None else "rss",

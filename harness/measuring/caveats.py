@@ -53,6 +53,7 @@ class Evidence:
     shared_machine: bool
     prompt_length_estimated: bool
     output_pinned: bool
+    ended_with_grading: bool = False
     natural: bool = False
     """Answers were to end where the model ends them."""
     outputs: Outputs | None = None
@@ -99,7 +100,12 @@ def _samples_lost(case: Case) -> Iterator[Caveat]:
 
 
 def _interrupted(case: Case) -> Iterator[Caveat]:
-    if case.drive.ended == "interrupted":
+    if case.drive.ended == "interrupted" and case.evidence.ended_with_grading:
+        yield Caveat(
+            "ended_with_grading",
+            f"The cell ran beside the grading and ended with it, after {case.window_s:.1f} s.",
+        )
+    elif case.drive.ended == "interrupted":
         asked = f" of {case.plan.duration_ns / NS_PER_S:g} s" if case.plan.duration_ns else ""
         yield Caveat(
             "interrupted",

@@ -71,6 +71,8 @@ class CellFacts:
     """The requests told the engine to make exactly the planned number of tokens."""
     lengths: Literal["forced", "natural"] = "forced"
     """Natural: nothing was asked of the engine but to stop at the planned length."""
+    ended_with_grading: bool = False
+    """It ran beside answers being graded, and was ended when those had come."""
     server: ServerUse = field(default_factory=ServerUse)
 
 
@@ -160,6 +162,7 @@ def measure(
                 prompt_length_estimated=facts.prompt_length_estimated,
                 output_pinned=facts.output_pinned,
                 natural=facts.lengths == "natural",
+                ended_with_grading=facts.ended_with_grading,
                 outputs=found.outputs,
                 stalls=found.stalls,
                 arrivals=arrivals,

@@ -34,9 +34,9 @@ class Csv:
         fields = Sample.__struct_fields__
         writer.writerow([*_CELL_COLUMNS, *fields])
         for cell in run.read_measurements().cells:
-            start = [_value(value) for value in _cell_values(cell)]
+            start = [cell_value(value) for value in _cell_values(cell)]
             for sample in read_cell(run, cell.id).samples:
-                writer.writerow([*start, *(_value(getattr(sample, name)) for name in fields)])
+                writer.writerow([*start, *(cell_value(getattr(sample, name)) for name in fields)])
         return out.getvalue()
 
 
@@ -45,8 +45,13 @@ def _cell_values(cell: CellMeasurement) -> tuple[object, ...]:
     return cell.id, cell.build, cell.profile, f"{level_value(cell):g}", unit, cell.repeat
 
 
-def _value(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
+def cell_value(value: object) -> object:
+    """Return what stands in a cell: a list's numbers in one, a table as `name=value`.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    if isinstance(value, dict):
+        return cell_value(" ".join(f"{name}={number}" for name, number in value.items()))
     if isinstance(value, list):
         return " ".join(map(str, value))
     if isinstance(value, str):

@@ -36,7 +36,7 @@ from harness.reports.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from harness.measuring.measurement import CellMeasurement, Measurements, Stat
     from harness.reports import Report
@@ -95,9 +95,10 @@ def code(text: object) -> str:
     return "`" + plain(text).replace("`", "'").replace("|", "\\|") + "`"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
-    """A table whose first `names` columns are text and the others numbers."""
-    rule = ["---"] * names + ["---:"] * (len(header) - names)
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], text: int | Collection[int]) -> str:
+    """A table of numbers but for some columns of text: the first few, or those of these places."""
+    places = range(text) if isinstance(text, int) else text
+    rule = ["---" if place in places else "---:" for place in range(len(header))]
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
 
 
@@ -138,7 +139,7 @@ def _latency(cells: Sequence[CellMeasurement], measurements: Measurements) -> st
         ]
         for cell in cells
     ]
-    return "### Latency\n\n" + _table(header, rows, len(names))
+    return "### Latency\n\n" + table(header, rows, len(names))
 
 
 def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
@@ -168,7 +169,7 @@ def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) ->
         f"[lo–hi]: 95 % bootstrap interval. {NOTHING}: too few values for this percentile. "
         "\\~: imprecise (fewer than 10 / (1 − q) values). Definitions: docs/method.md."
     )
-    return f"### Throughput\n\n{_table([*header, 'valid'], rows, len(names))}\n\n{legend}"
+    return f"### Throughput\n\n{table([*header, 'valid'], rows, len(names))}\n\n{legend}"
 
 
 def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
@@ -191,7 +192,7 @@ def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> s
         for cell in cells
         if cell.sessions
     )
-    return f"### Sessions\n\n{_table(header, rows, len(names))}\n\n{ended}"
+    return f"### Sessions\n\n{table(header, rows, len(names))}\n\n{ended}"
 
 
 def _arrivals(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
@@ -201,7 +202,7 @@ def _arrivals(cells: Sequence[CellMeasurement], measurements: Measurements) -> s
         for cell in cells
         for row in findings.rows_of_arrivals(cell)
     ]
-    return "### Arrivals\n\n" + _table([*names, *findings.ARRIVAL_HEADER], rows, len(names))
+    return "### Arrivals\n\n" + table([*names, *findings.ARRIVAL_HEADER], rows, len(names))
 
 
 def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> Iterator[str]:
@@ -221,7 +222,7 @@ def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> I
     ]
     if rows:
         header = [*names, *findings.OUTPUT_HEADER]
-        yield f"### Output audit\n\n{_table(header, rows, len(names) + 1)}"
+        yield f"### Output audit\n\n{table(header, rows, len(names) + 1)}"
 
 
 def _replicas(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
@@ -239,7 +240,7 @@ def _replicas(cells: Sequence[CellMeasurement], measurements: Measurements) -> s
         for cell in cells
         for use in cell.endpoints
     ]
-    return f"### Replicas\n\n{_table(header, rows, len(names) + 1)}"
+    return f"### Replicas\n\n{table(header, rows, len(names) + 1)}"
 
 
 def _with_failures(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:
@@ -253,8 +254,8 @@ def _with_failures(cells: Sequence[CellMeasurement], measurements: Measurements)
         ]
         for cell in cells
     ]
-    table = _table(header, rows, len(names))
-    return f"With each failed or dropped request counted as +∞:\n\n{table}"
+    found = table(header, rows, len(names))
+    return f"With each failed or dropped request counted as +∞:\n\n{found}"
 
 
 def _failed(cell: CellMeasurement, measurements: Measurements) -> str:

@@ -101,16 +101,27 @@ class Workplace:
         """Run `harness load ARGV --json`."""
         return self.harness("load", *argv, "--json", environment=environment)
 
-    def build(self, name: str, *options: str, program: str = WRAPPER, more: str = "") -> None:
-        """Add a build to harness.toml that starts the mock with `options` in vLLM's stead."""
-        script, model = self.path / f"{name}.py", self.path / "model"
+    def build(
+        self,
+        name: str,
+        *options: str,
+        program: str = WRAPPER,
+        more: str = "",
+        serves: str = "model",
+    ) -> None:
+        """Add a build to harness.toml that starts the mock with `options` in vLLM's stead.
+
+        It `serves` a model of that name; the mock's own is "mock".
+        """
+        script, model = self.path / f"{name}.py", self.path / serves
         script.write_text(program)
         model.mkdir(exist_ok=True)
         (model / "config.json").write_text("{}")
         command = json.dumps([sys.executable, str(script), *options])
         with (self.path / "harness.toml").open("a") as file:
             file.write(
-                f'[builds.{name}]\nmodel = "model"\ndevice = "cpu"\ncommand = {command}\n{more}\n'
+                f'[builds.{name}]\nmodel = "{serves}"\ndevice = "cpu"\n'
+                f"command = {command}\n{more}\n"
             )
 
     @staticmethod

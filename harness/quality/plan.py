@@ -1,0 +1,142 @@
+"""What an evaluation can show, and what it will cost, before it is run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from evals.endpoint import Endpoint
+from evals.power import items_needed, margin_reachable
+from harness.quality.asking import ask_pass
+from harness.quality.checks import check, check_asked, check_suite, job_of, sizes_of
+from harness.quality.kinds import kind_name, kind_of
+from harness.quality.servers import endpoint_for
+from harness.rundir import RunFolder
+
+if TYPE_CHECKING:
+    from evals.kinds import Size
+    from harness.live import Live
+    from harness.quality.request import EvalRequest
+    from harness.serving import Source
+
+SAMPLE: Final = 48
+"""Items asked to measure how fast a server answers."""
+
+
+class SuitePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One suite: how many items there are, what they can show, and what asking them takes."""
+
+    suite: str
+    kind: str
+    route: str
+    items: int
+    requests: int
+    prompt_tokens: int | None
+    margin: float
+    """Points, as asked."""
+    items_needed: int | None
+    """For that margin; None for perplexity, whose items are windows of a text."""
+    margin_reached: float | None
+    """Points, with the items there are."""
+    enough: bool | None
+    items_per_s: float | None = None
+    """Measured on this server."""
+    seconds: float | None = None
+    """For all items, of one build."""
+
+
+class EvalPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `harness eval plan --json` prints."""
+
+    schema: int = 1
+    margin: float
+    power: float
+    flip_rate: float
+    suites: list[SuitePlan]
+    seconds: float | None
+    """For one build; each build takes so long, and the baseline too."""
+
+
+def plan_evaluation(
+    request: EvalRequest, live: Live, *, power: float, flip_rate: float, measure: bool
+) -> EvalPlan:
+    """Say what an evaluation can show and, measured on a short sample, how long it will take.
+
+    Args:
+        request: what is to be asked.
+        live: shows what is going on.
+        power: chance of a PASS for a build that lost nothing.
+        flip_rate: share of answers that are expected to change.
+        measure: whether a server was named, so that a sample can be asked.
+
+    Raises:
+        BadInputError: what was asked is impossible.
+        LauncherError, ServerError: the server does not come up.
+    """
+    if measure:
+        [source], sizes = check(request)
+        rates = _rates(request, source, live)
+    else:
+        check_asked(request)
+        folder = None if request.tokenizer is None else str(request.tokenizer)
+        nobody = Endpoint(base_url="http://127.0.0.1:0/v1", model="", tokenizer=folder)
+        sizes, rates = sizes_of(request, nobody), {}
+    suites = []
+    for suite, _ in request.suites:
+        found, rate = sizes[suite.name], rates.get(suite.name)
+        graded = kind_name(suite) != "perplexity"
+        margin = request.margin / 100
+        needed = items_needed(margin, flip_rate, power=power) if graded else None
+        reached = (
+            margin_reachable(found.items, flip_rate, power=power)
+            if graded and found.items
+            else None
+        )
+        suites.append(
+            SuitePlan(
+                suite=suite.name,
+                kind=kind_name(suite),
+                route=request.route or kind_of(suite).routes(suite)[0],
+                items=found.items,
+                requests=found.requests,
+                prompt_tokens=found.prompt_tokens,
+                margin=request.margin,
+                items_needed=needed,
+                margin_reached=None if reached is None else 100 * reached,
+                enough=None if needed is None else found.items >= needed,
+                items_per_s=rate,
+                seconds=None if rate is None else found.items / rate,
+            )
+        )
+    known = [one.seconds for one in suites if one.seconds is not None]
+    return EvalPlan(
+        margin=request.margin,
+        power=power,
+        flip_rate=flip_rate,
+        suites=suites,
+        seconds=sum(known) if len(known) == len(suites) else None,
+    )
+
+
+def _rates(request: EvalRequest, source: Source, live: Live) -> dict[str, float]:
+    """Ask a few items of each suite and return how many are answered a second."""
+    short = replace(request, limit=min(request.limit or SAMPLE, SAMPLE))
+    rates: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="harness-eval-plan-") as place:
+        folder = RunFolder(Path(place))
+        with source.serve(folder, live) as served:
+            endpoint = endpoint_for(short, served)
+            for suite, base_dir in short.suites:
+                kind = kind_of(suite)
+                route = short.route or kind.routes(suite)[0]
+                job = job_of(short, suite, base_dir, folder.path / suite.name, route)
+                size: Size = check_suite(short, suite, base_dir, endpoint)
+                began = time.monotonic()
+                ask_pass(kind, job, endpoint, served, live, f"{suite.name}: a sample")
+                rates[suite.name] = size.items / (time.monotonic() - began)
+    return rates

@@ -1,0 +1,259 @@
+"""One evaluation end to end: servers up, suites asked, numbers written after each of them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from evals.errors import EvalError, ReachError, ResumeError, RouteError
+from harness.errors import BadInputError, ExitCode, HarnessError, ServerError
+from harness.quality.asking import ask_pass
+from harness.quality.baseline import COPY, copy_baseline
+from harness.quality.beside import load_beside
+from harness.quality.checks import check, job_of
+from harness.quality.evaluate import evaluate, exit_code
+from harness.quality.kinds import kind_of
+from harness.quality.passes import (
+    EVALS,
+    check_folders,
+    passes,
+    read_pass,
+    write_pass,
+)
+from harness.quality.probing import Probed, probe_server
+from harness.quality.record import (
+    BaselineFacts,
+    EvalRecord,
+    ServerFacts,
+    new_manifest,
+    read_manifest,
+)
+from harness.quality.request import EarlierRun
+from harness.quality.servers import builds_of, endpoint_for
+from harness.reports.evaluation import write_evaluation
+from harness.rundir import RunFolder
+from launchers.errors import LauncherError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evals.endpoint import Endpoint
+    from harness.live import Live
+    from harness.quality.passes import Pass
+    from harness.quality.record import EvalManifest
+    from harness.quality.request import EvalRequest
+    from harness.serving import Served, Source
+
+
+def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder, ExitCode]:
+    """Evaluate everything that was asked; return the run's folder and the exit code.
+
+    A server that dies, or a suite that cannot be asked, costs its own part only.
+
+    Raises:
+        BadInputError, BuildError, LoadProfilesError: what was asked is impossible; nothing was
+            started, and there is no folder. Also where a run cannot go on because its server is
+            another one by now.
+        ConnectError: nothing usable answers at the URL; there is no folder.
+    """
+    sources, _ = check(request)
+    if request.resume is not None:
+        folder = request.resume
+        record = EvalRecord(folder, read_manifest(folder))
+        record.manifest.problems.clear()
+    else:
+        slug = "-".join(suite.name for suite, _ in request.suites)
+        builds = builds_of(request, sources)
+        planned = _passes(request, sources)
+        check_folders(planned)
+        folder = RunFolder.create(parent, f"eval-{slug}-{'-'.join(builds)}")
+        record = EvalRecord(folder, _manifest(request, folder, builds, planned))
+    job = _Evaluation(request, record, live)
+    return folder, job.run(sources)
+
+
+def _baseline_name(request: EvalRequest) -> str | None:
+    baseline = request.baseline
+    if isinstance(baseline, EarlierRun):
+        return COPY.format(baseline.build)
+    return None if baseline is None else baseline[0].name
+
+
+def _passes(request: EvalRequest, sources: list[Source]) -> list[Pass]:
+    names = [suite.name for suite, _ in request.suites]
+    baseline, builds = _baseline_name(request), builds_of(request, sources)
+    asked = list(dict.fromkeys([*([baseline] if baseline else []), *builds]))
+    return [
+        one
+        for build in asked
+        for one in passes(
+            names,
+            build,
+            baseline=build == baseline,
+            candidate=build in builds,
+            under_load=request.under_load is not None,
+        )
+    ]
+
+
+def _manifest(
+    request: EvalRequest, folder: RunFolder, builds: list[str], planned: list[Pass]
+) -> EvalManifest:
+    name, earlier = _baseline_name(request), request.baseline
+    of = str(earlier.run.path) if isinstance(earlier, EarlierRun) else None
+    facts = None if name is None else BaselineFacts(build=name, run=of)
+    return new_manifest(folder, request, builds, facts, planned)
+
+
+class _Evaluation:
+    """A run under way."""
+
+    def __init__(self, request: EvalRequest, record: EvalRecord, live: Live) -> None:
+        self._request = request
+        self._record = record
+        self._folder = record.folder
+        self._live = live
+        self._suites = {suite.name: (suite, base_dir) for suite, base_dir in request.suites}
+        self._code = ExitCode.OK
+
+    def run(self, sources: list[Source]) -> ExitCode:
+        """Ask all that is not asked yet, write all there is to write, and say how it went."""
+        try:
+            self._record.save()
+            self._take_baseline()
+            for source in sources:
+                todo = [one for one in self._planned(source.name) if not self._is_done(one)]
+                if todo:
+                    self._build(source, todo)
+        except KeyboardInterrupt:
+            self._problem("interrupted", f"interrupted: {self._how_far()}")
+            self._code = ExitCode.INTERRUPTED
+        finally:
+            self._record.save()
+            for problem in write_evaluation(self._folder):
+                self._live.problem(problem)
+        return exit_code(evaluate(self._folder), self._code, gated=self._request.gated)
+
+    def _take_baseline(self) -> None:
+        earlier = self._request.baseline
+        if not isinstance(earlier, EarlierRun):
+            return
+        name, facts = copy_baseline(earlier, self._record.manifest.passes, self._folder)
+        self._record.manifest.servers[name] = facts
+        self._record.save()
+
+    def _planned(self, build: str) -> list[Pass]:
+        return [one for one in self._record.manifest.passes if one.build == build]
+
+    def _is_done(self, one: Pass) -> bool:
+        return read_pass(self._pass_folder(one)).ended == "done"
+
+    def _pass_folder(self, one: Pass) -> Path:
+        return self._folder.path / EVALS / one.suite / one.folder
+
+    def _build(self, source: Source, todo: list[Pass]) -> None:
+        """Bring one server up and ask it; what goes wrong with it is its own loss."""
+        try:
+            with source.serve(self._folder, self._live) as served:
+                self._server(source, served, todo)
+        except ResumeError as error:
+            raise BadInputError(str(error)) from error
+        except (LauncherError, ServerError, ReachError) as error:
+            self._problem("server_failed", f"{source.name}: {error}")
+            self._code = ExitCode.SERVER
+
+    def _server(self, source: Source, served: Served, todo: list[Pass]) -> None:
+        endpoint = endpoint_for(self._request, served)
+        self._know(source.name, endpoint, served)
+        probed = probe_server(self._folder, endpoint, served, self._live)
+        for one in todo:
+            self._pass(one, served, probed)
+        probed.sing(served, self._live)
+
+    def _know(self, build: str, endpoint: Endpoint, served: Served) -> None:
+        """Keep what a server is.
+
+        Raises:
+            ResumeError: it was another one when this run began.
+        """
+        facts = ServerFacts(
+            engine=endpoint.engine,
+            engine_version=endpoint.engine_version,
+            model=endpoint.model,
+            identity=endpoint.identity,
+            provenance=msgspec.to_builtins(served.server.provenance, enc_hook=str),
+        )
+        before = self._record.manifest.servers.get(build)
+        if before is not None and before.identity != facts.identity:
+            raise ResumeError(
+                f"{build} is another server than the one that {self._folder.path} was begun "
+                f"with: {_differences(before, facts)}. Start a run of its own"
+            )
+        self._record.manifest.servers[build] = facts
+        self._record.save()
+
+    def _pass(self, one: Pass, served: Served, probed: Probed) -> None:
+        """Ask one suite; what goes wrong with it is its own loss, unless the server is gone."""
+        suite, base_dir = self._suites[one.suite]
+        kind, folder = kind_of(suite), self._pass_folder(one)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = read_pass(folder)
+        began = time.monotonic()
+        keep: dict[str, object] = {"ended": "failed"}
+        try:
+            route = probed.route_for(kind.routes(suite), self._request.route)
+            job = job_of(self._request, suite, base_dir, folder, route)
+            size = kind.check(job, probed.endpoint)
+            record = msgspec.structs.replace(
+                record, ended="under_way", route=route, items=size.items, problem=None
+            )
+            write_pass(folder, record)
+            with load_beside(self._request, self._folder, one, served, self._live) as cells:
+                ask_pass(kind, job, probed.endpoint, served, self._live, one.title)
+            keep = {"ended": "done", "cells": [*record.cells, *cells]}
+        except RouteError as error:
+            keep = {"ended": "refused", "problem": str(error)}
+            self._problem("route_refused", f"{one.title}: {error}")
+        except (ResumeError, ServerError, ReachError) as error:
+            keep["problem"] = str(error)
+            raise
+        except (EvalError, HarnessError) as error:
+            keep["problem"] = str(error)
+            self._problem("suite_failed", f"{one.title}: {error}")
+            self._code = ExitCode.SERVER
+        except KeyboardInterrupt:
+            keep = {"ended": "under_way"}
+            raise
+        finally:
+            wall_s = record.wall_s + time.monotonic() - began
+            write_pass(folder, msgspec.structs.replace(record, wall_s=wall_s, **keep))
+
+    def _how_far(self) -> str:
+        planned = self._record.manifest.passes
+        done = sum(map(self._is_done, planned))
+        return (
+            f"{done} of {len(planned)} parts are done; "
+            f"harness eval --resume {self._folder.path} goes on"
+        )
+
+    def _problem(self, code: str, text: str) -> None:
+        self._record.add_problem(code, text)
+        self._live.problem(text)
+
+
+def _differences(before: ServerFacts, now: ServerFacts) -> str:
+    """Say in which facts two servers differ."""
+    found = [
+        f"{name} was {getattr(before, name)!r} and is {getattr(now, name)!r}"
+        for name in ("engine", "engine_version", "model")
+        if getattr(before, name) != getattr(now, name)
+    ]
+    found += [
+        name
+        for name in sorted({*before.provenance, *now.provenance})
+        if name not in {"ready_s", "cpus"}
+        and before.provenance.get(name) != now.provenance.get(name)
+    ]
+    return "; ".join(found) or "its identity"

@@ -1,0 +1,62 @@
+"""Reports of an evaluation: pure functions of its folder, as those of a load run are.
+
+A format is one module of this package that ends in `REPORT: Report = …`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from harness.errors import BadInputError, HarnessError, did_you_mean
+from harness.quality.evaluate import evaluate
+from harness.quality.record import write_evaluation as write_numbers
+from harness.rundir import write_atomically
+
+if TYPE_CHECKING:
+    from harness.reports import Report
+    from harness.rundir import RunFolder
+
+NAMES: Final = ("csv", "html", "json", "markdown", "terminal")
+"""The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
+WRITTEN: Final = ("html", "markdown")
+"""Those that lie in every run's folder."""
+
+
+def load_report(name: str) -> Report:
+    """Load a format by its name, e.g. `html`.
+
+    Raises:
+        BadInputError: there is none; the text names the closest one and all that exist.
+    """
+    if name in {module.name for module in pkgutil.iter_modules(__path__)}:
+        report = getattr(import_module(f"{__name__}.{name}"), "REPORT", None)
+        if report is not None:
+            found: Report = report
+            return found
+    raise BadInputError(
+        f'an evaluation has no report format "{name}"{did_you_mean(name, NAMES)}',
+        hint=f"Formats: {', '.join(NAMES)}.",
+    )
+
+
+def write_evaluation(run: RunFolder) -> list[str]:
+    """Write `evaluation.json` and the reports; return what went wrong with a report, in words.
+
+    Raises:
+        BadInputError: the folder cannot be written (any more).
+    """
+    write_numbers(run, evaluate(run))
+    problems = []
+    for name in WRITTEN:
+        try:
+            report = load_report(name)
+            text = report.render(run)
+            write_atomically(run.path / f"report{report.suffix}", text.encode())
+        except HarnessError as error:
+            problems.append(f"no {name} report: {error}")
+        except Exception:  # noqa: BLE001 - a bug in it must not cost the numbers
+            problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
+    return problems

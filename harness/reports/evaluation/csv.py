@@ -1,0 +1,41 @@
+"""The answers, flat: one row an item and pass."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Final
+
+from evals.records import Answer
+from evals.store import read_answers
+from harness.quality.passes import EVALS
+from harness.quality.record import read_manifest
+from harness.reports.csv import cell_value
+
+if TYPE_CHECKING:
+    from harness.reports import Report
+    from harness.rundir import RunFolder
+
+_PASS_COLUMNS: Final = ("suite", "build", "pass")
+
+
+class Csv:
+    """One row an answer: by suite, build and pass, then in the order in which they came."""
+
+    suffix = ".csv"
+
+    def render(self, run: RunFolder) -> str:
+        """Return the table."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        fields = Answer.__struct_fields__
+        writer.writerow([*_PASS_COLUMNS, *fields])
+        for one in read_manifest(run).passes:
+            start = [cell_value(value) for value in (one.suite, one.build, one.what)]
+            for answer in read_answers(run.path / EVALS / one.suite / one.folder):
+                row = [cell_value(getattr(answer, name)) for name in fields]
+                writer.writerow([*start, *row])
+        return out.getvalue()
+
+
+REPORT: Report = Csv()

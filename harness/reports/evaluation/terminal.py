@@ -1,0 +1,160 @@
+"""An evaluation for a person at a terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.quality.evaluation import each
+from harness.quality.record import read_evaluation
+from harness.reports.evaluation import words
+from harness.reports.figures import NOTHING, count, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.quality.evaluation import Evaluation, Result, SuiteResult
+    from harness.reports import Report
+    from harness.rundir import RunFolder
+
+_WIDTH: Final = 120
+_MOST_CATEGORIES: Final = 60
+_STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
+
+
+class Terminal:
+    """The tables as plain text."""
+
+    suffix = ".txt"
+
+    def render(self, run: RunFolder) -> str:
+        """Return what `harness eval` prints, as plain text."""
+        out = io.StringIO()
+        print_evaluation(run, Console(file=out, width=_WIDTH, highlight=False))
+        return out.getvalue()
+
+
+def print_evaluation(run: RunFolder, console: Console) -> None:
+    """Print tables, statements, caveats and the report's place."""
+    result = read_evaluation(run)
+    for table in (_scores(result), _changes(result), *_categories(result)):
+        if table.row_count:
+            console.print(table)
+            console.print()
+    for line in words.conventions(result):
+        console.print(Text(line, style="dim"))
+    for one in each(result):
+        for text in words.sentences(one):
+            console.print(Text(_of_build(result, one, text)))
+        if one.quality is not None:
+            console.print(Text(words.quality(one)))
+    for shown in words.caveats(result):
+        note = Text("Invalid: " if shown.invalidates else "Caveat: ", style="yellow")
+        note.append(shown.text, style="default")
+        if shown.where:
+            note.append(f" ({shown.where})", style="dim")
+        console.print(note)
+    console.print(Text(words.validity(result), style="green" if result.valid else "bold red"))
+    report = run.path / "report.html"
+    place = f"Report: {report}" if report.is_file() else f"Run folder: {run.path}"
+    console.print(Text(plain(place)), soft_wrap=True)
+
+
+def _of_build(result: Result, one: Evaluation, text: str) -> str:
+    return text if one is result else f"{plain(one.server.build)}: {text}"
+
+
+def _rows(result: Result) -> Iterator[tuple[Evaluation, SuiteResult]]:
+    for one in each(result):
+        for suite in one.suites:
+            yield one, suite
+
+
+def _table(*columns: str, left: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in columns:
+        justify = "left" if name in left else "right"
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _scores(result: Result) -> Table:
+    """One row a build and suite."""
+    left = ("Suite", "Build", "Route", "Metric", "Not graded")
+    table = _table(
+        "Suite", "Build", "Score", "95 % interval", "Items", "Not graded", "Metric", "Route",
+        left=left,
+    )  # fmt: skip
+    for one, suite in _rows(result):
+        table.add_row(
+            plain(suite.suite),
+            plain(one.server.build),
+            words.score(suite, suite.score),
+            words.interval(suite, suite.ci95) or NOTHING,
+            count(suite.items),
+            words.outcomes(suite) or NOTHING,
+            words.metric(suite) or NOTHING,
+            suite.route or NOTHING,
+        )
+    return table
+
+
+def _changes(result: Result) -> Table:
+    """One row a comparison."""
+    table = _table(
+        "Suite", "Build", "Against", "Difference", "95 % interval", "Retained", "Flips", "p",
+        "Verdict",
+        left=("Suite", "Build", "Against", "Verdict"),
+    )  # fmt: skip
+    for one, suite in _rows(result):
+        against = suite.baseline
+        if against is None:
+            continue
+        verdict = Text(against.verdict or NOTHING, style=_STYLES.get(against.verdict or "", ""))
+        limit = words.margin(suite, against)
+        if limit and against.verdict:
+            verdict.append(f" ({limit})", style="dim")
+        table.add_row(
+            plain(suite.suite),
+            plain(one.server.build),
+            plain(against.build),
+            words.change(suite, against)[0],
+            words.change(suite, against)[1] or NOTHING,
+            words.share(against.retained),
+            words.flips(against.flips),
+            words.p_value(against.p_value),
+            verdict,
+        )
+    return table
+
+
+def _categories(result: Result) -> Iterator[Table]:
+    """A table a suite: its categories in rows, the builds' scores in columns."""
+    for name in dict.fromkeys(suite.suite for _, suite in _rows(result)):
+        found = [(one, suite) for one, suite in _rows(result) if suite.suite == name]
+        labels = list(dict.fromkeys(key for _, suite in found for key in suite.categories))
+        if len(labels) < 2 or len(labels) > _MOST_CATEGORIES:  # noqa: PLR2004
+            continue
+        builds = [plain(one.server.build) for one, _ in found]
+        table = _table(f"{plain(name)}: category", "Items", *builds, left=(f"{name}: category",))
+        for label in labels:
+            parts = [(suite, suite.categories.get(label)) for _, suite in found]
+            items = max((part.items for _, part in parts if part is not None), default=0)
+            cells = []
+            for suite, part in parts:
+                text = Text(words.score(suite, part.score) if part else NOTHING)
+                if part is not None and part.ci95 is not None:
+                    text.append(f" {words.interval(suite, part.ci95)}", style="dim")
+                if suite.baseline is not None and label in suite.baseline.regressed:
+                    text.append(" ▼", style="bold red")
+                cells.append(text)
+            table.add_row(plain(label), count(items), *cells)
+        yield table
+
+
+REPORT: Report = Terminal()

@@ -1,0 +1,236 @@
+"""`harness eval` end to end, against the mock that knows a share of the answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import harness
+from evals.store import read_answers
+
+if TYPE_CHECKING:
+    from tests.conftest import StartMock
+    from tests.e2e.conftest import Done, Workplace
+
+TOKENIZER = str(Path(harness.__file__).parents[1] / "launchers/models/demo-fp16")
+ITEMS = 240
+CATEGORIES = ("red", "green", "blue")
+
+
+@pytest.fixture
+def asked(workplace: Workplace) -> Workplace:
+    """A workplace with a suite of questions, and a file of what the mock knows."""
+    items, facts = [], []
+    for number in range(ITEMS):
+        category = CATEGORIES[number % 3]
+        item = {
+            "id": f"q{number:03}",
+            "input": f"Case {number}: {category}?",
+            "expected": "yes" if number % 2 else "no",
+            "category": category,
+        }
+        items.append(item)
+        facts.append(
+            {
+                "prompt": item["input"],
+                "answer": f" {item['expected']}\n",
+                "wrong": " maybe\n",
+                "category": category,
+            }
+        )
+    for name, rows in (("items.jsonl", items), ("facts.jsonl", facts)):
+        (workplace.path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (workplace.path / "quiz.toml").write_text(
+        'name = "quiz"\n[domain]\nitems = "items.jsonl"\nmax_tokens = 8\nstop = ["\\n"]\n'
+        '[domain.grader]\nkind = "exact"\n'
+    )
+    return workplace
+
+
+def knowing(place: Workplace, *more: str) -> list[str]:
+    facts = str(place.path / "facts.jsonl")
+    return ["--engine", "vllm", "--tokenizer", TOKENIZER, "--knows", facts, *more]
+
+
+def build(place: Workplace, name: str, *more: str) -> None:
+    place.build(name, *knowing(place, *more), serves="mock")
+
+
+def evaluate(place: Workplace, *argv: str) -> Done:
+    return place.harness("eval", "--tokenizer", TOKENIZER, *argv, "--json", "--quiet")
+
+
+def suite_of(found: dict[str, Any], name: str = "quiz") -> dict[str, Any]:
+    [suite] = [suite for suite in found["suites"] if suite["suite"] == name]
+    return suite
+
+
+def test_a_server_at_a_url(asked: Workplace, mock: StartMock) -> None:
+    url = mock(*knowing(asked, "--accuracy", "0.9"))
+    done = evaluate(asked, "--url", url, "--suite", "quiz.toml")
+    assert done.code == 0, done.err
+    suite = suite_of(done.json)
+    answers = read_answers(done.run / "evals" / "quiz" / "url")
+    assert suite["items"] == len(answers) == ITEMS
+    assert suite["score"] == pytest.approx(sum(a.score for a in answers) / ITEMS)
+    assert 0.8 < suite["score"] < 0.98
+    assert set(suite["categories"]) == set(CATEGORIES)
+    assert suite["route"] == "generative"
+    assert done.json["probe"]["routes"]
+    assert (done.run / "report.html").is_file()
+    assert "quiz" in (done.run / "report.md").read_text()
+    again = asked.harness("report", str(done.run), "--format", "json")
+    assert again.out == done.out
+    assert "computed anew" not in again.err
+
+
+def test_builds_against_a_baseline_that_is_one_of_them(asked: Workplace) -> None:
+    build(asked, "fp16")
+    build(asked, "damaged", "--wrong-in", "green:0.5")
+    done = evaluate(
+        *(asked, "--server", "damaged,fp16", "--baseline", "fp16", "--suite", "quiz.toml"),
+        *("--margin", "2"),
+    )
+    assert done.code == 1, done.err
+    found = {one["server"]["build"]: one for one in done.json["evaluations"]}
+    assert list(found) == ["damaged", "fp16"]
+    assert suite_of(found["fp16"])["baseline"] is None
+    against = suite_of(found["damaged"])["baseline"]
+    assert against["build"] == "fp16"
+    assert against["verdict"] == "FAIL"
+    assert against["regressed"] == ["green"]
+    assert against["flips"]["gained"] == 0
+    assert 20 <= against["flips"]["lost"] <= 60
+    logs = list((done.run / "servers").glob("*/server.log"))
+    assert len(logs) == 2  # the baseline was brought up once
+    text = asked.harness("report", str(done.run), "--format", "terminal").out
+    assert "green lost most" in text
+    assert "FAIL" in text
+    assert asked.processes() == []
+
+    read = evaluate(
+        *(asked, "--server", "damaged", "--baseline", f"{done.run}:fp16", "--suite", "quiz.toml")
+    )
+    assert read.code == 0, read.err
+    again = suite_of(read.json)["baseline"]
+    assert again["build"] == "baseline-fp16"
+    assert [path.name for path in (read.run / "servers").iterdir()] == ["damaged"]
+    for name in ("score", "difference", "difference_ci95", "flips", "p_value", "regressed"):
+        assert again[name] == against[name]
+
+
+def test_a_server_that_dies_costs_its_own_part(asked: Workplace) -> None:
+    build(asked, "dying", "--die-after", "150")
+    build(asked, "fp16")
+    done = evaluate(asked, "--server", "dying,fp16", "--suite", "quiz.toml", "--concurrency", "4")
+    assert done.code == 3
+    dying, fp16 = done.json["evaluations"]
+    assert suite_of(fp16)["score"] == 1
+    assert fp16["valid"]
+    assert 0 < suite_of(dying)["items"] < ITEMS
+    assert not dying["valid"]
+    assert not done.json["valid"]
+    assert "server_failed" in {caveat["code"] for caveat in done.json["caveats"]}
+    assert asked.processes() == []
+
+
+@pytest.mark.parametrize("at", [1, 60, 200])
+def test_killed_and_resumed_equals_uninterrupted(
+    asked: Workplace, mock: StartMock, at: int
+) -> None:
+    url = mock(*knowing(asked, "--accuracy", "0.9", "--ttft-ms", "40"))
+    argv = ("--url", url, "--suite", "quiz.toml", "--concurrency", "8")
+    whole = evaluate(asked, *argv, "--out", "whole")
+    assert whole.code == 0, whole.err
+
+    process = asked.start("eval", "--tokenizer", TOKENIZER, *argv, "--quiet")
+    asked.wait_for(lambda: lines_of(asked) >= at, 60)
+    process.kill()
+    process.communicate()
+    [run] = asked.runs
+    there = lines_of(asked)
+    assert at <= there < ITEMS
+    resumed = asked.harness("eval", "--resume", str(run), "--json", "--quiet")
+    assert resumed.code == 0, resumed.err
+    assert timeless(resumed.json["suites"]) == timeless(whole.json["suites"])
+    assert lines_of(asked) == ITEMS  # nothing was asked twice
+    again = asked.harness("eval", "--resume", str(run), "--json", "--quiet")
+    assert again.json == resumed.json
+
+
+def lines_of(place: Workplace) -> int:
+    return sum(
+        path.read_bytes().count(b"\n") for path in place.path.glob("runs/*/evals/*/*/answers.jsonl")
+    )
+
+
+def timeless(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        times = ("wall_s", "latency_ms", "latency_idle_ms")
+        return {name: timeless(part) for name, part in value.items() if name not in times}
+    return [timeless(part) for part in value] if isinstance(value, list) else value
+
+
+def test_another_server_does_not_go_on(asked: Workplace) -> None:
+    build(asked, "fp16", "--ttft-ms", "40")
+    argv = ("--server", "fp16", "--suite", "quiz.toml", "--concurrency", "8")
+    process = asked.start("eval", "--tokenizer", TOKENIZER, *argv, "--quiet")
+    asked.wait_for(lambda: lines_of(asked) >= 5, 60)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    [run] = asked.runs
+    assert not json.loads((run / "evaluation.json").read_text())["valid"]
+    assert (run / "report.md").is_file()
+    config = asked.path / "harness.toml"
+    config.write_text(config.read_text().replace('"40"', '"41"'))
+    done = asked.harness("eval", "--resume", str(run), "--quiet")
+    assert done.code == 2
+    assert "another server" in done.err
+    assert "argv" in done.err
+    assert asked.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--server", "fp16"], "--suite is missing"),
+        (["--suite", "quiz.toml"], "--server NAME"),
+        (["--server", "fp16", "--suite", "quizz"], 'no suite "quizz"'),
+        (["--server", "fp16", "--suite", "quiz.toml", "--limit", "0"], "--limit: 0"),
+        (["--server", "fp16", "--suite", "quiz.toml", "--route", "ecco"], 'no route "ecco"'),
+        (["--server", "fp16", "--suite", "quiz.toml", "--route", "echo"], "cannot be asked"),
+        (["--server", "fp16", "--suite", "quiz.toml", "--baseline", "none"], 'no server "none"'),
+        (["--server", "fp16", "--suite", "quiz.toml", "--under-load", "bursty"], "PROFILE@LEVEL"),
+        (["--server", "fp16", "--suite", "quiz.toml", "--margin", "0"], "--margin: 0"),
+        (["--server", "fp16,fp16", "--suite", "quiz.toml"], "there twice"),
+        (["--server", "fp16", "--suite", "quiz.toml,quiz.toml"], "there twice"),
+        (["--resume", "nowhere"], "no run folder"),
+        (["--server", "fp16", "--suite", "broken.toml"], "no_such.jsonl"),
+    ],
+)
+def test_bad_input_is_told_before_anything_starts(
+    asked: Workplace, argv: list[str], text: str
+) -> None:
+    build(asked, "fp16")
+    (asked.path / "broken.toml").write_text(
+        'name = "broken"\n[domain]\nitems = "no_such.jsonl"\n[domain.grader]\nkind = "exact"\n'
+    )
+    done = asked.harness("eval", *argv)
+    assert (done.code, done.out) == (2, "")
+    assert text in done.err
+    assert asked.runs == []
+
+
+def test_a_liar_is_refused(asked: Workplace, mock: StartMock) -> None:
+    url = mock(*knowing(asked, "--lie", "no_echo"))
+    done = evaluate(asked, "--url", url, "--suite", "perplexity,quiz.toml")
+    assert done.code == 4
+    assert [suite["suite"] for suite in done.json["suites"]] == ["quiz"]
+    assert "route_refused" in {caveat["code"] for caveat in done.json["caveats"]}
