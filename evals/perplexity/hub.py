@@ -15,7 +15,7 @@ from evals.errors import NeedError
 TEXTS = ("c4", "wikitext2")
 LIMIT_S = 1800
 """C4's first file has 40 MB."""
-_PROGRAM = Path(__file__).with_name("fetch.py")
+PROGRAM = Path(__file__).with_name("fetch.py")
 _INSTALL = "`harness engines install lm-eval` installs what reads them"
 
 
@@ -50,7 +50,7 @@ def read_table(path: Path, python: Path | None) -> bytes:
 
 
 def _read(what: str, python: Path | None, failed: str, instead: str) -> bytes:
-    argv = [str(python or sys.executable), "-P", str(_PROGRAM), what]
+    argv = [str(python or sys.executable), "-P", str(PROGRAM), what]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     try:
         done = subprocess.run(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from evals.errors import NeedError, SuiteError
+from evals.perplexity import hub
 from evals.perplexity.documents import Document
 from evals.perplexity.encoding import joined, load_vocabulary
 from evals.perplexity.prose import transactions
@@ -202,3 +205,40 @@ def test_a_table_without_text(tmp_path: Path) -> None:
     subprocess.run([str(LM_EVAL), "-c", code, str(path)], check=True)
     with pytest.raises(NeedError, match="no column text or page; there are words"):
         load("a.parquet", tmp_path, LM_EVAL)
+
+
+@needs_lm_eval
+def test_the_hubs_layouts(tmp_path: Path) -> None:
+    # `datasets` takes a folder of the working directory for a hub's repository of that name
+    wikitext = tmp_path / "Salesforce" / "wikitext"
+    c4 = tmp_path / "allenai" / "c4" / "en"
+    code = (
+        "import sys, pyarrow as pa, pyarrow.parquet as pq; "
+        "pq.write_table(pa.table({'text': sys.argv[2:]}), sys.argv[1])"
+    )
+    for config in ("wikitext-2-raw-v1", "wikitext-103-raw-v1"):
+        for split in ("test", "train"):
+            path = wikitext / config / f"{split}-00000-of-00001.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = ["", f" = {config} {split} = \n"]
+            subprocess.run([str(LM_EVAL), "-c", code, str(path), *rows], check=True)
+    configs = "".join(
+        f"- config_name: {config}\n  data_files:\n  - split: test\n    path: {config}/test-*\n"
+        for config in ("wikitext-2-raw-v1", "wikitext-103-raw-v1")
+    )
+    (wikitext / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    c4.mkdir(parents=True)
+    with gzip.open(c4 / "c4-validation.00000-of-00008.json.gz", "wt") as file:
+        for number in range(1200):
+            file.write(json.dumps({"text": f"document {number}", "url": "u"}) + "\n")
+
+    def fetched(name: str) -> list[str]:
+        argv = [str(LM_EVAL), "-P", str(hub.PROGRAM), name]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+        done = subprocess.run(
+            argv, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, check=True
+        )
+        return [json.loads(line)["text"] for line in done.stdout.splitlines()]
+
+    assert fetched("wikitext2") == ["", " = wikitext-2-raw-v1 test = \n"]
+    assert fetched("c4") == [f"document {number}" for number in range(1100)]
