@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, endpoint: Endpoint, route: Route = "echo") -> None:
         self.endpoint = endpoint
-        self._scorer = scorer_of(endpoint, route)
+        self.scorer = scorer_of(endpoint, route)
         self.connection = Connection(endpoint)
         base = endpoint.base_url.removesuffix("/")
         self._completions, self._chats = f"{base}/completions", f"{base}/chat/completions"
@@ -118,13 +118,13 @@ class Client:
     async def _score(self, prompts: Sequence[Sequence[int]], top: int) -> list[Scored | Failure]:
         if not prompts:
             return []
-        if len(prompts) > 1 and not self._scorer.batches:
+        if len(prompts) > 1 and not self.scorer.batches:
             return [one for ids in prompts for one in await self._score([ids], top)]
-        reply = await self.connection.post(self._scorer.url, self._scorer.body(prompts, top))
+        reply = await self.connection.post(self.scorer.url, self.scorer.body(prompts, top))
         if isinstance(reply, Failure):
             return [reply] * len(prompts)
         if not isinstance(reply, Refusal):
-            return self._scorer.read(reply, prompts, top)
+            return self.scorer.read(reply, prompts, top)
         if len(prompts) == 1 or reply.status not in _SPLIT:
             return [reply.failure()] * len(prompts)
         half = len(prompts) // 2

@@ -23,6 +23,8 @@ class Scorer(Protocol):
 
     batches: bool
     """Whether one request takes several prompts."""
+    takes_ids: bool
+    """Whether any ids can be scored; else only those that a tokenizer makes of some text."""
 
     @property
     def url(self) -> str:
@@ -41,6 +43,7 @@ class Echo:
     """`/v1/completions` with echo and logprobs."""
 
     batches = True
+    takes_ids = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.url = f"{endpoint.base_url.removesuffix('/')}/completions"

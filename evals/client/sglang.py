@@ -41,6 +41,7 @@ class Sglang:
     """The scorer."""
 
     batches = True
+    takes_ids = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.url = f"{endpoint.root}/generate"

@@ -48,6 +48,7 @@ class Tgi:
     """
 
     batches = False
+    takes_ids = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         from tokenizers import Tokenizer

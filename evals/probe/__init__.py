@@ -33,6 +33,11 @@ _NO_TOKENS = Caveat(
     text="nobody knows the tokenizer: neither a folder with tokenizer.json (--tokenizer DIR) nor "
     "the server's /tokenize nor its answers tell ids, so that no prompt can be scored",
 )
+_NO_GREEDY = Caveat(
+    code="no_greedy",
+    text="the server does not say which token of a prompt was the likeliest: metrics that ask "
+    "whether a text would be written greedily (lambada's accuracy) are 0 there",
+)
 
 
 async def probe(endpoint: Endpoint) -> Card:
@@ -131,6 +136,8 @@ async def _keep(card: Card, proof: ScoringProof, client: Client, encoder: Encode
     able.top_logprobs = proof.names_top
     able.batch_order, able.concurrency = proof.order, proof.concurrency
     card.score_difference_nats = proof.largest
+    if not proof.names_likeliest:
+        card.caveats.append(_NO_GREEDY)
     card.knows_arithmetic = await knows_arithmetic(client, encoder)
 
 

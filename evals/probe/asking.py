@@ -74,6 +74,18 @@ class Asker:
         except msgspec.DecodeError:
             return None
 
+    async def write_tgi(self, url: str, text: str, max_tokens: int) -> list[tuple[int, str]]:
+        """Return ids and texts of the tokens that TGI's own page writes; empty without any."""
+        body: dict[str, object] = {
+            "inputs": text,
+            "parameters": {"max_new_tokens": max_tokens, "details": True, "do_sample": False},
+        }
+        page = await self.post(url, body)
+        details = page.get("details") if isinstance(page, dict) else None
+        tokens = details.get("tokens") if isinstance(details, dict) else None
+        pairs = [(one.get("id"), one.get("text")) for one in tokens or () if isinstance(one, dict)]
+        return [(n, t) for n, t in pairs if isinstance(n, int) and isinstance(t, str)]
+
     async def stream(self, prompt: str, max_tokens: int) -> tuple[str, bool] | None:
         """Return a streamed answer's text and whether it ended with a count of tokens."""
         body = {

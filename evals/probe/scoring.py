@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from evals.client.many import for_each
 from evals.probe.agreement import NEAR_TIE_NATS, agree, difference
@@ -35,6 +35,16 @@ class Doubt(Exception):  # noqa: N818 - never leaves the probe: it becomes a cav
         self.caveat = Caveat(code=code, text=text)
 
 
+class _Known(NamedTuple):
+    """What was written greedily after a text."""
+
+    text: str
+    ids: list[int]
+    """Of the text."""
+    wrote: list[int]
+    said: str
+
+
 class ScoringProof:
     """The checks of one scoring route, in order; the first that is not passed ends them.
 
@@ -48,10 +58,14 @@ class ScoringProof:
     def __init__(self, client: Client, asker: Asker, material: Material, encoder: Encoder) -> None:
         self._client = client
         self._asker = asker
-        self._material = material
         self._encoder = encoder
+        self._texts = material.texts
+        self._takes_ids = client.scorer.takes_ids
+        self._prompts = material.prompts if self._takes_ids else material.texts
+        self._extent = [material.long] if self._takes_ids else []
+        self._answers: list[_Known] = []
         self.alone: list[list[float]] = []
-        """ln p of each of the material's prompts, from place 1 on."""
+        """ln p of each prompt, from place 1 on."""
         self.largest = 0.0
         """Largest difference of a token's ln p between the ways of asking."""
         self.names_top = False
@@ -83,7 +97,7 @@ class ScoringProof:
         return found
 
     async def _score_alone(self) -> None:
-        for prompt in self._material.prompts:
+        for prompt in self._prompts:
             (scored,) = await self._score([prompt], _TOP)
             self.alone.append(scored.logprobs[1:])
         # Of the last one; any would do.
@@ -95,22 +109,35 @@ class ScoringProof:
 
     async def _know_answers(self) -> None:
         """What is written greedily must be the likeliest where it is scored."""
-        self._answers: list[tuple[list[int], list[int]]] = []
-        for text, ids in zip(TEXTS, self._material.texts, strict=True):
-            answer = await self._asker.write(ids, _WRITTEN, more={**TELL_IDS, "logprobs": 1})
-            wrote = told_ids(answer)
-            if wrote is None and (said := text_of(answer)):
-                wrote = await written_ids(self._encoder, text, ids, said)
-            if wrote:
-                self._answers.append((ids, wrote))
+        for text, ids in zip(TEXTS, self._texts, strict=True):
+            known = await (self._write(text, ids) if self._takes_ids else self._spell(text, ids))
+            if known is not None:
+                self._answers.append(known)
         if not self._answers:
             raise Doubt(
                 "no_known_answer",
                 "nothing was written whose tokens are known, so that scores have no known answer",
             )
-        for ids, wrote in self._answers:
-            (scored,) = await self._score([[*ids, *wrote]], 1)
-            self._compare(scored, len(ids))
+        for known in self._answers:
+            (scored,) = await self._score([[*known.ids, *known.wrote]], 1)
+            self._compare(scored, len(known.ids))
+
+    async def _write(self, text: str, ids: list[int]) -> _Known | None:
+        answer = await self._asker.write(ids, _WRITTEN, more={**TELL_IDS, "logprobs": 1})
+        said, wrote = text_of(answer), told_ids(answer)
+        if wrote is None and said:
+            wrote = await written_ids(self._encoder, text, ids, said)
+        return _Known(text, ids, wrote, said or "") if wrote else None
+
+    async def _spell(self, text: str, ids: list[int]) -> _Known | None:
+        """Keep of what is written as much as the tokenizer makes the same tokens of."""
+        tokens = await self._asker.write_tgi(self._client.scorer.url, text, _WRITTEN)
+        for count in range(len(tokens), 0, -1):
+            wrote = [number for number, _ in tokens[:count]]
+            said = "".join(piece for _, piece in tokens[:count])
+            if await written_ids(self._encoder, text, ids, said) == wrote:
+                return _Known(text, ids, wrote, said)
+        return None
 
     def _compare(self, scored: Scored, start: int) -> None:
         places = range(start, len(scored.token_ids))
@@ -130,31 +157,59 @@ class ScoringProof:
             )
 
     async def _prefer_written(self) -> None:
-        """Another token in the place of a written one must score lower."""
-        for ids, wrote in self._answers:
-            whole = [*ids, wrote[0]]
-            others = sorted({n for n in [*wrote, *ids[1:]] if n != wrote[0]})[:_AT_ONCE]
+        """Another token in a written one's place must score lower, and change nothing before it."""
+        tried = 0
+        for known in self._answers:
+            others = await self._others(known)
             if not others:
                 continue
-            own, *rest = await self._score([whole, *([*ids, other] for other in others)])
-            values = [one.logprobs[-1] for one in rest]
-            if max(values) > own.logprobs[-1] + NEAR_TIE_NATS:
+            tried += 1
+            start = len(known.ids)
+            own, *rest = await self._score([[*known.ids, known.wrote[0]], *others])
+            for one in rest:
+                if not agree(own.logprobs[1:start], one.logprobs[1:start]):
+                    raise Doubt(
+                        "shifted",
+                        "scores of a prompt depend on the token after it: each is that of "
+                        "another place",
+                    )
+            values = [one.logprobs[start] for one in rest]
+            if max(values) > own.logprobs[start] + NEAR_TIE_NATS:
                 raise Doubt("known_answer", "another token scores above the one that was written")
-            if math.exp(own.logprobs[-1]) + sum(map(math.exp, values)) > _SUM:
+            once = {one.token_ids[start]: one.logprobs[start] for one in rest}
+            total = sum(map(math.exp, once.values()))
+            if math.exp(own.logprobs[start]) + total > _SUM:
                 raise Doubt("not_normalised", "probabilities of single tokens add up to above 1")
+        if not tried:
+            raise Doubt(
+                "no_known_answer", "no other token could be scored in a written one's place"
+            )
+
+    async def _others(self, known: _Known) -> list[list[int]]:
+        """Return prompts that go on otherwise than what was written, from the first token on."""
+        if self._takes_ids:
+            tokens = {n for n in [*known.wrote, *known.ids[1:]] if n != known.wrote[0]}
+            return [[*known.ids, other] for other in sorted(tokens)[:_AT_ONCE]]
+        found = []
+        for other in self._answers:
+            ids = await written_ids(self._encoder, known.text, known.ids, other.said)
+            if ids and ids[0] != known.wrote[0]:
+                found.append([*known.ids, *ids])
+        return found
 
     async def _long(self) -> None:
         """Nothing is cut off, and the end of a long prompt depends on no other thing than it."""
-        await self._score([self._material.long])
+        for prompt in self._extent:
+            await self._score([prompt])
 
     async def _again(self) -> None:
-        prompts = self._material.prompts
+        prompts = self._prompts
         for prompt, before in zip(prompts, self.alone, strict=True):
             (scored,) = await self._score([prompt])
             self._same(before, scored, "not_repeatable", "asked a second time")
 
     async def _in_batches(self) -> None:
-        prompts = self._material.prompts
+        prompts = self._prompts
         turned = list(range(len(prompts)))[::-1]
         for order in (turned[::-1], turned):
             found = await self._score([prompts[place] for place in order])
@@ -163,7 +218,7 @@ class ScoringProof:
         self.order = True
 
     async def _at_once(self) -> None:
-        prompts = list(enumerate(self._material.prompts)) * 3
+        prompts = list(enumerate(self._prompts)) * 3
 
         async def one(item: tuple[int, list[int]]) -> None:
             place, prompt = item

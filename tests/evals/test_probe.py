@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+import launchers
+from evals.client.http import Client
 from evals.endpoint import Endpoint
 from evals.errors import ReachError, RouteError
 from evals.probe import probe
@@ -15,11 +18,13 @@ from evals.probe.agreement import agree
 from evals.probe.canary import compare, sing_again
 from evals.probe.card import Bos, Canary, Capabilities, Card
 from evals.probe.routes import choose_route
+from evals.records import Scored
 
 if TYPE_CHECKING:
     from evals.records import Route
     from tests.conftest import StartMock
 
+TOKENIZER = str(Path(launchers.__file__).parent / "models" / "demo-fp16")
 FAST = ("--ttft-ms", "0", "--itl-ms", "0")
 
 
@@ -139,6 +144,44 @@ def test_other_engines_get_the_best_that_they_prove(mock: StartMock, engine: str
         "transformers": ("generative",),
     }
     assert tuple(card.routes) == best[engine], card.caveats
+
+
+def own_tokens(mock: StartMock, engine: str, *lies: str) -> Card:
+    """Probe a mock that has the demo model's tokenizer, and we too."""
+    url = mock(*FAST, "--engine", engine, "--tokenizer", TOKENIZER, *lies)
+    return asyncio.run(probe(endpoint(url, engine, tokenizer=TOKENIZER)))
+
+
+def test_engines_own_pages_score(mock: StartMock) -> None:
+    card = own_tokens(mock, "tgi")
+    assert card.routes == ["native", "generative"]
+    assert "no_greedy" in {caveat.code for caveat in card.caveats}
+    assert own_tokens(mock, "sglang").capabilities.native_logprobs
+
+
+@pytest.mark.parametrize("engine", ["tgi", "sglang"])
+@pytest.mark.parametrize(
+    "lie", ["shift", "clamp", "null_twice", "other_model_silent", "cache_dependent", "nan"]
+)
+def test_engines_own_pages_are_not_trusted_either(mock: StartMock, engine: str, lie: str) -> None:
+    card = own_tokens(mock, engine, "--lie", lie)
+    assert not card.capabilities.native_logprobs
+    assert card.route not in {"echo", "native"}
+
+
+def test_all_routes_have_the_same_scores(mock: StartMock) -> None:
+    ids = [1, 487, 330, 440, 507, 288]  # canonical: a text has them
+    url = mock(*FAST, "--tokenizer", TOKENIZER)
+
+    async def scores(engine: str, route: Route) -> list[float]:
+        async with Client(endpoint(url, engine, tokenizer=TOKENIZER), route) as client:
+            (scored,) = await client.score([ids])
+        assert isinstance(scored, Scored), scored
+        return scored.logprobs[1:]
+
+    echo = asyncio.run(scores("vllm", "echo"))
+    assert asyncio.run(scores("sglang", "native")) == pytest.approx(echo, abs=1e-9)
+    assert asyncio.run(scores("tgi", "native")) == pytest.approx(echo, abs=1e-9)
 
 
 def test_a_model_that_is_not_served_is_told() -> None:
