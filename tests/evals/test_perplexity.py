@@ -23,7 +23,7 @@ from evals.perplexity.result import perplexity, read_perplexity
 from evals.perplexity.tokens import NO_TOKEN, PARTS_FOLDER, TOKENS_FILE, read_tokens
 from evals.store import ANSWERS_FILE, read_answers
 from evals.suite import Suite
-from launchers.mock.language import CONTEXT, Language
+from launchers.mock.language import Language, context_of
 from launchers.mock.tokens import load_tokens
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ def ask(job: Job, where: Endpoint) -> None:
 def truth(sent: Sequence[int], seed: int = 0) -> list[float]:
     """ln p of each id but the first, from the mock's definition."""
     language = Language(load_tokens(DEMO), seed)
-    return [
-        language.next(tuple(sent[max(0, end - CONTEXT) : end])).logprob(sent[end])
-        for end in range(1, len(sent))
-    ]
+    return [language.next(context_of(sent, end)).logprob(sent[end]) for end in range(1, len(sent))]
 
 
 def brute_force(ids: list[int], window: int, stride: int, *, bos: bool) -> list[float]:
@@ -365,10 +362,7 @@ def test_a_damaged_model_is_worse_by_what_is_known(mock: StartMock, tmp_path: Pa
         ask(job, endpoint(mock(*FAST, "--damage", damage)))
     ids = [BOS, *TOKENIZER.encode(TEXT * 9, add_special_tokens=False).ids]
     language = Language(load_tokens(DEMO), 0, 0.3)
-    expected = [
-        language.next(tuple(ids[max(0, end - CONTEXT) : end])).logprob(ids[end])
-        for end in range(1, len(ids))
-    ]
+    expected = [language.next(context_of(ids, end)).logprob(ids[end]) for end in range(1, len(ids))]
     whole, damaged = (perplexity(read_answers(job.folder)) for job in jobs)
     assert damaged.nats == pytest.approx(-math.fsum(expected), rel=1e-12)
     assert damaged.nats != whole.nats
