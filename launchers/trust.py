@@ -17,8 +17,10 @@ _ADVICE = {
     "mismatch": "ask for it by a name that its certificate has",
     "expired": "the server needs a new one",
 }
-_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING")
-"""A server of plain http answers a handshake with its own words, or hangs up."""
+_WORDS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+"""What OpenSSL makes of a plain http server's words in answer to a handshake."""
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""Or the server hangs up: CPython 3.11.7 calls that the first, 3.11.2 the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,6 @@ def tls_problem(error: BaseException | None) -> str | None:
         fixes = [text for sign, text in _ADVICE.items() if sign in why.lower()][:1]
         fix = " or ".join([*fixes, "do without the check, --insecure"])
         return f"certificate verify failed: {why}: {fix}"
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or error.reason in _NO_TLS:
+    if isinstance(error, _HUNG_UP) or error.reason in _WORDS:
         return "it does not speak TLS on this port: is its URL http://…?"
     return f"TLS failed: {(error.reason or str(error)).replace('_', ' ').lower()}"

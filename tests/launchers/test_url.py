@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import pytest
 
 from launchers.errors import ConnectError
 from launchers.replicas import connect_all
+from launchers.trust import tls_problem
 from launchers.url import candidates, connect
 
 if TYPE_CHECKING:
@@ -176,6 +178,30 @@ def test_https_to_a_plain_server(serve: Serve) -> None:
     root = serve({"/v1/models": models("m")})
     with pytest.raises(ConnectError, match=r"cannot connect to https.*does not speak TLS.*http://"):
         connect(root.replace("http:", "https:"))
+
+
+@pytest.mark.parametrize("words", [b"", b"\x16\x03\x01\xff\xff" + 50 * b"x"])
+def test_https_to_one_that_hangs_up_or_says_something_else(words: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(words)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ConnectError, match="does not speak TLS"):
+            connect(f"https://127.0.0.1:{other.getsockname()[1]}/v1")
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", [ssl.SSLEOFError, ssl.SSLZeroReturnError])
+def test_a_hang_up_by_either_name(kind: type[ssl.SSLError]) -> None:
+    outer = OSError("all attempts failed")
+    outer.__cause__ = kind(8, "closed")
+    assert "does not speak TLS" in str(tls_problem(outer))
 
 
 def test_a_key_is_asked_for_and_taken_from_the_environment(
