@@ -77,25 +77,26 @@ class OpenAIChat:
 
     def decode_lines(self, lines: bytes) -> list[Told]:
         """Read many events' data."""
-        told: list[Told] = []
-        for chunk in _decoder.decode_lines(lines):
-            if chunk.choices and chunk.usage is None and chunk.error is None:
-                choice = chunk.choices[0]
-                delta = choice.delta
-                if (
-                    delta is not None
-                    and delta.content
-                    and choice.finish_reason is None
-                    and delta.reasoning is None
-                    and delta.reasoning_content is None
-                    and delta.tool_calls is None
-                    and delta.function_call is None
-                    and delta.refusal is None
-                ):
-                    told.append(delta.content)
-                    continue
-            told.append(_event(chunk))
-        return told
+        return [_plain_text(chunk) or _event(chunk) for chunk in _decoder.decode_lines(lines)]
+
+
+def _plain_text(chunk: _Chunk) -> str | None:
+    """The text of a chunk that holds nothing else."""
+    if not chunk.choices or chunk.usage is not None or chunk.error is not None:
+        return None
+    choice = chunk.choices[0]
+    delta = choice.delta
+    if (
+        delta is None
+        or choice.finish_reason is not None
+        or delta.reasoning is not None
+        or delta.reasoning_content is not None
+        or delta.tool_calls is not None
+        or delta.function_call is not None
+        or delta.refusal is not None
+    ):
+        return None
+    return delta.content
 
 
 def _event(chunk: _Chunk) -> Event:

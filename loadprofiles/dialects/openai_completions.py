@@ -82,15 +82,15 @@ class OpenAICompletions:
 
     def decode_lines(self, lines: bytes) -> list[Told]:
         """Read many events' data."""
-        told: list[Told] = []
-        for chunk in _decoder.decode_lines(lines):
-            if chunk.choices and chunk.usage is None and chunk.error is None:
-                choice = chunk.choices[0]
-                if choice.text and choice.finish_reason is None:
-                    told.append(choice.text)
-                    continue
-            told.append(_event(chunk))
-        return told
+        return [_plain_text(chunk) or _event(chunk) for chunk in _decoder.decode_lines(lines)]
+
+
+def _plain_text(chunk: _Chunk) -> str | None:
+    """The text of a chunk that holds nothing else."""
+    if not chunk.choices or chunk.usage is not None or chunk.error is not None:
+        return None
+    choice = chunk.choices[0]
+    return choice.text if choice.finish_reason is None else None
 
 
 def _event(chunk: _Chunk) -> Event:
