@@ -206,9 +206,12 @@ def test_a_server_that_closes_after_each_answer(
     assert done.went_well, done.err
     [cell] = done.cells
     assert (cell["requests"]["ok"], cell["requests"]["failed"]) == (8, 0)
-    assert not tls or "connected_in_window" in codes(cell), "a handshake takes its time"
     samples = samples_of(done, cell)
     assert all(sample.connect_ns and not sample.retried for sample in samples)
+    # A connect on one machine takes some 0.1 ms, which nobody's TTFT notices; a handshake takes 1.
+    noticed = max(sample.connect_ns or 0 for sample in samples if sample.phase == "measured") >= 1_000_000
+    assert ("connected_in_window" in codes(cell)) == noticed
+    assert noticed or not tls
 
 
 # --- replicas ----------------------------------------------------------------------------------
