@@ -9,6 +9,7 @@ A module of the driver: it imports Locust and gevent.
 
 from __future__ import annotations
 
+from loadprofiles.workers import parent  # isort: skip - the kernel watches while Locust is imported
 import locust  # isort: skip - patches the standard library, so before everything else
 import contextlib
 import logging
@@ -337,6 +338,8 @@ def run(orders: Orders) -> int:
     logging.getLogger("locust").setLevel(logging.CRITICAL)
     environment = Environment(events=locust.events, catch_exceptions=False)
     joined: list[Worker] = []
+    if orders.slot is None:  # its master lives on another machine, and hears of it
+        parent.end_with(signal.SIGTERM)
 
     def leave() -> None:
         for worker in joined:

@@ -525,13 +525,17 @@ def test_interrupted(mock: StartMock, make_cell: MakeCell, started: Started, how
     assert gone(pids)
 
 
+@pytest.mark.parametrize("listening", [True, False])
 def test_a_killed_master_takes_its_workers_along(
-    mock: StartMock, make_cell: MakeCell, started: Started
+    mock: StartMock, make_cell: MakeCell, started: Started, *, listening: bool
 ) -> None:
     folder = make_cell(mock(*KNOWN), mode="closed", streams=4, duration_ns=60 * SECOND)
     master = started.master(Fleet(local=2), folder)
     wait_for(lambda: has_samples(folder, 2), master)
     pids = workers_of(master)
+    if not listening:  # as one that imports, or computes on a machine that is too busy
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
     master.kill()
     deadline = time.monotonic() + 30
     while not gone(pids):
