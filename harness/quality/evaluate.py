@@ -232,8 +232,7 @@ def _quality(
         ours, theirs = asked(run, suite.suite, build), asked(run, suite.suite, baseline.build)
         if suite.baseline is not None and ours is not None and theirs is not None:
             pairs[suite.suite] = (ours, theirs)
-    groups = {task: group for facts in manifest.suites for task, group in facts.groups.items()}
-    return scores.quality(pairs, groups, manifest.seed) if pairs else None
+    return scores.quality(pairs, manifest.seed) if pairs else None
 
 
 def _cells(run: RunFolder, manifest: EvalManifest, build: str) -> Iterator[CellMeasurement]:

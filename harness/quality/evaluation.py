@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from evals.compare.divergence import Divergence  # noqa: TC001 - msgspec reads it at run time
 from evals.compare.noise import UnderLoad  # noqa: TC001 - msgspec reads it at run time
 from evals.compare.records import (
     Flips,
@@ -62,8 +63,8 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     categories: dict[str, Part] = {}
     tasks: dict[str, Part] = {}
     perplexity: PerplexityRatio | None = None
-    kl: dict[str, Any] | None = None
-    """Of next-token distributions: a lower bound, and how often both prefer the same token."""
+    divergence: Divergence | None = None
+    """Of next-token distributions, where a suite keeps the likeliest tokens."""
     notes: list[str] = []
 
 

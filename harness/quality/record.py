@@ -47,8 +47,6 @@ class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     settings: dict[str, Any] = {}
-    groups: dict[str, str] = {}
-    """Task → the task that it is a part of, e.g. each subject of MMLU → "mmlu"."""
 
 
 class BaselineFacts(msgspec.Struct, frozen=True, kw_only=True):

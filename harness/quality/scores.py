@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from evals.compare import compare, pair, quality_score, summarise
+from evals.compare.divergence import divergence
 from evals.compare.records import SuiteScore
 from evals.errors import EvalError, PairError
 from evals.perplexity.result import read_perplexity
+from evals.perplexity.tokens import read_tokens
 from harness.measuring.measurement import Caveat
 from harness.quality.evaluation import Against, SuiteResult
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from evals.compare import QualityScore
+    from evals.compare.divergence import Divergence
     from evals.compare.records import Comparison
     from harness.quality.evaluate import Asked
     from harness.quality.record import EvalManifest, SuiteFacts
@@ -24,7 +29,7 @@ _PERPLEXITY = "perplexity"
 
 def summary(one: Asked, facts: SuiteFacts) -> SuiteResult:
     """Score one pass."""
-    score = summarise(one.answers, groups=facts.groups)
+    score = summarise(one.answers)
     fields = {name: getattr(score, name) for name in SuiteScore.__struct_fields__}
     further: dict[str, float] = {}
     if facts.kind == _PERPLEXITY:
@@ -77,12 +82,25 @@ def against(
             build=build,
             margin=manifest.margin / 100,
             perplexity_margin=manifest.perplexity_margin / 100,
-            groups=facts.groups,
         )
     except PairError as error:
         text = f"{facts.name} was not compared with {build}: {error}"
         return None, [Caveat("no_pairs", text, invalidates=True)]
-    return _against(found), []
+    return msgspec.structs.replace(
+        _against(found), divergence=_divergence(ours, theirs, manifest.seed)
+    ), []
+
+
+def _divergence(ours: Asked, theirs: Asked, seed: int) -> Divergence | None:
+    """Compare next-token distributions, where both folders hold the likeliest tokens."""
+    mine, other = read_tokens(ours.folder), read_tokens(theirs.folder)
+    if mine is None or other is None:
+        return None
+    try:
+        found = divergence(mine, other, seed=seed)
+    except PairError:
+        return None
+    return found if found.top_k else None
 
 
 def _against(found: Comparison) -> Against:
@@ -112,9 +130,7 @@ def _against(found: Comparison) -> Against:
     )
 
 
-def quality(
-    pairs: Mapping[str, tuple[Asked, Asked]], groups: Mapping[str, str], seed: int
-) -> QualityScore | None:
+def quality(pairs: Mapping[str, tuple[Asked, Asked]], seed: int) -> QualityScore | None:
     """Return the mean retained share over suites and tasks; None where nothing was paired."""
     paired = {}
     for name, (ours, theirs) in pairs.items():
@@ -122,5 +138,5 @@ def quality(
             paired[name] = pair(ours.answers, theirs.answers)
         except PairError:
             continue
-    found = quality_score(paired, seed=seed, groups=groups)
+    found = quality_score(paired, seed=seed)
     return None if found.score is None else found

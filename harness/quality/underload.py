@@ -58,7 +58,6 @@ def load_effect(
             baseline=None if theirs is None else theirs.answers,
             baseline_again=None if theirs_again is None else theirs_again.answers,
             margin=manifest.margin / 100,
-            groups=facts.groups,
             build="" if manifest.baseline is None else manifest.baseline.build,
         )
     except PairError as error:

@@ -234,3 +234,36 @@ def test_a_liar_is_refused(asked: Workplace, mock: StartMock) -> None:
     assert done.code == 4
     assert [suite["suite"] for suite in done.json["suites"]] == ["quiz"]
     assert "route_refused" in {caveat["code"] for caveat in done.json["caveats"]}
+
+
+def test_a_race_under_load_is_told_from_what_a_build_lost(asked: Workplace) -> None:
+    build(asked, "fp16", "--ttft-ms", "20")
+    build(asked, "gptq", "--ttft-ms", "20", "--race", "12:0.4")
+    (asked.path / "steady.toml").write_text(
+        'name = "crowd"\nlevels = [24]\nduration_s = 5\nwarmup_requests = 4\n'
+        'prompt_tokens = 16\noutput_tokens = 16\n[arrival]\nkind = "closed"\n'
+    )
+    done = evaluate(
+        *(asked, "--server", "gptq", "--baseline", "fp16", "--suite", "quiz.toml"),
+        *("--under-load", "steady.toml@24", "--concurrency", "8"),
+    )
+    suite = suite_of(done.json)
+    assert suite["baseline"]["difference"] == 0
+    effect = suite["load"]
+    by_load, by_build = effect["causes"]["by_load"], effect["causes"]["by_build"]
+    assert by_load["finding"] == "lost"
+    assert by_load["comparison"]["difference"] < -0.1
+    assert by_load["floor"]["beyond"]
+    assert by_build["finding"] == "none"
+    assert "Lost to the load" in effect["statement"]
+    assert "Nothing is lost to the build" in effect["statement"]
+    assert effect["beside"] > 0.9
+    [cell] = done.json["load"]
+    assert effect["cells"] == [cell["id"]]
+    assert cell["requests"]["ok"] > 20
+    assert "ended_with_grading" in {caveat["code"] for caveat in cell["client"]["caveats"]}
+    names = {path.name for path in (done.run / "evals" / "quiz").iterdir()}
+    assert names == {"fp16", "fp16-again", "gptq", "gptq-again", "gptq-load"}
+    page = (done.run / "report.html").read_text()
+    assert "Under load" in page
+    assert asked.processes() == []

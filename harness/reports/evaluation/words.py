@@ -11,6 +11,7 @@ from harness.reports.figures import NOTHING, count, figure, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from evals.compare.divergence import Divergence
     from evals.compare.records import Flips, Interval
     from harness.measuring.measurement import Caveat
     from harness.quality.evaluation import (
@@ -43,7 +44,7 @@ class Shown:
 
 def is_ratio(suite: SuiteResult) -> bool:
     """Whether a suite's scores are compared as a ratio, and lower is better."""
-    return suite.kind == PERPLEXITY
+    return PERPLEXITY in suite.metric
 
 
 def score(suite: SuiteResult, value: float | None) -> str:
@@ -190,6 +191,8 @@ def sentences(one: Evaluation) -> Iterator[str]:
             words += f" (95 % interval {spread})"
         yield f"{words}: {verdict(suite, against)}."
         yield from against.notes
+        if against.divergence is not None:
+            yield f"{name}: {divergence(against.divergence)}"
         if against.regressed:
             worst, *others = (plain(category) for category in against.regressed)
             lost = against.categories.get(against.regressed[0])
@@ -199,6 +202,19 @@ def sentences(one: Evaluation) -> Iterator[str]:
     for suite in one.suites:
         if suite.load is not None:
             yield from load_sentences(suite, suite.load)
+
+
+def divergence(found: Divergence) -> str:
+    """How far next-token distributions moved."""
+    spread = ""
+    if found.kl_mean_ci95 is not None:
+        spread = f" ({figure(found.kl_mean_ci95[0])}–{figure(found.kl_mean_ci95[1])})"
+    return (
+        f"KL divergence from the baseline at least {figure(found.kl_mean)} nats a token{spread}, "
+        f"99 % of tokens below {figure(found.kl_p99)}; both find the same token likeliest at "
+        f"{share(found.top1)} of {count(found.tokens)} places (top {found.top_k} tokens, "
+        f"{share(found.mass)} of the probability)."
+    )
 
 
 def load_sentences(suite: SuiteResult, effect: LoadEffect) -> Iterator[str]:
