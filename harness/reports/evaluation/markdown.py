@@ -95,7 +95,7 @@ def _changes(result: Result) -> str:
         [
             code(suite.suite),
             code(one.server.build),
-            code(against.build),
+            f"{code(against.build)} {words.score(suite, against.score)}",
             words.change(suite, against)[0],
             words.change(suite, against)[1] or NOTHING,
             words.share(against.retained),

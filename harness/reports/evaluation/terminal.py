@@ -18,12 +18,14 @@ from harness.reports.figures import NOTHING, count, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from evals.compare import GroupScore
     from harness.quality.evaluation import Evaluation, Result, SuiteResult
     from harness.reports import Report
     from harness.rundir import RunFolder
 
 _WIDTH: Final = 120
-_MOST_CATEGORIES: Final = 60
+_NAME: Final = 10
+_MOST_PARTS: Final = 60
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
 
 
@@ -42,10 +44,11 @@ class Terminal:
 def print_evaluation(run: RunFolder, console: Console) -> None:
     """Print tables, statements, caveats and the report's place."""
     result = read_evaluation(run)
-    for table in (_scores(result), _changes(result), *_categories(result)):
+    for table in (_scores(result), _changes(result), *_parts(result)):
         if table.row_count:
             console.print(table)
             console.print()
+    console.print(Text("Intervals hold the truth 95 times in 100; score changes in points.", "dim"))
     for line in words.conventions(result):
         console.print(Text(line, style="dim"))
     for one in each(result):
@@ -78,8 +81,10 @@ def _rows(result: Result) -> Iterator[tuple[Evaluation, SuiteResult]]:
 def _table(*columns: str, left: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        justify = "left" if name in left else "right"
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        if name in left:
+            table.add_column(name, overflow="fold", min_width=min(len(name), _NAME))
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
@@ -87,7 +92,7 @@ def _scores(result: Result) -> Table:
     """One row a build and suite."""
     left = ("Suite", "Build", "Route", "Metric", "Not graded")
     table = _table(
-        "Suite", "Build", "Score", "95 % interval", "Items", "Not graded", "Metric", "Route",
+        "Suite", "Build", "Score", "interval", "Items", "Not graded", "Metric", "Route",
         left=left,
     )  # fmt: skip
     for one, suite in _rows(result):
@@ -107,7 +112,7 @@ def _scores(result: Result) -> Table:
 def _changes(result: Result) -> Table:
     """One row a comparison."""
     table = _table(
-        "Suite", "Build", "Against", "Difference", "95 % interval", "Retained", "Flips", "p",
+        "Suite", "Build", "Against", "Change", "interval", "Retained", "Flips", "p",
         "Verdict",
         left=("Suite", "Build", "Against", "Verdict"),
     )  # fmt: skip
@@ -116,13 +121,10 @@ def _changes(result: Result) -> Table:
         if against is None:
             continue
         verdict = Text(against.verdict or NOTHING, style=_STYLES.get(against.verdict or "", ""))
-        limit = words.margin(suite, against)
-        if limit and against.verdict:
-            verdict.append(f" ({limit})", style="dim")
         table.add_row(
             plain(suite.suite),
             plain(one.server.build),
-            plain(against.build),
+            f"{plain(against.build)} {words.score(suite, against.score)}",
             words.change(suite, against)[0],
             words.change(suite, against)[1] or NOTHING,
             words.share(against.retained),
@@ -133,28 +135,42 @@ def _changes(result: Result) -> Table:
     return table
 
 
-def _categories(result: Result) -> Iterator[Table]:
-    """A table a suite: its categories in rows, the builds' scores in columns."""
+def _parts(result: Result) -> Iterator[Table]:
+    """A table a suite: its tasks or categories in rows, the builds' scores in columns."""
     for name in dict.fromkeys(suite.suite for _, suite in _rows(result)):
         found = [(one, suite) for one, suite in _rows(result) if suite.suite == name]
-        labels = list(dict.fromkeys(key for _, suite in found for key in suite.categories))
-        if len(labels) < 2 or len(labels) > _MOST_CATEGORIES:  # noqa: PLR2004
-            continue
-        builds = [plain(one.server.build) for one, _ in found]
-        table = _table(f"{plain(name)}: category", "Items", *builds, left=(f"{name}: category",))
-        for label in labels:
-            parts = [(suite, suite.categories.get(label)) for _, suite in found]
-            items = max((part.items for _, part in parts if part is not None), default=0)
-            cells = []
-            for suite, part in parts:
-                text = Text(words.score(suite, part.score) if part else NOTHING)
-                if part is not None and part.ci95 is not None:
-                    text.append(f" {words.interval(suite, part.ci95)}", style="dim")
-                if suite.baseline is not None and label in suite.baseline.regressed:
-                    text.append(" ▼", style="bold red")
-                cells.append(text)
-            table.add_row(plain(label), count(items), *cells)
-        yield table
+        for what, of in (("task", _tasks), ("category", _categories)):
+            labels = list(dict.fromkeys(key for _, suite in found for key in of(suite)))
+            if not 1 < len(labels) <= _MOST_PARTS:
+                continue
+            head = f"{plain(name)}: {what}"
+            builds = [plain(one.server.build) for one, _ in found]
+            table = _table(head, "Items", *builds, left=(head,))
+            for label in sorted(labels):
+                parts = [(suite, of(suite).get(label)) for _, suite in found]
+                items = max((part.items for _, part in parts if part is not None), default=0)
+                cells = [_cell(suite, label, part) for suite, part in parts]
+                table.add_row(plain(label), count(items), *cells)
+            yield table
+
+
+def _tasks(suite: SuiteResult) -> dict[str, GroupScore]:
+    return suite.tasks
+
+
+def _categories(suite: SuiteResult) -> dict[str, GroupScore]:
+    return suite.categories
+
+
+def _cell(suite: SuiteResult, label: str, part: GroupScore | None) -> Text:
+    if part is None:
+        return Text(NOTHING)
+    text = Text(words.score(suite, part.score))
+    if part.ci95 is not None:
+        text.append(f" {words.interval(suite, part.ci95)}", style="dim")
+    if suite.baseline is not None and label in suite.baseline.regressed:
+        text.append(" ▼", style="bold red")
+    return text
 
 
 REPORT: Report = Terminal()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import csv
+import io
+import pkgutil
+import re
+from html.parser import HTMLParser
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from evals.records import Answer
+from harness.errors import BadInputError
+from harness.quality.evaluate import evaluate
+from harness.quality.record import write_evaluation
+from harness.reports import evaluation
+from tests.harness.quality.runs import MadeRun, answers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.rundir import RunFolder
+
+N = 200
+EVIL = '</pre><script>alert("x")</script>\x1b[31m | `code` @everyone'
+
+
+def right(*wrong: int) -> list[bool]:
+    return [number not in wrong for number in range(N)]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> RunFolder:
+    """FP16 against a build that lost 20 answers of category b and gained one of category a."""
+    run = MadeRun(tmp_path, baseline="fp16")
+    run.add("fp16", answers(right(0)))
+    ours = answers(right(*range(1, 41, 2)))
+    ours[1].text, ours[1].prompt = EVIL, EVIL
+    ours[2].outcome, ours[2].score = "truncated", 0.0
+    run.add("gptq", ours)
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    return folder
+
+
+def test_the_folder_is_the_registry() -> None:
+    found = [
+        module.name
+        for module in pkgutil.iter_modules(evaluation.__path__)
+        if hasattr(import_module(f"{evaluation.__name__}.{module.name}"), "REPORT")
+    ]
+    assert tuple(found) == evaluation.NAMES
+
+
+def test_an_unknown_format_is_told() -> None:
+    with pytest.raises(BadInputError, match="markdown"):
+        evaluation.load_report("markdwn")
+
+
+@pytest.mark.parametrize("name", evaluation.NAMES)
+def test_the_same_folder_gives_the_same_bytes(made: RunFolder, name: str) -> None:
+    report = evaluation.load_report(name)
+    assert report.render(made) == report.render(made)
+
+
+@pytest.mark.parametrize("name", ["terminal", "markdown", "html"])
+def test_what_must_be_said_is_said(made: RunFolder, name: str) -> None:
+    text = evaluation.load_report(name).render(made)
+    cut = "Cut off" if name == "html" else "1 cut off"
+    for part in ("89.5 %", "99.5 %", "−10.00", "FAIL", cut):
+        assert part in text, part
+    flat = re.sub(r"\s+", " ", text)
+    assert "b lost most" in flat
+    assert "−21 +1" in flat
+    assert "cut off at the output limit" in flat
+
+
+def test_html_holds_no_foreign_markup_and_needs_no_network(made: RunFolder) -> None:
+    page = evaluation.load_report("html").render(made)
+    assert 'alert("x")' not in page
+    assert "<script>alert" not in page
+    assert "\x1b" not in page
+    tags: list[str] = []
+    addresses: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            tags.append(tag)
+            addresses.extend(value or "" for name, value in attributes if name in {"src", "href"})
+
+    Reader().feed(page)
+    assert tags.count("script") == 1
+    assert addresses == ["data:,"]
+    assert tags.count("svg") == 1
+    assert page.count('class="flip"') == 22
+    assert page.count('data-lost="1"') == 21
+
+
+def test_markdown_escapes_what_builds_are_called(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path, builds=["a|b"])
+    run.add("a|b", answers(right()))
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    rows = [
+        line
+        for line in evaluation.load_report("markdown").render(folder).splitlines()
+        if line.startswith("|")
+    ]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 2  # scores, categories
+
+
+def test_csv_has_a_row_an_answer(made: RunFolder) -> None:
+    rows = list(csv.DictReader(io.StringIO(evaluation.load_report("csv").render(made))))
+    assert len(rows) == 2 * N
+    assert {(row["suite"], row["build"], row["pass"]) for row in rows} == {
+        ("domain", "fp16", "idle"),
+        ("domain", "gptq", "idle"),
+    }
+    assert set(Answer.__struct_fields__) <= set(rows[0])
+    assert sum(float(row["score"]) for row in rows if row["build"] == "gptq") == N - 21
+
+
+def test_a_run_without_any_answer_has_reports(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path)
+    run.add("gptq", [], ended="refused", route=None, problem="nothing was proved")
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    for name in evaluation.NAMES:
+        evaluation.load_report(name).render(folder)
+    assert "NOT VALID" in evaluation.load_report("terminal").render(folder)
