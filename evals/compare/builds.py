@@ -175,7 +175,7 @@ def part_of(pairs: Pairs, margin: float) -> Part:
 def _values(pairs: Pairs) -> Bounded:
     difference = pairs.scores - pairs.baseline_scores
     reach = max(1.0, float(np.abs(difference).max()))
-    return Bounded(difference, pairs.cluster, -reach, reach)
+    return Bounded.of(difference, pairs.cluster, -reach, reach)
 
 
 def noninferiority(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy import optimize, stats
 
-from evals.compare.clusters import Mean, design_effect, mean_of
+from evals.compare.clusters import Mean, clustered_mean, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from evals.compare.clusters import Floats, Ints
 
 _EDGE = 1e-12
+LEAST_SPREAD = 0.25
+"""Design effects below are chance: values that happen to sum up alike in all clusters have 0."""
 _WIDEST = 60
 """Standard errors in which a limit is looked for, each time twice as far."""
 
@@ -40,7 +42,8 @@ def likeliest(support: Floats, counts: Floats, mean: float) -> Floats:
     """Return the distribution over `support` with this mean that makes `counts` likeliest.
 
     Args:
-        support: (K,) values, ascending; the least and the greatest possible are among them.
+        support: (K,) values, ascending; the least and the greatest possible are among them. A value
+            may be there twice.
         counts: (K,) how often each was seen.
         mean: strictly between the least and the greatest.
     """
@@ -68,54 +71,81 @@ def likeliest(support: Floats, counts: Floats, mean: float) -> Floats:
 
 @dataclass(frozen=True)
 class Bounded:
-    """Values of one mean, each between `least` and `greatest`, in clusters."""
+    """Values of one mean, each between the least and the greatest of `support`, in clusters."""
 
-    values: Floats
-    cluster: Ints
-    """(n,) number of the cluster of each, from 0."""
-    least: float = -1.0
-    greatest: float = 1.0
+    support: Floats
+    """(K,) values, ascending; the least and the greatest possible are among them."""
+    counts: Floats
+    """(K,) how often each was seen."""
+    sums: Floats
+    """(G,) of the values of each cluster."""
+    sizes: Floats
+    """(G,) how many values each cluster has."""
+
+    @classmethod
+    def of(
+        cls, values: Floats, cluster: Ints, least: float = -1.0, greatest: float = 1.0
+    ) -> Bounded:
+        """Take values and the number of the cluster of each, from 0."""
+        support, counts = np.unique(values, return_counts=True)
+        sizes = sums_of(np.ones(len(values)), cluster)
+        return cls.counted(support, counts, sums_of(values, cluster), sizes, (least, greatest))
+
+    @classmethod
+    def counted(
+        cls, values: Floats, counts: Ints, sums: Floats, sizes: Floats, bounds: tuple[float, float]
+    ) -> Bounded:
+        """Take values that were counted; a value may be there twice."""
+        support = np.concatenate([values, bounds])
+        order = np.argsort(support, kind="stable")
+        seen = np.concatenate([counts, (0.0, 0.0)])
+        return cls(support[order], seen[order], sums, sizes)
+
+    @cached_property
+    def count(self) -> int:
+        """How many values there are."""
+        return round(float(self.counts.sum()))
 
     @cached_property
     def mean(self) -> Mean:
         """The mean by clusters."""
-        return mean_of(self.values, self.cluster)
+        return clustered_mean(self.sums, self.sizes)
 
     @cached_property
     def independent(self) -> bool:
         """Whether every value is a cluster of its own."""
-        return self.mean.clusters == len(self.values)
+        return len(self.sizes) == self.count
 
     @cached_property
     def spread(self) -> float:
-        """The design effect by which variances of independent values are multiplied."""
-        return 1.0 if self.independent else design_effect(self.values, self.cluster)
+        """The design effect: by how much clusters multiply the variance of the mean.
+
+        Variances of independent values are multiplied by it (J. N. K. Rao, A. J. Scott, *A simple
+        method for the analysis of clustered binary data*, Biometrics 48 (1992) 577-585). 1 where
+        values do not differ: they tell nothing of how alike clusters are.
+        """
+        if self.independent:
+            return 1.0
+        squares = float((self.counts * (self.support - self.mean.mean) ** 2).sum())
+        if squares <= _EDGE:
+            return 1.0
+        return max(LEAST_SPREAD, self.mean.variance * self.count * (self.count - 1) / squares)
 
     @cached_property
     def df(self) -> float:
         """Degrees of freedom of what `z` is distributed by; infinite: the normal distribution."""
         return math.inf if self.independent else self.mean.df
 
-    @cached_property
-    def _table(self) -> tuple[Floats, Floats]:
-        support, counts = np.unique(self.values, return_counts=True)
-        bounds = np.array([self.least, self.greatest])
-        missing = bounds[~np.isin(bounds, support)]
-        support = np.concatenate([support, missing])
-        counts = np.concatenate([counts, np.zeros(len(missing))])
-        order = np.argsort(support)
-        return support[order], counts[order].astype(np.float64)
-
     def z(self, mean: float) -> float:
         """Return how many standard errors the mean seen lies above `mean`, if that is the truth."""
         seen = self.mean.mean
-        if mean <= self.least or mean >= self.greatest:
-            return 0.0 if seen == mean else math.copysign(math.inf, seen - mean)
+        least, greatest = float(self.support[0]), float(self.support[-1])
         if seen == mean:
             return 0.0
-        support, counts = self._table
-        share = likeliest(support, counts, mean)
-        variance = float((share * (support - mean) ** 2).sum()) / len(self.values) * self.spread
+        if not least < mean < greatest:
+            return math.copysign(math.inf, seen - mean)
+        share = likeliest(self.support, self.counts, mean)
+        variance = float((share * (self.support - mean) ** 2).sum()) / self.count * self.spread
         return (seen - mean) / math.sqrt(variance)
 
     def p_above(self, mean: float) -> float:
@@ -132,8 +162,7 @@ class Bounded:
             return math.nan
         p = float(stats.t.cdf(self.z(mean), self.df))
         if self.mean.variance > 0:
-            t = (self.mean.mean - mean) / math.sqrt(self.mean.variance)
-            p = max(p, float(stats.t.cdf(t, self.mean.df)))
+            p = max(p, float(stats.t.cdf(self.mean.t(mean), self.mean.df)))
         return p
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
@@ -141,12 +170,12 @@ class Bounded:
         if self.df <= 0:
             return None
         quantile = float(stats.t.isf((1 - confidence) / 2, self.df))
-        n = len(self.values)
-        step = (self.greatest - self.least) / n
+        least, greatest = float(self.support[0]), float(self.support[-1])
+        step = (greatest - least) / self.count
         if self.mean.variance > 0:
             step = max(step, math.sqrt(self.mean.variance))
-        lower = limit(lambda m: self.z(m) - quantile, self.mean.mean, -step, self.least)
-        upper = limit(lambda m: self.z(m) + quantile, self.mean.mean, step, self.greatest)
+        lower = limit(lambda m: self.z(m) - quantile, self.mean.mean, -step, least)
+        upper = limit(lambda m: self.z(m) + quantile, self.mean.mean, step, greatest)
         return lower, upper
 
 
@@ -166,9 +195,11 @@ def p_negative(values: Bounded) -> float:
     Exact where values are -1, 0 or 1 and independent. Otherwise the larger one of that and the test
     by clusters.
     """
-    down, up = int((values.values < 0).sum()), int((values.values > 0).sum())
+    down, up = (
+        round(float(values.counts[side].sum())) for side in (values.support < 0, values.support > 0)
+    )
     exact = sign_test(down, up, "greater")
-    if values.independent and bool(np.isin(values.values, (-1, 0, 1)).all()):
+    if values.independent and bool(np.isin(values.support, (-1, 0, 1)).all()):
         return exact
     p = values.p_below(0.0)
     return 1.0 if math.isnan(p) else max(exact, p)

@@ -83,8 +83,8 @@ def beyond_floor(
         return None
     build = np.array([moved[key] for key in _keys(both)], dtype=np.float64)
     floor = np.array([noise[key] for key in _keys(both)], dtype=np.float64)
-    values = Bounded(build - floor, cluster_codes(both))
-    p = p_negative(Bounded(floor - build, values.cluster))
+    values = Bounded.of(build - floor, cluster_codes(both))
+    p = p_negative(Bounded.of(floor - build, cluster_codes(both)))
     return BeyondFloor(
         items=len(both),
         rate=float(build.mean()),

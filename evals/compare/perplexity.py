@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scipy import stats
 
 from evals.compare.clusters import Mean, clustered_mean, sums_of
-from evals.compare.records import Interval, Noninferiority, PerplexityRatio, Verdict
+from evals.compare.records import Noninferiority, PerplexityRatio, Verdict
 
 if TYPE_CHECKING:
     from evals.compare.pairs import Pairs
@@ -43,8 +43,10 @@ def compare_perplexity(pairs: Pairs, result: Comparison, margin: float) -> None:
     moved = result.score * (ours - math.log(result.score) * units) - result.baseline_score * (
         baseline - math.log(result.baseline_score) * units
     )
-    result.difference_ci95 = _around(result.difference, clustered_mean(moved, units))
-    log_ci = _around(rise.mean, rise)
+    moves = clustered_mean(moved, units).interval()
+    if moves is not None:
+        result.difference_ci95 = (result.difference + moves[0], result.difference + moves[1])
+    log_ci = rise.interval()
     ratio = math.exp(rise.mean)
     ci95 = None if log_ci is None else (math.exp(log_ci[0]), math.exp(log_ci[1]))
     result.retained = 1 / ratio
@@ -53,35 +55,19 @@ def compare_perplexity(pairs: Pairs, result: Comparison, margin: float) -> None:
         ratio=ratio, ci95=ci95, windows=len(pairs), clusters=rise.clusters, units=total
     )
     result.noninferiority = _noninferiority(rise, margin, len(pairs))
-    p = _p_above(rise, 0.0)
+    p = rise.p_above(0.0)
     result.p_value = None if p is None else 2 * min(p, 1 - p)
-
-
-def _around(value: float, spread: Mean) -> Interval | None:
-    if spread.df <= 0:
-        return None
-    half = float(stats.t.isf(0.025, spread.df)) * math.sqrt(spread.variance)
-    return value - half, value + half
-
-
-def _p_above(rise: Mean, limit: float) -> float | None:
-    """P-value of "the logarithm of the ratio is at most `limit`"."""
-    if rise.df <= 0:
-        return None
-    if rise.variance == 0:
-        return 0.5 if rise.mean == limit else float(rise.mean < limit)
-    return float(stats.t.sf((rise.mean - limit) / math.sqrt(rise.variance), rise.df))
 
 
 def _noninferiority(rise: Mean, margin: float, windows: int) -> Noninferiority:
     limit = math.log1p(margin)
-    p_fail = _p_above(rise, limit)
+    p_fail = rise.p_above(limit)
     if p_fail is None:
         return Noninferiority(margin=margin, verdict="INCONCLUSIVE")
     verdict: Verdict = (
         "PASS" if 1 - p_fail < ALPHA else "FAIL" if p_fail < ALPHA else "INCONCLUSIVE"
     )
-    bound = rise.mean + float(stats.t.isf(ALPHA, rise.df)) * math.sqrt(rise.variance)
+    bounds = rise.interval(1 - 2 * ALPHA)
     needed = None
     if verdict == "INCONCLUSIVE" and rise.mean != limit:
         z = float(stats.norm.isf(ALPHA) + stats.norm.isf(0.2))
@@ -91,6 +77,6 @@ def _noninferiority(rise: Mean, margin: float, windows: int) -> Noninferiority:
         verdict=verdict,
         p_pass=1 - p_fail,
         p_fail=p_fail,
-        bound=math.expm1(bound),
+        bound=math.expm1(bounds[1]) if bounds else None,
         items_needed=needed,
     )

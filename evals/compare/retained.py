@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from evals.compare.clusters import mean_of, sums_of
+from evals.compare.clusters import clustered_mean, sums_of
 from evals.compare.matched import Bounded, limit
 from evals.compare.pairs import is_perplexity
 from evals.compare.records import Interval, Retained
@@ -45,15 +45,19 @@ def retained(ours: Floats, baseline: Floats, cluster: Ints, chance: float = 0.0)
     if above <= 0:
         return Retained(share=None)
     share = (float(ours.mean()) - chance) / above
-    free = mean_of(baseline, cluster)
+    sizes = sums_of(np.ones(len(ours)), cluster)
+    free = clustered_mean(sums_of(baseline, cluster), sizes)
     if free.df <= 0:
         return Retained(share=share)
+    rows, counts = np.unique(np.stack([ours, baseline]), axis=1, return_counts=True)
+    mine, theirs = sums_of(ours, cluster), sums_of(baseline, cluster)
 
     def z(ratio: float) -> float:
-        least, greatest = min(0.0, -ratio), max(1.0, 1.0 - ratio)
-        values = ours - ratio * baseline
-        least, greatest = min(least, values.min()), max(greatest, values.max())
-        return Bounded(values, cluster, least, greatest).z(chance * (1 - ratio))
+        values = rows[0] - ratio * rows[1]
+        least = min(0.0, -ratio, float(values.min()))
+        greatest = max(1.0, 1.0 - ratio, float(values.max()))
+        bounded = Bounded.counted(values, counts, mine - ratio * theirs, sizes, (least, greatest))
+        return bounded.z(chance * (1 - ratio))
 
     df = math.inf if free.clusters == len(ours) else free.df
     quantile = float(stats.t.isf(0.025, df))
@@ -113,14 +117,14 @@ def _ratio(pairs: Pairs) -> float | None:
 
 
 def _drawn_ratios(pairs: Pairs, rng: np.random.Generator) -> Floats:
-    ours = sums_of(pairs.scores, pairs.cluster)
-    baseline = sums_of(pairs.baseline_scores, pairs.cluster)
-    count = len(ours)
-    rows = max(1, _BLOCK // count)
+    """Draw clusters with replacement; alike ones are drawn together, by their number."""
+    sums = np.stack([sums_of(v, pairs.cluster) for v in (pairs.scores, pairs.baseline_scores)])
+    kinds, counts = np.unique(sums, axis=1, return_counts=True)
+    rows = max(1, _BLOCK // len(counts))
     found = []
     for start in range(0, REPLICATES, rows):
         size = min(rows, REPLICATES - start)
-        times = rng.multinomial(count, np.full(count, 1 / count), size=size)
+        times = rng.multinomial(counts.sum(), counts / counts.sum(), size=size)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found.append((times @ ours) / (times @ baseline))
+            found.append((times @ kinds[0]) / (times @ kinds[1]))
     return np.concatenate(found)

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from evals.compare.clusters import clustered_mean, sums_of
 from evals.compare.matched import Bounded
@@ -98,7 +97,7 @@ def mean_interval(values: Floats, cluster: Ints) -> tuple[Interval | None, Inter
     distribution's place.
     """
     least, greatest = min(0.0, float(values.min())), max(1.0, float(values.max()))
-    bounded = Bounded(values, cluster, least, greatest)
+    bounded = Bounded.of(values, cluster, least, greatest)
     binary = bool(np.isin(values, (0, 1)).all())
     name: IntervalKind = "wilson" if binary else "t"
     if not bounded.independent:
@@ -116,10 +115,8 @@ def perplexity(nats: Floats, units: Floats, cluster: Ints) -> tuple[float, Inter
     """
     found = clustered_mean(sums_of(nats, cluster), sums_of(units, cluster))
     value = math.exp(math.fsum(nats) / math.fsum(units))
-    if found.df <= 0:
-        return value, None
-    half = float(stats.t.isf(0.025, found.df)) * math.sqrt(found.variance)
-    return value, (value * math.exp(-half), value * math.exp(half))
+    limits = found.interval()
+    return value, None if limits is None else (math.exp(limits[0]), math.exp(limits[1]))
 
 
 def mean_of_tasks(scores: Mapping[str, GroupScore]) -> GroupScore:

@@ -52,7 +52,7 @@ def share_passed(
             chance = np.tile([lost, gained, 1 - flips], (n, 1))
         draw = rng.random(len(cluster))
         d = np.where(draw < chance[:, 0], -1.0, np.where(draw < chance[:, :2].sum(1), 1.0, 0.0))
-        values = Bounded(d, cluster)
+        values = Bounded.of(d, cluster)
         passed += values.p_above(-margin) < 0.05
         failed += values.p_below(-margin) < 0.05
     return passed / runs, failed / runs
@@ -84,8 +84,8 @@ def test_clusters_cost_what_the_design_effect_says() -> None:
 def test_equal_builds_without_flips_need_items_too() -> None:
     n = items_needed(0.02, 0.0)
     assert n == 133
-    assert Bounded(np.zeros(n), np.arange(n)).p_above(-0.02) < 0.05
-    assert Bounded(np.zeros(n - 2), np.arange(n - 2)).p_above(-0.02) > 0.05
+    assert Bounded.of(np.zeros(n), np.arange(n)).p_above(-0.02) < 0.05
+    assert Bounded.of(np.zeros(n - 2), np.arange(n - 2)).p_above(-0.02) > 0.05
 
 
 def test_no_number_of_items_tells_a_build_at_the_margin() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
-from evals.compare.clusters import codes, design_effect, mean_of
+from evals.compare.clusters import clustered_mean, codes, mean_of
 
 
 def brute(values: np.ndarray, cluster: np.ndarray) -> tuple[float, float]:
@@ -58,7 +59,6 @@ def test_items_alone_have_the_ordinary_standard_error() -> None:
     found = mean_of(values, np.arange(40))
     assert found.variance == pytest.approx(values.var(ddof=1) / 40)
     assert found.df == pytest.approx(39)
-    assert design_effect(values, np.arange(40)) == pytest.approx(1)
 
 
 def test_copies_of_an_item_tell_nothing_new() -> None:
@@ -77,3 +77,27 @@ def test_one_cluster_has_no_variance() -> None:
 
 def test_labels_are_numbered_as_they_come() -> None:
     assert codes(["b", "a", "b", "c"]).tolist() == [0, 1, 0, 2]
+
+
+def test_skewness_is_removed_and_the_interval_is_what_the_test_does_not_reject() -> None:
+    rng = np.random.default_rng(6)
+    sums = rng.gamma(1, 1, 30)
+    found = clustered_mean(sums, np.ones(30))
+    low, high = found.interval() or (0, 0)
+    assert found.skew * math.sqrt(30) == pytest.approx(stats.skew(sums))
+    assert high - found.mean > found.mean - low  # the long tail may hide more above
+    assert found.p_above(low) == pytest.approx(0.025, abs=1e-9)
+    assert found.p_above(high) == pytest.approx(0.975, abs=1e-9)
+
+
+def test_symmetric_values_have_students_interval() -> None:
+    values = np.array([-3.0, -1, 1, 3, -2, 2])
+    found = clustered_mean(values, np.ones(6))
+    wanted = stats.ttest_1samp(values, 0).confidence_interval()
+    assert found.interval() == pytest.approx(tuple(wanted))
+
+
+def test_values_without_variance_are_certain() -> None:
+    found = clustered_mean(np.full(5, 2.0), np.ones(5))
+    assert found.interval() == (2, 2)
+    assert (found.p_above(1.9), found.p_above(2), found.p_above(2.1)) == (0, 0.5, 1)

@@ -13,7 +13,7 @@ from evals.compare.matched import Bounded, likeliest
 
 
 def alone(values: np.ndarray, **bounds: float) -> Bounded:
-    return Bounded(values.astype(float), np.arange(len(values)), **bounds)
+    return Bounded.of(values.astype(float), np.arange(len(values)), **bounds)
 
 
 def differences(lost: int, gained: int, same: int) -> np.ndarray:
