@@ -42,7 +42,7 @@ class Convention(msgspec.Struct, frozen=True, kw_only=True):
         how = f"joined by {json.dumps(self.join)}" if self.documents == "joined" else "each apart"
         part = "" if self.windows == self.windows_in_all else f" of {self.windows_in_all:,}"
         return (
-            f"token perplexity, {self.windows:,}{part} windows of {self.window:,} tokens, {begin}, "
-            f"stride {self.stride:,}{overlap}, documents {how}, {self.tokens:,} tokens scored of "
-            f"{self.text} (sha256 {self.text_sha256[:12]})"
+            f"token perplexity, {self.windows:,}{part} windows of up to {self.window:,} tokens, "
+            f"{begin}, stride {self.stride:,}{overlap}, documents {how}, "
+            f"{self.tokens:,} tokens scored of {self.text} (sha256 {self.text_sha256[:12]})"
         )

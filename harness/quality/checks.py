@@ -153,6 +153,6 @@ def job_of(request: EvalRequest, suite: Suite, base_dir: Path, folder: Path, rou
         route=route,
         limit=request.limit,
         seed=request.seed,
-        python=installed(LM_EVAL) if suite.lmeval is not None else None,
+        python=None if suite.domain is not None else installed(LM_EVAL),
         judge=request.judge,
     )

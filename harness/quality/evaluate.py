@@ -211,6 +211,8 @@ def _caveats(one: Asked, manifest: EvalManifest, facts: SuiteFacts, who: str) ->
             f'{listed}. One: "{errors[0].error}". They are in no score.',
             invalidates=ratio > limit,
         )
+    if part := scores.part_of_text(one, facts):
+        yield Caveat("part_of_the_text", f"{of}{facts.name}: {part}.")
     cut = sum(answer.outcome == "truncated" for answer in one.answers)
     if cut:
         yield Caveat(

@@ -47,6 +47,19 @@ def summary(one: Asked, facts: SuiteFacts) -> SuiteResult:
     )
 
 
+def part_of_text(one: Asked, facts: SuiteFacts) -> str:
+    """Return why a perplexity is not over all of its text; empty where it is, or where it is none.
+
+    Over fewer windows it is another number, however few they are.
+    """
+    if facts.kind != _PERPLEXITY:
+        return ""
+    try:
+        return "; ".join(read_perplexity(one.folder)[2])
+    except EvalError:
+        return ""
+
+
 def _perplexity(one: Asked) -> tuple[dict[str, float], str | None]:
     """Return perplexities by other units, and the convention that is printed with the number."""
     try:

@@ -48,6 +48,7 @@ class MadeRun:
     builds: list[str] = field(default_factory=lambda: ["gptq"])
     baseline: str | None = None
     suites: list[str] = field(default_factory=lambda: ["domain"])
+    kind: str = "domain"
     margin: float = 2.0
     passes: list[Pass] = field(default_factory=list)
     request: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class MadeRun:
             request=self.request,
             builds=self.builds,
             baseline=None if self.baseline is None else BaselineFacts(build=self.baseline),
-            suites=[SuiteFacts(name=name, kind="domain") for name in self.suites],
+            suites=[SuiteFacts(name=name, kind=self.kind) for name in self.suites],
             passes=self.passes,
             margin=self.margin,
             perplexity_margin=5.0,
