@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from evals.probe.asking import TELL_IDS
@@ -32,6 +33,9 @@ class Encoder(Protocol):
     async def encode(self, text: str, *, special: bool) -> list[int] | None:
         """Return a text's ids, with or without what the tokenizer adds; None: not known."""
 
+    async def piece(self, text: str) -> int | None:
+        """Return the one token that has this text; None where none or several have."""
+
 
 class Folder:
     """A `tokenizer.json` on this disk."""
@@ -49,6 +53,20 @@ class Folder:
         """Return a text's ids."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         return ids
+
+    async def piece(self, text: str) -> int | None:
+        """Return the one token that has this text."""
+        found = self._pieces.get(text, [])
+        return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _pieces(self) -> dict[str, list[int]]:
+        """Text → tokens."""
+        found: dict[str, list[int]] = {}
+        size = self._tokenizer.get_vocab_size()
+        for number, text in enumerate(self._tokenizer.decode_batch([[n] for n in range(size)])):
+            found.setdefault(text, []).append(number)
+        return found
 
 
 class Page:
@@ -73,6 +91,11 @@ class Page:
         good = isinstance(ids, list) and ids and all(isinstance(n, int) for n in ids)
         return list(ids) if good else None  # type: ignore[arg-type]
 
+    async def piece(self, text: str) -> int | None:
+        """Return the token, where the tokenizer makes one of it."""
+        ids = await self.encode(text, special=False)
+        return ids[0] if ids is not None and len(ids) == 1 else None
+
 
 class Told:
     """The ids that come along with an answer to a text."""
@@ -89,6 +112,10 @@ class Told:
             return None
         answer = await self._asker.write(text, 1, more=TELL_IDS)
         return answer.choices[0].prompt_token_ids if answer and answer.choices else None
+
+    async def piece(self, text: str) -> int | None:  # noqa: ARG002 - it cannot be asked
+        """Return None."""
+        return None
 
 
 async def find_encoder(asker: Asker) -> Encoder | None:

@@ -15,6 +15,7 @@ from evals.records import Failure, Scored
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from evals.client.echo import Completions
     from evals.client.http import Client
     from evals.probe.asking import Asker
     from evals.probe.material import Encoder, Material
@@ -125,9 +126,22 @@ class ScoringProof:
     async def _write(self, text: str, ids: list[int]) -> _Known | None:
         answer = await self._asker.write(ids, _WRITTEN, more={**TELL_IDS, "logprobs": 1})
         said, wrote = text_of(answer), told_ids(answer)
+        if wrote is None and answer is not None:
+            wrote = await self._from_pieces(answer)
         if wrote is None and said:
             wrote = await written_ids(self._encoder, text, ids, said)
         return _Known(text, ids, wrote, said or "") if wrote else None
+
+    async def _from_pieces(self, answer: Completions) -> list[int] | None:
+        """Return ids of the tokens' texts, up to the first that may be of several tokens."""
+        told = answer.choices[0].logprobs if answer.choices else None
+        found = []
+        for text in (told and told.tokens) or ():
+            number = await self._encoder.piece(text)
+            if number is None:
+                break
+            found.append(number)
+        return found or None
 
     async def _spell(self, text: str, ids: list[int]) -> _Known | None:
         """Keep of what is written as much as the tokenizer makes the same tokens of."""

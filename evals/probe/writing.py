@@ -81,26 +81,37 @@ class WritingProof:
 
     async def _ids(self, material: Material) -> None:
         """Prove that ids are taken as they are, a long prompt too."""
-        able, wrong = self.capabilities, False
+        counted, refused, wrong, unseen = [], 0, False, False
         self.tells_ids = True
-        counted = []
         for ids in [*material.prompts, material.plain, material.long]:
             answer = await self._asker.write(ids, 1, more=TELL_IDS)
-            count = prompt_tokens(answer)
-            told = None if not answer or not answer.choices else answer.choices[0].prompt_token_ids
+            if answer is None or not answer.choices:
+                refused += 1
+                continue
+            count, told = prompt_tokens(answer), answer.choices[0].prompt_token_ids
             self.tells_ids = self.tells_ids and told is not None
             if count is not None:
                 counted.append(count - len(ids))
-            wrong = wrong or count != len(ids) or (told is not None and told != ids)
-        able.token_id_prompts = not wrong
-        if counted and len(set(counted)) == 1:
+            wrong = wrong or count not in {None, len(ids)} or told not in (None, ids)
+            unseen = unseen or (count is None and told is None)
+        self.tells_ids = self.tells_ids and not refused
+        self.capabilities.token_id_prompts = not (refused or wrong or unseen)
+        if len(set(counted)) == 1:
             self.bos.ids = counted[0]
         if wrong:
-            off = ", ".join(f"{n:+d}" for n in counted) or "no counts told"
+            off = ", ".join(f"{n:+d}" for n in counted)
             self._doubt(
                 "token_ids",
-                f"prompts of ids are not taken as they are (tokens counted beyond those sent: "
-                f"{off})",
+                "prompts of ids are not taken as they are (tokens counted beyond those sent: "
+                f"{off or 'not told'})",
+            )
+        elif refused:
+            self._doubt("token_ids", "prompts of ids are refused")
+        elif unseen:
+            self._doubt(
+                "uncounted",
+                "the server counts no prompt tokens and tells no ids: whether it cuts long "
+                "prompts or adds a BOS cannot be seen",
             )
 
     async def _text_bos(self, encoder: Encoder) -> None:

@@ -56,6 +56,13 @@ def test_an_honest_server_is_trusted(mock: StartMock, seed: str) -> None:
     assert msgspec.json.decode(msgspec.json.encode(card), type=Card) == card
 
 
+def test_who_tells_no_ids_is_no_liar(mock: StartMock) -> None:
+    card = probed(mock(*FAST, "--lie", "no_ids"))
+    assert (card.route, card.tells_ids) == ("echo", False)
+    card = own_tokens(mock, "any", "--lie", "no_ids")
+    assert (card.route, card.caveats) == ("echo", [])
+
+
 LIES = {
     "no_echo": "wrong_length",
     "echo_no_logprobs": "no_logprobs",
