@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evals.compare.matched import Bounded, p_negative, sign_test
-from evals.compare.pairs import Pairs, is_perplexity, pair
+from evals.compare.pairs import BITS_PER_BYTE, Pairs, is_perplexity, pair
 from evals.compare.perplexity import compare_perplexity
 from evals.compare.records import (
     Comparison,
@@ -21,7 +21,7 @@ from evals.compare.records import (
     Verdict,
 )
 from evals.compare.retained import retained
-from evals.compare.scores import joined_interval, split, task_of
+from evals.compare.scores import category_of, joined_interval, split, task_of
 from evals.power import items_needed
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def compare(
         margin: loss in score that is still acceptable.
         perplexity_margin: rise of the perplexity that is still acceptable, as a share.
         groups: as for `summarise`.
-        chance: task or category → mean score of guessing. Where it says nothing: 1 ÷ the number of
-            choices, of items whose choices were scored.
+        chance: task or category → mean score of guessing. Where it says nothing: the answers' own
+            `scores["chance"]`, or 1 ÷ the number of choices that were scored.
 
     Raises:
         PairError: the two were not asked the same.
@@ -83,6 +83,8 @@ def compare(
     result.outcomes = _shifts(pairs)
     texts = pairs.where(is_perplexity)
     if len(texts):
+        if texts.metric == BITS_PER_BYTE:
+            result.notes.append("bits per byte are compared as byte perplexity, 2 to their power")
         compare_perplexity(texts, result, perplexity_margin)
     graded = pairs.where(lambda a: not is_perplexity(a)) if len(texts) else pairs
     if len(graded):
@@ -125,8 +127,12 @@ def _compare_graded(
     whole = part_of(pairs, margin)
     names = list(split(pairs.ours, lambda a: task_of(a, groups)))
     tasks = {n: pairs.where(lambda a, n=n: task_of(a, groups) == n) for n in names}  # type: ignore[misc]
-    kinds = list(split([a for a in pairs.ours if a.category], lambda a: a.category))
-    categories = {n: pairs.where(lambda a, n=n: a.category == n) for n in kinds}  # type: ignore[misc]
+    name_of = category_of(tasks)
+    kinds = list(split([a for a in pairs.ours if a.category], name_of))
+    categories = {
+        n: pairs.where(lambda a, n=n: a.category != "" and name_of(a) == n)  # type: ignore[misc]
+        for n in kinds
+    }
     if len(tasks) > 1:
         result.tasks = {name: part_of(part, margin) for name, part in tasks.items()}
         whole = _joined(whole, list(result.tasks.values()))
@@ -140,7 +146,7 @@ def _compare_graded(
     result.flips = whole.flips
     result.p_value = _changed(whole.flips)
     result.noninferiority = whole.noninferiority
-    parts = result.categories or result.tasks
+    parts = result.tasks | result.categories
     if len(parts) > 1:
         result.regressed = _regressed(parts)
         worst = min(parts, key=lambda name: parts[name].difference or 0.0)
@@ -273,7 +279,7 @@ def _have_choices(pairs: Pairs) -> bool:
 def _gap(ours: Answer, baseline: Answer) -> float | None:
     """Nats by which the baseline preferred its own choice to the one that ours made."""
     likely, mine, theirs = baseline.loglikelihoods, ours.choice, baseline.choice
-    if mine is None or theirs is None or max(mine, theirs) >= len(likely):
+    if mine is None or theirs is None or mine == theirs or max(mine, theirs) >= len(likely):
         return None
     return abs(likely[theirs] - likely[mine])
 
@@ -303,8 +309,8 @@ def _above_chance(pairs: Pairs, chance: Mapping[str, float]) -> Retained | None:
     for answer in pairs.baseline:
         choices = len(answer.loglikelihoods)
         value = chance.get(answer.category, chance.get(answer.task))
-        if value is None and choices:
-            value = 1 / choices
+        if value is None:
+            value = answer.scores.get("chance", 1 / choices if choices else None)
         if value is None:
             return None
         known.append(value)

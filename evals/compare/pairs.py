@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evals.compare.clusters import Floats, Ints
     from evals.records import Answer
 
+BITS_PER_BYTE = "bits_per_byte"
 _SHOWN = 3
 
 
@@ -72,7 +73,7 @@ def cluster_codes(answers: Sequence[Answer]) -> Ints:
 
 def is_perplexity(answer: Answer) -> bool:
     """Whether its score is a sum of −ln p over `weight` units."""
-    return "perplexity" in answer.metric
+    return "perplexity" in answer.metric or answer.metric == BITS_PER_BYTE
 
 
 def pair(ours: Iterable[Answer], baseline: Iterable[Answer]) -> Pairs:

@@ -44,6 +44,8 @@ class SuiteScore(GroupScore, kw_only=True):
     categories: dict[str, GroupScore] = {}
     tasks: dict[str, GroupScore] = {}
     """Where there are several; subjects of one group (MMLU) are one task here."""
+    further_ci95: dict[str, Interval] = {}
+    """Of a perplexity by other units: word_perplexity, byte_perplexity, bits_per_byte."""
 
 
 class Flips(msgspec.Struct, kw_only=True):
@@ -147,7 +149,7 @@ class Comparison(msgspec.Struct, kw_only=True):
     """Exact McNemar test (two-sided): whether anything changed. Takes items as independent."""
     noninferiority: Noninferiority | None = None
     regressed: list[str] = []
-    """Categories (without any: tasks) that lost, at 5 % for the whole list (Holm), worst first."""
+    """Categories and tasks that lost, at 5 % for the whole list (Holm), the worst first."""
     worst: str | None = None
     """The one with the largest loss, significant or not."""
     categories: dict[str, Part] = {}

@@ -10,11 +10,11 @@ import numpy as np
 
 from evals.compare.clusters import clustered_mean, sums_of
 from evals.compare.matched import Bounded
-from evals.compare.pairs import cluster_codes, is_perplexity
+from evals.compare.pairs import BITS_PER_BYTE, cluster_codes, is_perplexity
 from evals.compare.records import GroupScore, Interval, IntervalKind, SuiteScore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from evals.compare.clusters import Floats, Ints
     from evals.records import Answer
@@ -34,7 +34,7 @@ def summarise(answers: Iterable[Answer], *, groups: Mapping[str, str] | None = N
     """
     answers = list(answers)
     tasks = split(answers, lambda a: task_of(a, groups))
-    categories = split([a for a in answers if a.category], lambda a: a.category)
+    categories = split([a for a in answers if a.category], category_of(tasks))
     scores = {name: group_score(part) for name, part in tasks.items()}
     if len(tasks) > 1:
         averaged = {n: s for n, s in scores.items() if not is_perplexity(tasks[n][0])}
@@ -50,6 +50,7 @@ def summarise(answers: Iterable[Answer], *, groups: Mapping[str, str] | None = N
         clusters=total.clusters,
         categories={name: group_score(part) for name, part in categories.items()},
         tasks=scores if len(tasks) > 1 else {},
+        further_ci95=_by_other_units(answers),
     )
     _count_outcomes(result, answers)
     return result
@@ -58,6 +59,13 @@ def summarise(answers: Iterable[Answer], *, groups: Mapping[str, str] | None = N
 def task_of(answer: Answer, groups: Mapping[str, str] | None) -> str:
     """Return the task that an answer is scored under."""
     return (groups or {}).get(answer.task, answer.task)
+
+
+def category_of(tasks: Collection[str]) -> Callable[[Answer], str]:
+    """Return what names an answer's category; with several tasks, the task too."""
+    if len(tasks) > 1:
+        return lambda a: f"{a.task}/{a.category}"
+    return lambda a: a.category
 
 
 def split(items: Iterable[Answer], key: Callable[[Answer], str]) -> dict[str, list[Answer]]:
@@ -70,7 +78,8 @@ def split(items: Iterable[Answer], key: Callable[[Answer], str]) -> dict[str, li
 
 def group_score(answers: Sequence[Answer]) -> GroupScore:
     """Score answers as one group."""
-    result = GroupScore(items=0, metric=_metric(answers))
+    metric = _metric(answers)
+    result = GroupScore(items=0, metric=metric)
     _count_outcomes(result, answers)
     graded = [a for a in answers if a.outcome != "error"]
     if not graded:
@@ -81,6 +90,8 @@ def group_score(answers: Sequence[Answer]) -> GroupScore:
     if is_perplexity(graded[0]):
         weights = np.array([a.weight for a in graded], dtype=np.float64)
         result.score, result.ci95 = perplexity(values, weights, cluster)
+        if metric == BITS_PER_BYTE:
+            result.score, result.ci95 = math.log2(result.score), _bits(result.ci95)
         kind: IntervalKind = "ratio by cluster"
     else:
         result.score = math.fsum(values) / len(values)
@@ -117,6 +128,25 @@ def perplexity(nats: Floats, units: Floats, cluster: Ints) -> tuple[float, Inter
     value = math.exp(math.fsum(nats) / math.fsum(units))
     limits = found.interval()
     return value, None if limits is None else (math.exp(limits[0]), math.exp(limits[1]))
+
+
+def _by_other_units(answers: Sequence[Answer]) -> dict[str, Interval]:
+    """Return intervals of word and byte perplexity and bits per byte, where units are known."""
+    graded = [a for a in answers if a.outcome != "error" and is_perplexity(a)]
+    found: dict[str, Interval] = {}
+    nats = np.array([a.score for a in graded], dtype=np.float64)
+    for unit in ("word", "byte"):
+        units = np.array([a.scores.get(f"{unit}s", 0.0) for a in graded], dtype=np.float64)
+        if units.sum() > 0:
+            _, ci95 = perplexity(nats, units, cluster_codes(graded))
+            if ci95 is not None:
+                found[f"{unit}_perplexity"] = ci95
+    bits = _bits(found.get("byte_perplexity"))
+    return found if bits is None else found | {BITS_PER_BYTE: bits}
+
+
+def _bits(interval: Interval | None) -> Interval | None:
+    return None if interval is None else (math.log2(interval[0]), math.log2(interval[1]))
 
 
 def mean_of_tasks(scores: Mapping[str, GroupScore]) -> GroupScore:

@@ -18,6 +18,7 @@ from evals.compare.records import (
     Part,
     PerplexityRatio,
     Retained,
+    Shift,
     SuiteScore,
     Verdict,
 )
@@ -62,6 +63,8 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     noninferiority: Noninferiority | None = None
     categories: dict[str, Part] = {}
     tasks: dict[str, Part] = {}
+    outcomes: dict[str, Shift] = {}
+    """Truncated, unparsed and empty answers on both sides, where there are any."""
     perplexity: PerplexityRatio | None = None
     divergence: Divergence | None = None
     """Of next-token distributions, where a suite keeps the likeliest tokens."""

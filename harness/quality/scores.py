@@ -138,6 +138,7 @@ def _against(found: Comparison) -> Against:
         noninferiority=noninferiority,
         categories=found.categories,
         tasks=found.tasks,
+        outcomes=found.outcomes,
         perplexity=found.perplexity,
         notes=found.notes,
     )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Answers = Callable[..., list[Answer]]
 
 
-def _answers(scores: Sequence[float], **fields: object) -> list[Answer]:
+def _answers(scores: Sequence[float], /, **fields: object) -> list[Answer]:
     """Return an answer for each score; a field that is a list has one value an item."""
     found = []
     for number, score in enumerate(scores):

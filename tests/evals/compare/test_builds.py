@@ -196,6 +196,28 @@ def test_ship_only_if_every_task_passes(answers: Answers) -> None:
     assert found.retained == pytest.approx((1 + 1520 / 1800) / 2)
 
 
+def test_a_task_that_lost_is_listed_beside_another_tasks_categories(answers: Answers) -> None:
+    good, _ = right(400, 0, 0, 100)
+    bad, worse = right(300, 100, 5, 95)
+    tasks = ["mmlu"] * 500 + ["arc"] * 500
+    kinds = ["law", "anatomy"] * 250 + [""] * 500
+    found = compare(
+        answers(good + worse, task=tasks, category=kinds),
+        answers(good + bad, task=tasks, category=kinds),
+    )
+    assert found.regressed == ["arc"]
+    assert list(found.categories) == ["mmlu/law", "mmlu/anatomy"]
+    assert found.categories["mmlu/law"].pairs == 250
+
+
+def test_bits_per_byte_are_compared_as_byte_perplexity(answers: Answers) -> None:
+    bits = {"weight": 100, "metric": "bits_per_byte"}
+    found = compare(answers([62, 83], **bits), answers([60, 80], **bits))
+    assert found.perplexity is not None
+    assert found.perplexity.ratio == pytest.approx(math.exp(5 / 200))
+    assert "byte perplexity" in found.notes[0]
+
+
 def test_truncated_answers_are_counted_on_both_sides(answers: Answers) -> None:
     ours = answers([0] * 8 + [1] * 12, outcome=["truncated"] * 8 + ["scored"] * 12)
     found = compare(ours, answers([1] * 20))

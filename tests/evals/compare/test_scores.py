@@ -89,3 +89,28 @@ def test_graded_scores_have_an_interval_too(answers: Answers) -> None:
     half = 1.96 * graded.std() / 20
     assert score.interval == "t"
     assert score.ci95 == pytest.approx((graded.mean() - half, graded.mean() + half), abs=2e-3)
+
+
+def test_perplexities_by_other_units_have_intervals(answers: Answers) -> None:
+    rng = np.random.default_rng(3)
+    nats = rng.normal(500, 40, 30).tolist()
+    units = {"weight": 200, "scores": {"words": 100.0, "bytes": 600.0}, "metric": "perplexity"}
+    found = summarise(answers(nats, **units))
+    assert found.ci95 is not None
+    for name, size in (("word_perplexity", 100), ("byte_perplexity", 600)):
+        wanted = [limit ** (200 / size) for limit in found.ci95]
+        assert found.further_ci95[name] == pytest.approx(wanted)
+    low, high = found.further_ci95["bits_per_byte"]
+    assert low < math.fsum(nats) / 30 / 600 / math.log(2) < high
+
+
+def test_bits_per_byte_are_bits(answers: Answers) -> None:
+    found = summarise(answers([60, 80], weight=100, metric="bits_per_byte"))
+    assert found.score == pytest.approx(140 / 200 / math.log(2))
+    assert found.ci95 is not None
+    assert found.ci95[0] < found.score < found.ci95[1]
+
+
+def test_categories_of_several_tasks_have_their_tasks_name(answers: Answers) -> None:
+    one = answers([1, 0, 1], task=["mmlu", "mmlu", "arc"], category=["law", "law", ""])
+    assert list(summarise(one).categories) == ["mmlu/law"]
