@@ -183,8 +183,9 @@ def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int) -> Sc
         )
     if choice.prompt_token_ids is not None and choice.prompt_token_ids != list(prompt):
         raise Broken("wrong_ids", "the server scored other tokens than were sent")
+    names = [f"{_MARK}{token}" for token in prompt]
     if told.tokens is not None:
-        _check_tokens(told.tokens, prompt, length)
+        _check_tokens(told.tokens, names, length)
     logprobs = checked(told.token_logprobs[:count])
     likeliest = told.top_logprobs
     if likeliest is None or len(likeliest) != length:
@@ -197,45 +198,44 @@ def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int) -> Sc
         sent_ns=reply.sent_ns,
         attempts=reply.attempts,
     )
-    _read_top(scored, likeliest, top)
+    _read_top(scored, likeliest, names)
+    if top and count > 1 and next(iter(likeliest[1] or ())).startswith(_MARK):
+        _keep_top(scored, likeliest, top)
     return scored
 
 
-def _check_tokens(tokens: Sequence[str], prompt: Sequence[int], length: int) -> None:
+def _check_tokens(tokens: Sequence[str], names: list[str], length: int) -> None:
     """Compare ids where the server names tokens by them."""
     if len(tokens) != length:
         raise Broken("wrong_length", f"{len(tokens)} tokens for {length} log-probabilities")
-    if tokens[0].startswith(_MARK):
-        want = [f"{_MARK}{token}" for token in prompt]
-        if list(tokens[: len(prompt)]) != want:
-            raise Broken("wrong_ids", "the echo has other tokens than were sent")
+    if tokens[0].startswith(_MARK) and tokens[: len(names)] != names:
+        raise Broken("wrong_ids", "the echo has other tokens than were sent")
 
 
-def _read_top(scored: Scored, likeliest: Sequence[TopK | None], top: int) -> None:
-    """Fill in `greedy`, and with `top` also the likeliest tokens.
+def _read_top(scored: Scored, likeliest: Sequence[TopK | None], names: list[str]) -> None:
+    """Fill in `greedy`.
 
     Raises:
         Broken: a token's value is told twice, differently, or exceeds the likeliest one's.
     """
-    by_id = False
-    for place in range(1, len(scored.logprobs)):
-        table, own = likeliest[place], scored.logprobs[place]
+    greedy = scored.greedy
+    for place, own in enumerate(scored.logprobs):
+        if not place:
+            continue
+        table = likeliest[place]
         if not table:
             raise Broken("no_logprobs", f"no likeliest token at place {place}")
-        values = [value for value in table.values() if value is not None]
-        if len(values) != len(table):
+        values = table.values()
+        if None in values:
             raise Broken("null_position", f"null among the likeliest tokens at place {place}")
-        best = max(values)
-        twice = table.get(f"{_MARK}{scored.token_ids[place]}", own)
-        if own > best + _ROUNDING or abs((twice or 0.0) - own) > _ROUNDING:
+        best: float = max(values)  # type: ignore[type-var, assignment]  # none is None
+        twice: float = table.get(names[place], own)  # type: ignore[assignment]
+        if own > best + _ROUNDING or abs(twice - own) > _ROUNDING:
             raise Broken(
                 "contradiction",
                 f"place {place}: ln p = {own}, and {twice} where the likeliest has {best}",
             )
-        scored.greedy[place] = own >= best
-        by_id = by_id or next(iter(table)).startswith(_MARK)
-    if top and by_id:
-        _keep_top(scored, likeliest, top)
+        greedy[place] = own >= best
 
 
 def _keep_top(scored: Scored, likeliest: Sequence[TopK | None], top: int) -> None:
