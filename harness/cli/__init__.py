@@ -46,6 +46,11 @@ def build_app() -> App:
     )
     quality = App(name="eval", help="Grade servers through their endpoints, against a baseline.")
     quality.command("harness.cli.eval_plan:plan", help="What an evaluation can show and costs.")
+    quality.command(
+        "harness.cli.eval_link:link_copies",
+        name="link",
+        help="Write lm-eval's task files for your own copies of its data sets.",
+    )
     app.command(quality)
     app.command("harness.cli.worker:worker", help="Drive a share of another machine's load.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")

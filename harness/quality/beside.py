@@ -6,6 +6,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from harness.errors import InvalidRunError
 from harness.load.cell import facts_of, plan_cell
 from harness.load.child import STOP_S, Driver
@@ -13,7 +15,7 @@ from harness.load.matrix import Cell
 from harness.load.run import LoadRequest
 from harness.measuring.remeasure import write_facts
 from harness.quality.asking import check_alive
-from harness.quality.passes import EVALS, read_pass
+from harness.quality.passes import EVALS, read_pass, write_pass
 from harness.rundir import CELLS
 from launchers.memory import sample_memory
 from loadprofiles.profile import Overrides
@@ -37,11 +39,10 @@ _LOOK_S: Final = 0.2
 @contextmanager
 def load_beside(
     request: EvalRequest, folder: RunFolder, one: Pass, served: Served, live: Live
-) -> Iterator[list[str]]:
+) -> Iterator[None]:
     """Keep the load up while the context is open, where the pass is one under load.
 
-    Yields:
-        The ids of the cells that were driven, complete when the context is left.
+    Each cell that is driven is named in the pass's record before it begins.
 
     Raises:
         InvalidRunError: the load driver failed.
@@ -49,14 +50,14 @@ def load_beside(
     """
     under_load = request.under_load
     if one.what != "load" or under_load is None:
-        yield []
+        yield
         return
     idle_s = read_pass(folder.path / EVALS / one.suite / one.build).wall_s
     load = _Load(request, under_load, folder, one, served, idle_s)
     live.status(f"{one.title}: {under_load.profile.name} at {under_load.level:g} begins")
     load.begin()
     try:
-        yield load.cells
+        yield
     finally:
         load.end()
     load.check()
@@ -95,7 +96,6 @@ class _Load:
         self._measuring = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._keep_up, name="load", daemon=True)
-        self.cells: list[str] = []
 
     def begin(self) -> None:
         """Start, and wait until the load is what was asked for."""
@@ -151,10 +151,15 @@ class _Load:
             under_way = plan_cell(folder, self._request, cell, server)
             if server.pid is not None:
                 under_way.memory = stack.enter_context(sample_memory(server.pid))
-            self.cells.append(cell.id)
+            self._note(cell)
             driver.drive(self._follow, self._is_wanted)
         facts = facts_of(self._request, under_way, ended_with_grading=self._over.is_set())
         write_facts(folder, facts)
+
+    def _note(self, cell: Cell) -> None:
+        place = self._folder.path / EVALS / self._one.suite / self._one.folder
+        record = read_pass(place)
+        write_pass(place, msgspec.structs.replace(record, cells=[*record.cells, cell.id]))
 
     def _is_wanted(self) -> bool:
         return not self._over.is_set() and self._served.is_up()

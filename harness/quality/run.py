@@ -210,9 +210,9 @@ class _Evaluation:
                 record, ended="under_way", route=route, items=size.items, problem=None
             )
             write_pass(folder, record)
-            with load_beside(self._request, self._folder, one, served, self._live) as cells:
+            with load_beside(self._request, self._folder, one, served, self._live):
                 ask_pass(kind, job, probed.endpoint, served, self._live, one.title)
-            keep = {"ended": "done", "cells": [*record.cells, *cells]}
+            keep = {"ended": "done"}
         except RouteError as error:
             keep = {"ended": "refused", "problem": str(error)}
             self._problem("route_refused", f"{one.title}: {error}")
@@ -227,6 +227,7 @@ class _Evaluation:
             keep = {"ended": "under_way"}
             raise
         finally:
+            record = read_pass(folder)
             wall_s = record.wall_s + time.monotonic() - began
             write_pass(folder, msgspec.structs.replace(record, wall_s=wall_s, **keep))
 

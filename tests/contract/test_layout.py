@@ -75,6 +75,8 @@ def test_the_command_line_imports_nothing_heavy(module: str) -> None:
         "harness.cli.listing",
         "harness.cli.serve",
         "harness.cli.worker",
+        "harness.cli.eval",
+        "harness.cli.eval_plan",
     ],
 )
 def test_no_command_imports_what_patches_the_process(module: str) -> None:

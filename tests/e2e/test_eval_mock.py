@@ -155,6 +155,10 @@ def test_killed_and_resumed_equals_uninterrupted(
     [run] = asked.runs
     there = lines_of(asked)
     assert at <= there < ITEMS
+    partial = asked.harness("report", str(run), "--format", "json").json
+    assert not partial["valid"]
+    assert suite_of(partial)["items"] == there
+    assert "incomplete" in {caveat["code"] for caveat in suite_of(partial)["caveats"]}
     resumed = asked.harness("eval", "--resume", str(run), "--json", "--quiet")
     assert resumed.code == 0, resumed.err
     assert timeless(resumed.json["suites"]) == timeless(whole.json["suites"])
@@ -267,3 +271,25 @@ def test_a_race_under_load_is_told_from_what_a_build_lost(asked: Workplace) -> N
     page = (done.run / "report.html").read_text()
     assert "Under load" in page
     assert asked.processes() == []
+
+
+def test_a_plan_says_what_items_can_show_and_how_long_they_take(
+    asked: Workplace, mock: StartMock
+) -> None:
+    plain = asked.harness("eval", "plan", "--suite", "quiz.toml", "--margin", "2", "--json")
+    assert plain.code == 0, plain.err
+    [suite] = plain.json["suites"]
+    assert (suite["items"], suite["requests"]) == (ITEMS, ITEMS)
+    assert suite["items_needed"] > 1000
+    assert 4 < suite["margin_reached"] < 7
+    assert suite["enough"] is False
+    assert plain.json["seconds"] is None
+    url = mock(*knowing(asked, "--ttft-ms", "30"))
+    timed = asked.harness("eval", "plan", "--suite", "quiz.toml", "--url", url, "--quiet", "--json")
+    assert timed.code == 0, timed.err
+    [suite] = timed.json["suites"]
+    assert suite["seconds"] == pytest.approx(ITEMS / suite["items_per_s"])
+    assert asked.runs == []
+    text = asked.harness("eval", "plan", "--suite", "quiz.toml", "--margin", "2")
+    assert "items more are needed" in text.out
+    assert asked.harness("eval", "plan", "--suite", "quiz.toml", "--power", "1").code == 2

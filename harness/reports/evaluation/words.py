@@ -132,7 +132,7 @@ def margin(suite: SuiteResult, against: Against) -> str:
     """The margin that a verdict is about."""
     if against.noninferiority is None:
         return ""
-    value = figure(100 * against.noninferiority.margin)
+    value = f"{100 * against.noninferiority.margin:.4g}"
     return f"at most {value} % worse" if is_ratio(suite) else f"at most {value} points lost"
 
 
