@@ -42,6 +42,8 @@ class SuiteScore(GroupScore, kw_only=True):
     """Score of one suite by one server. With several tasks the mean of their scores."""
 
     categories: dict[str, GroupScore] = {}
+    tags: dict[str, dict[str, GroupScore]] = {}
+    """Tag → its value → score, e.g. by `hops`: fields by which a domain suite reports."""
     tasks: dict[str, GroupScore] = {}
     """Where there are several; subjects of one group (MMLU) are one task here."""
     further_ci95: dict[str, Interval] = {}

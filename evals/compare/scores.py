@@ -49,11 +49,26 @@ def summarise(answers: Iterable[Answer], *, groups: Mapping[str, str] | None = N
         interval=total.interval,
         clusters=total.clusters,
         categories={name: group_score(part) for name, part in categories.items()},
+        tags=_by_tag(answers),
         tasks=scores if len(tasks) > 1 else {},
         further_ci95=_by_other_units(answers),
     )
     _count_outcomes(result, answers)
     return result
+
+
+def _by_tag(answers: Sequence[Answer]) -> dict[str, dict[str, GroupScore]]:
+    """Score answers by each tag that they have, values in their order."""
+    found = {}
+    for tag in dict.fromkeys(name for answer in answers for name in answer.tags):
+        parts = split([a for a in answers if tag in a.tags], lambda a, tag=tag: a.tags[tag])  # type: ignore[misc]  # a default binds
+        found[tag] = {value: group_score(parts[value]) for value in sorted(parts, key=_rank)}
+    return found
+
+
+def _rank(value: str) -> tuple[bool, int, str]:
+    """Numbers by size, before words."""
+    return (False, int(value), "") if value.isdecimal() else (True, 0, value)
 
 
 def task_of(answer: Answer, groups: Mapping[str, str] | None) -> str:

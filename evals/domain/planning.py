@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evals.contamination import calibration_texts, contamination
 from evals.domain.choosing import continuations
 from evals.domain.items import load_items
 from evals.domain.prompts import Prompts, hash_of
@@ -16,6 +17,9 @@ from evals.graders.judge import Judge
 from evals.perplexity.encoding import load_vocabulary
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evals.contamination import Contamination
     from evals.domain.prompts import Messages
     from evals.endpoint import Endpoint
     from evals.grading import Grader, Item
@@ -47,6 +51,18 @@ class Plan:
     asked: list[Asked]
     identity: dict[str, object]
     """All that decides the answers."""
+
+
+def overlap(job: Job, calibration: Path) -> Contamination:
+    """Compare all items of a suite, whatever its limit, with a calibration file.
+
+    Raises:
+        SuiteError: one of both cannot be read.
+    """
+    if job.suite.domain is None:
+        raise SuiteError(f"{job.suite.name}: has no [domain]")
+    items, _ = load_items(job.suite.domain, job.base_dir)
+    return contamination({item.id: item.input for item in items}, calibration_texts(calibration))
 
 
 def routes_of(settings: DomainSettings) -> tuple[Route, ...]:

@@ -88,7 +88,8 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
             next one the exit code tells the verdict: 0 PASS, 1 FAIL, 5 INCONCLUSIVE.
         perplexity_margin: Per cent by which a perplexity may rise, 5 unless said.
         route: Take this route only: echo, native, label or generative.
-        calibration: Text that a build was calibrated on: warn where it holds items of the suites.
+        calibration: Text or JSON lines that a build was calibrated on: say which items of domain
+            suites it shares words with; a run whose items stand in it whole is not valid.
         resume: Go on with the run in this folder; all else is taken from there.
         concurrency: Requests in flight at most, 32 unless said.
         header: K=V, sent with each request.

@@ -13,6 +13,7 @@ from harness.quality.asking import ask_pass
 from harness.quality.baseline import COPY, copy_baseline
 from harness.quality.beside import load_beside
 from harness.quality.checks import check, job_of
+from harness.quality.contaminated import contaminated
 from harness.quality.evaluate import evaluate, exit_code
 from harness.quality.kinds import kind_of
 from harness.quality.passes import (
@@ -59,6 +60,7 @@ def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder,
         ConnectError: nothing usable answers at the URL; there is no folder.
     """
     sources, _ = check(request)
+    seen = list(contaminated(request))
     if request.resume is not None:
         folder = request.resume
         record = EvalRecord(folder, read_manifest(folder))
@@ -70,6 +72,7 @@ def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder,
         check_folders(planned)
         folder = RunFolder.create(parent, f"eval-{slug}-{'-'.join(builds)}")
         record = EvalRecord(folder, _manifest(request, folder, builds, planned))
+    record.manifest.problems += seen
     job = _Evaluation(request, record, live)
     return folder, job.run(sources)
 

@@ -12,7 +12,6 @@ from evals.client.http import Client
 from evals.domain import KIND
 from evals.kinds import Job
 from evals.store import read_answers
-from evals.suite import Suite
 from harness.config import find_suite, load_config
 from harness.quality.endpoints import endpoint_of
 from launchers.build import Build
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from evals.endpoint import Endpoint
     from evals.records import Answer, Route
+    from evals.suite import Suite
 
 pytestmark = [
     pytest.mark.engine,

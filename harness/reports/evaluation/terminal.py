@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -136,14 +137,16 @@ def _changes(result: Result) -> Table:
 
 
 def _parts(result: Result) -> Iterator[Table]:
-    """A table a suite: its tasks or categories in rows, the builds' scores in columns."""
+    """A table a suite: its tasks, categories or tags in rows, the builds' scores in columns."""
     for name in dict.fromkeys(suite.suite for _, suite in _rows(result)):
         found = [(one, suite) for one, suite in _rows(result) if suite.suite == name]
-        for what, of in (("task", _tasks), ("category", _categories)):
+        tags = dict.fromkeys(tag for _, suite in found for tag in suite.tags)
+        by_tag = ((tag, partial(_tagged, tag)) for tag in tags)
+        for what, of in (("task", _tasks), ("category", _categories), *by_tag):
             labels = list(dict.fromkeys(key for _, suite in found for key in of(suite)))
             if not 1 < len(labels) <= _MOST_PARTS:
                 continue
-            head = f"{plain(name)}: {what}"
+            head = f"{plain(name)}: {plain(what)}"
             builds = [plain(one.server.build) for one, _ in found]
             table = _table(head, "Items", *builds, left=(head,))
             for label in sorted(labels):
@@ -160,6 +163,10 @@ def _tasks(suite: SuiteResult) -> dict[str, GroupScore]:
 
 def _categories(suite: SuiteResult) -> dict[str, GroupScore]:
     return suite.categories
+
+
+def _tagged(tag: str, suite: SuiteResult) -> dict[str, GroupScore]:
+    return suite.tags.get(tag, {})
 
 
 def _cell(suite: SuiteResult, label: str, part: GroupScore | None) -> Text:
