@@ -71,6 +71,9 @@ def test_results_are_told_by_the_fields_that_the_suite_names(
         ("1", 10, 1.0),
         ("2", 30, 1.0),
     ]
+    told = workplace.harness("report", str(done.run), "--format", "markdown").out
+    text = Path(told.strip()).read_text() if told.strip().endswith(".md") else told
+    assert "even by digits" in text
 
 
 @pytest.mark.parametrize(("stolen", "code"), [(0, 0), (3, 4)])

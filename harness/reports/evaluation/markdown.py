@@ -13,11 +13,12 @@ from harness.reports.markdown import code, escape, table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from evals.compare import GroupScore
     from harness.quality.evaluation import Evaluation, Result, SuiteResult
     from harness.reports import Report
     from harness.rundir import RunFolder
 
-_MOST_CATEGORIES: Final = 60
+_MOST_PARTS: Final = 60
 
 
 class Markdown:
@@ -40,7 +41,7 @@ class Markdown:
         said += [f"- {escape(line)}" for line in words.conventions(result)]
         if said:
             parts.append("\n".join(said))
-        parts += _categories(result)
+        parts += _parts(result)
         caveats = [
             f"- {'**Invalid:** ' if shown.invalidates else ''}{escape(shown.text)}"
             + (f" ({escape(shown.where)})" if shown.where else "")
@@ -109,31 +110,39 @@ def _changes(result: Result) -> str:
     return table(head, rows, (0, 1, 2, 8)) if rows else ""
 
 
-def _categories(result: Result) -> Iterator[str]:
+def _parts(result: Result) -> Iterator[str]:
+    """A table a suite by category, and one by each tag that its answers have."""
     for name in dict.fromkeys(suite.suite for _, suite in _rows(result)):
         found = [(one, suite) for one, suite in _rows(result) if suite.suite == name]
-        labels = list(dict.fromkeys(key for _, suite in found for key in suite.categories))
-        if not 2 <= len(labels) <= _MOST_CATEGORIES:  # noqa: PLR2004
-            continue
-        head = ["Category", "Items", *(code(one.server.build) for one, _ in found)]
-        rows = []
-        for label in labels:
-            row = [escape(label), ""]
-            for _, suite in found:
-                part = suite.categories.get(label)
-                text = NOTHING if part is None else words.score(suite, part.score)
-                if part is not None:
-                    row[1] = count(part.items)
-                    text += f" ({words.interval(suite, part.ci95)})" if part.ci95 else ""
-                if suite.baseline is not None and label in suite.baseline.regressed:
-                    text += " ▼"
-                row.append(text)
-            rows.append(row)
-        text = table(head, rows, (0,))
-        mark = "\n\n▼ lost more than noise" if "▼" in text else ""
-        yield (
-            f"<details><summary>{escape(name)} by category</summary>\n\n{text}{mark}\n\n</details>"
-        )
+        yield from _by(name, "category", [(one, s, s.categories) for one, s in found])
+        for tag in dict.fromkeys(tag for _, suite in found for tag in suite.tags):
+            yield from _by(name, tag, [(one, s, s.tags.get(tag, {})) for one, s in found])
+
+
+def _by(
+    name: str, what: str, found: list[tuple[Evaluation, SuiteResult, dict[str, GroupScore]]]
+) -> Iterator[str]:
+    labels = list(dict.fromkeys(label for _, _, parts in found for label in parts))
+    if not 2 <= len(labels) <= _MOST_PARTS:  # noqa: PLR2004
+        return
+    head = [escape(what.capitalize()), "Items", *(code(one.server.build) for one, _, _ in found)]
+    rows = []
+    for label in labels:
+        row = [escape(label), ""]
+        for _, suite, parts in found:
+            part = parts.get(label)
+            text = NOTHING if part is None else words.score(suite, part.score)
+            if part is not None:
+                row[1] = count(part.items)
+                text += f" ({words.interval(suite, part.ci95)})" if part.ci95 else ""
+            if suite.baseline is not None and label in suite.baseline.regressed:
+                text += " ▼"
+            row.append(text)
+        rows.append(row)
+    text = table(head, rows, (0,))
+    mark = "\n\n▼ lost more than noise" if "▼" in text else ""
+    title = f"{escape(name)} by {escape(what)}"
+    yield f"<details><summary>{title}</summary>\n\n{text}{mark}\n\n</details>"
 
 
 REPORT: Report = Markdown()

@@ -17,12 +17,14 @@ from harness.reports.evaluation import words
 from harness.reports.figures import NOTHING, count, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from evals.compare import GroupScore
     from harness.quality.evaluation import Evaluation, Result, SuiteResult
     from harness.reports import Report
     from harness.rundir import RunFolder
+
+    _Parts = Callable[[SuiteResult], dict[str, GroupScore]]
 
 _WIDTH: Final = 120
 _NAME: Final = 10
@@ -141,8 +143,9 @@ def _parts(result: Result) -> Iterator[Table]:
     for name in dict.fromkeys(suite.suite for _, suite in _rows(result)):
         found = [(one, suite) for one, suite in _rows(result) if suite.suite == name]
         tags = dict.fromkeys(tag for _, suite in found for tag in suite.tags)
-        by_tag = ((tag, partial(_tagged, tag)) for tag in tags)
-        for what, of in (("task", _tasks), ("category", _categories), *by_tag):
+        sorts: list[tuple[str, _Parts]] = [("task", _tasks), ("category", _categories)]
+        sorts += [(tag, partial(_tagged, tag)) for tag in tags]
+        for what, of in sorts:
             labels = list(dict.fromkeys(key for _, suite in found for key in of(suite)))
             if not 1 < len(labels) <= _MOST_PARTS:
                 continue
