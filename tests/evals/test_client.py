@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,9 @@ from evals.records import Completion, Failure, Scored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    import trustme
 
     from tests.conftest import StartMock
 
@@ -201,3 +205,96 @@ def test_batches_keep_order_and_bounds() -> None:
     prompts = [[1] * n for n in (3, 3, 3, 20, 1, 1)]
     found = list(batches(prompts, most=2, tokens=8))
     assert [[len(ids) for ids in batch] for batch in found] == [[3, 3], [3], [20], [1, 1]]
+
+
+def test_one_bad_prompt_costs_the_others_nothing(mock: StartMock) -> None:
+    url = mock("--ttft-ms", "0", "--max-model-len", "16")
+    prompts = [[65, 66], [65] * 20, [67, 68], [69, 70]]
+    found = ask(url, lambda client: client.score(prompts))
+    assert [type(one) for one in found] == [Scored, Failure, Scored, Scored]
+    assert found[1].code == "status"
+    assert [one.token_ids for one in found if isinstance(one, Scored)] == [
+        ids for ids in prompts if len(ids) == 2
+    ]
+
+
+def test_silence_is_a_timeout(mock: StartMock) -> None:
+    url = mock("--fault", "silent")
+    failure = ask(url, lambda client: client.complete("a", max_tokens=1), timeout_s=0.2)
+    assert (failure.code, failure.attempts) == ("timeout", 3)
+
+
+def test_what_passes_at_a_later_attempt_says_so(mock: StartMock) -> None:
+    url = mock("--ttft-ms", "0", "--itl-ms", "0", "--fault", "http_503:0.5", "--seed", "1")
+
+    async def several(client: Client) -> list[Completion | Failure]:
+        return [await client.complete("a", max_tokens=1) for _ in range(8)]
+
+    found = ask(url, several)
+    attempts = {one.attempts for one in found if isinstance(one, Completion)}
+    assert attempts >= {1, 2}
+
+
+def test_no_more_in_flight_than_allowed(mock: StartMock) -> None:
+    url = mock("--ttft-ms", "100", "--itl-ms", "0")
+
+    async def many(client: Client) -> float:
+        async def one(_: int) -> None:
+            assert isinstance(await client.complete("a", max_tokens=1), Completion)
+
+        began = time.monotonic()
+        await for_each(range(16), one, at_once=16)
+        return time.monotonic() - began
+
+    assert ask(url, many, concurrency=4) >= 0.4
+
+
+def test_keys_and_headers_come_from_the_environment(
+    mock: StartMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = mock("--ttft-ms", "0", "--itl-ms", "0", "--api-key", "hush")
+    question = lambda client: client.complete("a", max_tokens=1)  # noqa: E731
+    with pytest.raises(ReachError, match="MY_KEY is not set"):
+        ask(url, question, api_key_env="MY_KEY")
+    with pytest.raises(ReachError, match="wants a key"):
+        ask(url, question)
+    monkeypatch.setenv("MY_KEY", "hush")
+    assert isinstance(ask(url, question, api_key_env="MY_KEY"), Completion)
+    monkeypatch.setenv("MY_HEADER", "Bearer hush")
+    header = (("authorization", "MY_HEADER"),)
+    assert isinstance(ask(url, question, header_env=header), Completion)
+
+
+def test_certificates_are_checked(mock: StartMock, authority: trustme.CA, tmp_path: Path) -> None:
+    certificate = authority.issue_cert("127.0.0.1")
+    both, trusted = tmp_path / "server.pem", tmp_path / "ca.pem"
+    certificate.private_key_and_cert_chain_pem.write_to_path(both)
+    authority.cert_pem.write_to_path(trusted)
+    url = mock("--ttft-ms", "0", "--itl-ms", "0", "--tls-cert", str(both))
+    question = lambda client: client.complete("a", max_tokens=1)  # noqa: E731
+    with pytest.raises(ReachError, match="CERTIFICATE_VERIFY_FAILED"):
+        ask(url, question)
+    assert isinstance(ask(url, question, ca_file=str(trusted)), Completion)
+    assert isinstance(ask(url, question, tls_verify=False), Completion)
+    with pytest.raises(ReachError, match="of no use as a CA file"):
+        ask(url, question, ca_file=str(tmp_path / "none.pem"))
+
+
+def test_every_sampling_field_is_said(mock: StartMock, tmp_path: Path) -> None:
+    bodies = tmp_path / "bodies"
+    url = mock("--ttft-ms", "0", "--itl-ms", "0", "--bodies", str(bodies))
+
+    async def some(client: Client) -> None:
+        await client.score([[65, 66]])
+        await client.complete("a", max_tokens=1)
+        await client.chat([{"role": "user", "content": "a"}], max_tokens=1)
+
+    ask(url, some)
+    told = [json.loads(line)["body"] for line in bodies.read_text().splitlines()]
+    assert len(told) == 3
+    neutral = {
+        "temperature": 0.0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0,
+        "frequency_penalty": 0.0, "presence_penalty": 0.0,
+    }  # fmt: skip
+    for body in told:
+        assert body.items() >= neutral.items()
