@@ -142,7 +142,9 @@ def perplexity(nats: Floats, units: Floats, cluster: Ints) -> tuple[float, Inter
     found = clustered_mean(sums_of(nats, cluster), sums_of(units, cluster))
     value = math.exp(math.fsum(nats) / math.fsum(units))
     limits = found.interval()
-    return value, None if limits is None else (math.exp(limits[0]), math.exp(limits[1]))
+    if limits is None:
+        return value, None
+    return value, (math.exp(max(limits[0], 0.0)), math.exp(limits[1]))  # none is below 1
 
 
 def _by_other_units(answers: Sequence[Answer]) -> dict[str, Interval]:

@@ -132,10 +132,10 @@ def _chart(result: Result, name: str) -> Chart | None:
 
 
 def _range(values: Sequence[float], suite: SuiteResult) -> tuple[float, float]:
-    """Return a rounded range that holds all values; shares stay within 0 and 1."""
+    """Return a range that holds all values: of shares within 0 and 1, of perplexities from 1."""
     low, high = min(values), max(values)
     room = max((high - low) * 0.08, abs(high) * 1e-4, 1e-6)
     if words.is_ratio(suite):
-        return low - room, high + room
+        return max(1.0, low - room), high + room
     low = max(0.0, math.floor((low - room) * 20) / 20)
     return low, max(min(1.0, math.ceil((high + room) * 20) / 20), low + 0.05)

@@ -33,6 +33,13 @@ ROUTE_WORDS: Final = {
 }
 
 
+_ALONE: Final = {
+    "PASS": "would have passed this build, which fails",
+    "FAIL": "would have failed this build, which fails also",
+    "INCONCLUSIVE": "would have left this build undecided, which fails",
+}
+
+
 @dataclass(frozen=True)
 class Shown:
     """One caveat, with where it holds."""
@@ -199,9 +206,21 @@ def sentences(one: Evaluation) -> Iterator[str]:
             by = "" if lost is None else f" by {difference(suite, lost.difference)} points"
             more = f", and also {', '.join(others)}" if others else ""
             yield f"{name}: {worst} lost most{by}{more} (Holm-adjusted p < 0.05)."
+    yield from _perplexity_alone(one)
     for suite in one.suites:
         if suite.load is not None:
             yield from load_sentences(suite, suite.load)
+
+
+def _perplexity_alone(one: Evaluation) -> Iterator[str]:
+    """What a rule on perplexity would have made of a build whose graded answers fail it."""
+    judged = [(suite, suite.baseline.verdict) for suite in one.suites if suite.baseline]
+    failed = [
+        plain(suite.suite) for suite, found in judged if found == "FAIL" and not is_ratio(suite)
+    ]
+    for suite, found in judged if failed else ():
+        if is_ratio(suite) and found is not None:
+            yield f"{plain(suite.suite)} alone {_ALONE[found]} by {', '.join(failed)}."
 
 
 def divergence(found: Divergence) -> str:

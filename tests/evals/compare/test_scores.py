@@ -83,6 +83,12 @@ def test_perplexity_is_of_sums_and_not_of_means(answers: Answers) -> None:
     assert score.interval == "ratio by cluster"
 
 
+def test_no_perplexity_is_below_one(answers: Answers) -> None:
+    found = summarise(answers([10.0, 90.0, 20.0], weight=100.0, metric="perplexity"))
+    assert found.ci95 is not None
+    assert found.ci95[0] == 1
+
+
 def test_graded_scores_have_an_interval_too(answers: Answers) -> None:
     graded = np.random.default_rng(2).choice([0, 0.25, 0.5, 1], size=400)
     score = summarise(answers(graded.tolist()))

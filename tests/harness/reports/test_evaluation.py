@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import pkgutil
 import re
 from html.parser import HTMLParser
@@ -74,6 +75,28 @@ def test_what_must_be_said_is_said(made: RunFolder, name: str) -> None:
     assert "b lost most" in flat
     assert "−21 +1" in flat
     assert "cut off at the output limit" in flat
+
+
+@pytest.mark.parametrize(
+    ("rise", "says"), [(0.03, "would have passed"), (0.2, "would have failed"), (None, None)]
+)
+def test_what_perplexity_alone_would_have_said(
+    tmp_path: Path, rise: float | None, says: str | None
+) -> None:
+    run = MadeRun(tmp_path, baseline="fp16", suites=["domain", "text"])
+    lost = () if rise is None else range(1, 41, 2)
+    for build, wrong, more in (("fp16", (), 0.0), ("gptq", lost, rise or 0.0)):
+        run.add(build, answers(right(*wrong)))
+        windows = answers(right(), metric="perplexity", weight=100.0)
+        for number, window in enumerate(windows):
+            window.score = 70 + number % 5 + 100 * math.log1p(more)
+        run.add(build, windows, suite="text")
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    for name in ("terminal", "markdown", "html"):
+        text = re.sub(r"\s+", " ", evaluation.load_report(name).render(folder))
+        assert ("text alone" in text) == (says is not None)
+        assert says is None or f"text alone {says} this build" in text
 
 
 def test_html_holds_no_foreign_markup_and_needs_no_network(made: RunFolder) -> None:
