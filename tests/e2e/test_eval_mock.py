@@ -293,3 +293,12 @@ def test_a_plan_says_what_items_can_show_and_how_long_they_take(
     text = asked.harness("eval", "plan", "--suite", "quiz.toml", "--margin", "2")
     assert "items more are needed" in text.out
     assert asked.harness("eval", "plan", "--suite", "quiz.toml", "--power", "1").code == 2
+
+
+def test_a_server_that_drifts_is_invalid(asked: Workplace, mock: StartMock) -> None:
+    url = mock(*knowing(asked, "--lie", "drift:200"))
+    done = evaluate(asked, "--url", url, "--suite", "quiz.toml")
+    assert done.code == 4
+    assert not done.json["valid"]
+    assert "drift" in {caveat["code"] for caveat in done.json["caveats"] if caveat["invalidates"]}
+    assert suite_of(done.json)["items"] == ITEMS  # and its numbers are there to look at
