@@ -215,7 +215,7 @@ def _absolute(given: dict[str, object]) -> dict[str, object]:
     for name in ("tokenizer", "calibration", "ca_file", "config"):
         if given.get(name) is not None:
             found[name] = str(Path(str(given[name])).absolute())
-    for name in ("server", "suite", "baseline"):
+    for name in ("server", "suite", "baseline", "under_load"):
         text = given.get(name)
         if text is not None:
             found[name] = ",".join(_absolute_name(part) for part in str(text).split(","))
@@ -225,7 +225,7 @@ def _absolute(given: dict[str, object]) -> dict[str, object]:
 
 
 def _absolute_name(name: str) -> str:
-    looks_so = name.endswith(".toml") or "/" in name
+    looks_so = name.partition("@")[0].endswith(".toml") or "/" in name
     return str(Path(name.strip()).absolute()) if looks_so else name.strip()
 
 

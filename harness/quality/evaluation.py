@@ -101,7 +101,7 @@ class LoadEffect(msgspec.Struct, frozen=True, kw_only=True):
     latency_idle_ms: Latency
     latency_ms: Latency
     valid: bool
-    """Whether the load was what was asked for."""
+    """Whether the load cells' own figures are."""
 
 
 class SuiteResult(SuiteScore, kw_only=True):

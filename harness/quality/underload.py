@@ -76,12 +76,12 @@ def load_effect(
         caveats.append(
             Caveat(
                 "load_invalid",
-                f"{facts.name}: the load beside the grading was not what was asked for; its cell "
-                "says why. What it did to the answers is what that load did.",
+                f"{facts.name}: the load cell's own figures are not valid; its caveats say why. "
+                "The answers are graded all the same, under the load that there was.",
             )
         )
     effect = LoadEffect(
-        profile=profile,
+        profile=used[0].profile if used else profile,
         level=float(level),
         cells=load.record.cells,
         beside=beside,
@@ -136,11 +136,11 @@ def _loss(found: Comparison) -> str:
         ci95 = found.perplexity.ci95
         ends = None if ci95 is None else (ci95[0] - 1, ci95[1] - 1)
     else:
-        value, unit = -(found.difference or 0.0), "points"
+        value, unit = 0.0 - (found.difference or 0.0), "points"
         ci95 = found.difference_ci95
         ends = None if ci95 is None else (-ci95[1], -ci95[0])
     spread = "" if ends is None else f" (95 % interval {100 * ends[0]:.2f} to {100 * ends[1]:.2f})"
-    return f"{100 * value:.2f} {unit}{spread}"
+    return f"{100 * value + 0.0:.2f} {unit}{spread}"
 
 
 def _beside(run: RunFolder, load: Asked) -> float:

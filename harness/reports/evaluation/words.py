@@ -202,7 +202,8 @@ def sentences(one: Evaluation) -> Iterator[str]:
             yield f"{name}: {divergence(against.divergence)}"
         if against.regressed:
             worst, *others = (plain(category) for category in against.regressed)
-            lost = against.categories.get(against.regressed[0])
+            parts = {**against.tasks, **against.categories}
+            lost = parts.get(against.regressed[0])
             by = "" if lost is None else f" by {difference(suite, lost.difference)} points"
             more = f", and also {', '.join(others)}" if others else ""
             yield f"{name}: {worst} lost most{by}{more} (Holm-adjusted p < 0.05)."
@@ -248,7 +249,7 @@ def load_sentences(suite: SuiteResult, effect: LoadEffect) -> Iterator[str]:
         f"{count(effect.truncated)} cut off, {count(effect.truncated_idle)} idle."
     )
     if not effect.valid:
-        yield f"{name}: the load itself was not what was asked for; see its cell's caveats."
+        yield f"{name}: the load cell's own figures are not valid; see its caveats."
 
 
 def caveats(result: Result) -> list[Shown]:
@@ -262,7 +263,7 @@ def caveats(result: Result) -> list[Shown]:
             where = f"{build} · {plain(suite.suite)}"
             found += [_shown(caveat, where) for caveat in suite.caveats]
         for cell in one.load:
-            found += [_shown(caveat, cell.id) for caveat in cell.client.caveats]
+            found += [Shown(plain(c.text), plain(cell.id), False) for c in cell.client.caveats]
     unique = list(dict.fromkeys(found))
     return sorted(unique, key=lambda shown: not shown.invalidates)
 
