@@ -119,9 +119,19 @@ def exact_error(n: int, flip_rate: float, margin: float) -> tuple[float, float]:
     return passed, failed
 
 
+def test_on_the_side_of_fail_the_score_test_alone_errs_too_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def score_test_alone(self: Bounded, mean: float) -> float:
+        return float(stats.norm.cdf(self.z(mean)))
+
+    monkeypatch.setattr(Bounded, "p_below", score_test_alone)
+    assert exact_error(100, 0.04, 0.03)[1] == pytest.approx(0.088, abs=1e-3)
+
+
 def test_few_flips_do_not_pass_a_build_at_the_margin() -> None:
     passed, failed = exact_error(100, 0.04, 0.03)
     assert passed < 0.05  # Student's t: 0.134
-    assert failed < 0.05  # the score test alone: 0.088
+    assert failed < 0.05
     d = differences(3, 0, 97)
     assert stats.ttest_1samp(d, -0.05, alternative="greater").pvalue < 0.15
