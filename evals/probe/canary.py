@@ -59,13 +59,25 @@ def compare(before: Canary, after: Canary) -> list[Caveat]:
     """Say in what the later answers differ."""
     found = []
     pairs = list(zip(before.logprobs, after.logprobs, strict=False))
-    moved = [difference(one, other) for one, other in pairs if not agree(one, other)]
-    if moved or len(after.logprobs) != len(before.logprobs):
+    gone = sum(bool(one) and not other for one, other in pairs)
+    gone += len(before.logprobs) - len(pairs)
+    moved = [
+        difference(one, other) for one, other in pairs if one and other and not agree(one, other)
+    ]
+    if moved:
         found.append(
             Caveat(
                 code="drift",
                 text=f"{len(moved)} of {len(pairs)} prompts have other scores than at the start, "
-                f"by up to {max(moved, default=0):.2g} nats: another model answers by now",
+                f"by up to {max(moved):.2g} nats: another model answers by now",
+                invalidates=True,
+            )
+        )
+    if gone:
+        found.append(
+            Caveat(
+                code="drift",
+                text=f"{gone} prompts that were scored at the start cannot be any more",
                 invalidates=True,
             )
         )

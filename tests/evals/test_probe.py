@@ -139,6 +139,16 @@ def test_a_canary_whose_few_answers_vary_is_no_drift() -> None:
     assert (caveat.code, caveat.invalidates) == ("drift", True)
 
 
+def test_a_canary_that_cannot_be_scored_any_more_is_drift() -> None:
+    before = Canary(prompts=[[1, 2, 3]], logprobs=[[-1.0, -2.0]])
+    same = Canary(prompts=[[1, 2, 3]], logprobs=[[-1.01, -2.02]])
+    assert compare(before, same) == []
+    for later, words in (([[]], "cannot be any more"), ([[-2.0, -1.0]], "by up to 1 nats")):
+        (caveat,) = compare(before, msgspec.structs.replace(before, logprobs=later))
+        assert (caveat.code, caveat.invalidates) == ("drift", True)
+        assert words in caveat.text
+
+
 @pytest.mark.parametrize("engine", ["sglang", "tgi", "llama.cpp", "transformers"])
 def test_other_engines_get_the_best_that_they_prove(mock: StartMock, engine: str) -> None:
     # The mock's models are owned by "mock" where TGI says their own name.
