@@ -13,6 +13,7 @@ import msgspec
 
 from evals.probe.card import Card
 from evals.records import Answer
+from evals.suite import Suite
 from harness.calibration import Calibration
 from harness.measuring.measurement import Measurements
 from harness.quality.evaluation import Evaluation, Evaluations
@@ -35,7 +36,11 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "answers.jsonl": Answer,
     "pass.json": PassRecord,
 }
-MODELS: dict[str, type[Build | Profile]] = {"build.toml": Build, "profile.toml": Profile}
+MODELS: dict[str, type[Build | Profile | Suite]] = {
+    "build.toml": Build,
+    "profile.toml": Profile,
+    "suite.toml": Suite,
+}
 
 
 def schemas() -> dict[str, str]:

@@ -7,7 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from evals.endpoint import Endpoint
 from evals.records import ROUTES, Route
+from evals.suite import JudgeSettings
 from harness.cli.flags import at_least, names_of, share, urls_of
 from harness.cli.pairs import headers_of
 from harness.config import Config, find_build, find_profile, find_suite, load_config
@@ -36,6 +38,7 @@ _KEPT = frozenset(
         *("server", "url", "model", "suite", "limit", "tokenizer", "under_load", "baseline"),
         *("margin", "perplexity_margin", "seed", "route", "calibration", "ca_file", "insecure"),
         *("config", "max_fail_ratio", "concurrency", "timeout", "api_key_env"),
+        *("judge_url", "judge_model", "judge_key_env"),
     }
 )
 """What a run keeps of its command line, so that --resume takes it from there."""
@@ -59,6 +62,9 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
     perplexity_margin: float | None = None,
     route: str | None = None,
     calibration: Path | None = None,
+    judge_url: str | None = None,
+    judge_model: str | None = None,
+    judge_key_env: str | None = None,
     resume: Path | None = None,
     concurrency: int | None = None,
     header: tuple[str, ...] = (),
@@ -90,6 +96,10 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
         route: Take this route only: echo, native, label or generative.
         calibration: Text or JSON lines that a build was calibrated on: say which items of domain
             suites it shares words with; a run whose items stand in it whole is not valid.
+        judge_url: API base of a model that judges answers, for suites whose grader is a judge; or
+            a [judge] table of harness.toml.
+        judge_model: The model to ask there.
+        judge_key_env: Environment variable with the judge's bearer token.
         resume: Go on with the run in this folder; all else is taken from there.
         concurrency: Requests in flight at most, 32 unless said.
         header: K=V, sent with each request.
@@ -176,7 +186,7 @@ def request_of(
         concurrency=at_least("concurrency", int(flags.number("concurrency") or CONCURRENCY), 1),
         tokenizer=flags.path("tokenizer"),
         calibration=flags.path("calibration"),
-        judge=None if found.judge is None else found.judge.endpoint(),
+        judge=_judge(flags, found),
         headers=headers,
         api_key_env=flags.text("api_key_env"),
         timeout_s=timeout_s,
@@ -227,6 +237,21 @@ def _absolute(given: dict[str, object]) -> dict[str, object]:
 def _absolute_name(name: str) -> str:
     looks_so = name.partition("@")[0].endswith(".toml") or "/" in name
     return str(Path(name.strip()).absolute()) if looks_so else name.strip()
+
+
+def _judge(flags: _Flags, config: Config) -> Endpoint | None:
+    """Return the model that judges answers: the flags', else harness.toml's; None is the rule."""
+    url, model = flags.text("judge_url"), flags.text("judge_model")
+    key = flags.text("judge_key_env")
+    if url is None and model is None and key is None:
+        return None if config.judge is None else config.judge.endpoint()
+    if url is None or model is None:
+        raise BadInputError("--judge-url and --judge-model go together; give both")
+    if not url.startswith(("http://", "https://")):
+        raise BadInputError(
+            f"--judge-url: {redact_text(url)} should begin with https:// or http://"
+        )
+    return JudgeSettings(url=url, model=model, api_key_env=key).endpoint()
 
 
 def servers_of(flags: _Flags, config: Config) -> list[tuple[Build, Path]] | Url:

@@ -118,9 +118,13 @@ def test_a_judge_is_asked_where_one_is_named(workplace: Workplace, mock: StartMo
             verdicts.append({"prompt": messages[1]["content"], "answer": verdict, "category": ""})
     (workplace.path / "verdicts.jsonl").write_text("\n".join(map(json.dumps, verdicts)))
     judge = mock("--engine", "vllm", "--knows", str(workplace.path / "verdicts.jsonl"))
+    half = evaluate(workplace, url, "--judge-url", judge)
+    assert half.code == 2
+    assert "--judge-url and --judge-model go together" in half.err
+    by_flag = evaluate(workplace, url, "--judge-url", judge, "--judge-model", "mock")
     (workplace.path / "harness.toml").write_text(f'[judge]\nurl = "{judge}"\nmodel = "mock"\n')
-    done = evaluate(workplace, url)
-    assert done.code == 0, done.err
-    [suite] = done.json["suites"]
-    assert (suite["items"], suite["unparsed"], suite["errors"]) == (40, 1, 0)
-    assert suite["score"] == pytest.approx(38 / 40)
+    for done in (by_flag, evaluate(workplace, url)):
+        assert done.code == 0, done.err
+        [suite] = done.json["suites"]
+        assert (suite["items"], suite["unparsed"], suite["errors"]) == (40, 1, 0)
+        assert suite["score"] == pytest.approx(38 / 40)
