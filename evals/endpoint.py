@@ -16,7 +16,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The name to ask for."""
     build: str = "url"
     engine: str = "unknown"
-    """"vllm", "sglang", "tgi", "llama.cpp", "transformers", "mock", or "unknown"."""
+    """"vllm", "sglang", "tgi", "llama.cpp", "transformers", "mock", "openai" (knows OpenAI's own
+    fields alone), or "unknown"."""
     engine_version: str | None = None
     identity: str = ""
     """Digest of what is served (weights, engine, version, arguments): answers of one identity are

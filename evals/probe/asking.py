@@ -66,6 +66,8 @@ class Asker:
             **({"temperature": 0.0} if bare else neutral),
             **(more or {}),
         }
+        if self.endpoint.engine == "openai":
+            body = {name: value for name, value in body.items() if name not in TELL_IDS}
         reply = await self._client.connection.post(f"{self.base}/completions", encode(body))
         if not isinstance(reply, Reply):
             return None

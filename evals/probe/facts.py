@@ -55,6 +55,8 @@ async def read_facts(asker: Asker) -> Facts:
         sampling_defaults={},
     )
     await _ask_further(asker, facts)
+    if facts.engine == "unknown" and await asker.write("a", 1) is None:
+        facts.engine = "openai"  # a server that refuses what OpenAI's own API does not know
     return facts
 
 

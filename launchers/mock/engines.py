@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from launchers.mock.asking import Question
 
 _OPENAI = frozenset({b"/v1/completions", b"/v1/chat/completions"})
+_OPENAI_FIELDS = frozenset(
+    {
+        "model", "prompt", "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs",
+        "max_tokens", "n", "presence_penalty", "seed", "stop", "stream", "stream_options",
+        "suffix", "temperature", "top_p", "user",
+    }
+)  # fmt: skip
 _TOKENS = frozenset({b"/tokenize", b"/detokenize"})
 
 
@@ -43,6 +50,13 @@ def _text_only(question: Question, body: dict[str, Any]) -> Question:
     if not isinstance(body.get("prompt", ""), str):
         raise QuestionError("prompt must be a string")
     return replace(question, echo=False, logprobs=None)
+
+
+def _openai_only(question: Question, body: dict[str, Any]) -> Question:
+    """Refuse what OpenAI's own API does not know."""
+    if extra := sorted(body.keys() - _OPENAI_FIELDS):
+        raise QuestionError(f"Unrecognized request arguments supplied: {', '.join(extra)}")
+    return question
 
 
 def _never_echo(question: Question, _: dict[str, Any]) -> Question:
@@ -110,6 +124,7 @@ ENGINES: Final[dict[str, Engine]] = {
         ask=_never_echo,
         adapt=_as_llamacpp,
     ),
+    "openai": Engine(owner="system", paths=_OPENAI, pages={}, ask=_openai_only),
     "transformers": Engine(owner="transformers", paths=_OPENAI, pages={}, ask=_text_only),
 }  # fmt: skip
 """Name → engine."""

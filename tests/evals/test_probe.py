@@ -149,6 +149,14 @@ def test_a_canary_that_cannot_be_scored_any_more_is_drift() -> None:
         assert words in caveat.text
 
 
+def test_a_server_that_knows_only_openais_fields(mock: StartMock) -> None:
+    url = mock(*FAST, "--engine", "openai", "--tokenizer", TOKENIZER)
+    card = asyncio.run(probe(endpoint(url, tokenizer=TOKENIZER)))
+    assert card.engine == "openai"
+    assert card.routes == ["echo", "label", "generative"]
+    assert not card.tells_ids
+
+
 @pytest.mark.parametrize("engine", ["sglang", "tgi", "llama.cpp", "transformers"])
 def test_other_engines_get_the_best_that_they_prove(mock: StartMock, engine: str) -> None:
     # The mock's models are owned by "mock" where TGI says their own name.
