@@ -125,10 +125,12 @@ def _by(
     labels = list(dict.fromkeys(label for _, _, parts in found for label in parts))
     if not 2 <= len(labels) <= _MOST_PARTS:  # noqa: PLR2004
         return
-    head = [escape(what.capitalize()), "Items", *(code(one.server.build) for one, _, _ in found)]
+    before = words.before([suite for _, suite, _ in found], labels)
+    builds = [*([before[0]] if before else []), *(one.server.build for one, _, _ in found)]
+    head = [escape(what.capitalize()), "Items", *map(code, builds)]
     rows = []
-    for label in labels:
-        row = [escape(label), ""]
+    for place, label in enumerate(labels):
+        row = [escape(label), "", *([before[1][place]] if before else [])]
         for _, suite, parts in found:
             part = parts.get(label)
             text = NOTHING if part is None else words.score(suite, part.score)

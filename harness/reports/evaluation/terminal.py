@@ -151,12 +151,14 @@ def _parts(result: Result) -> Iterator[Table]:
                 continue
             head = f"{plain(name)}: {plain(what)}"
             builds = [plain(one.server.build) for one, _ in found]
-            table = _table(head, "Items", *builds, left=(head,))
-            for label in sorted(labels):
+            before = words.before([suite for _, suite in found], labels := sorted(labels))
+            table = _table(head, "Items", *([before[0]] if before else []), *builds, left=(head,))
+            for place, label in enumerate(labels):
                 parts = [(suite, of(suite).get(label)) for _, suite in found]
                 items = max((part.items for _, part in parts if part is not None), default=0)
                 cells = [_cell(suite, label, part) for suite, part in parts]
-                table.add_row(plain(label), count(items), *cells)
+                known = [before[1][place]] if before else []
+                table.add_row(plain(label), count(items), *known, *cells)
             yield table
 
 

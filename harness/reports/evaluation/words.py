@@ -9,7 +9,7 @@ from harness.quality.evaluation import each
 from harness.reports.figures import NOTHING, count, figure, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from evals.compare.divergence import Divergence
     from evals.compare.records import Flips, Interval
@@ -90,6 +90,19 @@ def interval(suite: SuiteResult, ci95: Interval | None) -> str:
     if is_ratio(suite):
         return f"{_perplexity(low)}–{_perplexity(high)}"
     return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def before(suites: Sequence[SuiteResult], labels: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The baseline's name, and its score of each category or task; None without them."""
+    against = [(suite, suite.baseline) for suite in suites if suite.baseline is not None]
+    for suite, found in against[:1]:
+        parts = [found.categories.get(label) or found.tasks.get(label) for label in labels]
+        if any(part is not None for part in parts):
+            scores = [
+                NOTHING if part is None else score(suite, part.baseline_score) for part in parts
+            ]
+            return plain(found.build), scores
+    return None
 
 
 def difference(suite: SuiteResult, value: float | None) -> str:

@@ -99,6 +99,16 @@ def test_what_perplexity_alone_would_have_said(
         assert says is None or f"text alone {says} this build" in text
 
 
+def test_parts_stand_beside_the_baselines(made: RunFolder) -> None:
+    page = evaluation.load_report("markdown").render(made)
+    assert "| Category | Items | `fp16` | `gptq` |" in page
+    [row] = [line for line in page.splitlines() if line.startswith("| b |")]
+    assert row.startswith("| b | 100 | 100.0 % | 80.0 % (")
+    text = evaluation.load_report("terminal").render(made)
+    [row] = [line for line in text.splitlines() if line.startswith("b ")]
+    assert row.split()[:6] == ["b", "100", "100.0", "%", "80.0", "%"]
+
+
 def test_html_holds_no_foreign_markup_and_needs_no_network(made: RunFolder) -> None:
     page = evaluation.load_report("html").render(made)
     assert 'alert("x")' not in page
