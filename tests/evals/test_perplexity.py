@@ -390,3 +390,14 @@ def test_without_bos_a_text_of_one_token_has_no_perplexity(tmp_path: Path) -> No
 def test_nothing_answered_is_no_perplexity() -> None:
     found = perplexity([])
     assert (found.token, found.word, found.byte, found.bits_per_byte) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("lie", ["no_echo", "double_bos", "clamp", "nan", "reorder", "drop_choice"])
+def test_a_lying_server_has_no_perplexity(mock: StartMock, tmp_path: Path, lie: str) -> None:
+    job = make_job(tmp_path, TEXT * 3, window=8)
+    ask(job, endpoint(mock(*FAST, "--lie", lie)))
+    found, convention, flaws = read_perplexity(job.folder)
+    assert found.token is None, "a scorer that adds up what no_echo answers says 1.0"
+    assert found.failed == convention.windows
+    assert flaws
+    assert read_tokens(job.folder) is None
