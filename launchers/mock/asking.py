@@ -85,6 +85,7 @@ class Told:
     body: dict[str, Any]
     hides_ids: bool = False
     """Tells no ids though asked to."""
+    hides_usage: bool = False
 
 
 def read_prompts(value: object, tokens: Tokens, *, special: bool) -> tuple[Prompt, ...]:

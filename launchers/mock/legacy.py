@@ -75,7 +75,9 @@ def write_completion(told: Told, tokens: Tokens, request_id: str) -> dict[str, A
     }  # fmt: skip
 
 
-def _usage(told: Told) -> dict[str, Any]:
+def _usage(told: Told) -> dict[str, Any] | None:
+    if told.hides_usage:
+        return None
     prompt, output = told.prompt_tokens, told.output_tokens
     return {
         "prompt_tokens": prompt, "total_tokens": prompt + output, "completion_tokens": output,

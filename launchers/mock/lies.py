@@ -207,6 +207,10 @@ def _wrong_usage(told: Told) -> None:
     told.prompt_tokens = told.prompt_tokens // 2 + 7
 
 
+def _no_usage(told: Told) -> None:
+    told.hides_usage = True
+
+
 def _empty_text(told: Told) -> None:
     for choice in told.choices:
         choice.text = ""
@@ -255,6 +259,7 @@ LIES: Final[dict[str, Lie]] = {
                            tell=_duplicate_index),
     "drop_choice": Lie(text="a batch's last answer is missing", tell=_drop_choice),
     "wrong_usage": Lie(text="usage counts other prompt tokens", tell=_wrong_usage),
+    "no_usage": Lie(text="tells no usage", tell=_no_usage),
     "no_ids": Lie(text="tells no token ids, though asked to", tell=_no_ids),
     "empty_text": Lie(text="what was written is told as an empty text", tell=_empty_text),
     "none_content": Lie(text="what was written is told as null", tell=_none_content),

@@ -1,0 +1,357 @@
+"""Who catches which lie: `python benchmarks/lies.py` asks a mock that lies in each way.
+
+A case is a lie and a way of grading. It is caught where the probe refuses the route or has a caveat
+that names the lie, where the strict client returns a Failure, or where the canary sings otherwise
+at the end. It is harmless where every answer equals the truth, which is computed from the mock's
+language model itself and not from a server. Whatever is neither is a silent wrong score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from evals.client.http import Client
+from evals.client.many import batches, for_each
+from evals.endpoint import Endpoint
+from evals.errors import RouteError
+from evals.probe import probe
+from evals.probe.canary import sing_again
+from evals.probe.routes import choose_route
+from evals.records import Failure
+from launchers.mock.asking import Question, read_prompts
+from launchers.mock.language import Language, context_of
+from launchers.mock.lies import LIES
+from launchers.mock.mind import Model, answer_prompt
+from launchers.mock.tokens import Tokens, load_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from evals.probe import Card
+    from evals.records import Completion, Route, Scored
+
+ROOT = Path(__file__).parents[1]
+TOKENIZER = ROOT / "launchers" / "models" / "demo-fp16"
+CONTEXT_LENGTH = 512
+AGREES = 1e-6
+"""Nats. The mock computes in float64 and JSON keeps all digits."""
+STOPS = ("an", "er", "in", "on", "re", "th", "a", "e")
+"""So common that every answer of 24 tokens has one of them."""
+TEXTS = tuple(
+    f"At {9 + n % 3}:{10 + n} a card paid ${n * 37 + 5} in Lima. Is that" for n in range(12)
+)
+COMBINED = (
+    "add_bos+no_ids", "double_bos+no_ids", "retokenize+no_ids", "truncate_left+no_ids",
+    "reorder+no_ids", "shift+no_ids", "other_model_silent+no_ids", "add_bos+no_ids+no_usage",
+    "double_bos+no_ids+no_usage", "text_bos+no_ids+no_usage", "no_text_bos+no_ids+no_usage",
+    "truncate_left+no_ids+no_usage", "retokenize+no_ids+no_usage", "reorder+no_ids+no_usage",
+    "truncate_answers+no_usage", "drift:5", "drift:40", "drift:90",
+)  # fmt: skip
+"""Lies that hide their traces, and drift at other moments."""
+HONEST = ("honest", "no_ids", "no_usage", "no_ids+no_usage")
+"""What tells little is no liar."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How one case went."""
+
+    lie: str
+    engine: str
+    kind: str
+    caught_by: str
+    """"" where nobody did."""
+    wrong: int
+    """Answers that were believed and differ from the truth."""
+    answers: int
+
+    @property
+    def verdict(self) -> str:
+        """What that means."""
+        if self.caught_by:
+            return "caught"
+        return "SILENT" if self.wrong else "harmless"
+
+
+@contextlib.contextmanager
+def mock(*options: str) -> Iterator[str]:
+    """Run a mock; yields its URL."""
+    command = [
+        sys.executable, "-m", "launchers.mock", "--tokenizer", str(TOKENIZER), "--itl-ms", "0",
+        "--ttft-ms", "2", "--max-model-len", str(CONTEXT_LENGTH), *options,
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+# --- the truth ----------------------------------------------------------------------------------
+
+
+@cache
+def tokens() -> Tokens:
+    """Return the demo model's tokenizer."""
+    return load_tokens(TOKENIZER)
+
+
+@cache
+def language(seed: int) -> Language:
+    """Return the mock's model."""
+    return Language(tokens(), seed)
+
+
+@cache
+def prompts_to_score() -> tuple[tuple[int, ...], ...]:
+    """Return ids: texts with BOS, and one of nearly the context's length."""
+    found = [tokens().encode(text, special=True) for text in TEXTS]
+    found.append(tokens().encode(" ".join(TEXTS * 3), special=True)[: CONTEXT_LENGTH - 2])
+    return tuple(map(tuple, found))
+
+
+def true_text(prompt: str, seed: int, *, special: bool, **asked: Any) -> tuple[str, str]:  # noqa: ANN401 - Question's
+    """Return what the model writes, and why it ends."""
+    prompts = read_prompts(prompt, tokens(), special=special)
+    question = Question(prompts=prompts, temperature=0.0, **asked)
+    model = Model(language(seed))
+    choice = answer_prompt(question, 0, tokens(), writer=model, scorer=lambda _: model)
+    assert choice.text is not None
+    return choice.text, choice.finish
+
+
+# --- ways of grading ----------------------------------------------------------------------------
+
+Outcome = tuple[str, bool]
+"""A failure's code; or "", and whether the answer is true."""
+
+
+async def score(client: Client, seed: int) -> list[Outcome]:
+    """Score prompts, as perplexity and lm-eval's multiple choice do."""
+    return await _score(client, seed, 0)
+
+
+async def score_top(client: Client, seed: int) -> list[Outcome]:
+    """Score with the likeliest tokens at each place by id, as KL and top-1 agreement need."""
+    return await _score(client, seed, 5)
+
+
+async def _score(client: Client, seed: int, top: int) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+
+    async def one(batch: list[tuple[int, ...]]) -> None:
+        for ids, found in zip(batch, await client.score(batch, top=top), strict=True):
+            if isinstance(found, Failure):
+                outcomes.append((found.code, False))
+            else:
+                outcomes.append(("", _is_true(found, ids, seed, top)))
+
+    work = batches(prompts_to_score(), most=4)
+    await for_each(work, one, at_once=client.endpoint.concurrency)
+    return outcomes
+
+
+def _is_true(found: Scored, ids: tuple[int, ...], seed: int, top: int) -> bool:
+    if tuple(found.token_ids) != ids or len(found.logprobs) != len(ids):
+        return False
+    for end in range(1, len(ids)):
+        view = language(seed).next(context_of(ids, end))
+        best, own = view.top(max(top, 1)), view.logprob(ids[end])
+        if abs(found.logprobs[end] - own) > AGREES or found.greedy[end] != (own >= best[0][1]):
+            return False
+        if top and found.top_ids and found.top_ids[end][:top] != [number for number, _ in best]:
+            return False
+    return True
+
+
+async def write(client: Client, seed: int) -> list[Outcome]:
+    """Let it write to the full length, as a domain suite does."""
+    return await _write(client, seed, {"max_tokens": 12})
+
+
+async def write_stop(client: Client, seed: int) -> list[Outcome]:
+    """Let it write up to a stop string, as lm-eval's generate_until does."""
+    return await _write(client, seed, {"max_tokens": 24, "stop": STOPS})
+
+
+async def _write(client: Client, seed: int, asked: dict[str, Any]) -> list[Outcome]:
+    return await _ask(
+        client,
+        lambda text: client.complete(text, **asked),
+        lambda text: true_text(text, seed, special=True, **asked),
+    )
+
+
+async def chat(client: Client, seed: int) -> list[Outcome]:
+    """Send messages."""
+    return await _ask(
+        client,
+        lambda text: client.chat([{"role": "user", "content": text}], max_tokens=12),
+        lambda text: true_text(text, seed, special=False, max_tokens=12),
+    )
+
+
+async def label(client: Client, seed: int) -> list[Outcome]:
+    """Take the likeliest first tokens, as multiple choice by labels does."""
+    outcomes: list[Outcome] = []
+
+    async def one(text: str) -> None:
+        found = await client.complete(text, max_tokens=1, top_logprobs=5)
+        if isinstance(found, Failure):
+            outcomes.append((found.code, False))
+            return
+        ids = tokens().encode(text, special=True)
+        best = language(seed).next(context_of(ids, len(ids))).top(5)
+        truth = {tokens().token(number): logprob for number, logprob in best}
+        told = found.top[0] if found.top else {}
+        good = told.keys() == truth.keys()
+        outcomes.append(("", good and all(abs(told[k] - truth[k]) < AGREES for k in truth)))
+
+    await for_each(_texts(), one, at_once=client.endpoint.concurrency)
+    return outcomes
+
+
+async def _ask(
+    client: Client,
+    ask: Callable[[str], Awaitable[Completion | Failure]],
+    truth: Callable[[str], tuple[str, str]],
+) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+
+    async def one(text: str) -> None:
+        found = await ask(text)
+        if isinstance(found, Failure):
+            outcomes.append((found.code, False))
+        elif not found.text:
+            outcomes.append(("empty", False))  # an outcome of its own in every report
+        else:
+            outcomes.append(("", (found.text, found.finish_reason) == truth(text)))
+
+    await for_each(_texts(), one, at_once=client.endpoint.concurrency)
+    return outcomes
+
+
+def _texts() -> list[str]:
+    """Return short prompts, and one with many examples before the question."""
+    return [*TEXTS, " ".join(TEXTS)]
+
+
+KINDS: dict[str, tuple[Callable[[Client, int], Awaitable[list[Outcome]]], tuple[Route, ...]]] = {
+    "score": (score, ("echo", "native")),
+    "score_top": (score_top, ("echo", "native")),
+    "label": (label, ("label",)),
+    "write": (write, ("generative",)),
+    "write_stop": (write_stop, ("generative",)),
+    "chat": (chat, ("generative",)),
+}
+"""Way of grading → what it does, and its routes."""
+ENGINES: dict[str, tuple[str, ...]] = {
+    "any": tuple(KINDS), "sglang": ("score", "score_top"), "tgi": ("score",), "llama.cpp": ("label",),
+}  # fmt: skip
+"""Whose pages → what is graded there: but for the first, by pages of their own."""
+
+
+# --- a server -----------------------------------------------------------------------------------
+
+
+async def _judge(lie: str, engine: str, url: str, seed: int, expected: set[str]) -> list[Found]:
+    endpoint = Endpoint(
+        base_url=url, model="mock", tokenizer=str(TOKENIZER), concurrency=4, timeout_s=10
+    )
+    card = await probe(endpoint)
+    known = msgspec.structs.replace(
+        endpoint, engine=card.engine, max_model_len=card.context_length
+    )
+    codes = [caveat.code for caveat in card.caveats if caveat.code not in expected]
+    found = []
+    for kind in ENGINES[engine]:
+        work, routes = KINDS[kind]
+        demanded: Route | None = "native" if engine in {"sglang", "tgi"} else None
+        try:
+            route = choose_route(card, routes, demanded)
+        except RouteError:
+            found.append(Found(lie, engine, kind, f"probe refuses: {_words(codes)}", 0, 0))
+            continue
+        async with Client(known, route if route in {"echo", "native"} else "echo") as client:
+            outcomes = await work(client, seed)
+        found.append(await _found(lie, engine, kind, outcomes, codes, known, card))
+    return found
+
+
+async def _found(
+    lie: str, engine: str, kind: str, outcomes: list[Outcome], codes: list[str],
+    endpoint: Endpoint, card: Card,
+) -> Found:  # fmt: skip
+    failed = {code for code, _ in outcomes if code}
+    wrong = sum(not code and not good for code, good in outcomes)
+    changed = [caveat.code for caveat in await sing_again(endpoint, card)]
+    caught = ""
+    if codes:
+        caught = f"probe flags: {_words(codes)}"
+    elif failed and not wrong:
+        caught = f"client: {_words(failed)}"
+    elif changed:
+        caught = f"canary: {_words(changed)}"
+    return Found(lie, engine, kind, caught, wrong, len(outcomes))
+
+
+def _words(codes: set[str] | list[str]) -> str:
+    return ", ".join(sorted(set(codes))) or "?"
+
+
+def judge(lie: str, engine: str = "any", seed: int = 0, expected: set[str] | None = None) -> list[Found]:
+    """Probe and grade a server that lies in one way, or in several joined by "+"; "honest" in none.
+
+    Args:
+        lie: the mock's names.
+        engine: whose pages it has.
+        seed: of its model.
+        expected: codes of caveats that an honest server of that engine has as well.
+    """
+    options = [] if lie == "honest" else [f"--lie={name}" for name in lie.split("+")]
+    with mock("--engine", engine, "--seed", str(seed), *options) as url:
+        return asyncio.run(_judge(lie, engine, url, seed, expected or set()))
+
+
+def main() -> int:
+    """Print the table; the exit status is 1 if there was a silent wrong score."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lie", action="append", help="only these")
+    parser.add_argument("--engine", choices=ENGINES, action="append")
+    asked = parser.parse_args()
+    counts: Counter[str] = Counter()
+    for engine in asked.engine or ENGINES:
+        honest = asyncio.run(_codes_of_honest(engine))
+        for lie in asked.lie or (*HONEST, *LIES, *COMBINED):
+            for found in judge(lie, engine, expected=honest):
+                counts[found.verdict] += 1
+                wrong = f"{found.wrong}/{found.answers} wrong" if found.wrong else ""
+                print(
+                    f"{found.lie:34} {engine:9} {found.kind:10} {found.verdict:8} "
+                    f"{found.caught_by} {wrong}",
+                    flush=True,
+                )
+    print(f"\n{dict(counts)}")
+    return bool(counts["SILENT"])
+
+
+async def _codes_of_honest(engine: str) -> set[str]:
+    with mock("--engine", engine) as url:
+        card = await probe(Endpoint(base_url=url, model="mock", tokenizer=str(TOKENIZER)))
+    return {caveat.code for caveat in card.caveats}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
