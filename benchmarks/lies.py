@@ -257,10 +257,12 @@ KINDS: dict[str, tuple[Callable[[Client, int], Awaitable[list[Outcome]]], tuple[
     "chat": (chat, ("generative",)),
 }
 """Way of grading → what it does, and its routes."""
+WRITTEN = ("write", "write_stop", "chat")
 ENGINES: dict[str, tuple[str, ...]] = {
-    "any": tuple(KINDS), "sglang": ("score", "score_top"), "tgi": ("score",), "llama.cpp": ("label",),
+    "any": tuple(KINDS), "sglang": ("score", "score_top"), "tgi": ("score", *WRITTEN),
+    "llama.cpp": ("label", *WRITTEN), "transformers": WRITTEN,
 }  # fmt: skip
-"""Whose pages → what is graded there: but for the first, by pages of their own."""
+"""Whose pages → what is graded there; SGLang's and TGI's scores are asked at their own pages."""
 
 
 # --- a server -----------------------------------------------------------------------------------
@@ -278,7 +280,8 @@ async def _judge(lie: str, engine: str, url: str, seed: int, expected: set[str])
     found = []
     for kind in ENGINES[engine]:
         work, routes = KINDS[kind]
-        demanded: Route | None = "native" if engine in {"sglang", "tgi"} else None
+        scores = "native" in routes and engine in {"sglang", "tgi"}
+        demanded: Route | None = "native" if scores else None
         try:
             route = choose_route(card, routes, demanded)
         except RouteError:

@@ -112,7 +112,7 @@ ENGINES: Final[dict[str, Engine]] = {
         adapt=_as_sglang,
     ),
     "tgi": Engine(
-        owner=MODEL,
+        owner=f"org/{MODEL}",  # TGI names the model here
         paths=_OPENAI | {b"/generate", b"/generate_stream"},
         pages={b"/info": TGI_INFO},
         ask=_text_only,
