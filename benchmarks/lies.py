@@ -273,9 +273,7 @@ async def _judge(lie: str, engine: str, url: str, seed: int, expected: set[str])
         base_url=url, model="mock", tokenizer=str(TOKENIZER), concurrency=4, timeout_s=10
     )
     card = await probe(endpoint)
-    known = msgspec.structs.replace(
-        endpoint, engine=card.engine, max_model_len=card.context_length
-    )
+    known = msgspec.structs.replace(endpoint, engine=card.engine, max_model_len=card.context_length)
     codes = [caveat.code for caveat in card.caveats if caveat.code not in expected]
     found = []
     for kind in ENGINES[engine]:
@@ -314,7 +312,9 @@ def _words(codes: set[str] | list[str]) -> str:
     return ", ".join(sorted(set(codes))) or "?"
 
 
-def judge(lie: str, engine: str = "any", seed: int = 0, expected: set[str] | None = None) -> list[Found]:
+def judge(
+    lie: str, engine: str = "any", seed: int = 0, expected: set[str] | None = None
+) -> list[Found]:
     """Probe and grade a server that lies in one way, or in several joined by "+"; "honest" in none.
 
     Args:

@@ -68,7 +68,10 @@ def _tables(told: Logprobs | None) -> list[dict[str, float]]:
         rows = [list((table or {}).items()) for table in told.top_logprobs]
     else:
         raise Broken("no_logprobs", "the answer does not name the likeliest tokens")
-    return [{name: value for name, value in row if value is not None} for row in rows]
+    tables = [{name: value for name, value in row if value is not None} for row in rows]
+    if [*map(len, tables)] != [*map(len, map(dict, rows))] or not all(tables):
+        raise Broken("null_position", "a written token or one of the likeliest has no value")
+    return tables
 
 
 def read_chat(reply: Reply, model: str, limits: Limits) -> Completion:
@@ -112,6 +115,14 @@ def _check(completion: Completion, limits: Limits) -> None:
         raise Broken(
             "wrong_length",
             f"{completion.output_tokens} tokens written, {limits.max_tokens} asked for at most",
+        )
+    if completion.finish_reason == "length" and (
+        completion.output_tokens is not None and completion.output_tokens < limits.max_tokens
+    ):
+        raise Broken(
+            "answers_cut",
+            f'ends as "length" after {completion.output_tokens} tokens, {limits.max_tokens} '
+            "were allowed",
         )
     for stop in limits.stop:
         if stop and stop in completion.text[: -len(stop)]:

@@ -39,6 +39,12 @@ _NO_GREEDY = Caveat(
     "whether a text would be written greedily (lambada's accuracy) are 0 there",
 )
 
+_UNVERIFIED = Caveat(
+    code="unverified_writing",
+    text="no log-probabilities come with what is written: a penalty or sampling of the server's "
+    "own cannot be told from the model",
+)
+
 
 async def probe(endpoint: Endpoint) -> Card:
     """Ask an endpoint some tens of small questions and return its card.
@@ -70,6 +76,8 @@ async def probe(endpoint: Endpoint) -> Card:
             await _prove_scoring(card, known, encoder, material)
         card.routes = ranked(card.routes)
         card.route = card.routes[0] if card.routes else None
+        if card.routes == ["generative"]:
+            card.caveats.append(_UNVERIFIED)
         await _take_canary(card, known, first, material)
         card.requests += sent + client.connection.sent
     return card

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Final
 
+from evals.client.many import for_each
 from evals.probe.asking import TELL_IDS, prompt_tokens, text_of
 from evals.probe.card import Bos, Capabilities, Caveat
 from evals.probe.material import TEXTS
@@ -21,6 +22,9 @@ _TOKENS: Final = 24
 _LABELS: Final = 5
 _PINNED: Final = 48
 _SUM: Final = 1.01
+_AT_ONCE: Final = 8
+_MOST_OTHER: Final = 0.25
+"""Share of greedy answers that a batched engine's arithmetic may turn: near ties."""
 _FEWEST: Final = 3
 """Characters of a text in which a stop string is looked for."""
 
@@ -54,10 +58,17 @@ class WritingProof:
             await self._text_bos(encoder)
         if not able.writes:
             return
+        if not able.usage:
+            self._doubt(
+                "no_usage",
+                "answers do not count their tokens: a prompt that was cut or changed and an answer "
+                "that was cut cannot be told from whole ones",
+            )
         able.stop = await self._stop(answers)
         await self._labels()
         await self._stream()
         await self._defaults()
+        await self._at_once()
         able.pin_output_length = await self._pin(answers)
 
     def _writes(self, answers: list[Completion | Failure]) -> bool:
@@ -69,14 +80,6 @@ class WritingProof:
         if not any(one.text.strip() for one in found):
             self._doubt("empty_text", "all answers are empty")
             return False
-        for one in found:
-            tokens = one.output_tokens
-            if one.finish_reason == "length" and tokens is not None and tokens < _TOKENS:
-                self._doubt(
-                    "answers_cut",
-                    f'an answer ends as "length" after {tokens} tokens; {_TOKENS} were allowed',
-                )
-                return False
         return True
 
     async def _ids(self, material: Material) -> None:
@@ -211,6 +214,24 @@ class WritingProof:
                 "users' requests without them get other answers",
             )
             return
+
+    async def _at_once(self) -> None:
+        """Ask again while other requests are under way; near ties may turn out otherwise."""
+        other = 0
+        asked = [*enumerate(TEXTS)] * 3
+
+        async def one(item: tuple[int, str]) -> None:
+            nonlocal other
+            place, text = item
+            found = await self._client.complete(text, max_tokens=_TOKENS)
+            other += not isinstance(found, Completion) or found.text != self.written[place]
+
+        await for_each(asked, one, at_once=min(_AT_ONCE, self._client.endpoint.concurrency))
+        if other > _MOST_OTHER * len(asked):
+            self._doubt(
+                "concurrency",
+                f"{other} of {len(asked)} greedy answers differ while other requests are under way",
+            )
 
     async def _pin(self, answers: list[Completion | Failure]) -> bool:
         """Find an answer that ends by itself and have it go on."""
