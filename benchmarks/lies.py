@@ -1,9 +1,11 @@
 """Who catches which lie: `python benchmarks/lies.py` asks a mock that lies in each way.
 
 A case is a lie and a way of grading. It is caught where the probe refuses the route or has a caveat
-that names the lie, where the strict client returns a Failure, or where the canary sings otherwise
-at the end. It is harmless where every answer equals the truth, which is computed from the mock's
-language model itself and not from a server. Whatever is neither is a silent wrong score.
+that names the lie (`NAMES`), where the strict client returns a Failure, or where the canary sings
+otherwise at the end. It is declared where the card says of every server of that kind, honest ones
+too, that it cannot exclude this lie. It is harmless where every answer equals the truth, which is
+computed from the mock's language model itself and not from a server. Whatever is none of these is a
+silent wrong score.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ from launchers.mock.tokens import Tokens, load_tokens
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from evals.probe import Card
     from evals.records import Completion, Route, Scored
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +60,38 @@ COMBINED = (
     "truncate_answers+no_usage", "drift:5", "drift:40", "drift:90",
 )  # fmt: skip
 """Lies that hide their traces, and drift at other moments."""
-HONEST = ("honest", "no_ids", "no_usage", "no_ids+no_usage")
-"""What tells little is no liar."""
+_IDS = frozenset({"token_ids", "wrong_length", "wrong_ids", "bos", "uncounted"})
+_VALUES = frozenset({"known_answer", "contradiction", "not_normalised"})
+_UNSTEADY = frozenset({"batch_order", "concurrency", "not_repeatable", "drift", "answers_vary"})
+NAMES: dict[str, frozenset[str]] = {
+    "no_echo": frozenset({"wrong_length", "no_logprobs"}),
+    "echo_no_logprobs": frozenset({"no_logprobs"}),
+    **dict.fromkeys(("add_bos", "double_bos", "retokenize", "truncate_left"), _IDS),
+    **dict.fromkeys(("text_bos", "no_text_bos"), frozenset({"bos", "uncounted"})),
+    "truncate_answers": frozenset({"answers_cut", "uncounted"}),
+    "ignore_stop": frozenset({"stop_ignored"}),
+    "penalty": frozenset({"sampling_defaults", "known_answer", "unverified_writing"}),
+    "penalty_always": frozenset({"known_answer", "unverified_writing"}),
+    "shift": _VALUES | {"shifted"},
+    "clamp": frozenset({"clamped"}),
+    "positive": frozenset({"positive", "not_normalised"}),
+    "nan": frozenset({"malformed", "non_finite"}),
+    "null_twice": frozenset({"null_position", "no_logprobs"}),
+    "reorder": frozenset({"wrong_length", "wrong_ids", "batch_order"}),
+    **dict.fromkeys(("duplicate_index", "drop_choice"), frozenset({"missing_choice", "order"})),
+    "wrong_usage": _IDS,
+    "no_usage": frozenset({"uncounted"}),
+    "empty_text": frozenset({"empty_text", "empty"}),
+    "none_content": frozenset({"malformed", "empty"}),
+    "other_model": frozenset({"wrong_model"}),
+    "other_model_silent": _VALUES,
+    "drift": _UNSTEADY | _VALUES | {"stream"},
+    **dict.fromkeys(
+        ("cache_dependent", "order_dependent", "batch_dependent", "concurrency_dependent"),
+        _UNSTEADY | _VALUES,
+    ),
+}
+"""Lie → codes of caveats and failures that name it. `no_ids` alone is no lie: nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +102,22 @@ class Found:
     engine: str
     kind: str
     caught_by: str
-    """"" where nobody did."""
+    """Who, and by which codes; empty where nobody did."""
     wrong: int
     """Answers that were believed and differ from the truth."""
     answers: int
+
+    declared: bool = False
+    """Whether the card says of each such server that this lie cannot be excluded."""
 
     @property
     def verdict(self) -> str:
         """What that means."""
         if self.caught_by:
             return "caught"
-        return "SILENT" if self.wrong else "harmless"
+        if not self.wrong:
+            return "harmless"
+        return "declared" if self.declared else "SILENT"
 
 
 @contextlib.contextmanager
@@ -156,20 +192,22 @@ async def _score(client: Client, seed: int, top: int) -> list[Outcome]:
             if isinstance(found, Failure):
                 outcomes.append((found.code, False))
             else:
-                outcomes.append(("", _is_true(found, ids, seed, top)))
+                outcomes.append(("", _is_true(found, ids, seed, top, client.endpoint.engine)))
 
     work = batches(prompts_to_score(), most=4)
     await for_each(work, one, at_once=client.endpoint.concurrency)
     return outcomes
 
 
-def _is_true(found: Scored, ids: tuple[int, ...], seed: int, top: int) -> bool:
+def _is_true(found: Scored, ids: tuple[int, ...], seed: int, top: int, engine: str) -> bool:
     if tuple(found.token_ids) != ids or len(found.logprobs) != len(ids):
         return False
     for end in range(1, len(ids)):
         view = language(seed).next(context_of(ids, end))
         best, own = view.top(max(top, 1)), view.logprob(ids[end])
-        if abs(found.logprobs[end] - own) > AGREES or found.greedy[end] != (own >= best[0][1]):
+        if abs(found.logprobs[end] - own) > AGREES:
+            return False
+        if engine != "tgi" and found.greedy[end] != (own >= best[0][1]):  # the card: no_greedy
             return False
         if top and found.top_ids and found.top_ids[end][:top] != [number for number, _ in best]:
             return False
@@ -274,7 +312,11 @@ async def _judge(lie: str, engine: str, url: str, seed: int, expected: set[str])
     )
     card = await probe(endpoint)
     known = msgspec.structs.replace(endpoint, engine=card.engine, max_model_len=card.context_length)
-    codes = [caveat.code for caveat in card.caveats if caveat.code not in expected]
+    told = {caveat.code for caveat in card.caveats}
+    codes = told - expected
+    names = frozenset[str]().union(
+        *(NAMES.get(one.partition(":")[0], ()) for one in lie.split("+"))
+    )
     found = []
     for kind in ENGINES[engine]:
         work, routes = KINDS[kind]
@@ -283,49 +325,50 @@ async def _judge(lie: str, engine: str, url: str, seed: int, expected: set[str])
         try:
             route = choose_route(card, routes, demanded)
         except RouteError:
-            found.append(Found(lie, engine, kind, f"probe refuses: {_words(codes)}", 0, 0))
+            caught = f"probe refuses: {_words(codes)}"
+            found.append(Found(lie, engine, kind, caught, 0, 0))
             continue
         async with Client(known, route if route in {"echo", "native"} else "echo") as client:
             outcomes = await work(client, seed)
-        found.append(await _found(lie, engine, kind, outcomes, codes, known, card))
+        failed = {code for code, _ in outcomes if code}
+        wrong = sum(not code and not good for code, good in outcomes)
+        changed = {caveat.code for caveat in await sing_again(known, card)}
+        caught = ""
+        if names & codes:
+            caught = f"probe flags: {_words(names & codes)}"
+        elif failed and not wrong:
+            caught = f"client: {_words(failed)}"
+        elif changed:
+            caught = f"canary: {_words(changed)}"
+        declared = bool(names & told & expected)
+        found.append(Found(lie, engine, kind, caught, wrong, len(outcomes), declared))
     return found
 
 
-async def _found(
-    lie: str, engine: str, kind: str, outcomes: list[Outcome], codes: list[str],
-    endpoint: Endpoint, card: Card,
-) -> Found:  # fmt: skip
-    failed = {code for code, _ in outcomes if code}
-    wrong = sum(not code and not good for code, good in outcomes)
-    changed = [caveat.code for caveat in await sing_again(endpoint, card)]
-    caught = ""
-    if codes:
-        caught = f"probe flags: {_words(codes)}"
-    elif failed and not wrong:
-        caught = f"client: {_words(failed)}"
-    elif changed:
-        caught = f"canary: {_words(changed)}"
-    return Found(lie, engine, kind, caught, wrong, len(outcomes))
+def _words(codes: set[str] | frozenset[str]) -> str:
+    return ", ".join(sorted(codes)) or "unnamed"
 
 
-def _words(codes: set[str] | list[str]) -> str:
-    return ", ".join(sorted(set(codes))) or "?"
+@cache
+def codes_of_honest(engine: str) -> frozenset[str]:
+    """Return the codes of caveats that an honest server of that engine has."""
+    with mock("--engine", engine) as url:
+        card = asyncio.run(probe(Endpoint(base_url=url, model="mock", tokenizer=str(TOKENIZER))))
+    return frozenset(caveat.code for caveat in card.caveats)
 
 
-def judge(
-    lie: str, engine: str = "any", seed: int = 0, expected: set[str] | None = None
-) -> list[Found]:
+def judge(lie: str, engine: str = "any", seed: int = 0) -> list[Found]:
     """Probe and grade a server that lies in one way, or in several joined by "+"; "honest" in none.
 
     Args:
         lie: the mock's names.
         engine: whose pages it has.
         seed: of its model.
-        expected: codes of caveats that an honest server of that engine has as well.
     """
     options = [] if lie == "honest" else [f"--lie={name}" for name in lie.split("+")]
+    expected = set(codes_of_honest(engine))
     with mock("--engine", engine, "--seed", str(seed), *options) as url:
-        return asyncio.run(_judge(lie, engine, url, seed, expected or set()))
+        return asyncio.run(_judge(lie, engine, url, seed, expected))
 
 
 def main() -> int:
@@ -336,9 +379,8 @@ def main() -> int:
     asked = parser.parse_args()
     counts: Counter[str] = Counter()
     for engine in asked.engine or ENGINES:
-        honest = asyncio.run(_codes_of_honest(engine))
-        for lie in asked.lie or (*HONEST, *LIES, *COMBINED):
-            for found in judge(lie, engine, expected=honest):
+        for lie in asked.lie or ("honest", *LIES, *COMBINED):
+            for found in judge(lie, engine):
                 counts[found.verdict] += 1
                 wrong = f"{found.wrong}/{found.answers} wrong" if found.wrong else ""
                 print(
@@ -348,12 +390,6 @@ def main() -> int:
                 )
     print(f"\n{dict(counts)}")
     return bool(counts["SILENT"])
-
-
-async def _codes_of_honest(engine: str) -> set[str]:
-    with mock("--engine", engine) as url:
-        card = await probe(Endpoint(base_url=url, model="mock", tokenizer=str(TOKENIZER)))
-    return {caveat.code for caveat in card.caveats}
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ class WritingProof:
             await self._text_bos(encoder)
         if not able.writes:
             return
-        if not able.usage:
+        if not able.usage and all(caveat.code != "uncounted" for caveat in self.caveats):
             self._doubt(
-                "no_usage",
+                "uncounted",
                 "answers do not count their tokens: a prompt that was cut or changed and an answer "
                 "that was cut cannot be told from whole ones",
             )

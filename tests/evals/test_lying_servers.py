@@ -1,0 +1,116 @@
+"""No lie gives a wrong score in silence: every lie × every kind of server × every way of grading.
+
+`benchmarks/lies.py` judges, and prints the table: who caught what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from benchmarks.lies import (
+    COMBINED,
+    ENGINES,
+    NAMES,
+    TEXTS,
+    TOKENIZER,
+    codes_of_honest,
+    judge,
+    mock,
+    tokens,
+)
+from evals.endpoint import Endpoint
+from evals.probe import probe
+from launchers.mock.lies import LIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CANNOT: dict[str, set[str]] = {
+    "any": set(),
+    "sglang": set(),
+    "tgi": {"token_ids", "status", "no_greedy"},
+    "llama.cpp": {"status"},
+    "transformers": {"token_ids", "status", "unverified_writing"},
+}
+"""What is said of an honest server: no ids, no echo, no likeliest tokens of a prompt."""
+ALL_LIES = (*LIES, *COMBINED)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", range(3))
+def test_an_honest_server_raises_no_alarm(engine: str, seed: int) -> None:
+    assert {found.verdict for found in judge("honest", engine, seed)} == {"harmless"}
+    with mock("--engine", engine, "--seed", str(seed)) as url:
+        endpoint = Endpoint(base_url=url, model="mock", tokenizer=str(TOKENIZER))
+        card = asyncio.run(probe(endpoint))
+    assert {caveat.code for caveat in card.caveats} == CANNOT[engine]
+
+
+@pytest.mark.parametrize("lie", ALL_LIES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_lie_gives_a_wrong_score_in_silence(engine: str, lie: str) -> None:
+    found = judge(lie, engine)
+    assert [case for case in found if case.verdict == "SILENT"] == []
+    assert [case for case in found if case.verdict == "declared"] == [] or (
+        "penalty" in lie and "unverified_writing" in codes_of_honest(engine)
+    )
+
+
+@pytest.mark.parametrize("lie", sorted(NAMES))
+def test_every_lie_is_caught_where_all_routes_are_open(lie: str) -> None:
+    """At vLLM's pages nothing is left to luck: each lie is caught by a name of its own."""
+    assert any(case.verdict == "caught" for case in judge(lie, "any"))
+
+
+# --- why: what a scorer without checks makes of them --------------------------------------------
+
+
+def ask(url: str, prompts: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - texts or ids
+    body = {"prompt": prompts, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    answer = httpx.post(f"{url}/completions", json=body, timeout=10, trust_env=False)
+    choices: list[dict[str, Any]] = answer.json()["choices"]
+    return sorted(choices, key=lambda choice: choice["index"])
+
+
+def careless(url: str, encode: Callable[[str], Any]) -> list[tuple[float, int]]:
+    """Return each text's Σ ln p of its last ten tokens as lm-eval 0.4.13 sums it, and their number.
+
+    lm_eval/models/openai_completions.py, `parse_logprobs`: token_logprobs[ctxlen:-1].
+    """
+    lengths = [len(tokens().encode(text, special=False)) - 10 for text in TEXTS]
+    sums = []
+    for choice, length in zip(ask(url, [encode(text) for text in TEXTS]), lengths, strict=False):
+        part = choice["logprobs"]["token_logprobs"][length:-1]
+        sums.append((math.fsum(part), len(part)))
+    return sums
+
+
+def by_ids(text: str) -> list[int]:
+    return tokens().encode(text, special=False)
+
+
+def test_without_checks_an_ignored_echo_is_a_perfect_perplexity() -> None:
+    with mock("--lie", "no_echo") as url:
+        sums = careless(url, by_ids)
+    assert {total for total, _ in sums} == {0.0}
+    assert math.exp(-sum(total for total, _ in sums)) == 1.0
+    # Four choices of 0.0 each: the argmax is the first, and accuracy the share of gold == 0.
+    assert max(range(4), key=[total for total, _ in sums[:4]].__getitem__) == 0
+
+
+def test_without_checks_a_bos_in_front_of_texts_adds_a_token_to_each_sum() -> None:
+    with mock() as url:
+        assert {count for _, count in careless(url, by_ids)} == {10}
+        assert {count for _, count in careless(url, str)} == {11}
+
+
+def test_without_checks_a_missing_choice_vanishes_and_a_moved_one_scores_another() -> None:
+    with mock() as honest, mock("--lie", "drop_choice") as drops, mock("--lie", "reorder") as moves:
+        truth = careless(honest, by_ids)
+        assert len(careless(drops, by_ids)) == len(truth) - 1
+        assert careless(moves, by_ids) == [*truth[1:], truth[0]]
