@@ -25,6 +25,8 @@ class Scorer(Protocol):
     """Whether one request takes several prompts."""
     takes_ids: bool
     """Whether any ids can be scored; else only those that a tokenizer makes of some text."""
+    names_likeliest: bool
+    """Whether answers say which token was the likeliest at each place of a prompt."""
 
     @property
     def url(self) -> str:
@@ -44,6 +46,7 @@ class Echo:
 
     batches = True
     takes_ids = True
+    names_likeliest = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.url = f"{endpoint.base_url.removesuffix('/')}/completions"

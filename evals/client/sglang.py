@@ -42,6 +42,7 @@ class Sglang:
 
     batches = True
     takes_ids = True
+    names_likeliest = True
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.url = f"{endpoint.root}/generate"

@@ -49,6 +49,7 @@ class Tgi:
 
     batches = False
     takes_ids = False
+    names_likeliest = False
 
     def __init__(self, endpoint: Endpoint) -> None:
         from tokenizers import Tokenizer

@@ -72,7 +72,7 @@ class ScoringProof:
         self.names_top = False
         self.order = False
         self.concurrency = False
-        self.names_likeliest = True
+        self.names_likeliest = client.scorer.names_likeliest
         """Whether answers say which tokens were the likeliest (TGI's do not)."""
 
     async def run(self) -> Caveat | None:
@@ -103,7 +103,6 @@ class ScoringProof:
             self.alone.append(scored.logprobs[1:])
         # Of the last one; any would do.
         tables = list(zip(scored.top_ids[1:], scored.top_logprobs[1:], strict=True))
-        self.names_likeliest = bool(tables) or any(scored.greedy)
         self.names_top = bool(tables) and all(len(ids) == _TOP for ids, _ in tables)
         if any(sum(map(math.exp, values)) > _SUM for _, values in tables):
             raise Doubt("not_normalised", "probabilities of the likeliest tokens add up to above 1")

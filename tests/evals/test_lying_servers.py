@@ -113,4 +113,6 @@ def test_without_checks_a_missing_choice_vanishes_and_a_moved_one_scores_another
     with mock() as honest, mock("--lie", "drop_choice") as drops, mock("--lie", "reorder") as moves:
         truth = careless(honest, by_ids)
         assert len(careless(drops, by_ids)) == len(truth) - 1
-        assert careless(moves, by_ids) == [*truth[1:], truth[0]]
+        moved = careless(moves, by_ids)
+    assert len(moved) == len(truth)
+    assert not any(a == b for a, b in zip(moved, truth, strict=True))
