@@ -16,7 +16,7 @@ import contextlib
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -332,17 +332,16 @@ async def _judge(lie: str, engine: str, url: str, seed: int, expected: set[str])
             outcomes = await work(client, seed)
         failed = {code for code, _ in outcomes if code}
         wrong = sum(not code and not good for code, good in outcomes)
-        changed = {caveat.code for caveat in await sing_again(known, card)}
         caught = ""
         if names & codes:
             caught = f"probe flags: {_words(names & codes)}"
         elif failed and not wrong:
             caught = f"client: {_words(failed)}"
-        elif changed:
-            caught = f"canary: {_words(changed)}"
         declared = bool(names & told & expected)
         found.append(Found(lie, engine, kind, caught, wrong, len(outcomes), declared))
-    return found
+    changed = {caveat.code for caveat in await sing_again(known, card)}
+    canary = f"canary: {_words(changed)}" if changed else ""
+    return [replace(one, caught_by=one.caught_by or canary) for one in found]
 
 
 def _words(codes: set[str] | frozenset[str]) -> str:

@@ -76,7 +76,7 @@ async def probe(endpoint: Endpoint) -> Card:
             await _prove_scoring(card, known, encoder, material)
         card.routes = ranked(card.routes)
         card.route = card.routes[0] if card.routes else None
-        if card.routes == ["generative"]:
+        if "generative" in card.routes and not {"echo", "label"} & {*card.routes}:
             card.caveats.append(_UNVERIFIED)
         await _take_canary(card, known, first, material)
         card.requests += sent + client.connection.sent

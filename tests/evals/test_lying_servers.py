@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
 CANNOT: dict[str, set[str]] = {
     "any": set(),
     "sglang": set(),
-    "tgi": {"token_ids", "status", "no_greedy"},
+    "tgi": {"token_ids", "status", "no_greedy", "unverified_writing"},
     "llama.cpp": {"status"},
     "transformers": {"token_ids", "status", "unverified_writing"},
 }
 """What is said of an honest server: no ids, no echo, no likeliest tokens of a prompt."""
-ALL_LIES = (*LIES, *COMBINED)
+CASES = [
+    *(("any", lie) for lie in (*LIES, *COMBINED)),
+    *((engine, lie) for engine in ENGINES if engine != "any" for lie in LIES),
+]
+"""`benchmarks/lies.py` has the combined ones at every engine."""
+judged = functools.cache(judge)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -51,10 +57,9 @@ def test_an_honest_server_raises_no_alarm(engine: str, seed: int) -> None:
     assert {caveat.code for caveat in card.caveats} == CANNOT[engine]
 
 
-@pytest.mark.parametrize("lie", ALL_LIES)
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "lie"), CASES)
 def test_no_lie_gives_a_wrong_score_in_silence(engine: str, lie: str) -> None:
-    found = judge(lie, engine)
+    found = judged(lie, engine)
     assert [case for case in found if case.verdict == "SILENT"] == []
     assert [case for case in found if case.verdict == "declared"] == [] or (
         "penalty" in lie and "unverified_writing" in codes_of_honest(engine)
@@ -64,7 +69,7 @@ def test_no_lie_gives_a_wrong_score_in_silence(engine: str, lie: str) -> None:
 @pytest.mark.parametrize("lie", sorted(NAMES))
 def test_every_lie_is_caught_where_all_routes_are_open(lie: str) -> None:
     """At vLLM's pages nothing is left to luck: each lie is caught by a name of its own."""
-    assert any(case.verdict == "caught" for case in judge(lie, "any"))
+    assert any(case.verdict == "caught" for case in judged(lie, "any"))
 
 
 # --- why: what a scorer without checks makes of them --------------------------------------------
