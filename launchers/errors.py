@@ -4,6 +4,7 @@ LauncherError
 ├── BuildError         a field of the build cannot be served as it is
 ├── UnknownNameError   no engine, environment or demo model of that name
 ├── InstallError       an engine could not be installed, or is not there
+│   └── NotYetInstalledError   a managed environment that is made when it is first wanted
 ├── LaunchError        a server did not come up
 └── ConnectError       nothing usable answers at a URL
 """
@@ -41,6 +42,10 @@ class UnknownNameError(LauncherError):
 
 class InstallError(LauncherError):
     """The engine could not be installed, or is not there."""
+
+
+class NotYetInstalledError(InstallError):
+    """A managed environment is not there; whatever starts a server makes it."""
 
 
 class LaunchError(LauncherError):

@@ -10,6 +10,7 @@ from harness.cli.tables import print_json, print_table
 from harness.config import find_build, find_profile, find_suite, load_config
 from harness.doctor import start_error
 from harness.errors import ExitCode
+from launchers.errors import LauncherError, NotYetInstalledError
 from launchers.model import builtin_builds
 from loadprofiles.profile import Profile, builtin_profiles
 
@@ -25,15 +26,22 @@ def servers(*, json: bool = False, config: Path | None = None) -> int:
     rows: list[dict[str, object]] = []
     for name in sorted({*builtin_builds(), *found.builds}):
         build, base_dir = find_build(name, found)
+        error = start_error(build, base_dir)
         rows.append(
             build.model_dump(include={"name", "engine", "model", "quantization", "description"})
             | {"from": str(found.path) if name in found.builds else "shipped"}
-            | {"problem": str(start_error(build, base_dir) or "") or None}
+            | {"problem": str(error or "") or None, "starts": _starts(error)}
         )
     columns = {"name": "name", "engine": "engine", "model": "model"}
-    columns |= {"quantization": "quantization", "from": "from", "problem": "can start here"}
+    columns |= {"quantization": "quantization", "from": "from", "starts": "can start here"}
     _print(rows, columns, json=json)
     return ExitCode.OK
+
+
+def _starts(error: LauncherError | None) -> str:
+    if isinstance(error, NotYetInstalledError):
+        return "yes, and installs its engine first"
+    return "yes" if error is None else f"no: {error}"
 
 
 def profiles(*, json: bool = False, config: Path | None = None) -> int:
@@ -98,13 +106,11 @@ def _print(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, 
     if json:
         print_json(rows)
     else:
-        cells = ([escape(_cell(row[key], key)) for key in columns] for row in rows)
+        cells = ([escape(_cell(row[key])) for key in columns] for row in rows)
         print_table(list(columns.values()), cells)
 
 
-def _cell(value: object, key: str) -> str:
-    if key == "problem":
-        return "yes" if value is None else f"no: {value}"
+def _cell(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(f"{item:g}" for item in value)
     return "" if value is None else str(value)

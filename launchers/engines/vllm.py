@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from launchers.devices import available_cpus, nvidia_gpus, split_cpus
 from launchers.engines import Engine, Facts, Start, StartRequest
 from launchers.environments import ISOLATED, install, installed
-from launchers.errors import BuildError, InstallError
+from launchers.errors import BuildError, InstallError, NotYetInstalledError
 from launchers.model import HUB_ID, hub_cache, hub_commit, hub_home
 from launchers.redact import redact_mapping
 from launchers.vllm_facts import read_log, read_metrics, read_version
@@ -188,7 +188,7 @@ def _command(request: StartRequest, device: str) -> list[str]:
         request.on_line(f"installing {ENVIRONMENT}: about 2.5 GB, some minutes, only once")
         python = install(ENVIRONMENT, request.on_line)
     if python is None:
-        raise InstallError(
+        raise NotYetInstalledError(
             f"{ENVIRONMENT} is not installed: run `harness engines install {ENVIRONMENT}`"
         )
     return [str(python), *MANAGED]

