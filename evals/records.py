@@ -93,7 +93,8 @@ class Scored(msgspec.Struct, kw_only=True):
     logprobs: list[float]
     """ln p(token i | tokens before it); NaN at place 0, which nothing precedes."""
     greedy: list[bool]
-    """Whether the token was the likeliest at its place; False at place 0."""
+    """Whether the token was the likeliest at its place; False at place 0, and everywhere where the
+    server does not say (TGI)."""
     top_ids: list[list[int]] = []
     """The likeliest tokens at each place, the best first, where asked for and told by id."""
     top_logprobs: list[list[float]] = []

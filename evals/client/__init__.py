@@ -4,8 +4,9 @@
         scored = await client.score([[1, 5, 9], [1, 7]])     # a request; a result for each prompt
         written = await client.complete("2 + 2 =", max_tokens=4)
 
-Results come in the order of what was asked. Nothing raises for one bad answer; `ReachError` only
-where the endpoint itself cannot be used.
+Many items: `evals.client.many`, `for_each` (so many tasks at once) and `batches` (prompts put
+together into requests). Results come in the order of what was asked. Nothing raises for one bad
+answer; `ReachError` only where the endpoint itself cannot be used.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _WRITTEN: Final = 24
 """Tokens of a known answer: enough that a penalty on repetition shows."""
+_NEAR_TIES: Final = 0.03
+"""Share of tokens in which rounding may decide."""
 _TOP: Final = 5
 _AT_ONCE: Final = 8
 _SUM: Final = 1.01
@@ -118,9 +120,21 @@ class ScoringProof:
                 "no_known_answer",
                 "nothing was written whose tokens are known, so that scores have no known answer",
             )
+        wrong: list[bool] = []
+        ties = 0.0
         for known in self._answers:
             (scored,) = await self._score([[*known.ids, *known.wrote]], 1)
-            self._compare(scored, len(known.ids))
+            found = self._unlikely(scored, len(known.ids))
+            # Without values by id near ties cannot be told from errors.
+            ties += 0 if scored.top_logprobs else _NEAR_TIES * len(found)
+            wrong += found
+        if sum(wrong) > ties:
+            raise Doubt(
+                "known_answer",
+                f"{sum(wrong)} of {len(wrong)} tokens that the server wrote greedily are not the "
+                "likeliest where it scores them: scores are of another place, another model or "
+                "another sampling than the writing",
+            )
 
     async def _write(self, text: str, ids: list[int]) -> _Known | None:
         answer = await self._asker.write(ids, _WRITTEN, more={**TELL_IDS, "logprobs": 1})
@@ -152,22 +166,15 @@ class ScoringProof:
                 return _Known(text, ids, wrote, said)
         return None
 
-    def _compare(self, scored: Scored, start: int) -> None:
+    def _unlikely(self, scored: Scored, start: int) -> list[bool]:
+        """Return for each written token whether it is not the likeliest, near ties apart."""
         places = range(start, len(scored.token_ids))
         if scored.top_logprobs:
-            gaps = [scored.top_logprobs[p][0] - scored.logprobs[p] for p in places]
-        elif self.names_likeliest:
-            gaps = [0.0 if scored.greedy[p] else math.inf for p in places]
-        else:
-            return
-        if max(gaps) > NEAR_TIE_NATS:
-            wrong = sum(gap > NEAR_TIE_NATS for gap in gaps)
-            raise Doubt(
-                "known_answer",
-                f"{wrong} of {len(gaps)} tokens that the server wrote greedily are not the "
-                "likeliest where it scores them: scores are of another place, another model or "
-                "another sampling than the writing",
-            )
+            tops, own = scored.top_logprobs, scored.logprobs
+            return [tops[place][0] - own[place] > NEAR_TIE_NATS for place in places]
+        if self.names_likeliest:
+            return [not scored.greedy[place] for place in places]
+        return []
 
     async def _prefer_written(self) -> None:
         """Another token in a written one's place must score lower, and change nothing before it."""
