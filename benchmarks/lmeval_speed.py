@@ -20,6 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import httpx
+
 import evals
 from evals.lmeval.link import link
 from evals.transactions import generate
@@ -113,7 +115,7 @@ def copies(folder: Path, python: Path, items: int) -> Path:
                 "id": one.id,
                 "question": one.prompt,
                 "choices": {"text": ANSWERS, "label": ANSWERS},
-                "answerKey": one.answer,
+                "answerKey": one.answer.strip(),
             }
             for one in generate(7, count, questions)
         ]
@@ -219,7 +221,7 @@ def main() -> int:
         plan = {
             "evals": evals.__file__,
             "url": url,
-            "model": options.build,
+            "model": httpx.get(f"{url}/models").json()["data"][0]["id"],
             "engine": "vllm",
             "tokenizer": str(resolve_model(build, path.parent).folder),
             "include": str(copies(folder, python, options.items)),
