@@ -59,7 +59,7 @@ def ours():
     to = Endpoint(base_url=plan["url"], model=plan["model"], engine=plan["engine"],
         tokenizer=plan["tokenizer"], max_model_len=2048, concurrency=plan["num_concurrent"])
     cache = Cache(Path(tempfile.mkdtemp()) / "requests.jsonl", to).__enter__()
-    asker = Asker(to, cache, plan["batch_size"], lambda _: None)
+    asker = Asker(to, "echo", cache, plan["batch_size"], lambda _: None)
     return StrictCompletions(asker, Tokens(to, "never"), 2048)
 
 lm = {"stock": stock, "ours": ours}[plan["client"]]()

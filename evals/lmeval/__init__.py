@@ -43,7 +43,7 @@ class LmEval:
 
     def routes(self, suite: Suite) -> tuple[Route, ...]:  # noqa: ARG002 - tasks are not loaded yet
         """Prompts are scored, or, where all tasks are graded by what is written, that is."""
-        return ("echo", "generative")
+        return ("echo", "native", "generative")
 
     def check(self, job: Job, endpoint: Endpoint) -> Size:
         """Load all tasks and their data sets."""

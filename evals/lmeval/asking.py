@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from evals.endpoint import Endpoint
     from evals.lmeval.cache import Cache
-    from evals.records import Completion, Scored
+    from evals.records import Completion, Route, Scored
 
 PACK_TOKENS = 16_384
 """In one request at most, unless one item alone has more."""
@@ -62,15 +62,22 @@ class Asker:
 
     Args:
         endpoint: whom.
+        route: how prompts are scored.
         cache: keeps the answers.
         pack: prompts in one request at most.
         heard: is called with the number of items done since the last call.
     """
 
     def __init__(
-        self, endpoint: Endpoint, cache: Cache, pack: int, heard: Callable[[int], None]
+        self,
+        endpoint: Endpoint,
+        route: Route,
+        cache: Cache,
+        pack: int,
+        heard: Callable[[int], None],
     ) -> None:
         self._endpoint = endpoint
+        self.route: Route = "native" if route == "native" else "echo"
         self._cache = cache
         self._pack = pack
         self._heard = heard
@@ -98,7 +105,7 @@ class Asker:
 
     async def _ask(self, blocks: Iterable[list[Prompt]], found: dict[int, Record]) -> None:
         at_once = self._endpoint.concurrency
-        async with Client(self._endpoint) as client:
+        async with Client(self._endpoint, self.route) as client:
             waiting: asyncio.Queue[list[Prompt] | None] = asyncio.Queue(at_once)
             source = iter(blocks)
 

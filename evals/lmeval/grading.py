@@ -29,7 +29,11 @@ Sample = dict[str, Any]
 
 
 def answers(
-    entry: Entry, task: str, samples: Sequence[Sample], records: Sequence[Sequence[Record]]
+    entry: Entry,
+    task: str,
+    samples: Sequence[Sample],
+    records: Sequence[Sequence[Record]],
+    route: Route,
 ) -> list[Answer]:
     """Return one answer a document.
 
@@ -38,19 +42,21 @@ def answers(
         task: its name.
         samples: all of lm-eval's samples of it, each filter's documents in order.
         records: what came of each document's requests, in the same order.
+        route: how prompts were scored.
     """
     count = len(records)
     by_filter = [samples[start : start + count] for start in range(0, len(samples), count)]
     return [
-        _answer(entry, task, [of_filter[n] for of_filter in by_filter], records[n])
+        _answer(entry, task, [of_filter[n] for of_filter in by_filter], records[n], route)
         for n in range(count)
     ]
 
 
-def _answer(entry: Entry, task: str, samples: list[Sample], records: Sequence[Record]) -> Answer:
+def _answer(
+    entry: Entry, task: str, samples: list[Sample], records: Sequence[Record], route: Route
+) -> Answer:
     sample = samples[0]
     generates = entry.tasks[task].OUTPUT_TYPE == GENERATION
-    route: Route = "generative" if generates else "echo"
     said = [r.answer for r in records if not isinstance(r.answer, Failure)]
     failures = [r.answer for r in records if isinstance(r.answer, Failure)]
     answer = Answer(
@@ -58,7 +64,7 @@ def _answer(entry: Entry, task: str, samples: list[Sample], records: Sequence[Re
         task=entry.name,
         category=entry.category(task),
         prompt_hash=_hash(records),
-        route=route,
+        route="generative" if generates else route,
         metric=entry.metric or _first_metric(sample),
         prompt=str(sample["arguments"][0][0])[-SHOWN:],
         expected=_expected(entry, task, sample),

@@ -12,6 +12,7 @@ import msgspec
 
 from evals.endpoint import Endpoint  # noqa: TC001 - msgspec reads it
 from evals.errors import EvalError, NeedError, ReachError, ResumeError, RouteError, SuiteError
+from evals.records import Route  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from typing import Final
@@ -41,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     """Items of each entry of `tasks` at most."""
     seed: int = 0
-    route: str = "echo"
+    route: Route = "echo"
     bos: Literal["auto", "always", "never"] = "auto"
     window: int | None = None
     pack: int = 32

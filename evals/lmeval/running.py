@@ -67,7 +67,7 @@ def run(plan: Plan, tell: Callable[[Event], None]) -> None:
             "notes": [note for entry in entries for note in entry.notes],
         }
         for entry in entries:
-            asker = Asker(plan.endpoint, cache, plan.pack, heard)
+            asker = Asker(plan.endpoint, plan.route, cache, plan.pack, heard)
             results["tasks"] |= _evaluate(entry, asker, tokens, window, store)  # type: ignore[operator]
             _write(folder / RESULTS_FILE, results)
 
@@ -88,7 +88,7 @@ def _evaluate(
     for name, task in entry.tasks.items():
         records = [asker.records.get((name, n), []) for n in range(len(entry.items[name]))]
         samples = found["samples"][name]
-        graded = answers(entry, name, samples, records)
+        graded = answers(entry, name, samples, records, asker.route)
         store.add(answer for answer in graded if (answer.task, answer.item) not in store.done)
         results[name] = {
             "entry": entry.name,
