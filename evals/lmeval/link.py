@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MANIFEST_FILE: Final = "link.json"
 _FORMATS: Final = {".jsonl": "json", ".json": "json", ".gz": "json", ".parquet": "parquet"}
 _LETTERS: Final = "ABCD"
+_SHOWN: Final = 5
 _TITLE: Final = ("= ", " =")
 
 
@@ -89,7 +90,7 @@ def _find(name: str, where: Path, notes: list[str]) -> dict[str, dict[str, list[
     if missing:
         notes.append(
             f"mmlu: {len(found)} of {len(SUBJECTS)} subjects were found, and mmlu is those alone; "
-            f"missing: {', '.join(missing)}"
+            f"missing: {', '.join(missing[:_SHOWN])}" + (" …" if len(missing) > _SHOWN else "")
         )
     return found
 
