@@ -139,6 +139,14 @@ def test_a_server_that_dies_costs_its_own_part(asked: Workplace) -> None:
     assert asked.processes() == []
 
 
+def test_a_url_that_dies_is_told(asked: Workplace, mock: StartMock) -> None:
+    url = mock(*knowing(asked, "--die-after", "150"))
+    done = evaluate(asked, "--url", url, "--suite", "quiz.toml", "--concurrency", "4")
+    assert done.code == 3
+    assert "server_failed" in {caveat["code"] for caveat in done.json["caveats"]}
+    assert 0 < suite_of(done.json)["items"] < ITEMS
+
+
 @pytest.mark.parametrize("at", [1, 60, 200])
 def test_killed_and_resumed_equals_uninterrupted(
     asked: Workplace, mock: StartMock, at: int

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 120
 _NAME: Final = 10
+_VERDICT: Final = len("INCONCLUSIVE")
 _MOST_PARTS: Final = 60
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
 
@@ -85,7 +86,8 @@ def _table(*columns: str, left: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
         if name in left:
-            table.add_column(name, overflow="fold", min_width=min(len(name), _NAME))
+            least = _VERDICT if name == "Verdict" else min(len(name), _NAME)
+            table.add_column(name, overflow="fold", min_width=least)
         else:
             table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -95,15 +97,14 @@ def _scores(result: Result) -> Table:
     """One row a build and suite."""
     left = ("Suite", "Build", "Route", "Metric", "Not graded")
     table = _table(
-        "Suite", "Build", "Score", "interval", "Items", "Not graded", "Metric", "Route",
+        "Suite", "Build", "Score", "Items", "Not graded", "Metric", "Route",
         left=left,
     )  # fmt: skip
     for one, suite in _rows(result):
         table.add_row(
             plain(suite.suite),
             plain(one.server.build),
-            words.score(suite, suite.score),
-            words.interval(suite, suite.ci95) or NOTHING,
+            _with_interval(words.score(suite, suite.score), words.interval(suite, suite.ci95)),
             count(suite.items),
             words.outcomes(suite) or NOTHING,
             words.metric(suite) or NOTHING,
@@ -112,10 +113,18 @@ def _scores(result: Result) -> Table:
     return table
 
 
+def _with_interval(value: str, interval: str) -> Text:
+    """A number, and its interval below it."""
+    text = Text(value)
+    if interval:
+        text.append(f"\n{interval}", style="dim")
+    return text
+
+
 def _changes(result: Result) -> Table:
     """One row a comparison."""
     table = _table(
-        "Suite", "Build", "Against", "Change", "interval", "Retained", "Flips", "p",
+        "Suite", "Build", "Against", "Change", "Retained", "Flips", "p",
         "Verdict",
         left=("Suite", "Build", "Against", "Verdict"),
     )  # fmt: skip
@@ -128,8 +137,7 @@ def _changes(result: Result) -> Table:
             plain(suite.suite),
             plain(one.server.build),
             f"{plain(against.build)} {words.score(suite, against.score)}",
-            words.change(suite, against)[0],
-            words.change(suite, against)[1] or NOTHING,
+            _with_interval(*words.change(suite, against)),
             words.share(against.retained),
             words.flips(against.flips),
             words.p_value(against.p_value),

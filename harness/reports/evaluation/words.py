@@ -164,7 +164,7 @@ def verdict(suite: SuiteResult, against: Against) -> str:
     text = f"{against.verdict} ({margin(suite, against)})"
     if against.verdict == "INCONCLUSIVE":
         if found.items_needed:
-            text += f"; about {count(found.items_needed)} items would settle it"
+            text += f"; about {count(found.items_needed)} items would settle it 4 times in 5"
         else:
             text += "; no number of items would settle it"
     return text

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 
+import harness
 from evals.records import Answer
 from harness.errors import ExitCode
 from harness.quality.evaluate import evaluate, exit_code
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.record import read_evaluation, write_evaluation
 from tests.harness.quality.runs import MadeRun, answers
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 N = 400
 
@@ -208,3 +208,43 @@ def test_perplexity_is_compared_as_a_ratio(tmp_path: Path) -> None:
     assert against.perplexity is not None
     assert against.perplexity.ratio == pytest.approx(2.718281828**0.02)
     assert against.verdict == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("builds", "schema"),
+    [(["gptq"], "evaluation.json"), (["fp16", "gptq"], "evaluation-of-several.json")],
+)
+def test_the_file_is_as_its_schema_says(tmp_path: Path, builds: list[str], schema: str) -> None:
+    run = MadeRun(tmp_path, builds=builds, baseline="fp16")
+    run.add("fp16", answers(right([]))).add("gptq", answers(right(range(3))))
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    path = Path(harness.__file__).parents[1] / "docs/schemas" / f"{schema}.schema.json"
+    jsonschema.validate(written, json.loads(path.read_text()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written | {"valid": "yes"}, json.loads(path.read_text()))
+
+
+def test_the_contract_of_one_build(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path, baseline="fp16")
+    run.add("fp16", answers(right([]))).add("gptq", answers(right(range(3))))
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {"schema", "run", "server", "probe", "suites", "valid", "caveats"} <= set(written)
+    assert {"build", "engine", "engine_version", "model"} <= set(written["server"])
+    [suite] = written["suites"]
+    promised = {
+        *("suite", "route", "items", "errors", "truncated", "unparsed"),
+        *("score", "metric", "ci95", "categories", "baseline"),
+    }
+    assert promised <= set(suite)
+    assert {"items", "score", "ci95"} <= set(suite["categories"]["a"])
+    promised = {
+        *("build", "score", "difference", "difference_ci95", "retained", "flips"),
+        *("p_value", "regressed"),
+    }
+    assert promised <= set(suite["baseline"])
+    assert {"lost", "gained"} <= set(suite["baseline"]["flips"])
+    assert suite["baseline"]["score"] == 1  # the baseline's own
