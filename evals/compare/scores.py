@@ -68,7 +68,8 @@ def _by_tag(answers: Sequence[Answer]) -> dict[str, dict[str, GroupScore]]:
 
 def _rank(value: str) -> tuple[bool, int, str]:
     """Numbers by size, before words."""
-    return (False, int(value), "") if value.isdecimal() else (True, 0, value)
+    digits = value.lstrip("0")  # whose number orders as their value does
+    return (not value.isdecimal(), len(digits) if value.isdecimal() else 0, value)
 
 
 def task_of(answer: Answer, groups: Mapping[str, str] | None) -> str:

@@ -29,7 +29,7 @@ _DENIED = re.compile(
 )
 _NEAR = 16
 """Characters in front of a choice in which it may be denied."""
-_ARTICLE = re.compile(r"[AI]\s+(?!(?:is|because|since|or|and|nor)\b)\w")
+_ARTICLE = re.compile(r"[AIai]\s+(?!(?:is|because|since|or|and|nor)\b)\w")
 """`A` or `I` that is a word of the sentence and no choice."""
 
 
@@ -127,11 +127,16 @@ class _Reading:
         for match in re.finditer(_STATED + self._text, text, re.IGNORECASE):
             found |= self._told(match)
         if self._letters:
-            pattern = rf"(?i:{_STATED})(?P<letter>[{self._letters}])(?!\w)"
-            for match in re.finditer(pattern, text):
+            pattern = rf"{_STATED}(?P<letter>[{self._letters}])(?![\w'’])"
+            for match in re.finditer(pattern, text, re.IGNORECASE):
                 if not _ARTICLE.match(text, match.start("letter")):
-                    found.add(self._letters.index(match["letter"]))
+                    found |= self._of_letter(match["letter"])
         return found
+
+    def _of_letter(self, letter: str) -> set[int]:
+        """Return a letter's place; some letters of other scripts fold to one of these."""
+        place = self._letters.find(letter.upper())
+        return {place} if place >= 0 else set()
 
     def _lettered(self, text: str) -> set[int]:
         """`(B)`, `B. Paris`, `option B`, `B` alone; a text right behind has to be that letter's."""

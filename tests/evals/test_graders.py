@@ -307,6 +307,8 @@ CITIES = ("London", "Paris", "Rome", "New York")
         ("A is right", "A"),
         ("Option A is tempting, but the answer is B", "B"),
         ("Answer: a city, Paris", "B"),
+        ("the answer is b.", "B"),
+        ("The answer is d'accord, B", "B"),
         ("A or B", None),
         ("The answer is A. No, the answer is B.", None),
         ("A. London\nB. Paris", None),
