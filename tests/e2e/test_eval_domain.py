@@ -74,6 +74,9 @@ def test_results_are_told_by_the_fields_that_the_suite_names(
     told = workplace.harness("report", str(done.run), "--format", "markdown").out
     text = Path(told.strip()).read_text() if told.strip().endswith(".md") else told
     assert "even by digits" in text
+    page = (done.run / "report.html").read_text()
+    assert "even by digits" in page
+    assert page.count('scope="row">1</th><td>10</td>') == 1
 
 
 @pytest.mark.parametrize(("stolen", "code"), [(0, 0), (3, 4)])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from evals.client.http import Client
+from evals.compare import summarise
 from evals.domain import KIND
 from evals.domain.choosing import labelled
 from evals.domain.items import load_items
@@ -355,6 +356,17 @@ def test_what_was_interrupted_goes_on_and_equals_what_was_not(
     assert told(resumed) == told(uninterrupted)
     with pytest.raises(ResumeError, match="another items_sha256, seed"):
         ask(job(whole, again, limit=60, seed=9), endpoint(url))
+
+
+def test_results_by_a_tag_come_in_the_order_of_its_values() -> None:
+    values = ["10", "2", "", "x", "9" * 5000, "1"]
+    answers = [
+        Answer(item=str(n), score=float(n == 1), tags={"hops": value})
+        for n, value in enumerate(values)
+    ]
+    found = summarise([*answers, Answer(item="none")]).tags["hops"]
+    assert list(found) == ["1", "2", "10", "9" * 5000, "", "x"]
+    assert [part.score for part in found.values()] == [0, 1, 0, 0, 0, 0]
 
 
 def test_a_server_that_is_gone_ends_it(tmp_path: Path) -> None:
