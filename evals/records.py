@@ -31,7 +31,7 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
     item: str
     """Unique within its suite."""
     task: str = ""
-    """Part of the suite it belongs to, e.g. lm-eval's `mmlu_anatomy`; empty where there is one."""
+    """Part of the suite it belongs to, e.g. lm-eval's `mmlu`; empty where there is one."""
     category: str = ""
     cluster: str = ""
     """Items that share it are not independent (template, passage, document); empty: its own."""

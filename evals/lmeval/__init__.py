@@ -10,6 +10,7 @@ model.py       what lm-eval asks of a model
 asking.py      packs of prompts, sent and kept
 cache.py       what was answered already
 tokens.py      text to ids
+results.py     its conventions and notes, read back
 grading.py     lm-eval's samples → answers
 link.py        task files for a user's own copies of the data sets
 

@@ -16,8 +16,9 @@ from evals.lmeval import loading
 from evals.lmeval.asking import Asker
 from evals.lmeval.cache import Cache
 from evals.lmeval.grading import answers
-from evals.lmeval.model import NAME, StrictCompletions
+from evals.lmeval.model import StrictCompletions
 from evals.lmeval.plan import REQUESTS_FILE, RESULTS_FILE, Asked, Plan
+from evals.lmeval.results import Results, TaskResult
 from evals.lmeval.tokens import Tokens
 from evals.records import Failure
 from evals.store import AnswerStore
@@ -58,23 +59,21 @@ def run(plan: Plan, tell: Callable[[Event], None]) -> None:
         AnswerStore(folder, _settled(plan, tokens, window)) as store,
         Cache(folder / REQUESTS_FILE, plan.endpoint) as cache,
     ):
-        results: dict[str, object] = {
-            "lm_eval": lm_eval.__version__,
-            "model": NAME,
-            "bos": "before each prompt" if tokens.adds_bos else "not added",
-            "window": window,
-            "tasks": {},
-            "notes": [note for entry in entries for note in entry.notes],
-        }
+        results = Results(
+            lm_eval=lm_eval.__version__,
+            bos="before each prompt" if tokens.adds_bos else "not added",
+            window=window,
+            notes=[note for entry in entries for note in entry.notes],
+        )
         for entry in entries:
             asker = Asker(plan.endpoint, plan.route, cache, plan.pack, heard)
-            results["tasks"] |= _evaluate(entry, asker, tokens, window, store)  # type: ignore[operator]
+            results.tasks |= _evaluate(entry, asker, tokens, window, store)
             _write(folder / RESULTS_FILE, results)
 
 
 def _evaluate(
     entry: Entry, asker: Asker, tokens: Tokens, window: int, store: AnswerStore
-) -> dict[str, object]:
+) -> dict[str, TaskResult]:
     """Let lm-eval evaluate one entry, keep its items' answers, and return its own results."""
     loading.seed_everything()
     found = evaluator.evaluate(
@@ -84,20 +83,20 @@ def _evaluate(
         bootstrap_iters=0,
         log_samples=True,
     )
-    results: dict[str, object] = {}
+    results: dict[str, TaskResult] = {}
     for name, task in entry.tasks.items():
         records = [asker.records.get((name, n), []) for n in range(len(entry.items[name]))]
         samples = found["samples"][name]
         graded = answers(entry, name, samples, records, asker.route)
         store.add(answer for answer in graded if (answer.task, answer.item) not in store.done)
-        results[name] = {
-            "entry": entry.name,
-            "few_shot": task.get_config("num_fewshot"),
-            "version": found["versions"].get(name),
-            "items": len(records),
-            "errors": sum(map(_failed, records)),
-            "metrics": _metrics(task, samples, records, found["results"][name]),
-        }
+        results[name] = TaskResult(
+            entry=entry.name,
+            few_shot=int(task.get_config("num_fewshot") or 0),
+            version=found["versions"].get(name),
+            items=len(records),
+            errors=sum(map(_failed, records)),
+            metrics=_metrics(task, samples, records, found["results"][name]),
+        )
     return results
 
 
@@ -144,7 +143,7 @@ def _settled(plan: Plan, tokens: Tokens, window: int) -> dict[str, object]:
     }
 
 
-def _write(path: Path, results: dict[str, object]) -> None:
+def _write(path: Path, results: Results) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
     temporary.replace(path)

@@ -213,6 +213,8 @@ def _caveats(one: Asked, manifest: EvalManifest, facts: SuiteFacts, who: str) ->
         )
     if part := scores.part_of_text(one, facts):
         yield Caveat("part_of_the_text", f"{of}{facts.name}: {part}.")
+    for note in scores.notes(one, facts):
+        yield Caveat("few_shot", f"{of}{facts.name}: {note}.")
     cut = sum(answer.outcome == "truncated" for answer in one.answers)
     if cut:
         yield Caveat(

@@ -10,6 +10,7 @@ from evals.compare import compare, pair, quality_score, summarise
 from evals.compare.divergence import divergence
 from evals.compare.records import SuiteScore
 from evals.errors import EvalError, PairError
+from evals.lmeval.results import read_results
 from evals.perplexity.result import read_perplexity
 from evals.perplexity.tokens import read_tokens
 from harness.measuring.measurement import Caveat
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from harness.quality.record import EvalManifest, SuiteFacts
 
 _PERPLEXITY = "perplexity"
+_LMEVAL = "lmeval"
 
 
 def summary(one: Asked, facts: SuiteFacts) -> SuiteResult:
@@ -36,6 +38,8 @@ def summary(one: Asked, facts: SuiteFacts) -> SuiteResult:
         found, metric = _perplexity(one)
         further |= found
         fields["metric"] = metric or fields["metric"]
+    if facts.kind == _LMEVAL and (own := read_results(one.folder)) is not None:
+        fields["metric"] = f"{score.metric}, {own.convention}"
     return SuiteResult(
         **fields,
         further=further,
@@ -58,6 +62,12 @@ def part_of_text(one: Asked, facts: SuiteFacts) -> str:
         return "; ".join(read_perplexity(one.folder)[2])
     except EvalError:
         return ""
+
+
+def notes(one: Asked, facts: SuiteFacts) -> list[str]:
+    """Return what lm-eval does otherwise than the suite says."""
+    found = read_results(one.folder) if facts.kind == _LMEVAL else None
+    return [] if found is None else found.notes
 
 
 def _perplexity(one: Asked) -> tuple[dict[str, float], str | None]:

@@ -72,12 +72,12 @@ def metric(suite: SuiteResult) -> str:
 
 
 def conventions(result: Result) -> list[str]:
-    """What each perplexity is by."""
+    """What each perplexity, and each score of lm-eval's, is by."""
     found = [
         f"{plain(suite.suite)}: {plain(suite.metric)}"
         for one in each(result)
         for suite in one.suites
-        if is_ratio(suite)
+        if is_ratio(suite) or "," in suite.metric
     ]
     return list(dict.fromkeys(found))
 

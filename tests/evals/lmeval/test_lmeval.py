@@ -21,6 +21,7 @@ from evals.client.http import Client
 from evals.errors import NeedError, ResumeError, RouteError, SuiteError
 from evals.lmeval import KIND
 from evals.lmeval.plan import RESULTS_FILE
+from evals.lmeval.results import read_results
 from evals.store import ANSWERS_FILE, read_answers
 from tests.evals.lmeval.conftest import TOKENIZER, endpoint, stock
 
@@ -264,7 +265,12 @@ def test_a_fixed_zero_few_shot_is_told(mock: StartMock, make_job: MakeJob, linke
     job = make_job({"arc_zero": 5}, include_path=str(folder))
     ask(job, endpoint(mock(*SCORED)))
     assert results(job)["tasks"]["arc_zero"]["few_shot"] == 0
-    (note,) = results(job)["notes"]
+    found = read_results(job.folder)
+    assert found is not None
+    (note,) = found.notes
+    assert (
+        found.convention == "lm-eval 0.4.13, BOS before each prompt, few-shot examples: arc_zero 0"
+    )
     assert "5 few-shot examples were asked for" in note
 
 
