@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from evals.perplexity.encoding import Vocabulary
     from evals.records import Scored
 
-LABEL_TOP = 20
-"""Likeliest first tokens to ask for; vLLM names so many at most."""
+LABEL_TOPS: tuple[int, ...] = (20, 5)
+"""Likeliest first tokens to ask for: as many as vLLM names, or where a server refuses that, as
+many as OpenAI's completions had and the probe proved."""
 
 
 class Chosen(NamedTuple):

@@ -10,7 +10,7 @@ import msgspec
 
 from evals.client.http import Client
 from evals.client.many import batches, for_each
-from evals.domain.choosing import LABEL_TOP, Chosen, labelled, likeliest
+from evals.domain.choosing import LABEL_TOPS, Chosen, labelled, likeliest
 from evals.domain.planning import SCORED_ROUTES, plan, routes_of
 from evals.graders.choice import Choice
 from evals.graders.judge import Judge
@@ -97,6 +97,7 @@ class _Asking:
         self._settings = planned.settings
         self._grader = planned.grader
         self._client = client
+        self._tops = LABEL_TOPS
         self.judge: Asks | None = None
         """Opened by who asks, where the grader is one."""
         self._judging = asyncio.Semaphore(job.judge.concurrency if job.judge is not None else 1)
@@ -106,12 +107,11 @@ class _Asking:
         label = self._route == "label"
         settings = self._settings
         answer = self._answer(asked)
-        if isinstance(asked.prompt, str):
+        if label and isinstance(asked.prompt, str):
+            reply = await self._first_token(asked.prompt)
+        elif isinstance(asked.prompt, str):
             reply = await self._client.complete(
-                asked.prompt,
-                max_tokens=1 if label else settings.max_tokens,
-                stop=() if label else settings.stop,
-                top_logprobs=LABEL_TOP if label else 0,
+                asked.prompt, max_tokens=settings.max_tokens, stop=settings.stop
             )
         else:
             reply = await self._client.chat(
@@ -126,6 +126,16 @@ class _Asking:
             return self._choose(answer, asked.item, labelled(reply.top, self._names(asked.item)))
         grade = await self._grade(reply, asked.item)
         return _failed(answer, grade) if isinstance(grade, Failure) else _with(answer, grade)
+
+    async def _first_token(self, prompt: str) -> Completion | Failure:
+        """Ask for one token and the likeliest ones in its place."""
+        reply = await self._client.complete(prompt, max_tokens=1, top_logprobs=self._tops[0])
+        if isinstance(reply, Failure) and reply.code == "status" and len(self._tops) > 1:
+            again = await self._client.complete(prompt, max_tokens=1, top_logprobs=self._tops[-1])
+            if not isinstance(again, Failure):
+                self._tops = self._tops[-1:]
+                return again
+        return reply
 
     async def scored(self, batch: list[Asked]) -> list[Answer]:
         """Score all choices of some items in one request."""

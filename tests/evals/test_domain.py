@@ -55,7 +55,8 @@ def job(
 
 
 def endpoint(url: str = "http://127.0.0.1:1/v1", **fields: Any) -> Endpoint:  # noqa: ANN401
-    return Endpoint(base_url=url, model="mock", engine="mock", tokenizer=str(DEMO), **fields)
+    known = {"model": "mock", "engine": "mock", "tokenizer": str(DEMO)}
+    return Endpoint(base_url=url, **known | fields)
 
 
 def ask(asked: Job, where: Endpoint, stop_at: int | None = None) -> list[Answer]:
@@ -67,7 +68,7 @@ def ask(asked: Job, where: Endpoint, stop_at: int | None = None) -> list[Answer]
             raise InterruptedError
 
     async def run() -> None:
-        async with Client(where) as client:
+        async with Client(where, asked.route) as client:
             await KIND.ask(asked, client, progress)
 
     if stop_at is None:
@@ -384,18 +385,47 @@ def choice_suite(tmp_path: Path) -> Suite:
     return suite(method="choices", grader={"kind": "choice", "letters": False})
 
 
-@pytest.mark.parametrize("route", ["echo", "label"])
+@pytest.mark.parametrize("route", ["echo", "native", "label"])
 def test_the_likeliest_choice_is_the_answer(mock: StartMock, tmp_path: Path, route: Route) -> None:
     told = knows(tmp_path, {"Ice is": " cold", "Fire is": " cold"})
-    url = mock("--tokenizer", str(DEMO), "--max-model-len", "2048", "--knows", told, *FAST)
+    engine = ("--engine", "sglang") if route == "native" else ()
+    url = mock("--tokenizer", str(DEMO), "--max-model-len", "2048", "--knows", told, *engine, *FAST)
+    where = endpoint(url, engine="sglang" if engine else "mock")
     ice, fire = sorted(
-        ask(job(choice_suite(tmp_path), tmp_path, route), endpoint(url)), key=lambda a: a.item
+        ask(job(choice_suite(tmp_path), tmp_path, route), where), key=lambda a: a.item
     )
     assert (ice.choice, ice.score, fire.choice, fire.score) == (1, 1.0, 1, 0.0)
     for answer in (ice, fire):
         assert answer.route == route
         assert answer.loglikelihoods[1] > answer.loglikelihoods[0]
         assert answer.read == "cold"
+
+
+class Stingy(Client):
+    """Refuses to name more than five likely tokens, and counts what it is asked."""
+
+    tops: list[int]
+
+    async def complete(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed on
+        self.tops.append(kwargs["top_logprobs"])
+        if kwargs["top_logprobs"] > 5:
+            return Failure(code="status", text="HTTP 400: at most 5")
+        return await super().complete(*args, **kwargs)
+
+
+def test_a_server_that_names_few_tokens_is_asked_for_few(mock: StartMock, tmp_path: Path) -> None:
+    told = knows(tmp_path, {"Ice is": " cold", "Fire is": " hot"})
+    url = mock("--tokenizer", str(DEMO), "--max-model-len", "2048", "--knows", told, *FAST)
+    asked = job(choice_suite(tmp_path), tmp_path, "label")
+
+    async def run() -> list[int]:
+        async with Stingy(endpoint(url, concurrency=1)) as client:
+            client.tops = []
+            await KIND.ask(asked, client, lambda _done, _total: None)
+        return client.tops
+
+    assert asyncio.run(run()) == [20, 5, 5]
+    assert [answer.score for answer in read_answers(asked.folder)] == [1.0, 1.0]
 
 
 def test_choices_by_echo_need_a_tokenizer(tmp_path: Path) -> None:
