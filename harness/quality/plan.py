@@ -6,20 +6,22 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from evals.endpoint import Endpoint
 from evals.power import items_needed, margin_reachable
+from harness.errors import BadInputError
 from harness.quality.asking import ask_pass
-from harness.quality.checks import check, check_asked, check_suite, job_of, sizes_of
+from harness.quality.checks import check, check_asked, job_of, sizes_of
 from harness.quality.kinds import kind_name, kind_of
+from harness.quality.probing import probe_server
 from harness.quality.servers import endpoint_for
 from harness.rundir import RunFolder
 
 if TYPE_CHECKING:
-    from evals.kinds import Size
+    from evals.records import Route
     from harness.live import Live
     from harness.quality.request import EvalRequest
     from harness.serving import Source
@@ -77,18 +79,23 @@ def plan_evaluation(
     Raises:
         BadInputError: what was asked is impossible.
         LauncherError, ServerError: the server does not come up.
+        RouteError: it was not proved able to do what a suite needs.
     """
     if measure:
-        [source], sizes = check(request)
-        rates = _rates(request, source, live)
+        sources, sizes = check(request)
+        if len(sources) > 1:
+            raise BadInputError("--server: name one build, which is asked the sample")
+        samples = _ask_samples(request, sources[0], live)
     else:
         check_asked(request)
         folder = None if request.tokenizer is None else str(request.tokenizer)
         nobody = Endpoint(base_url="http://127.0.0.1:0/v1", model="", tokenizer=folder)
-        sizes, rates = sizes_of(request, nobody), {}
+        sizes, samples = sizes_of(request, nobody), {}
     suites = []
     for suite, _ in request.suites:
-        found, rate = sizes[suite.name], rates.get(suite.name)
+        found, sample = sizes[suite.name], samples.get(suite.name)
+        rate = None if sample is None else sample.items_per_s
+        best = request.route or kind_of(suite).routes(suite)[0]
         graded = kind_name(suite) != "perplexity"
         margin = request.margin / 100
         needed = items_needed(margin, flip_rate, power=power) if graded else None
@@ -101,7 +108,7 @@ def plan_evaluation(
             SuitePlan(
                 suite=suite.name,
                 kind=kind_name(suite),
-                route=request.route or kind_of(suite).routes(suite)[0],
+                route=best if sample is None else sample.route,
                 items=found.items,
                 requests=found.requests,
                 prompt_tokens=found.prompt_tokens,
@@ -123,20 +130,28 @@ def plan_evaluation(
     )
 
 
-def _rates(request: EvalRequest, source: Source, live: Live) -> dict[str, float]:
-    """Ask a few items of each suite and return how many are answered a second."""
+class _Sample(NamedTuple):
+    """What a few items of a suite have shown."""
+
+    route: Route
+    items_per_s: float
+
+
+def _ask_samples(request: EvalRequest, source: Source, live: Live) -> dict[str, _Sample]:
+    """Ask a few items of each suite, by the route that the probe proved."""
     short = replace(request, limit=min(request.limit or SAMPLE, SAMPLE))
-    rates: dict[str, float] = {}
+    found: dict[str, _Sample] = {}
     with tempfile.TemporaryDirectory(prefix="harness-eval-plan-") as place:
         folder = RunFolder(Path(place))
         with source.serve(folder, live) as served:
-            endpoint = endpoint_for(short, served)
+            probed = probe_server(folder, endpoint_for(short, served), served, live)
             for suite, base_dir in short.suites:
                 kind = kind_of(suite)
-                route = short.route or kind.routes(suite)[0]
+                route = probed.route_for(kind.routes(suite), short.route)
                 job = job_of(short, suite, base_dir, folder.path / suite.name, route)
-                size: Size = check_suite(short, suite, base_dir, endpoint)
+                items = kind.check(job, probed.endpoint).items
                 began = time.monotonic()
-                ask_pass(kind, job, endpoint, served, live, f"{suite.name}: a sample")
-                rates[suite.name] = size.items / (time.monotonic() - began)
-    return rates
+                title = f"{suite.name}: a sample"
+                ask_pass(kind, job, probed.endpoint, served, live, title)
+                found[suite.name] = _Sample(route, items / (time.monotonic() - began))
+    return found

@@ -301,6 +301,10 @@ def test_a_plan_says_what_items_can_show_and_how_long_they_take(
     text = asked.harness("eval", "plan", "--suite", "quiz.toml", "--margin", "2")
     assert "items more are needed" in text.out
     assert asked.harness("eval", "plan", "--suite", "quiz.toml", "--power", "1").code == 2
+    two = ("--server", "fp16,gptq")
+    refused = asked.harness("eval", "plan", "--suite", "quiz.toml", *two)
+    assert refused.code == 2
+    assert "name one build" in refused.err
 
 
 def test_a_server_that_drifts_is_invalid(asked: Workplace, mock: StartMock) -> None:
