@@ -17,8 +17,8 @@ import psutil
 from comparison import STAGGERED
 from rig import ROOT, Served, read_truth, serving
 
+from harness.ladder import mock_facts
 from harness.load.child import COMMAND, MASTER
-from harness.measuring.measure import CellFacts
 from harness.measuring.remeasure import measure_folder, write_facts
 from harness.measuring.truth import Spread, join
 from harness.measuring.truth import read_truth as read_sends
@@ -114,7 +114,7 @@ def run_case(case: Case, cpus: tuple[int, int]) -> Result:
             dialect="openai-completions",
             cpus=[client_cpu] if case.workers == 1 else list(cpus),
         )
-        write_facts(cell, _facts(case))
+        write_facts(cell, mock_facts("known-timing", case.level, closed=case.kind == "closed"))
         if case.hog:
             stack.enter_context(_hog(client_cpu))
         before = server.cpu_times()
@@ -177,19 +177,6 @@ def _profile(case: Case) -> Profile:
     if case.warmup is not None:
         fields["warmup_requests"] = case.warmup
     return Profile.model_validate(fields)
-
-
-def _facts(case: Case) -> CellFacts:
-    return CellFacts(
-        id="benchmark",
-        build="mock",
-        engine="mock",
-        engine_version=None,
-        model="mock",
-        profile="known-timing",
-        repeat=1,
-        level={"concurrency": case.level} if case.kind == "closed" else {"rate": case.level},
-    )
 
 
 def _result(case: Case, cell: Path, truth_file: Path, server_s: float, rss: list[float]) -> Result:

@@ -210,7 +210,7 @@ def run_step(
             dialect="openai-completions",
             cpus=client_cpus,
         )
-        write_facts(cell, _facts(load, closed=plan.mode == "closed"))
+        write_facts(cell, mock_facts("calibrate", load.level, closed=plan.mode == "closed"))
         process = psutil.Process(mock.pid)
         before = process.cpu_times()
         driver.drive(lambda _: None, lambda: mock.poll() is None)
@@ -286,16 +286,17 @@ def _problems(measured: CellMeasurement, spreads: dict[str, Spread | None]) -> l
     return problems
 
 
-def _facts(load: Load, *, closed: bool) -> CellFacts:
+def mock_facts(name: str, level: float, *, closed: bool) -> CellFacts:
+    """Return the facts of a cell, and of a profile, of this name against the mock."""
     return CellFacts(
-        id="calibrate",
+        id=name,
         build="mock",
         engine="mock",
         engine_version=__version__,
         model="mock",
-        profile="calibrate",
+        profile=name,
         repeat=1,
-        level={"concurrency": load.level} if closed else {"rate": load.level},
+        level={"concurrency": level} if closed else {"rate": level},
     )
 
 
