@@ -15,13 +15,16 @@ import datetime as dt
 import os
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import msgspec
 
 from harness.errors import BadInputError, did_you_mean
 from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
 from harness.measuring.measurement import Measurements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MANIFEST_SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
@@ -139,8 +142,9 @@ class RunFolder:
         write_atomically(self.path / name, data + b"\n")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path`: after a crash there is the old file or the new one, never a part.
+@contextlib.contextmanager
+def atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is put at `path` at the end: there is the old one or all of the new one.
 
     Raises:
         BadInputError: it cannot be written.
@@ -148,15 +152,26 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put `data` at `path`: after a crash there is the old file or the new one, never a part.
+
+    Raises:
+        BadInputError: it cannot be written.
+    """
+    with atomically(path) as file:
+        file.write(data)
 
 
 def read_json(path: Path, kind: type[_T], schema: int) -> _T:

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 from harness import reports
 from harness.errors import BadInputError, ExitCode
@@ -14,8 +16,8 @@ from harness.quality.record import (
     read_evaluation,
     write_evaluation,
 )
-from harness.reports import Report, evaluation
-from harness.rundir import RunFolder, write_atomically
+from harness.reports import Report, Streamed, evaluation
+from harness.rundir import RunFolder, atomically
 
 
 def report(run: Path, /, *, format: str | None = None, out: Path | None = None) -> int:  # noqa: A002 - the option's name
@@ -37,15 +39,25 @@ def report(run: Path, /, *, format: str | None = None, out: Path | None = None) 
         names, load_report = reports.NAMES, reports.load_report
         _recompute_measurements(folder)
     name = format or ("html" if out is None else _by_suffix(out, names, load_report))
-    text = load_report(name).render(folder)
+    made = load_report(name)
     if out is None and name == "html":
         out = folder.path / "report.html"
     if out is None:
-        sys.stdout.write(text)
+        _write(made, folder, sys.stdout)
     else:
-        write_atomically(out, text.encode())
+        with atomically(out) as file:
+            text = TextIOWrapper(file, "utf-8", newline="")
+            _write(made, folder, text)
+            text.detach()  # flushed, and the file left open
         print(out)
     return ExitCode.OK
+
+
+def _write(made: Report, folder: RunFolder, out: TextIO) -> None:
+    if isinstance(made, Streamed):
+        made.write(folder, out)
+    else:
+        out.write(made.render(folder))
 
 
 def _recompute_measurements(folder: RunFolder) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, runtime_checkable
 
 from harness.errors import BadInputError, did_you_mean
 
@@ -32,6 +32,14 @@ class Report(Protocol):
         Raises:
             BadInputError: `manifest.json` or `measurements.json` is missing or broken.
         """
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A format that can be as long as the run, and is written row by row."""
+
+    def write(self, run: RunFolder, out: TextIO) -> None:
+        """Write what `render` would return."""
 
 
 def load_report(name: str) -> Report:

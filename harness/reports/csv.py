@@ -14,6 +14,8 @@ from harness.reports.figures import level_value, plain
 from loadprofiles.records import Sample
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from harness.measuring.measurement import CellMeasurement
     from harness.reports import Report
     from harness.rundir import RunFolder
@@ -30,6 +32,11 @@ class Csv:
     def render(self, run: RunFolder) -> str:
         """Return the table; a cell without samples gives no rows."""
         out = io.StringIO()
+        self.write(run, out)
+        return out.getvalue()
+
+    def write(self, run: RunFolder, out: TextIO) -> None:
+        """Write the table, a row at a time."""
         writer = csv.writer(out, lineterminator="\n")
         fields = Sample.__struct_fields__
         writer.writerow([*_CELL_COLUMNS, *fields])
@@ -37,7 +44,6 @@ class Csv:
             start = [cell_value(value) for value in _cell_values(cell)]
             for sample in read_cell(run, cell.id).samples:
                 writer.writerow([*start, *(cell_value(getattr(sample, name)) for name in fields)])
-        return out.getvalue()
 
 
 def _cell_values(cell: CellMeasurement) -> tuple[object, ...]:

@@ -13,6 +13,8 @@ from harness.quality.record import read_manifest
 from harness.reports.csv import cell_value
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from harness.reports import Report
     from harness.rundir import RunFolder
 
@@ -27,6 +29,11 @@ class Csv:
     def render(self, run: RunFolder) -> str:
         """Return the table."""
         out = io.StringIO()
+        self.write(run, out)
+        return out.getvalue()
+
+    def write(self, run: RunFolder, out: TextIO) -> None:
+        """Write the table, a row at a time."""
         writer = csv.writer(out, lineterminator="\n")
         fields = Answer.__struct_fields__
         writer.writerow([*_PASS_COLUMNS, *fields])
@@ -35,7 +42,6 @@ class Csv:
             for answer in read_answers(run.path / EVALS / one.suite / one.folder):
                 row = [cell_value(getattr(answer, name)) for name in fields]
                 writer.writerow([*start, *row])
-        return out.getvalue()
 
 
 REPORT: Report = Csv()
