@@ -80,7 +80,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """No answer: "connect", "timeout", "status" (HTTP), "redirect". Not sent: "empty", "too_long".
     An answer that is not believed: "malformed", "wrong_model", "wrong_length", "wrong_ids",
     "missing_choice", "order", "no_logprobs", "null_position", "clamped", "non_finite",
-    "positive", "contradiction", "stop_ignored"."""
+    "positive", "contradiction", "stop_ignored", "answers_cut"."""
     text: str
     attempts: int = 1
 

@@ -93,8 +93,8 @@ def mock(  # noqa: PLR0913 - one flag each
             no_usage, no_ids, empty_text, none_content, other_model, other_model_silent, drift,
             cache_dependent, order_dependent, batch_dependent, concurrency_dependent. A name that
             is none explains them.
-        engine: Whose pages it has and what it cannot do: any, vllm, sglang, tgi, llama.cpp or
-            transformers.
+        engine: Whose pages it has and what it cannot do: any, vllm, sglang, tgi, llama.cpp,
+            openai or transformers.
         close: Close the connection after every answer.
         api_key_env: Environment variable with the bearer token to insist on.
         tls_cert: PEM file of a certificate: speak https.
