@@ -361,7 +361,7 @@ def perplexity(*, quick: bool) -> Iterator[Row]:
             what = f"{count} windows{', the first 1,024 tokens, the last 40' if long_first else ''}"
             yield Row(f"perplexity, {what}: interval", alone / runs, COVERAGE, runs)
             yield Row(f"perplexity ratio, {what}: interval", hits / runs, COVERAGE, runs)
-            goal = TYPE_ONE if count >= 40 else None
+            goal = TYPE_ONE if count >= 100 else None
             yield Row(f"perplexity ratio, {what}: PASS at + 5 %", passed / runs, goal, runs)
 
 

@@ -34,8 +34,7 @@ MARGIN = 0.02
 PERPLEXITY_MARGIN = 0.05
 NEAR_TIE_NATS = 0.1
 FEW_CLUSTERS = 10
-"""Degrees of freedom below which a test by clusters does not hold what it promises (simulated, see
-docs/method.md)."""
+"""Degrees of freedom below which a note calls the test by clusters rough (docs/method.md)."""
 
 
 def compare(

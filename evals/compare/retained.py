@@ -125,6 +125,7 @@ def _drawn_ratios(pairs: Pairs, rng: np.random.Generator) -> Floats:
     for start in range(0, REPLICATES, rows):
         size = min(rows, REPLICATES - start)
         times = rng.multinomial(counts.sum(), counts / counts.sum(), size=size)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found.append((times @ kinds[0]) / (times @ kinds[1]))
+        below = times @ kinds[1]
+        # Nothing can be said of a draw in which the baseline has nothing right.
+        found.append((times @ kinds[0]) / np.where(below > 0, below, np.nan))
     return np.concatenate(found)

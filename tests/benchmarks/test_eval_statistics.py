@@ -1,4 +1,4 @@
-"""The quick version of what is promised of comparisons; the whole of it takes half an hour."""
+"""The quick version of what is promised of comparisons."""
 
 from __future__ import annotations
 
