@@ -30,6 +30,8 @@ _WIDTH: Final = 120
 _NAME: Final = 10
 _VERDICT: Final = len("INCONCLUSIVE")
 _MOST_PARTS: Final = 60
+_SIDE_BY_SIDE: Final = 2
+"""So many builds have room for their intervals beside their scores."""
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
 
 
@@ -59,7 +61,7 @@ def print_evaluation(run: RunFolder, console: Console) -> None:
         for text in words.sentences(one):
             console.print(Text(_of_build(result, one, text)))
         if one.quality is not None:
-            console.print(Text(words.quality(one)))
+            console.print(Text(_of_build(result, one, words.quality(one))))
     for shown in words.caveats(result):
         note = Text("Invalid: " if shown.invalidates else "Caveat: ", style="yellow")
         note.append(shown.text, style="default")
@@ -164,7 +166,10 @@ def _parts(result: Result) -> Iterator[Table]:
             for place, label in enumerate(labels):
                 parts = [(suite, of(suite).get(label)) for _, suite in found]
                 items = max((part.items for _, part in parts if part is not None), default=0)
-                cells = [_cell(suite, label, part) for suite, part in parts]
+                cells = [
+                    _cell(suite, label, part, narrow=len(found) > _SIDE_BY_SIDE)
+                    for suite, part in parts
+                ]
                 known = [before[1][place]] if before else []
                 table.add_row(plain(label), count(items), *known, *cells)
             yield table
@@ -182,14 +187,17 @@ def _tagged(tag: str, suite: SuiteResult) -> dict[str, GroupScore]:
     return suite.tags.get(tag, {})
 
 
-def _cell(suite: SuiteResult, label: str, part: GroupScore | None) -> Text:
+def _cell(suite: SuiteResult, label: str, part: GroupScore | None, *, narrow: bool) -> Text:
+    """One build's score of a part; `narrow`: its interval below it."""
     if part is None:
         return Text(NOTHING)
+    lost = suite.baseline is not None and label in suite.baseline.regressed
     text = Text(words.score(suite, part.score))
+    text.append(" ▼" if lost and narrow else "", style="bold red")
     if part.ci95 is not None:
-        text.append(f" {words.interval(suite, part.ci95)}", style="dim")
-    if suite.baseline is not None and label in suite.baseline.regressed:
-        text.append(" ▼", style="bold red")
+        between = "\n" if narrow else " "
+        text.append(f"{between}{words.interval(suite, part.ci95)}", style="dim")
+    text.append(" ▼" if lost and not narrow else "", style="bold red")
     return text
 
 

@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
 from evals.records import Answer
 from harness.errors import BadInputError
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
 from harness.reports import evaluation
+from harness.reports.evaluation.terminal import print_evaluation
 from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
@@ -107,6 +109,25 @@ def test_parts_stand_beside_the_baselines(made: RunFolder) -> None:
     text = evaluation.load_report("terminal").render(made)
     [row] = [line for line in text.splitlines() if line.startswith("b ")]
     assert row.split()[:6] == ["b", "100", "100.0", "%", "80.0", "%"]
+
+
+def test_four_builds_have_room_on_a_terminal(tmp_path: Path) -> None:
+    builds = ["gptq", "awq", "nf4", "damaged"]
+    run = MadeRun(tmp_path, builds=builds, baseline="fp16")
+    for build in ("fp16", *builds):
+        found = answers(right(*range(1, 41, 2)) if build == "damaged" else right(0))
+        for answer in found:
+            answer.category = "velocity" if answer.category == "b" else "exposure"
+        run.add(build, found)
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    out = io.StringIO()
+    print_evaluation(folder, Console(file=out, width=80, highlight=False))
+    text = out.getvalue()
+    assert "…" not in text.replace(" … ", "")
+    [row] = [line for line in text.splitlines() if line.startswith("velocity")]
+    assert row.split()[1:] == ["100", *("100.0", "%") * 4, "80.0", "%", "▼"]
+    assert "damaged: Quality score" in text
 
 
 def test_html_holds_no_foreign_markup_and_needs_no_network(made: RunFolder) -> None:
