@@ -14,7 +14,7 @@ from harness.quality.baseline import COPY, copy_baseline
 from harness.quality.beside import load_beside
 from harness.quality.checks import check, job_of
 from harness.quality.contaminated import contaminated
-from harness.quality.evaluate import evaluate, exit_code
+from harness.quality.evaluate import exit_code
 from harness.quality.kinds import kind_of
 from harness.quality.passes import (
     EVALS,
@@ -29,6 +29,7 @@ from harness.quality.record import (
     EvalRecord,
     ServerFacts,
     new_manifest,
+    read_evaluation,
     read_manifest,
 )
 from harness.quality.request import EarlierRun
@@ -137,7 +138,7 @@ class _Evaluation:
             self._record.save()
             for problem in write_evaluation(self._folder):
                 self._live.problem(problem)
-        return exit_code(evaluate(self._folder), self._code, gated=self._request.gated)
+        return exit_code(read_evaluation(self._folder), self._code, gated=self._request.gated)
 
     def _take_baseline(self) -> None:
         earlier = self._request.baseline
