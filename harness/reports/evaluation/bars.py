@@ -92,7 +92,10 @@ def _chart(result: Result, name: str) -> Chart | None:
     for label in several[: _MOST_ROWS // len(found)]:
         parts = [(n, suite.categories.get(label)) for n, (_, suite) in enumerate(found)]
         rows.append((label, [_Value(n, part.score, part.ci95) for n, part in parts if part]))
-    values = [value for _, bars in rows for bar in bars for value in (bar.score, *(bar.ci95 or ()))]
+    # A few texts' perplexity may be anything up to hundreds: such bars are cut, not all flattened.
+    wide = rows[:1] if words.is_ratio(found[0][1]) else rows
+    values = [bar.score for _, bars in rows for bar in bars]
+    values += [limit for _, bars in wide for bar in bars for limit in bar.ci95 or ()]
     low, high = _range([value for value in values if value is not None], found[0][1])
     scale = (WIDTH - LABELS - _RIGHT) / (high - low)
 

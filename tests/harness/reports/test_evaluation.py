@@ -15,8 +15,10 @@ from rich.console import Console
 from evals.records import Answer
 from harness.errors import BadInputError
 from harness.quality.evaluate import evaluate
+from harness.quality.evaluation import Evaluation
 from harness.quality.record import write_evaluation
 from harness.reports import evaluation
+from harness.reports.evaluation import bars
 from harness.reports.evaluation.terminal import print_evaluation
 from tests.harness.quality.runs import MadeRun, answers
 
@@ -128,6 +130,23 @@ def test_four_builds_have_room_on_a_terminal(tmp_path: Path) -> None:
     [row] = [line for line in text.splitlines() if line.startswith("velocity")]
     assert row.split()[1:] == ["100", *("100.0", "%") * 4, "80.0", "%", "▼"]
     assert "damaged: Quality score" in text
+
+
+def test_a_category_of_wild_texts_does_not_flatten_the_picture(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path, builds=["gptq"], suites=["text"])
+    windows = answers(right(), metric="perplexity", weight=100.0)
+    for number, window in enumerate(windows):
+        window.score, window.category = 70.0 + number % 5, "calm"
+    for window, score in zip(windows, (60.0, 400.0, 70.0), strict=False):
+        window.score, window.category = score, "wild"
+    folder = run.add("gptq", windows, suite="text").folder()
+    result = evaluate(folder)
+    assert isinstance(result, Evaluation)
+    wild = result.suites[0].categories["wild"]
+    assert wild.score is not None
+    assert wild.ci95 is not None
+    [chart] = bars.charts(result)
+    assert float(chart.ticks[-1][1].replace(",", "")) < 2 * wild.score < wild.ci95[1]
 
 
 def test_html_holds_no_foreign_markup_and_needs_no_network(made: RunFolder) -> None:
