@@ -15,7 +15,7 @@ from harness.cli.pairs import headers_of
 from harness.config import Config, find_build, find_profile, find_suite, load_config
 from harness.errors import BadInputError
 from harness.live import Live
-from harness.quality.baseline import find_run
+from harness.quality.baseline import find_run, kept_run
 from harness.quality.record import read_manifest
 from harness.quality.request import (
     CONCURRENCY,
@@ -169,7 +169,8 @@ def request_of(
         if value is not None and not 0 < value < 100:  # noqa: PLR2004 - points or per cent
             flag = name.replace("_", "-")
             raise BadInputError(f"--{flag}: {value:g} must lie between 0 and 100, e.g. 2")
-    baseline = baseline_of(flags.text("baseline"), found)
+    kept = None if run is None else kept_run(run)
+    baseline = kept or baseline_of(flags.text("baseline"), found)
     where = {key: value for key, value in given.items() if value is not None}
     where |= _absolute(given)
     return EvalRequest(

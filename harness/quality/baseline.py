@@ -68,6 +68,14 @@ def _is_copy(manifest: EvalManifest, build: str) -> bool:
     return baseline is not None and baseline.run is not None and baseline.build == build
 
 
+def kept_run(run: RunFolder) -> EarlierRun | None:
+    """Return the earlier run that a run's baseline was read from; None where there is none."""
+    kept = read_manifest(run).baseline
+    if kept is None or kept.run is None:
+        return None
+    return EarlierRun(run=RunFolder(Path(kept.run)), build=kept.build.removeprefix(COPY.format("")))
+
+
 def check_run(earlier: EarlierRun, suites: Sequence[str]) -> None:
     """Look that an earlier run has answers to all suites.
 

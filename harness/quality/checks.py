@@ -71,7 +71,7 @@ def check_asked(request: EvalRequest) -> None:
         profile, level = request.under_load.profile, request.under_load.level
         profile.check_level(level)
         check_schedule(profile, level, 1, request.seed)
-    if isinstance(request.baseline, EarlierRun):
+    if isinstance(request.baseline, EarlierRun) and request.resume is None:
         check_run(request.baseline, names)
     if isinstance(request.servers, Url):
         check_urls(request.servers)

@@ -144,6 +144,8 @@ class _Evaluation:
         earlier = self._request.baseline
         if not isinstance(earlier, EarlierRun):
             return
+        if COPY.format(earlier.build) in self._record.manifest.servers:
+            return  # a run that goes on has its copy, and needs the other folder no more
         name, facts = copy_baseline(earlier, self._record.manifest.passes, self._folder)
         self._record.manifest.servers[name] = facts
         self._record.save()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,11 @@ def test_builds_against_a_baseline_that_is_one_of_them(asked: Workplace) -> None
     assert [path.name for path in (read.run / "servers").iterdir()] == ["damaged"]
     for name in ("score", "difference", "difference_ci95", "flips", "p_value", "regressed"):
         assert again[name] == against[name]
+
+    shutil.rmtree(done.run)  # its answers were copied, and nothing is left to ask
+    resumed = asked.harness("eval", "--resume", str(read.run), "--json", "--quiet")
+    assert resumed.code == 0, resumed.err
+    assert resumed.json == read.json
 
 
 def test_a_server_that_dies_costs_its_own_part(asked: Workplace) -> None:

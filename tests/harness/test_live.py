@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.live import Live
+from harness.live import Live, Pace
 from loadprofiles.records import Progress
 
 
@@ -129,3 +129,15 @@ def test_unknown_values_are_dashes() -> None:
     Live(console=where).progress("awq", progress(ttft_p50_ms=None, ttft_p95_ms=None, left_s=None))
     assert "– ms TTFT" in out.getvalue()
     assert "left" not in out.getvalue()
+
+
+def test_pace_counts_what_was_done_since_it_began() -> None:
+    pace = Pace(began_s=100.0)
+    pace.step(40, 100, 100.0)  # there before, from an interrupted run
+    assert str(pace) == "40 of 100 items"
+    pace.step(60, 100, 104.0)
+    assert pace.per_s == 5
+    assert pace.left_s == 8
+    assert str(pace) == "60 of 100 items, 5.00/s, 8 s left"
+    pace.step(100, 100, 112.0)
+    assert pace.left_s == 0
