@@ -22,14 +22,21 @@ from benchmarks.lies import (
     codes_of_honest,
     judge,
     mock,
+    score,
     tokens,
+    write,
 )
+from evals.client.http import Client
 from evals.endpoint import Endpoint
+from evals.errors import ResumeError
 from evals.probe import probe
+from evals.records import Answer
+from evals.store import AnswerStore
 from launchers.mock.lies import LIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CANNOT: dict[str, set[str]] = {
     "any": set(),
@@ -121,3 +128,34 @@ def test_without_checks_a_missing_choice_vanishes_and_a_moved_one_scores_another
         moved = careless(moves, by_ids)
     assert len(moved) == len(truth)
     assert not any(a == b for a, b in zip(moved, truth, strict=True))
+
+
+# --- what is no lie: errors, silence, and answers that are kept ---------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "timeout_s", "codes"),
+    [("http_500:0.4", 5.0, {"status"}), ("silent:0.2", 0.4, {"timeout"})],
+)
+def test_what_fails_is_an_error_and_what_is_told_is_true(
+    fault: str, timeout_s: float, codes: set[str]
+) -> None:
+    async def run(url: str) -> list[tuple[str, bool]]:
+        endpoint = Endpoint(base_url=url, model="mock", engine="mock", timeout_s=timeout_s)
+        async with Client(endpoint) as client:
+            return [*await score(client, 0), *await write(client, 0)]
+
+    with mock("--fault", fault) as url:
+        outcomes = asyncio.run(run(url))
+    assert {code for code, _ in outcomes} <= {"", *codes}
+    assert all(good for code, good in outcomes if not code)
+    assert any(good for _, good in outcomes)
+
+
+def test_answers_of_one_server_are_never_reused_for_another(tmp_path: Path) -> None:
+    """lm-eval's --use_cache gave a second build the first one's scores (lm-eval #4063)."""
+    with AnswerStore(tmp_path, {"suite": "s", "identity": "fp16"}) as store:
+        store.add([Answer(item="1", score=1.0)])
+    assert AnswerStore(tmp_path, {"suite": "s", "identity": "fp16"}).done == {("", "1")}
+    with pytest.raises(ResumeError, match="identity"):
+        AnswerStore(tmp_path, {"suite": "s", "identity": "gptq"})
