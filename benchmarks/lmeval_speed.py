@@ -75,7 +75,7 @@ found = lm_eval.simple_evaluate(
     model=lm, tasks=[plan["task"]], num_fewshot=plan["shots"], limit=plan["limit"],
     task_manager=TaskManager(include_path=plan["include"], include_defaults=False),
     bootstrap_iters=0)
-scores = {k: v for k, v in found["results"][plan["task"]].items() if k.startswith("acc")}
+scores = {k: v for k, v in found["results"][plan["task"]].items() if k in ("acc,none", "acc_norm,none")}
 lls = [r[0][0] for s in found["samples"][plan["task"]] for r in s["resps"]]
 sys.stdout.write("\\n" + json.dumps({"took": took, "scores": scores, "lls": lls}) + "\\n")
 """
@@ -233,7 +233,7 @@ def main() -> int:
         ways += [Way("stock", options.concurrent[-1], b) for b in options.batches if b > 1]
         ways += [Way("stock", options.concurrent[0], b) for b in options.batches if b > 1]
         ways += [Way("ours", n, pack) for n in options.ours for pack in options.packs]
-        best = compare(python, plan, ways, options.rounds)
+        best = compare(python, plan, list(dict.fromkeys(ways)), options.rounds)
     print(f"{options.items} questions of four choices, {options.shots} few-shot examples, ", end="")
     return 0 if report(best, options.rounds) else 1
 

@@ -314,3 +314,15 @@ def test_an_error_of_the_endpoint_names_it(make_job: MakeJob) -> None:
     with pytest.raises(ReachError, match=r"127\.0\.0\.1:9"):
         ask(make_job({"winogrande": 0}), endpoint("http://127.0.0.1:9/v1"))
     assert time.monotonic() - start < 200
+
+
+def test_the_engines_own_page_gives_the_same_scores(mock: StartMock, make_job: MakeJob) -> None:
+    echo = make_job({"arc_challenge": 2})
+    native = make_job({"arc_challenge": 2}, route="native", folder=echo.folder.with_name("native"))
+    by_echo = ask(echo, endpoint(mock(*SCORED)))
+    by_page = ask(native, endpoint(mock(*SCORED, "--engine", "sglang"), engine="sglang"))
+    assert {answer.route for answer in by_page} == {"native"}
+    assert {answer.outcome for answer in by_page} == {"scored"}
+    for one, other in zip(by_echo, by_page, strict=True):
+        assert one.item == other.item
+        assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-6)
