@@ -75,7 +75,8 @@ found = lm_eval.simple_evaluate(
     model=lm, tasks=[plan["task"]], num_fewshot=plan["shots"], limit=plan["limit"],
     task_manager=TaskManager(include_path=plan["include"], include_defaults=False),
     bootstrap_iters=0)
-scores = {k: v for k, v in found["results"][plan["task"]].items() if k in ("acc,none", "acc_norm,none")}
+results = found["results"][plan["task"]]
+scores = {name: results[name] for name in ("acc,none", "acc_norm,none")}
 lls = [r[0][0] for s in found["samples"][plan["task"]] for r in s["resps"]]
 sys.stdout.write("\\n" + json.dumps({"took": took, "scores": scores, "lls": lls}) + "\\n")
 """
