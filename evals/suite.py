@@ -120,8 +120,9 @@ class JudgeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(pattern=r"^https?://")
-    """The API's base, e.g. `https://judge.example/v1`."""
+    url: str = Field(pattern=r"^https?://[^@?#]+$")
+    """The API's base, e.g. `https://judge.example/v1`; no user name and no query, which would be
+    written into the run's folder: a key comes from `api_key_env`."""
     model: str = Field(min_length=1)
     api_key_env: str | None = None
     """Name of the environment variable that holds the key."""

@@ -24,6 +24,8 @@ ATTEMPTS: Final = 3
 WAITS_S: Final = (0.25, 1.0)
 """Before the second and the third attempt, unless the server names a longer wait."""
 LONGEST_WAIT_S: Final = 10.0
+ALIVE_S: Final = 5.0
+"""For a page that any server has, when one request got no answer."""
 _IDLE_S: Final = 2.0
 """Unused connections are closed after this: uvicorn's servers do it after 5 s, and whoever sends
 at that moment gets no answer."""
@@ -144,9 +146,18 @@ class Connection:
                     wait_s = max(wait_s, _asked_to_wait(answer.headers))
             if attempt < ATTEMPTS:
                 await asyncio.sleep(wait_s)
-        if failure.code == "connect" and self._answered == before:
+        gone = failure.code == "connect" and self._answered == before
+        if gone and not await self._answers_at_all():
             raise ReachError(f"{self._base_url}: {failure.text}: is the server up?")
         return failure
+
+    async def _answers_at_all(self) -> bool:
+        """Whether it was one request that got no answer, and not the server that is gone."""
+        try:
+            await self._http.get(f"{self._base_url}/models", timeout=ALIVE_S)
+        except httpx.TransportError:
+            return False
+        return True
 
     def _no_answer(self, error: Exception, attempt: int) -> Failure:
         if isinstance(error, TimeoutError):

@@ -10,7 +10,7 @@ scores.py    one server's scores · builds.py two builds · perplexity.py their 
 retained.py  retained shares, quality score · noise.py the noise floor, quality under load
 divergence.py  KL divergence and top-1 agreement from log-probabilities
 
-Definitions and their sources: docs/method.md. The figures held to: benchmarks/statistics.py.
+Definitions and their sources: docs/method.md. The figures held to: benchmarks/eval_statistics.py.
 """
 
 from __future__ import annotations

@@ -61,9 +61,15 @@ def divergence(ours: TokenValues, baseline: TokenValues, *, seed: int) -> Diverg
         PairError: no place in common, or another token at the same place.
     """
     rows, others = _same_places(ours, baseline)
+    width = min(ours.top_ids.shape[1], baseline.top_ids.shape[1])
+    if width:  # a server that tells no ids has none at any place
+        told = (ours.top_ids[rows, 0] >= 0) & (baseline.top_ids[others, 0] >= 0)
+        if told.any():
+            rows, others = rows[told], others[told]
+        else:
+            width = 0
     windows = codes(ours.window[rows].tolist())
     count = int(windows.max()) + 1
-    width = min(ours.top_ids.shape[1], baseline.top_ids.shape[1])
     result = Divergence(tokens=len(rows), windows=count, top_k=width)
     if not width:
         return result

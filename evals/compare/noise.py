@@ -7,18 +7,19 @@ flips that makes (A/A); a build, or a load, has done something only where it fli
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
-from evals.compare.builds import ALPHA, MARGIN, compare
+from evals.compare.builds import ALPHA, MARGIN, PERPLEXITY_MARGIN, compare
 from evals.compare.matched import Bounded, p_negative
 from evals.compare.pairs import cluster_codes, pair
 from evals.compare.records import Comparison, Interval  # noqa: TC001 - read at run time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from evals.records import Answer
 
@@ -96,7 +97,7 @@ def beyond_floor(
     )
 
 
-def under_load(
+def under_load(  # noqa: PLR0913 - five passes, and what holds of all
     *,
     idle: Sequence[Answer],
     load: Sequence[Answer],
@@ -104,6 +105,7 @@ def under_load(
     baseline: Sequence[Answer] | None = None,
     baseline_again: Sequence[Answer] | None = None,
     margin: float = MARGIN,
+    perplexity_margin: float = PERPLEXITY_MARGIN,
     groups: Mapping[str, str] | None = None,
     build: str = "",
 ) -> UnderLoad:
@@ -116,28 +118,29 @@ def under_load(
         baseline: the baseline's answers without load.
         baseline_again: the same asked a second time: the noise floor of the build.
         margin: loss in score that is still acceptable.
+        perplexity_margin: share by which a perplexity may rise.
         groups: as for `summarise`.
         build: the baseline's name.
 
     Raises:
         PairError: they were not asked the same.
     """
-    result = UnderLoad(by_load=_cause(load, idle, idle_again, margin, groups, "idle"))
+    beside = partial(compare, margin=margin, perplexity_margin=perplexity_margin, groups=groups)
+    result = UnderLoad(by_load=_cause(beside, load, idle, idle_again, "idle"))
     if baseline is not None:
-        result.by_build = _cause(idle, baseline, baseline_again, margin, groups, build)
-        result.together = compare(load, baseline, build=build, margin=margin, groups=groups)
+        result.by_build = _cause(beside, idle, baseline, baseline_again, build)
+        result.together = beside(load, baseline, build=build)
     return result
 
 
 def _cause(
+    beside: Callable[..., Comparison],
     ours: Sequence[Answer],
     baseline: Sequence[Answer],
     again: Sequence[Answer] | None,
-    margin: float,
-    groups: Mapping[str, str] | None,
     build: str,
 ) -> Cause:
-    comparison = compare(ours, baseline, build=build, margin=margin, groups=groups)
+    comparison = beside(ours, baseline, build=build)
     floor = None
     if again is not None and comparison.flips is not None:
         floor = beyond_floor(ours, baseline, again)

@@ -93,6 +93,7 @@ def pair(ours: Iterable[Answer], baseline: Iterable[Answer]) -> Pairs:
     good = [k for k in both if mine[k].outcome != "error" and theirs[k].outcome != "error"]
     _demand_same("route", "by the same route (--route)", good, mine, theirs)
     _demand_same("prompt_hash", "with the same suite and tokenizer", good, mine, theirs)
+    _demand_same("expected", "with the same gold answers", good, mine, theirs)
     _demand_same("metric", "with the same grader", good, mine, theirs)
     _demand_same("weight", "with the same windows", good, mine, theirs)
     kept = [mine[key] for key in good]

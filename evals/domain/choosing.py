@@ -100,6 +100,10 @@ def _place(token: str, names: Sequence[str]) -> int | None:
     stripped = [name.strip() for name in names]
     if token in stripped:
         return stripped.index(token)
+    folded = [name.casefold() for name in stripped]  # "Yes" is yes, where no other choice is
+    alike = [place for place, name in enumerate(folded) if name == token.casefold()]
+    if len(alike) == 1:
+        return alike[0]
     begun = [place for place, name in enumerate(stripped) if token and name.startswith(token)]
     return begun[0] if len(begun) == 1 else None
 

@@ -87,8 +87,9 @@ def _shown(value: object, name: str) -> str:
 
 
 def hash_of(settings: DomainSettings, sent: object) -> str:
-    """Return the hash of all that is sent for an item and decides its answer."""
+    """Return the hash of all that is sent for an item and decides its answer and its grade."""
     grader = settings.grader
     names = grader.letters if isinstance(grader, Choice) else None
     decides = [sent, settings.max_tokens, settings.stop, settings.method, names]
+    decides.append(grader.model_dump(mode="json"))
     return hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:_HASH_DIGITS]

@@ -18,7 +18,7 @@ from evals.grading import Grade, Grader, Item, as_text, without_edges
 
 LETTERS = string.ascii_uppercase
 _BOXED = re.compile(r"\\(?:boxed|text|mathbf|textbf)\s*\{([^{}]*)\}")
-_MARKUP = re.compile(r"[*`$]|(?<!\w)_+|_+(?!\w)")
+_MARKUP = re.compile(r"[*`$]|(?<!\w)_+|(?<!_)_++(?!\w)")
 _STATED = (
     r"(?:(?:answer|option|choice|solution)\s*(?:is|was|would\s+be|should\s+be|:|=|-|→)"
     r"|\#{4}|therefore,?|hence,?|(?<!\w)choose|(?<!\w)pick|correct\s+(?:answer|option|choice))"

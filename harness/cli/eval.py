@@ -252,6 +252,11 @@ def _judge(flags: _Flags, config: Config) -> Endpoint | None:
         raise BadInputError(
             f"--judge-url: {redact_text(url)} should begin with https:// or http://"
         )
+    if any(mark in url for mark in "@?#"):
+        raise BadInputError(
+            "--judge-url: holds a user name or a query, which would be written into the run's "
+            "folder; give the API's base alone, and the key's variable as --judge-key-env"
+        )
     return JudgeSettings(url=url, model=model, api_key_env=key).endpoint()
 
 

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
 
 
+_AGAIN = "the baseline asked again"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """One pass, as its folder has it."""
@@ -71,7 +74,10 @@ def evaluate(run: RunFolder) -> Result:
 
 
 def exit_code(result: Result, so_far: ExitCode, *, gated: bool) -> ExitCode:
-    """Return what the process answers; what went wrong on the way comes first."""
+    """Return what the process answers; what went wrong on the way comes first.
+
+    Gated, what was lost to the load fails as well as what was lost to the build.
+    """
     if so_far is not ExitCode.OK:
         return so_far
     if not result.valid:
@@ -84,7 +90,12 @@ def exit_code(result: Result, so_far: ExitCode, *, gated: bool) -> ExitCode:
         for suite in one.suites
         if suite.baseline is not None
     }
-    if "FAIL" in verdicts:
+    lost = any(
+        suite.load is not None and suite.load.causes.by_load.finding == "lost"
+        for one in each(result)
+        for suite in one.suites
+    )
+    if lost or "FAIL" in verdicts:
         return ExitCode.FAIL
     return ExitCode.INCONCLUSIVE if verdicts - {"PASS"} else ExitCode.OK
 
@@ -174,13 +185,17 @@ def _suite(
         base = None
         if theirs is not None and baseline is not None:
             base = (theirs, asked(run, facts.name, baseline.build, "again"))
+        again, load = (asked(run, facts.name, build, what) for what in ("again", "load"))
+        for one, who in ((again, "asked again"), (load, "under load"), (base and base[1], _AGAIN)):
+            if one is not None:
+                caveats += _caveats(one, manifest, facts, who)
         effect, more = load_effect(
             run,
             manifest,
             facts,
             idle=ours,
-            again=asked(run, facts.name, build, "again"),
-            load=asked(run, facts.name, build, "load"),
+            again=again,
+            load=load,
             baseline=base,
             cells=cells,
         )

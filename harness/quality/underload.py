@@ -58,11 +58,15 @@ def load_effect(
             baseline=None if theirs is None else theirs.answers,
             baseline_again=None if theirs_again is None else theirs_again.answers,
             margin=manifest.margin / 100,
+            perplexity_margin=manifest.perplexity_margin / 100,
             build="" if manifest.baseline is None else manifest.baseline.build,
         )
     except PairError as error:
         text = f"{facts.name}: idle and under load cannot be compared: {error}"
         return None, [Caveat("no_pairs", text, invalidates=True)]
+    errors = sum(answer.outcome == "error" for answer in load.answers)
+    if load.record.ended != "done" or errors > manifest.max_fail_ratio * len(load.answers):
+        causes.by_load.finding = "unknown"  # who has answered may be who was not hit
     if beside < _BESIDE:
         caveats.append(
             Caveat(

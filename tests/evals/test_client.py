@@ -169,6 +169,12 @@ def test_too_long_is_never_sent() -> None:
     assert [failure.attempts for failure in found] == [0, 0]
 
 
+def test_one_request_without_an_answer_is_no_server_that_is_gone(mock: StartMock) -> None:
+    url = mock("--ttft-ms", "1", "--itl-ms", "1", "--fault", "reset:1")
+    failure = ask(url, lambda client: client.complete("a", max_tokens=8), concurrency=1)
+    assert isinstance(failure, Failure)
+
+
 def test_nobody_there_is_said_once() -> None:
     with pytest.raises(ReachError, match="is the server up"):
         ask("http://127.0.0.1:9/v1", lambda client: client.score([[1, 2]]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -442,7 +443,14 @@ def test_a_label_is_the_first_token_of_one_choice_only() -> None:
     chosen = labelled(top, ["yes", "no"])
     assert not isinstance(chosen, Failure)
     assert chosen.place == 0
-    assert chosen.loglikelihoods == pytest.approx([-1 + 0.6931472, -2 + 0.3132617])
+    yes = math.log(2 * math.exp(-1.0) + math.exp(-0.5))
+    assert chosen.loglikelihoods == pytest.approx([yes, -2 + 0.3132617])
+    capital = labelled([{" Yes": -0.1, " no": -3.0, " yes": -4.0}], ["yes", "no"])
+    assert not isinstance(capital, Failure)
+    assert capital.place == 0
+    two = labelled([{"B": -0.1, "b": -3.0}], ["a", "b", "B"])
+    assert not isinstance(two, Failure)
+    assert two.place == 2
     none = labelled([{"maybe": -0.1, "so": -3.0}], ["yes", "no"])
     assert not isinstance(none, Failure)
     assert (none.place, none.loglikelihoods) == (None, [-3.0, -3.0])

@@ -505,3 +505,10 @@ def test_reference_and_answer_change_places() -> None:
     assert one.index("reference]") < one.index("It is Paris")
     assert two.index("It is Paris") < two.index("\nor: Lutetia")
     assert "Be strict." in one
+
+
+def test_a_long_run_of_markup_is_read_in_no_time() -> None:
+    began = time.process_time()
+    item = Item(id="1", input="?", expected="yes", choices=("yes", "no"))
+    Choice(kind="choice").grade("a" + "_" * 100_000 + "a", item)
+    assert time.process_time() - began < 2

@@ -55,7 +55,12 @@ def test_items_of_one_side_are_counted(answers: Answers) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "remedy"),
-    [("route", "label", "--route"), ("prompt_hash", "other", "suite"), ("metric", "f1", "grader")],
+    [
+        ("route", "label", "--route"),
+        ("prompt_hash", "other", "suite"),
+        ("metric", "f1", "grader"),
+        ("expected", "other", "gold"),
+    ],
 )
 def test_what_was_asked_differently_is_refused(
     answers: Answers, field: str, value: str, remedy: str

@@ -117,6 +117,18 @@ def test_without_the_likeliest_tokens_nothing_is_said() -> None:
     assert (found.tokens, found.kl_mean, found.top1) == (TOKENS, None, None)
 
 
+def test_a_server_that_tells_no_ids_agrees_with_nobody() -> None:
+    values = told(full(0), 5)
+    silent = replace(values, top_ids=np.full_like(values.top_ids, NO_TOKEN))
+    for ours, baseline in ((silent, silent), (silent, values), (values, silent)):
+        found = divergence(ours, baseline, seed=0)
+        assert (found.top_k, found.kl_mean, found.top1) == (0, None, None)
+    half = values.top_ids.copy()
+    half[::2] = NO_TOKEN
+    partly = divergence(replace(values, top_ids=half), values, seed=0)
+    assert (partly.tokens, partly.top1) == (TOKENS // 2, 1.0)
+
+
 def test_another_text_is_refused() -> None:
     values = told(full(0), 2)
     other = replace(values, id=values.id + 1)
