@@ -43,6 +43,7 @@ KERNELS = {
     "gptq": "CPUWNA16LinearKernel",
     "awq": "CPUWNA16LinearKernel",
     "nf4": None,
+    "damaged": None,
 }
 
 
