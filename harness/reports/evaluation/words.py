@@ -217,7 +217,7 @@ def sentences(one: Evaluation) -> Iterator[str]:
             worst, *others = (plain(category) for category in against.regressed)
             parts = {**against.tasks, **against.categories}
             lost = parts.get(against.regressed[0])
-            by = "" if lost is None else f" by {difference(suite, lost.difference)} points"
+            by = "" if lost is None else f" ({difference(suite, lost.difference)} points)"
             more = f", and also {', '.join(others)}" if others else ""
             yield f"{name}: {worst} lost most{by}{more} (Holm-adjusted p < 0.05)."
     yield from _perplexity_alone(one)
