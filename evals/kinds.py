@@ -51,6 +51,9 @@ class Size:
     """HTTP requests by the route at hand."""
     prompt_tokens: int | None = None
     categories: dict[str, int] | None = None
+    """Items of each; of an lm-eval suite those of each entry."""
+    clusters: int | None = None
+    """Groups of items that are not independent; None: each item stands alone."""
 
 
 class Kind(Protocol):

@@ -12,13 +12,9 @@ the margin). Clusters multiply n by the design effect 1 + (items a cluster - 1) 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import msgspec
 from scipy.stats import norm
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ALPHA = 0.05
 POWER = 0.8
@@ -116,16 +112,6 @@ def reach(
         margin=margin_reachable(items, flip_rate, power=power, effect=effect),
         items_needed=needed or 0,
     )
-
-
-def table(
-    sizes: Mapping[str, int], *, margin: float, flip_rate: float = 0.1, power: float = POWER
-) -> dict[str, Reach]:
-    """Say what each suite of so many independent items can show."""
-    return {
-        name: reach(items, margin=margin, flip_rate=flip_rate, power=power)
-        for name, items in sizes.items()
-    }
 
 
 def _check(margin: float, flip_rate: float, power: float, alpha: float) -> None:

@@ -41,9 +41,9 @@ _PHASES: Final = {
 
 @dataclass(kw_only=True)
 class Pace:
-    """How fast items get done, over those that were done since it was made."""
+    """How fast items get done, since the first word of them: what came before was preparation."""
 
-    began_s: float
+    began_s: float = 0.0
     done: int = 0
     total: int = 0
     elapsed_s: float = 0.0
@@ -52,7 +52,7 @@ class Pace:
     def step(self, done: int, total: int, now_s: float) -> None:
         """Take in how many are done by now."""
         if self._before is None:
-            self._before = done
+            self._before, self.began_s = done, now_s
         self.done, self.total, self.elapsed_s = done, total, now_s - self.began_s
 
     @property

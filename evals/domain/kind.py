@@ -48,6 +48,7 @@ class DomainKind:
         categories: dict[str, int] = {}
         for one in asked:
             categories[one.item.category] = categories.get(one.item.category, 0) + 1
+        clusters = {one.item.cluster or one.item.id for one in asked}
         scored = job.route in SCORED_ROUTES
         tokens = sum(len(ids) for one in asked for ids, _ in one.choices)
         return Size(
@@ -55,6 +56,7 @@ class DomainKind:
             requests=sum(1 for _ in _batches(asked)) if scored else len(asked),
             prompt_tokens=tokens if scored else None,
             categories=categories if set(categories) - {""} else None,
+            clusters=len(clusters) if len(clusters) < len(asked) else None,
         )
 
     async def ask(self, job: Job, client: Asks, progress: Progress) -> None:

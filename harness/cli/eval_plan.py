@@ -122,6 +122,21 @@ def _print(found: EvalPlan) -> None:
             "items at hand reach."
         )
     )
+    for one in found.suites:
+        if one.smallest is not None:
+            console.print(
+                Text(
+                    f"{plain(one.suite)}: each task must pass, so that is said of "
+                    f"{plain(one.smallest)}, which has the fewest items."
+                )
+            )
+        if one.clusters is not None:
+            console.print(
+                Text(
+                    f"{plain(one.suite)}: its items are {count(one.clusters)} clusters; "
+                    f"taken to cost a factor of {figure(one.design_effect)}."
+                )
+            )
     if found.seconds is not None:
         console.print(Text(f"One build takes about {_time(found.seconds)}, the baseline as long."))
     for one in found.suites:

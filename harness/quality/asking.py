@@ -27,15 +27,15 @@ _LOOK_S = 0.5
 
 def ask_pass(
     kind: Kind, job: Job, endpoint: Endpoint, served: Served, live: Live, title: str
-) -> None:
-    """Ask all items of a pass that its folder does not hold yet.
+) -> Pace:
+    """Ask all items of a pass that its folder does not hold yet, and return how fast that went.
 
     Raises:
         ServerError: the server died; what it had answered is in the folder.
         EvalError: see `evals.kinds.Kind.ask`.
         KeyboardInterrupt: after what was answered is in the folder.
     """
-    pace = Pace(began_s=time.monotonic())
+    pace = Pace()
 
     def progress(done: int, total: int) -> None:
         pace.step(done, total, time.monotonic())
@@ -47,6 +47,7 @@ def ask_pass(
 
     live.status(title)
     run_watched(asking, served, title)
+    return pace
 
 
 def run_watched(work: Callable[[], Coroutine[None, None, _T]], served: Served, title: str) -> _T:

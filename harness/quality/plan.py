@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from evals.endpoint import Endpoint
-from evals.power import items_needed, margin_reachable
+from evals.power import reach
 from harness.errors import BadInputError
 from harness.quality.asking import ask_pass
 from harness.quality.checks import check, check_asked, job_of, sizes_of
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from harness.quality.request import EvalRequest
     from harness.serving import Source
 
+ICC: Final = 0.02
+"""Correlation that changes of answers within a cluster are taken to have, before any was seen."""
 SAMPLE: Final = 48
 """Items asked to measure how fast a server answers."""
 
@@ -46,6 +48,12 @@ class SuitePlan(msgspec.Struct, frozen=True, kw_only=True):
     margin_reached: float | None
     """Points, with the items there are."""
     enough: bool | None
+    smallest: str | None = None
+    """Of several tasks, each of which must pass, the one with the fewest items: what is needed and
+    reached is said of it."""
+    clusters: int | None = None
+    design_effect: float = 1.0
+    """By how much clusters of items that fail together make more of them necessary."""
     items_per_s: float | None = None
     """Measured on this server."""
     seconds: float | None = None
@@ -96,14 +104,19 @@ def plan_evaluation(
         found, sample = sizes[suite.name], samples.get(suite.name)
         rate = None if sample is None else sample.items_per_s
         best = request.route or kind_of(suite).routes(suite)[0]
-        graded = kind_name(suite) != "perplexity"
-        margin = request.margin / 100
-        needed = items_needed(margin, flip_rate, power=power) if graded else None
-        reached = (
-            margin_reachable(found.items, flip_rate, power=power)
-            if graded and found.items
-            else None
-        )
+        tasks = found.categories if kind_name(suite) == "lmeval" else None
+        smallest = min(tasks, key=tasks.__getitem__) if tasks else None
+        there = found.items if tasks is None or smallest is None else tasks[smallest]
+        shown = None
+        if kind_name(suite) != "perplexity" and there:
+            shown = reach(
+                there,
+                margin=request.margin / 100,
+                flip_rate=flip_rate,
+                power=power,
+                clusters=found.clusters,
+                icc=ICC,
+            )
         suites.append(
             SuitePlan(
                 suite=suite.name,
@@ -113,9 +126,12 @@ def plan_evaluation(
                 requests=found.requests,
                 prompt_tokens=found.prompt_tokens,
                 margin=request.margin,
-                items_needed=needed,
-                margin_reached=None if reached is None else 100 * reached,
-                enough=None if needed is None else found.items >= needed,
+                items_needed=None if shown is None else shown.items_needed,
+                margin_reached=None if shown is None else 100 * shown.margin,
+                enough=None if shown is None else there >= shown.items_needed,
+                smallest=smallest,
+                clusters=found.clusters,
+                design_effect=1.0 if shown is None else shown.design_effect,
                 items_per_s=rate,
                 seconds=None if rate is None else found.items / rate,
             )
@@ -152,6 +168,7 @@ def _ask_samples(request: EvalRequest, source: Source, live: Live) -> dict[str, 
                 items = kind.check(job, probed.endpoint).items
                 began = time.monotonic()
                 title = f"{suite.name}: a sample"
-                ask_pass(kind, job, probed.endpoint, served, live, title)
-                found[suite.name] = _Sample(route, items / (time.monotonic() - began))
+                pace = ask_pass(kind, job, probed.endpoint, served, live, title)
+                whole = items / (time.monotonic() - began)
+                found[suite.name] = _Sample(route, pace.per_s or whole)
     return found

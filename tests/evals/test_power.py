@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evals.compare.matched import Bounded
-from evals.power import design_effect, items_needed, margin_reachable, reach, table
+from evals.power import design_effect, items_needed, margin_reachable, reach
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_shares_out_of_range_are_refused(margin: float, flips: float, power: flo
         margin_reachable(0, 0.1)
 
 
-def test_what_suites_reach() -> None:
-    found = table({"mmlu": 14042, "domain": 300}, margin=0.02)
-    assert found["mmlu"].margin < 0.02 < found["domain"].margin
-    assert found["mmlu"].items_needed == found["domain"].items_needed == 1546
+def test_what_items_reach() -> None:
+    alone = reach(300, margin=0.02)
+    assert (alone.items_needed, alone.design_effect) == (1546, 1.0)
+    assert reach(14042, margin=0.02).margin < 0.02 < alone.margin
     clustered = reach(300, margin=0.02, clusters=30)
     assert clustered.design_effect == pytest.approx(1.45)
-    assert clustered.margin > found["domain"].margin
+    assert clustered.margin > alone.margin

@@ -132,7 +132,7 @@ def test_unknown_values_are_dashes() -> None:
 
 
 def test_pace_counts_what_was_done_since_it_began() -> None:
-    pace = Pace(began_s=100.0)
+    pace = Pace()
     pace.step(40, 100, 100.0)  # there before, from an interrupted run
     assert str(pace) == "40 of 100 items"
     pace.step(60, 100, 104.0)
