@@ -19,8 +19,9 @@ Only the child imports lm-eval.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from evals.errors import EvalError, SuiteError
 from evals.kinds import Kind, Size
@@ -57,7 +58,7 @@ class LmEval:
         follow(_plan("size", job, endpoint), job.python, heard)
         if not found:
             raise EvalError("lm-eval ended without saying how much there is to ask")
-        return Size(**{f.name: getattr(found[0], f.name) for f in dataclasses.fields(Size)})
+        return Size(**msgspec.structs.asdict(found[0]))
 
     async def ask(self, job: Job, client: Asks, progress: Progress) -> None:
         """Ask, in the child."""

@@ -474,7 +474,8 @@ def test_connections_that_a_server_closes_are_opened_again_before_a_burst(
     run_driver(folder)
     samples, report = results(folder)
     late = [sample.seq for sample in measured(samples) if sample.connect_ns is not None]
-    assert len(late) <= 4, "one or two may be closed at this very moment"
+    # A few may be closed at this very moment, more on a busy machine; not renewed, all 20 would be.
+    assert len(late) < 12
     assert report.connections > 40
     assert {sample.error for sample in samples} == {None}
 
