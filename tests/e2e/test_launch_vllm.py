@@ -102,7 +102,8 @@ def test_a_real_vllm_serves_the_build(name: str, tmp_path: Path) -> None:
         if len(available_cpus()) > 1:
             check_cpus(server.pid or 0, set(server.client_cpus or ()))
 
-        assert accuracy(server) >= 0.9
+        right = accuracy(server)
+        assert 0.75 < right < 0.93 if name == "damaged" else right >= 0.9
 
         again = connect(server.base_url)
         assert (again.engine, again.model) == ("vllm", server.model)
