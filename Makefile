@@ -47,7 +47,7 @@ schemas: $(READY) ## write docs/schemas anew
 
 benchmarks: $(READY) ## print the figures that the README quotes
 	$(BIN)/python benchmarks/figures.py
-	$(BIN)/python benchmarks/eval_statistics.py
+	$(BIN)/python benchmarks/eval_statistics.py --quick
 	$(BIN)/python benchmarks/startup.py
 
 peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~8 GB)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from drawn_pairs import answers_of, pairs_of
 from scipy import stats
 
 from evals.compare import compare, pair, quality_score, retained
@@ -26,17 +27,14 @@ from evals.compare.clusters import clustered_mean, sums_of
 from evals.compare.matched import Bounded
 from evals.compare.scores import mean_interval
 from evals.power import items_needed
-from evals.records import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
+    from drawn_pairs import Draw, Ints
 
     Floats = npt.NDArray[np.float64]
-    Ints = npt.NDArray[np.int64]
-    Draw = Callable[[np.random.Generator], tuple[Floats, Floats, Ints]]
-    """Scores of ours and of the baseline, and the cluster of each item."""
 
 SEED = 20261125
 RUNS, QUICK_RUNS = 10_000, 1_000
@@ -71,46 +69,6 @@ class Row:
         hits = round(self.measured * self.runs)
         above = stats.binom.sf(hits - 1, self.runs, high)
         return bool(above > doubt and stats.binom.cdf(hits, self.runs, low) > doubt)
-
-
-def sizes_of(n: int, clusters: int, *, even: bool, rng: np.random.Generator) -> Ints:
-    """Share n items out among clusters: evenly, or with a coefficient of variation of 0.8."""
-    if even:
-        return np.full(clusters, n // clusters) + (np.arange(clusters) < n % clusters)
-    weights = rng.lognormal(0, 0.7, clusters)
-    return np.maximum(1, np.rint(weights / weights.sum() * n)).astype(np.int64)
-
-
-def pairs_of(
-    n: int,
-    flips: float,
-    difference: float,
-    *,
-    accuracy: float = 0.8,
-    clusters: int = 0,
-    icc: float = 0.0,
-    even: bool = True,
-) -> Draw:
-    """Draw pairs with these flips and this difference; clusters have shares from a Dirichlet."""
-    lost, gained = (flips - difference) / 2, (flips + difference) / 2
-    shares = np.array([accuracy - lost, lost, gained, 1 - accuracy - gained])
-    ours, baseline = np.array([1.0, 0, 1, 0]), np.array([1.0, 1, 0, 0])
-
-    def draw(rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
-        if not clusters:
-            kind = rng.choice(4, size=n, p=shares)
-            return ours[kind], baseline[kind], np.arange(n)
-        cluster = np.repeat(np.arange(clusters), sizes_of(n, clusters, even=even, rng=rng))
-        own = (
-            rng.dirichlet(shares * (1 / icc - 1), clusters)
-            if icc
-            else np.tile(shares, (clusters, 1))
-        )
-        reached = own.cumsum(axis=1)[cluster]
-        kind = (rng.random(len(cluster))[:, None] > reached[:, :3]).sum(axis=1)
-        return ours[kind], baseline[kind], cluster
-
-    return draw
 
 
 def difference_rates(draw: Draw, margin: float, runs: int, seed: int) -> dict[str, float]:
@@ -288,19 +246,6 @@ def quality(*, quick: bool) -> Iterator[Row]:
         found = quality_score(suites, seed=run).ci95
         hits += found is not None and found[0] <= truth <= found[1]
     yield Row("quality score of three tasks: interval", hits / runs, COVERAGE, runs)
-
-
-def answers_of(ours: Floats, baseline: Floats, cluster: Ints) -> tuple[list[Answer], list[Answer]]:
-    """Return scores as answers."""
-    alone = len(np.unique(cluster)) == len(cluster)
-    mine, theirs = (
-        [
-            Answer(item=str(i), score=float(s), cluster="" if alone else f"c{c}")
-            for i, (s, c) in enumerate(zip(scores, cluster, strict=True))
-        ]
-        for scores in (ours, baseline)
-    )
-    return mine, theirs
 
 
 def whole(*, quick: bool) -> Iterator[Row]:

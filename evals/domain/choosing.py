@@ -11,8 +11,8 @@ from evals.records import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evals.perplexity.encoding import Vocabulary
     from evals.records import Scored
+    from evals.vocabulary import Vocabulary
 
 LABEL_TOPS: tuple[int, ...] = (20, 5)
 """Likeliest first tokens to ask for: as many as vLLM names, or where a server refuses that, as

@@ -14,7 +14,7 @@ from evals.domain.subset import subset
 from evals.errors import NeedError, RouteError, SuiteError
 from evals.graders.choice import Choice
 from evals.graders.judge import Judge
-from evals.perplexity.encoding import load_vocabulary
+from evals.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path

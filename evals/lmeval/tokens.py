@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenizers import Tokenizer
-
 from evals.errors import NeedError
+from evals.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,26 +24,21 @@ class Tokens:
         Raises:
             NeedError: it is not there, or has no BOS token where one is asked for.
         """
-        file = endpoint.tokenizer_file
-        if file is None or not file.is_file():
-            where = endpoint.tokenizer or "none was named"
-            raise NeedError(f"a tokenizer.json is needed ({where}): --tokenizer DIR")
-        self.file = file
-        self._tokenizer = Tokenizer.from_file(str(file))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        named = _special_tokens(file.parent)
-        self.bos_id = self._id(named.get("bos_token"))
-        self.eos_text = named.get("eos_token")
-        self.eos_id = self._id(self.eos_text)
+        vocabulary = load_vocabulary(endpoint.tokenizer)
+        self.file = vocabulary.file
+        self._tokenizer = vocabulary.tokenizer
+        self.bos_id = vocabulary.bos
+        self.eos_text = vocabulary.eos_name or None
+        self.eos_id = vocabulary.eos
+        folder = vocabulary.file.parent
         prefix = self.eos_id if self.bos_id is None else self.bos_id
         if prefix is None:
-            raise NeedError(f"{file.parent} names neither a bos_token nor an eos_token")
+            raise NeedError(f"{folder} names neither a bos_token nor an eos_token")
         self.prefix_id = prefix
         """In front of texts that have no context: BOS, else EOS."""
         if bos == "always" and self.bos_id is None:
-            raise NeedError(f'lmeval.bos = "always", and {file.parent} names no bos_token')
-        self.adds_bos = bos == "always" or (bos == "auto" and self._puts_bos())
+            raise NeedError(f'lmeval.bos = "always", and {folder} names no bos_token')
+        self.adds_bos = bos == "always" or (bos == "auto" and vocabulary.adds_bos)
 
     def encode(self, texts: Sequence[str], *, bos: bool) -> list[Ids]:
         """Encode texts; `bos` puts the token in front where the rule says so and it is not yet."""
@@ -82,30 +74,7 @@ class Tokens:
                 )
         return found
 
-    def _puts_bos(self) -> bool:
-        return self.bos_id is not None and self._tokenizer.encode("a").ids[:1] == [self.bos_id]
-
-    def _id(self, token: str | None) -> int | None:
-        found: int | None = None if token is None else self._tokenizer.token_to_id(token)
-        return found
-
 
 def _spaces_to_the_right(context: str, continuation: str) -> tuple[str, str]:
     kept = context.rstrip() if context else context
     return kept, context[len(kept) :] + continuation
-
-
-def _special_tokens(folder: Path) -> dict[str, str]:
-    """Return BOS and EOS, of `tokenizer_config.json` or `special_tokens_map.json`."""
-    named: dict[str, str] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        file = Path(folder) / name
-        if not file.is_file():
-            continue
-        table = json.loads(file.read_text())
-        for token in ("bos_token", "eos_token"):
-            value = table.get(token)
-            text = value.get("content") if isinstance(value, dict) else value
-            if isinstance(text, str):
-                named[token] = text
-    return named

@@ -11,9 +11,10 @@ import numpy as np
 
 from evals.errors import SuiteError
 from evals.perplexity.convention import Convention
-from evals.perplexity.encoding import Vocabulary, joined, load_vocabulary
+from evals.perplexity.encoding import encode, joined
 from evals.perplexity.texts import load_documents
 from evals.perplexity.windows import windows
+from evals.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ def plan(job: Job, endpoint: Endpoint) -> Plan:
     documents = load_documents(settings.text, job.base_dir, job.python)
     if settings.documents == "joined":
         documents = [joined(documents, settings.join)]
-    texts = [vocabulary.encode(document) for document in documents if document.text]
+    texts = [encode(vocabulary, document) for document in documents if document.text]
     texts = _start(texts, settings.tokens)
     capacity = window - (bos is not None)
     every = tuple(_asked(texts, capacity, stride, bos))

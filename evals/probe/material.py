@@ -6,10 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from evals.probe.asking import TELL_IDS
+from evals.vocabulary import load_vocabulary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from evals.probe.asking import Asker
 
 TEXTS: Final = (
@@ -42,16 +41,16 @@ class Folder:
 
     source = "folder"
 
-    def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer
-
-        self._tokenizer = Tokenizer.from_file(str(path))
-        added: list[int] = self._tokenizer.encode("").ids
-        self.bos = added[0] if added else None
+    def __init__(self, folder: str) -> None:
+        vocabulary = load_vocabulary(folder)
+        self._tokenizer = vocabulary.tokenizer
+        self.bos = vocabulary.bos if vocabulary.adds_bos else None
 
     async def encode(self, text: str, *, special: bool) -> list[int] | None:
         """Return a text's ids."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        if special and self.bos is not None and ids[:1] != [self.bos]:
+            return [self.bos, *ids]  # the configuration's rule, which tokenizer.json does not know
         return ids
 
     async def piece(self, text: str) -> int | None:
@@ -122,7 +121,7 @@ async def find_encoder(asker: Asker) -> Encoder | None:
     """Return whoever knows the tokenizer, the surest first."""
     path = asker.endpoint.tokenizer_file
     if path is not None and path.is_file():
-        return Folder(path)
+        return Folder(str(path.parent))
     page = Page(asker)
     plain = await page.encode(TEXTS[0], special=False)
     if plain is not None:

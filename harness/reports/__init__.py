@@ -6,13 +6,14 @@ A format is one module of this package that ends in an annotated constant,
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, TextIO, runtime_checkable
 
 from harness.errors import BadInputError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.rundir import RunFolder
 
 NAMES: Final = ("csv", "html", "json", "markdown", "terminal")
@@ -48,12 +49,18 @@ def load_report(name: str) -> Report:
     Raises:
         BadInputError: there is none; the text names the closest one and all that exist.
     """
-    if name in {module.name for module in pkgutil.iter_modules(__path__)}:
-        report = getattr(import_module(f"{__name__}.{name}"), "REPORT", None)
-        if report is not None:
-            found: Report = report
-            return found
+    return report_of(__name__, name, NAMES, "no report format")
+
+
+def report_of(package: str, name: str, names: Sequence[str], complaint: str) -> Report:
+    """Load a format's module of a package.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    if name in names:
+        found: Report = import_module(f"{package}.{name}").REPORT
+        return found
     raise BadInputError(
-        f'no report format "{name}"{did_you_mean(name, NAMES)}',
-        hint=f"Formats: {', '.join(NAMES)}.",
+        f'{complaint} "{name}"{did_you_mean(name, names)}', hint=f"Formats: {', '.join(names)}."
     )

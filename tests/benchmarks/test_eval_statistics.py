@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import drawn_pairs
 import eval_statistics
 import pytest
 from scipy import stats
@@ -39,7 +40,7 @@ def test_students_t_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_clusters_taken_for_independent_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bounded, "spread", 1.0)
-    draw = eval_statistics.pairs_of(300, 0.10, -0.03, clusters=30, icc=0.1)
+    draw = drawn_pairs.pairs_of(300, 0.10, -0.03, clusters=30, icc=0.1)
     rates = eval_statistics.difference_rates(draw, 0.03, 500, 1)
     row = next(eval_statistics.rows("naive", rates, 300, 500))
     assert not row.passed(doubt=SURE)
@@ -47,7 +48,7 @@ def test_clusters_taken_for_independent_would_be_caught(monkeypatch: pytest.Monk
 
 def test_the_population_is_the_one_asked_for() -> None:
     rng = eval_statistics.np.random.default_rng(1)
-    draw = eval_statistics.pairs_of(20_000, 0.10, -0.03, accuracy=0.7, clusters=2_000, icc=0.1)
+    draw = drawn_pairs.pairs_of(20_000, 0.10, -0.03, accuracy=0.7, clusters=2_000, icc=0.1)
     ours, baseline, cluster = draw(rng)
     assert baseline.mean() == pytest.approx(0.7, abs=0.015)
     assert (ours - baseline).mean() == pytest.approx(-0.03, abs=0.01)

@@ -17,11 +17,12 @@ from tokenizers import Tokenizer
 from evals.errors import NeedError, SuiteError
 from evals.perplexity import hub
 from evals.perplexity.documents import Document
-from evals.perplexity.encoding import joined, load_vocabulary
+from evals.perplexity.encoding import encode, joined
 from evals.perplexity.prose import transactions
 from evals.perplexity.texts import load_documents
 from evals.suite import SUITES
 from evals.transactions import CATEGORIES, generate, templates
+from evals.vocabulary import load_vocabulary
 from launchers.environments import installed
 
 if TYPE_CHECKING:
@@ -47,13 +48,13 @@ def test_the_embedded_text_is_the_held_out_split_s() -> None:
     assert set(counts.values()) == {4}
     asked = {question.prompt for question in generate(20, 3000, "train")}
     assert not any(document.text.rpartition(":")[0] + ":" in asked for document in documents)
-    size = sum(len(VOCABULARY.encode(document).ids) for document in documents)
+    size = sum(len(encode(VOCABULARY, document).ids) for document in documents)
     assert 10_000 < size < 20_000
 
 
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=60))
 def test_every_byte_and_word_is_one_token_s(text: str) -> None:
-    found = VOCABULARY.encode(Document(text))
+    found = encode(VOCABULARY, Document(text))
     n = len(found.ids)
     assert len(found.char_at) == len(found.byte_at) == len(found.word_at) == n + 1
     assert (found.byte_at[0], found.byte_at[n]) == (0, len(text.encode()))
@@ -84,9 +85,9 @@ def test_a_tokenizer_file_that_cuts_or_fills_texts_does_neither_here(tmp_path: P
     cuts = load_vocabulary(tokenizer(tmp_path / "cuts", lambda t: t.enable_truncation(5)))
     fills = load_vocabulary(tokenizer(tmp_path / "fills", lambda t: t.enable_padding(length=99)))
     text = Document("Anna paid $120 in Oslo and $7 in Rome.")
-    ids = VOCABULARY.encode(text).ids
+    ids = encode(VOCABULARY, text).ids
     assert len(ids) > 5
-    assert cuts.encode(text).ids == fills.encode(text).ids == ids
+    assert encode(cuts, text).ids == encode(fills, text).ids == ids
 
 
 def test_the_tokenizer_s_own_bos_rule(tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ def test_what_is_wrong_with_a_text_is_told(
 def test_a_text_of_half_characters(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800"}')
     with pytest.raises(SuiteError):
-        VOCABULARY.encode(load("a.jsonl", tmp_path)[0])
+        encode(VOCABULARY, load("a.jsonl", tmp_path)[0])
 
 
 def test_the_hub_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

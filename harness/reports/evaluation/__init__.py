@@ -5,14 +5,13 @@ A format is one module of this package that ends in `REPORT: Report = …`.
 
 from __future__ import annotations
 
-import pkgutil
 import traceback
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from harness.errors import BadInputError, HarnessError, did_you_mean
+from harness.errors import HarnessError
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation as write_numbers
+from harness.reports import report_of
 from harness.rundir import write_atomically
 
 if TYPE_CHECKING:
@@ -31,15 +30,7 @@ def load_report(name: str) -> Report:
     Raises:
         BadInputError: there is none; the text names the closest one and all that exist.
     """
-    if name in {module.name for module in pkgutil.iter_modules(__path__)}:
-        report = getattr(import_module(f"{__name__}.{name}"), "REPORT", None)
-        if report is not None:
-            found: Report = report
-            return found
-    raise BadInputError(
-        f'an evaluation has no report format "{name}"{did_you_mean(name, NAMES)}',
-        hint=f"Formats: {', '.join(NAMES)}.",
-    )
+    return report_of(__name__, name, NAMES, "an evaluation has no report format")
 
 
 def write_evaluation(run: RunFolder) -> list[str]:
