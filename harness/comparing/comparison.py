@@ -1,0 +1,188 @@
+"""The shape of `comparison.json`: a pure function of the runs that it is made of.
+
+Definitions and their sources: docs/method.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from evals.compare.records import Interval, Verdict  # noqa: TC001 - msgspec reads them
+from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them at run time
+    Caveat,
+    RunInfo,
+)
+
+SCHEMA = 1
+Side = Literal["better", "worse", "unlike"]
+"""better, worse: the interval leaves no doubt which · unlike: no difference is shown."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one build, over the repeats."""
+
+    value: float | None
+    ci95: Interval | None = None
+    """None with a single repeat, or where nothing can be said of its noise."""
+    repeats: list[float | None] = []
+    """Repeat by repeat, in the order in which they were measured."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one build against the baseline's."""
+
+    difference: float | None
+    """Ours − the baseline's."""
+    ci95: Interval | None = None
+    ratio: float | None = None
+    """Ours ÷ the baseline's."""
+    ratio_ci95: Interval | None = None
+    side: Side = "unlike"
+
+
+class LevelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One build at one level of one profile."""
+
+    build: str
+    profile: str
+    level: dict[str, float]
+    """{"concurrency": N} or {"rate": requests per second}."""
+    repeats: int
+    valid: bool
+    """Whether all its cells are."""
+    metrics: dict[str, Value]
+    """`ttft_p50_ms`, `itl_p95_ms`, `sequence_tps_p50`, `aggregate_tps`, `e2e_p50_ms`, … as an SLO
+    names them; `memory_peak_gib`, `error_rate`."""
+    against: dict[str, Difference] = {}
+    """By metric; empty for the baseline."""
+
+
+class ServerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build's server is, and what it takes before the first request."""
+
+    build: str
+    engine: str | None = None
+    engine_version: str | None = None
+    model: str | None = None
+    quantization: str | None = None
+    kernel: str | None = None
+    ready_s: Value | None = None
+    """From the start of its process until it answers."""
+    first_token_s: Value | None = None
+    """From the start of its process to the first generated token."""
+    weights_gib: float | None = None
+    kv_cache_gib: float | None = None
+    kv_cache_tokens: int | None = None
+    memory_peak_gib: Value | None = None
+    """The largest of all its cells, a value a repeat."""
+    memory_kind: str | None = None
+    arguments: dict[str, Any] = {}
+    """What it was started with, as far as builds may differ in it."""
+
+
+class QualityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One build's answers to one suite."""
+
+    build: str
+    suite: str
+    kind: str
+    route: str | None = None
+    metric: str = "accuracy"
+    score: float | None = None
+    ci95: Interval | None = None
+    items: int = 0
+    difference: float | None = None
+    difference_ci95: Interval | None = None
+    retained: float | None = None
+    retained_ci95: Interval | None = None
+    perplexity_ratio: float | None = None
+    perplexity_ratio_ci95: Interval | None = None
+    verdict: Verdict | None = None
+    items_needed: int | None = None
+    regressed: list[str] = []
+    worst: str | None = None
+    worst_difference: float | None = None
+    worst_ci95: Interval | None = None
+    categories: dict[str, Any] = {}
+    """Category → score, items, interval, difference, as `evaluation.json` has them."""
+    flips: dict[str, int] = {}
+
+
+class Crossover(msgspec.Struct, frozen=True, kw_only=True):
+    """The level below which one build is the better one and above which the other is."""
+
+    metric: str
+    profile: str
+    build: str
+    baseline: str
+    below: str | None
+    """The build that is better at low levels; None where neither is shown to be."""
+    above: str | None
+    level: float | None = None
+    """Where they cross; None where they do not within the levels measured."""
+    ci95: Interval | None = None
+    unit: Literal["concurrency", "rate"] = "concurrency"
+    text: str
+
+
+class Front(msgspec.Struct, frozen=True, kw_only=True):
+    """The Pareto front: builds to which no other is at least equal in all and better in one."""
+
+    objectives: dict[str, Literal["least", "most"]]
+    values: dict[str, dict[str, float | None]]
+    """Build → objective → value."""
+    members: list[str]
+    dominated: dict[str, str]
+    """Build → one that dominates it."""
+    left_out: dict[str, str] = {}
+    """Build → why it is not judged."""
+    doubtful: list[str] = []
+    """Members and dominated ones whose place the intervals do not settle."""
+
+
+class LimitResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the user's limits, held to one build."""
+
+    limit: str
+    verdict: Verdict
+    value: float | None = None
+    ci95: Interval | None = None
+    text: str
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """What to ship, under the user's own limits."""
+
+    build: str | None
+    """None: none can be recommended."""
+    verdict: Verdict
+    """PASS: it holds all limits · FAIL: no build does · INCONCLUSIVE: it cannot be told."""
+    headline: str
+    """One sentence, e.g. "ship awq"."""
+    reasons: list[str]
+    limits: dict[str, list[LimitResult]]
+    """Build → its limits."""
+    unknown: list[str] = []
+    """What could not be told, each with what would settle it."""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All of `comparison.json`."""
+
+    schema: int = SCHEMA
+    run: RunInfo | None
+    """None where finished runs are compared."""
+    runs: list[str]
+    """Folders of the load runs and evaluations that this is made of."""
+    baseline: str
+    builds: list[str]
+    servers: list[ServerFigures]
+    load: list[LevelRow]
+    quality: list[QualityRow]
+    crossovers: list[Crossover] = []
+    front: Front | None = None
+    recommendation: Recommendation
+    valid: bool
+    caveats: list[Caveat] = []

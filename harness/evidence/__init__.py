@@ -1,0 +1,1 @@
+"""What finished runs say: read from their folders, however many runs and kinds there are."""

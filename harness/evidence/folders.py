@@ -1,0 +1,47 @@
+"""Runs that are made of runs: a comparison or a gate holds load runs and evaluations as folders.
+
+runs/<utc>-compare-fp16-awq/
+    manifest.json            kind, what was asked, the names of its parts
+    comparison.json or gate.json  report.html  report.md
+    quality/                 an ordinary run of `harness eval`
+    load/                    an ordinary run of `harness load`
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from harness.errors import BadInputError
+from harness.rundir import MANIFEST_FILE, RunFolder
+
+COMPARISON: Final = "comparison"
+GATE: Final = "gate"
+LOAD: Final = "load"
+EVAL: Final = "eval"
+
+
+def kind_of(run: RunFolder) -> str:
+    """Return `load`, `eval`, `comparison` or `gate`.
+
+    Raises:
+        BadInputError: its manifest is missing or broken.
+    """
+    return str(run.read_manifest().get("kind", LOAD))  # a load run's manifest names none
+
+
+def parts(run: RunFolder) -> list[RunFolder]:
+    """Return the load runs and evaluations that a run consists of: itself, where it is one.
+
+    Parts that have not begun are left out.
+
+    Raises:
+        BadInputError: a manifest is missing or broken.
+    """
+    manifest = run.read_manifest()
+    if manifest.get("kind", LOAD) not in {COMPARISON, GATE}:
+        return [run]
+    names = manifest.get("parts")
+    if not isinstance(names, list) or any(str(name) in {"", ".", ".."} for name in names):
+        raise BadInputError(f"{run.path / MANIFEST_FILE}: parts names no folders")
+    folders = [run.path / str(name).replace("/", "_") for name in names]  # never outside of it
+    return [RunFolder(path) for path in folders if (path / MANIFEST_FILE).is_file()]
