@@ -15,6 +15,8 @@ from evals.probe.card import Card
 from evals.records import Answer
 from evals.suite import Suite
 from harness.calibration import Calibration
+from harness.gating.result import GateResult
+from harness.gating.rules import Rules
 from harness.measuring.measurement import Measurements
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.passes import PassRecord
@@ -35,11 +37,13 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "evaluation-of-several.json": Evaluations,
     "answers.jsonl": Answer,
     "pass.json": PassRecord,
+    "gate.json": GateResult,
 }
-MODELS: dict[str, type[Build | Profile | Suite]] = {
+MODELS: dict[str, type[Build | Profile | Suite | Rules]] = {
     "build.toml": Build,
     "profile.toml": Profile,
     "suite.toml": Suite,
+    "rules.toml": Rules,
 }
 
 

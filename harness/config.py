@@ -1,4 +1,4 @@
-"""Builds, profiles and suites by name: shipped, of `harness.toml`, or from a TOML file's path."""
+"""Builds, profiles, suites, rules by name: shipped, of `harness.toml`, or from a TOML file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from evals.suite import JudgeSettings, Suite, builtin_suites
 from harness.errors import BadInputError, did_you_mean
+from harness.gating.rules import Rules, builtin_rules
 from harness.tomlfile import KeyPath, TomlFile, read_toml
 from launchers.build import Build
 from launchers.model import builtin_builds
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_FILE = "harness.toml"
-_TABLES: dict[str, type[BaseModel]] = {"builds": Build, "profiles": Profile, "suites": Suite}
+_TABLES: dict[str, type[BaseModel]] = {
+    "builds": Build,
+    "profiles": Profile,
+    "suites": Suite,
+    "rules": Rules,
+}
 _JUDGE = "judge"
 _QUOTED = re.compile(r"'([^']*)'")
 _TOML_WORDS = {
@@ -48,6 +54,7 @@ class Config:
     builds: Mapping[str, Build] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     suites: Mapping[str, Suite] = field(default_factory=dict)
+    rules: Mapping[str, Rules] = field(default_factory=dict)
     judge: JudgeSettings | None = None
 
 
@@ -81,7 +88,9 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
             if model is not None:
                 named[table][name] = model
     _raise(file, mistakes)
-    return Config(file.path, named["builds"], named["profiles"], named["suites"], judge)
+    return Config(
+        file.path, named["builds"], named["profiles"], named["suites"], named["rules"], judge
+    )
 
 
 def find_build(name: str, config: Config) -> tuple[Build, Path]:
@@ -134,6 +143,23 @@ def find_suite(name: str, config: Config) -> tuple[Suite, Path]:
     if name in shipped:
         return _from_file(Suite, shipped[name]), shipped[name].parent
     raise _unknown("suite", name, {*shipped, *config.suites}, "harness list suites")
+
+
+def find_rules(name: str, config: Config) -> tuple[Rules, Path]:
+    """The rules called `name` and the folder that their relative paths count from.
+
+    Raises:
+        BadInputError: there are none, or their file has mistakes.
+    """
+    if _is_path(name):
+        path = Path(name).absolute()
+        return _from_file(Rules, path), path.parent
+    if name in config.rules and config.path is not None:
+        return config.rules[name], config.path.parent
+    shipped = builtin_rules()
+    if name in shipped:
+        return _from_file(Rules, shipped[name]), shipped[name].parent
+    raise _unknown("rules", name, {*shipped, *config.rules}, "harness list rules")
 
 
 def _is_path(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""`harness list servers`, `harness list profiles` and `harness list suites`."""
+"""`harness list servers`, `profiles`, `suites` and `rules`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,10 @@ from rich.markup import escape
 
 from evals.suite import Suite, builtin_suites
 from harness.cli.tables import print_json, print_table
-from harness.config import find_build, find_profile, find_suite, load_config
+from harness.config import find_build, find_profile, find_rules, find_suite, load_config
 from harness.doctor import start_error
 from harness.errors import ExitCode
+from harness.gating.rules import builtin_rules
 from launchers.errors import LauncherError, NotYetInstalledError
 from launchers.model import builtin_builds
 from loadprofiles.profile import Profile, builtin_profiles
@@ -87,6 +88,28 @@ def suites(*, json: bool = False, config: Path | None = None) -> int:
     return ExitCode.OK
 
 
+def rules(*, json: bool = False, config: Path | None = None) -> int:
+    """List the rules that `harness gate` can hold a candidate to.
+
+    Args:
+        json: Print a JSON array on stdout instead of a table.
+        config: The harness.toml to read; otherwise the first one from here upwards.
+    """
+    found = load_config(config)
+    rows: list[dict[str, object]] = []
+    for name in sorted({*builtin_rules(), *found.rules}):
+        kept, _ = find_rules(name, found)
+        rows.append(
+            kept.model_dump(include={"name", "budget_s", "description"})
+            | {"stages": [stage.name for stage in kept.stages]}
+            | {"rules": [rule for stage in kept.stages for rule in stage.rules]}
+            | {"from": str(found.path) if name in found.rules else "shipped"}
+        )
+    columns = {"name": "name", "stages": "stages", "rules": "rules", "budget_s": "budget (s)"}
+    _print(rows, columns | {"from": "from", "description": "what they are"}, json=json)
+    return ExitCode.OK
+
+
 def _asks(suite: Suite) -> str:
     if suite.domain is not None:
         return suite.domain.items
@@ -112,5 +135,5 @@ def _print(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str], *, 
 
 def _cell(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(f"{item:g}" for item in value)
+        return ", ".join(item if isinstance(item, str) else f"{item:g}" for item in value)
     return "" if value is None else str(value)

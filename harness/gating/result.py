@@ -6,27 +6,38 @@ from typing import Literal
 
 import msgspec
 
-from evals.compare.records import Interval, Verdict  # noqa: TC001 - msgspec reads them
+from evals.compare.records import Interval, Verdict
 from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them at run time
     Caveat,
     RunInfo,
 )
 
 SCHEMA = 1
+Finding = Verdict | Literal["SKIPPED"]
+Unit = Literal["share", "ms", "tok/s", "req/s", "GiB", "s", ""]
+"""What a rule's value and limit are in; share: 1 is 100 %."""
 
 
 class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
     """One rule, and what was found."""
 
     rule: str
-    """As it was written, e.g. `retained(domain) >= 0.95`."""
+    """As it was written, e.g. `retained(domain) >= 95%`."""
     stage: str
-    verdict: Verdict
+    verdict: Finding
     value: float | None = None
     ci95: Interval | None = None
-    limit: float
+    limit: float | None = None
+    unit: Unit = ""
     text: str
     """The finding in words, with the category that lost most where there is one."""
+    category: str | None = None
+    """Where a rule holds for each category: the one that decided it."""
+    p_pass: float | None = None
+    """p-value of "the rule is broken"; PASS below 0.05."""
+    p_fail: float | None = None
+    """p-value of "the rule is kept"; FAIL where it is below 0.05 by Holm's correction for all rules
+    of the gate."""
     settle: str | None = None
     """Where INCONCLUSIVE: what would settle it."""
 
@@ -35,11 +46,13 @@ class StageResult(msgspec.Struct, frozen=True, kw_only=True):
     """One stage."""
 
     stage: str
-    verdict: Verdict | Literal["SKIPPED"]
+    verdict: Finding
     elapsed_s: float
+    """Spent on it, both builds together; servers' starts are not in it."""
     budget_s: float | None = None
+    """For each build."""
     text: str = ""
-    """Why it was skipped, or ended early."""
+    """What it asks; why it was skipped, or ended early."""
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +64,13 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str
     rules_file: str
     verdict: Verdict
+    reason: str = ""
+    """The verdict in one sentence: by which rule, and where."""
     rules: list[RuleResult]
     stages: list[StageResult]
     elapsed_s: float
     budget_s: float | None = None
     runs: list[str] = []
+    """Folders of the load runs and evaluations that decided."""
     valid: bool = True
     caveats: list[Caveat] = []

@@ -1,0 +1,115 @@
+"""The files of a gate: `manifest.json`, what was asked and how it went, and `gate.json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from harness.errors import BadInputError
+from harness.evidence.folders import GATE, kind_of
+from harness.gating.result import SCHEMA, GateResult
+from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them at run time
+    Caveat,
+    RunInfo,
+)
+from harness.rundir import MANIFEST_FILE, RunFolder, read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GATE_FILE: Final = "gate.json"
+QUALITY: Final = "quality"
+"""The part that is a run of `harness eval`; load parts are called load-<build>."""
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """The candidate or the baseline."""
+
+    build: str
+    """What it is called in the gate's words."""
+    run: str | None = None
+    """The finished run that its numbers are read from; None: it was brought up."""
+
+
+class StageRecord(msgspec.Struct, kw_only=True):
+    """How a stage went."""
+
+    name: str
+    ended: Literal["not_begun", "done", "skipped", "out_of_time", "failed"] = "not_begun"
+    elapsed_s: float = 0.0
+    text: str = ""
+    needs_s: float | None = None
+    """Where it ran out of time: seconds that were missing, at the pace it had."""
+
+
+class GateManifest(msgspec.Struct, kw_only=True):
+    """`manifest.json` of a gate, as far as its verdict depends on it."""
+
+    schema: int = 1
+    kind: Literal["gate"] = GATE
+    run: RunInfo
+    request: dict[str, Any] = {}
+    candidate: Side
+    baseline: Side
+    rules_file: str
+    rules: dict[str, Any]
+    """The file's content, as it was."""
+    parts: list[str] = []
+    """Folders within this one."""
+    runs: list[str] = []
+    """Folders elsewhere that were read."""
+    stages: list[StageRecord] = []
+    elapsed_s: float = 0.0
+    problems: list[Caveat] = []
+    host: Any = None
+    git: Any = None
+    packages: Any = None
+
+
+def is_gate(run: RunFolder) -> bool:
+    """Whether a run's folder is one of `harness gate`.
+
+    Raises:
+        BadInputError: its manifest is missing or broken.
+    """
+    return kind_of(run) == GATE
+
+
+def read_gate_manifest(run: RunFolder) -> GateManifest:
+    """Read a gate's manifest.
+
+    Raises:
+        BadInputError: it is missing or broken, or the run is of another kind.
+    """
+    if not is_gate(run):
+        raise BadInputError(f"{run.path} is no gate", hint="Give a folder of `harness gate`.")
+    try:
+        return msgspec.json.decode((run.path / MANIFEST_FILE).read_bytes(), type=GateManifest)
+    except msgspec.DecodeError as error:
+        raise BadInputError(
+            f"{run.path / MANIFEST_FILE}: {error}", hint="The file is not as harness wrote it."
+        ) from error
+
+
+def part(run: RunFolder, name: str) -> Path:
+    """Return the folder of a part."""
+    return run.path / name
+
+
+def write_gate(run: RunFolder, result: GateResult) -> None:
+    """Write `gate.json`.
+
+    Raises:
+        BadInputError: the folder cannot be written (any more).
+    """
+    run.write_json(GATE_FILE, result)
+
+
+def read_gate(run: RunFolder) -> GateResult:
+    """Read `gate.json`.
+
+    Raises:
+        BadInputError: it is missing, broken, or of a newer harness.
+    """
+    return read_json(run.path / GATE_FILE, GateResult, SCHEMA)
