@@ -28,12 +28,14 @@ def report(run: Path, /, *, format: str | None = None, out: Path | None = None) 
 
     Args:
         run: The run's folder.
-        format: html, markdown, json, csv or terminal; otherwise by the suffix of --out, else html.
+        format: html, markdown, json, csv, junit or terminal; otherwise by the suffix of --out,
+            else html.
         out: File to write; otherwise RUN/report.html for html, and stdout for the others.
     """
     folder = RunFolder.open(run)
     if is_evaluation(folder):
-        names, load_report = evaluation.NAMES, evaluation.load_report
+        names: Sequence[str] = evaluation.NAMES
+        load_report = evaluation.load_report
         _recompute_evaluation(folder)
     else:
         names, load_report = reports.NAMES, reports.load_report

@@ -504,7 +504,7 @@ def test_the_suffix_names_the_format(
     for name in ("x.pdf", "x"):
         with pytest.raises(BadInputError, match="names no format") as refused:
             report(folder, out=tmp_path / name)
-        assert ".csv, .html, .json, .md, .txt" in (refused.value.hint or "")
+        assert ".csv, .html, .json, .xml, .md, .txt" in (refused.value.hint or "")
     capsys.readouterr()
 
 
