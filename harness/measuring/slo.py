@@ -39,8 +39,8 @@ STREAMED: Final = frozenset(
 """Metrics that an answer in one document does not have."""
 VLLM_NAMES: Final[Mapping[str, str]] = {"ttft": "ttft_ms", "tpot": "tpot_ms", "e2el": "e2e_ms"}
 """The keys of `vllm bench serve --goodput`, all in ms."""
+STATISTICS: Final = (*stats.PERCENTILES, "mean", "max")
 
-_STATISTICS: Final = (*stats.PERCENTILES, "mean", "max")
 _STATISTIC = re.compile(r"_(p99_9|p\d+(?:_\d+)?|mean|max)(?=_|$)")
 _LIMIT = re.compile(r"([A-Za-z][A-Za-z0-9_.]*)\s*([<>=!~]+)\s*([^\s,<>=]+)")
 _VLLM_LIMIT = re.compile(r"([A-Za-z][A-Za-z0-9_]*):([^\s,:]+)")
@@ -143,18 +143,23 @@ def parse_goodput(words: Iterable[str]) -> tuple[Limit, ...]:
 def observed(limit: Limit, cell: CellMeasurement) -> float | None:
     """Return the value of a cell that `limit` speaks of; None where there is none.
 
-    `error_rate` is (failed + dropped) / (sent + dropped). A distribution without a named
-    statistic is read at its p95; where the queue grew throughout, no limit on it is held.
+    A distribution without a named statistic is read at its p95; where the queue grew throughout,
+    no limit on it is held.
     """
     if limit.metric == "error_rate":
-        asked = cell.requests.sent + cell.requests.dropped
-        return (cell.requests.failed + cell.requests.dropped) / asked if asked else None
+        return error_rate(cell)
     value = getattr(cell.metrics, limit.metric)
     if limit.metric not in WHOLE_CELL:
         if value.unstable:
             return math.inf if limit.operator == "<=" else 0.0
         value = getattr(value, limit.statistic or "p95")
     return None if value is None else float(value)
+
+
+def error_rate(cell: CellMeasurement) -> float | None:
+    """Return (failed + dropped) / (sent + dropped); None where nothing was to be sent."""
+    asked = cell.requests.sent + cell.requests.dropped
+    return (cell.requests.failed + cell.requests.dropped) / asked if asked else None
 
 
 def _limit(name: str, operator: str, value: str, text: str) -> Limit:
@@ -203,9 +208,9 @@ def _metric(name: str, text: str) -> tuple[str, str | None]:
             f'--slo "{text}": {base} has one value a cell and no {statistic}',
             hint=f"write {base}{WHOLE_CELL[base]}…",
         )
-    if statistic and statistic not in _STATISTICS:
+    if statistic and statistic not in STATISTICS:
         raise BadInputError(
-            f'--slo "{text}": {statistic} is not measured', hint=f"one of {', '.join(_STATISTICS)}"
+            f'--slo "{text}": {statistic} is not measured', hint=f"one of {', '.join(STATISTICS)}"
         )
     return base, statistic
 
@@ -216,17 +221,18 @@ def _unknown(base: str, statistic: str | None) -> str:
     stem, _, unit = base.rpartition("_")
     for metric in names:
         known_stem, _, known_unit = metric.rpartition("_")
-        right = _spelled(metric, statistic)
+        right = spelled(metric, statistic)
         if base == known_stem:
             return f'"{base}" names no unit: write {right}'
         if stem == known_stem:
             return f"{known_stem} is measured in {known_unit}, not in {unit}: write {right}"
-    choices = [_spelled(name, statistic) for name in names] + list(WHOLE_CELL)
-    asked = _spelled(base, statistic) if "_" in base else base
+    choices = [spelled(name, statistic) for name in names] + list(WHOLE_CELL)
+    asked = spelled(base, statistic) if "_" in base else base
     return f'unknown metric "{base}"{did_you_mean(asked, choices)}'
 
 
-def _spelled(metric: str, statistic: str | None) -> str:
+def spelled(metric: str, statistic: str | None) -> str:
+    """Return how a statistic of a metric is spelled, e.g. `ttft_p95_ms`, `sequence_p50_tps`."""
     stem, _, unit = metric.rpartition("_")
     return f"{stem}_{statistic}_{unit}" if statistic else metric
 
