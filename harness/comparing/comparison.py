@@ -9,7 +9,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from evals.compare.records import Interval, Verdict  # noqa: TC001 - msgspec reads them
+from evals.compare.records import (  # noqa: TC001 - msgspec reads them
+    Flips,
+    Interval,
+    Noninferiority,
+    Verdict,
+)
 from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them at run time
     Caveat,
     RunInfo,
@@ -79,10 +84,25 @@ class ServerFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The largest of all its cells, a value a repeat."""
     memory_kind: str | None = None
     arguments: dict[str, Any] = {}
-    """What it was started with, as far as builds may differ in it."""
+    """What it was started with, as far as that decides what may be compared."""
 
 
-class QualityRow(msgspec.Struct, frozen=True, kw_only=True):
+class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One build's answers to one category, or one task, of a suite."""
+
+    items: int = 0
+    """Pairs, where it is compared."""
+    score: float | None = None
+    ci95: Interval | None = None
+    baseline_score: float | None = None
+    difference: float | None = None
+    difference_ci95: Interval | None = None
+    retained: float | None = None
+    retained_ci95: Interval | None = None
+    noninferiority: Noninferiority | None = None
+
+
+class QualityRow(QualityPart, frozen=True, kw_only=True):
     """One build's answers to one suite."""
 
     build: str
@@ -90,13 +110,6 @@ class QualityRow(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     route: str | None = None
     metric: str = "accuracy"
-    score: float | None = None
-    ci95: Interval | None = None
-    items: int = 0
-    difference: float | None = None
-    difference_ci95: Interval | None = None
-    retained: float | None = None
-    retained_ci95: Interval | None = None
     perplexity_ratio: float | None = None
     perplexity_ratio_ci95: Interval | None = None
     verdict: Verdict | None = None
@@ -105,9 +118,11 @@ class QualityRow(msgspec.Struct, frozen=True, kw_only=True):
     worst: str | None = None
     worst_difference: float | None = None
     worst_ci95: Interval | None = None
-    categories: dict[str, Any] = {}
-    """Category → score, items, interval, difference, as `evaluation.json` has them."""
-    flips: dict[str, int] = {}
+    categories: dict[str, QualityPart] = {}
+    tasks: dict[str, QualityPart] = {}
+    """Where there are several; those of lm-eval: mmlu, hellaswag, …"""
+    flips: Flips | None = None
+    valid: bool = True
 
 
 class Crossover(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,8 +163,14 @@ class LimitResult(msgspec.Struct, frozen=True, kw_only=True):
     limit: str
     verdict: Verdict
     value: float | None = None
+    """The one furthest beyond, or nearest to, the bound where it is of several levels or suites."""
     ci95: Interval | None = None
+    p_fail: float | None = None
+    """One-sided p-value of "it holds", to be corrected where many limits are judged."""
     text: str
+    """The finding in words."""
+    settle: str | None = None
+    """Where INCONCLUSIVE: what would settle it."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ VLLM_NAMES: Final[Mapping[str, str]] = {"ttft": "ttft_ms", "tpot": "tpot_ms", "e
 """The keys of `vllm bench serve --goodput`, all in ms."""
 STATISTICS: Final = (*stats.PERCENTILES, "mean", "max")
 
-_STATISTIC = re.compile(r"_(p99_9|p\d+(?:_\d+)?|mean|max)(?=_|$)")
+STATISTIC = re.compile(r"_(p99_9|p\d+(?:_\d+)?|mean|max)(?=_|$)")
 _LIMIT = re.compile(r"([A-Za-z][A-Za-z0-9_.]*)\s*([<>=!~]+)\s*([^\s,<>=]+)")
 _VLLM_LIMIT = re.compile(r"([A-Za-z][A-Za-z0-9_]*):([^\s,:]+)")
 _NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(.*)")
@@ -198,9 +198,9 @@ def _side(metric: str) -> Operator:
 
 def _metric(name: str, text: str) -> tuple[str, str | None]:
     """Split `ttft_p95_ms` into `ttft_ms` and `p95`."""
-    found = _STATISTIC.search(name)
+    found = STATISTIC.search(name)
     statistic = found[1] if found else None
-    base = _STATISTIC.sub("", name, count=1) if found else name
+    base = STATISTIC.sub("", name, count=1) if found else name
     if base not in (*LATENCIES, *SPEEDS, *WHOLE_CELL):
         raise BadInputError(f'--slo "{text}": {_unknown(base, statistic)}', hint=_EXAMPLE)
     if statistic and base in WHOLE_CELL:
