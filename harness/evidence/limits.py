@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from harness.errors import BadInputError, did_you_mean
+from harness.evidence.metrics import DISTRIBUTIONS, canonical
 from harness.measuring.slo import LATENCIES, SPEEDS, STATISTIC, WHOLE_CELL, parse_slo, spelled
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def _limit(found: re.Match[str]) -> Limit:
 def _of_load(
     text: str, name: str, level: str | None, operator: str, value: str, *, ratio: bool = False
 ) -> Limit:
-    at = _level(text, level)
+    at, name = _level(text, level), canonical(name)
     if name in SERVER:
         if at is not None and name != _PER_LEVEL:
             raise BadInputError(
@@ -223,8 +224,7 @@ def _known(text: str, name: str) -> None:
     loads = (*LATENCIES, *SPEEDS, *WHOLE_CELL, *stems)
     if base in loads or base.rpartition("_")[0] in stems:
         return
-    examples = [spelled(m, s) for m in (*LATENCIES, *SPEEDS) for s in ("p50", "p95", "p99")]
-    near = did_you_mean(name, [*examples, *WHOLE_CELL, *SERVER, *FUNCTIONS])
+    near = did_you_mean(name, [*DISTRIBUTIONS, *WHOLE_CELL, *SERVER, *FUNCTIONS])
     raise BadInputError(f'"{text}": unknown metric "{name}"{near}', hint=_EXAMPLE)
 
 

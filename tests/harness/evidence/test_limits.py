@@ -35,6 +35,7 @@ def test_a_list_of_all_kinds() -> None:
 def test_a_level_after_the_ratio_and_memory_at_a_level() -> None:
     assert str(parse_limit("ratio(e2e_p50_ms)@c64<=1.5").level) == "c64"
     assert parse_limit("memory_peak_gib@c8<=2").kind == "load"
+    assert parse_limit("sequence_tps_p50@c1>=9").metric == "sequence_p50_tps"
     assert parse_limit("ratio(memory_peak_gib)<=1.1").ratio
 
 
