@@ -14,6 +14,7 @@ import httpx
 from launchers.engines import Start, StartRequest, load_engine
 from launchers.errors import BuildError, LaunchError
 from launchers.model import resolve_model, weights_hash
+from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
 from launchers.redact import redact_argv, redact_mapping
 from launchers.server import Server
@@ -176,7 +177,7 @@ class _Readiness:
                 self._check_alive()
                 try:
                     if not healthy:
-                        reply = client.get(self.engine.ready_path, timeout=2)
+                        reply = fetch(client, self.engine.ready_path, timeout_s=2)
                         healthy = reply.status_code == httpx.codes.OK
                         last = f"{self.engine.ready_path} answered {reply.status_code}"
                     if healthy and self._generates(client, deadline - now):
@@ -197,7 +198,7 @@ class _Readiness:
 
     def _generates(self, client: httpx.Client, timeout_s: float) -> bool:
         body = {"model": self.request.source.name, "prompt": "1", "max_tokens": 1}
-        reply = client.post("/v1/completions", json=body, timeout=max(timeout_s, 1))
+        reply = fetch(client, "/v1/completions", body=body, timeout_s=max(timeout_s, 1))
         self._check_identity()
         if reply.status_code == httpx.codes.OK:
             return _has_token(reply)
@@ -239,7 +240,7 @@ def _facts(engine: Engine, log: Path, port: int) -> Facts:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         for path in engine.fact_pages:
             try:
-                reply = client.get(path, timeout=10)
+                reply = fetch(client, path, timeout_s=10)
             except httpx.HTTPError:
                 continue
             if reply.status_code == httpx.codes.OK:

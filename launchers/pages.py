@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 import httpx
 
 from launchers.errors import ConnectError
 from launchers.redact import redact_text
 from launchers.trust import tls_problem
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_BYTES: Final = 16 * 2**20
+"""Of one page, unpacked: a server that never stops sending must not fill the memory."""
 _SHOWN = 200
+_PACKING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+
+
+def fetch(
+    client: httpx.Client,
+    url: str,
+    *,
+    timeout_s: float | None = None,
+    body: Mapping[str, object] | None = None,
+) -> httpx.Response:
+    """Return the answer to a GET, or to a POST of `body` as JSON.
+
+    Raises:
+        httpx.HTTPError: there is none, or it has more than MOST_BYTES.
+    """
+    timeout = client.timeout if timeout_s is None else timeout_s
+    method = "GET" if body is None else "POST"
+    with client.stream(method, url, json=body, timeout=timeout) as answer:
+        data = bytearray()
+        for part in answer.iter_bytes():
+            data += part
+            if len(data) > MOST_BYTES:
+                text = f"the answer has more than {MOST_BYTES // 2**20} MiB"
+                raise httpx.ReadError(text, request=answer.request)
+    headers = [(name, value) for name, value in answer.headers.items() if name not in _PACKING]
+    return httpx.Response(
+        answer.status_code, headers=headers, content=bytes(data), request=answer.request
+    )
 
 
 def get(client: httpx.Client, url: str) -> httpx.Response:
@@ -18,7 +53,7 @@ def get(client: httpx.Client, url: str) -> httpx.Response:
         ConnectError: there is none.
     """
     try:
-        return client.get(url)
+        return fetch(client, url)
     except httpx.TimeoutException as error:
         raise ConnectError(f"{url} did not answer in time: is the server up and idle?") from error
     except httpx.ConnectError as error:
@@ -63,7 +98,7 @@ def json_page(reply: httpx.Response) -> dict[str, object] | None:
 def page_text(client: httpx.Client, url: str) -> str:
     """Return a page's text; empty when there is none."""
     try:
-        reply = client.get(url)
+        reply = fetch(client, url)
     except httpx.HTTPError:
         return ""
     return reply.text if reply.status_code == httpx.codes.OK else ""
@@ -71,5 +106,5 @@ def page_text(client: httpx.Client, url: str) -> str:
 
 def start_of(reply: httpx.Response) -> str:
     """Return the start of an answer's text, to be shown."""
-    text = " ".join(reply.text.split())[:_SHOWN]
+    text = " ".join(redact_text(reply.text[: 4 * _SHOWN]).split())[:_SHOWN]
     return text or "empty"

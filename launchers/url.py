@@ -11,7 +11,7 @@ import httpx
 
 from launchers.errors import ConnectError, suggest
 from launchers.native import NATIVE
-from launchers.pages import get, json_page, page_text, refuse, start_of
+from launchers.pages import fetch, get, json_page, page_text, refuse, start_of
 from launchers.redact import redact_text
 from launchers.server import Server
 from launchers.trust import Trust
@@ -191,6 +191,6 @@ def _describe(client: httpx.Client, base: str, entry: dict[str, object]) -> Serv
 
 def _healthy(client: httpx.Client, base: str) -> bool:
     try:
-        return client.get(f"{root_of(base)}/health").status_code == httpx.codes.OK
+        return fetch(client, f"{root_of(base)}/health").status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False

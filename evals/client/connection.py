@@ -15,7 +15,7 @@ from evals.errors import ReachError
 from evals.records import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from evals.endpoint import Endpoint
 
@@ -29,7 +29,14 @@ ALIVE_S: Final = 5.0
 _IDLE_S: Final = 2.0
 """Unused connections are closed after this: uvicorn's servers do it after 5 s, and whoever sends
 at that moment gets no answer."""
+MOST_BYTES: Final = 64 * 2**20
+"""Of one answer, unpacked. Sixteen prompts of 4,096 tokens in all with 20 likeliest tokens at each
+place are about 3 MB."""
 _SHOWN: Final = 300
+_LOOKED_AT: Final = 64 * 2**10
+_SHORTEST: Final = 4
+"""Characters of a secret: a header whose value is `1` is none, and 1 is all over a text."""
+_MASK: Final = "***"
 _OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
 _NO_ENTRY: Final = {401: "wants a key: --api-key-env", 403: "does not let this key in"}
 
@@ -66,6 +73,8 @@ class Connection:
             ReachError: a variable that holds a header's value is not set, or the CA file is of no
                 use.
         """
+        headers = headers_of(endpoint)
+        self._secrets = secrets_in(headers.values())
         self._timeout_s = endpoint.timeout_s
         self._base_url = endpoint.base_url
         self._free = asyncio.Semaphore(endpoint.concurrency)
@@ -74,7 +83,7 @@ class Connection:
         """Requests so far."""
         # Neither proxies of the environment nor redirects: who is graded is who was named.
         self._http = httpx.AsyncClient(
-            headers={"content-type": "application/json", **headers_of(endpoint)},
+            headers={"content-type": "application/json", **headers},
             timeout=endpoint.timeout_s,
             trust_env=False,
             follow_redirects=False,
@@ -114,11 +123,14 @@ class Connection:
                 asyncio.timeout(self._timeout_s),
                 self._http.stream("POST", url, content=body) as answer,
             ):
-                data = await answer.aread()
+                data = await _read(answer)
+        except _TooLargeError as error:
+            return error.failure(1)
         except (httpx.HTTPError, TimeoutError) as error:
             return Failure(code="connect", text=f"{type(error).__name__}: {error}")
         if answer.status_code != _OK:
-            return Failure(code="status", text=f"HTTP {answer.status_code}: {start_of(data)}")
+            text = f"HTTP {answer.status_code}: {self._start_of(data)}"
+            return Failure(code="status", text=text)
         return [line for line in data.splitlines() if line.strip()]
 
     async def _ask(self, method: str, url: str, body: bytes | None) -> Reply | Refusal | Failure:
@@ -130,16 +142,21 @@ class Connection:
                 sent_ns = time.monotonic_ns()
                 self.sent += 1
                 try:
-                    async with asyncio.timeout(self._timeout_s):
-                        answer = await self._http.request(method, url, content=body)
+                    async with (
+                        asyncio.timeout(self._timeout_s),
+                        self._http.stream(method, url, content=body) as answer,
+                    ):
+                        data = await _read(answer)
+                except _TooLargeError as error:
+                    return error.failure(attempt)
                 except (httpx.TransportError, TimeoutError) as error:
                     failure = self._no_answer(error, attempt)
                 else:
                     self._answered += 1
                     if answer.status_code == _OK:
                         latency_ms = (time.monotonic_ns() - sent_ns) / 1e6
-                        return Reply(answer.content, sent_ns, latency_ms, attempt)
-                    failed = self._refused(answer, attempt)
+                        return Reply(data, sent_ns, latency_ms, attempt)
+                    failed = self._refused(answer, data, attempt)
                     if not isinstance(failed, Failure) or failed.code == "redirect":
                         return failed
                     failure = failed
@@ -154,10 +171,10 @@ class Connection:
     async def _answers_at_all(self) -> bool:
         """Whether it was one request that got no answer, and not the server that is gone."""
         try:
-            await self._http.get(f"{self._base_url}/models", timeout=ALIVE_S)
+            async with self._http.stream("GET", f"{self._base_url}/models", timeout=ALIVE_S):
+                return True
         except httpx.TransportError:
             return False
-        return True
 
     def _no_answer(self, error: Exception, attempt: int) -> Failure:
         if isinstance(error, TimeoutError):
@@ -166,17 +183,43 @@ class Connection:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         return Failure(code="connect", text=text, attempts=attempt)
 
-    def _refused(self, answer: httpx.Response, attempt: int) -> Refusal | Failure:
-        status, text = answer.status_code, start_of(answer.content)
+    def _refused(self, answer: httpx.Response, data: bytes, attempt: int) -> Refusal | Failure:
+        status, text = answer.status_code, self._start_of(data)
         if (why := _NO_ENTRY.get(status)) is not None:
             raise ReachError(f"{self._base_url} {why} (HTTP {status}: {text})")
         if answer.is_redirect:
-            to = answer.headers.get("location", "nowhere").partition("?")[0]
+            to = self._hide(answer.headers.get("location", "nowhere")).partition("?")[0]
             text = f"HTTP {status} to {to}: redirects are not followed, give the final URL"
             return Failure(code="redirect", text=text, attempts=attempt)
         if status == _TOO_MANY or status >= _SERVER_ERROR:
             return Failure(code="status", text=f"HTTP {status}: {text}", attempts=attempt)
         return Refusal(status, text, attempt)
+
+    def _start_of(self, data: bytes) -> str:
+        """Return the start of a body in one line, without the secrets that were sent."""
+        text = " ".join(self._hide(data[:_LOOKED_AT].decode(errors="replace")).split())
+        return text[:_SHOWN] or "empty"
+
+    def _hide(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, _MASK)
+        return text
+
+
+class _TooLargeError(Exception):
+    def failure(self, attempt: int) -> Failure:
+        text = f"the answer has more than {MOST_BYTES // 2**20} MiB; the rest was not read"
+        return Failure(code="too_large", text=text, attempts=attempt)
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    """Read a body; a server that never stops sending must not fill the memory."""
+    data = bytearray()
+    async for part in answer.aiter_bytes():
+        data += part
+        if len(data) > MOST_BYTES:
+            raise _TooLargeError
+    return bytes(data)
 
 
 def headers_of(endpoint: Endpoint) -> dict[str, str]:
@@ -196,10 +239,15 @@ def headers_of(endpoint: Endpoint) -> dict[str, str]:
     return headers
 
 
-def start_of(body: bytes) -> str:
-    """Return the start of a body in one line, to be shown."""
-    text = " ".join(body[: 4 * _SHOWN].decode(errors="replace").split())
-    return text[:_SHOWN] or "empty"
+def secrets_in(values: Iterable[str]) -> list[str]:
+    """Return what of headers' values must not be shown, the longest first.
+
+    A scheme in front (`Bearer`) is not part of it, and servers quote a value as JSON writes it.
+    """
+    found = {value for value in values if len(value) >= _SHORTEST}
+    found |= {key for value in found if len(key := value.rpartition(" ")[2]) >= _SHORTEST}
+    found |= {msgspec.json.encode(value).decode()[1:-1] for value in found}
+    return sorted(found, key=len, reverse=True)
 
 
 def _trust(endpoint: Endpoint) -> ssl.SSLContext:

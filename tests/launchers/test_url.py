@@ -310,3 +310,14 @@ def test_the_replica_that_is_down_is_named(serve: Serve) -> None:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectError, match=rf"cannot connect to http://127.0.0.1:{port}/v1"):
         connect_all([one, f"http://127.0.0.1:{port}/v1"])
+
+
+def test_a_page_without_an_end_is_not_read_to_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launchers.pages.MOST_BYTES", 1000)
+    many = models(*(f"model-{number}" for number in range(1000)))
+    with pytest.raises(ConnectError, match="more than"):
+        connect(serve({"/v1/models": many}))
+    big = {"/v1/models": models("m", owned_by="vllm"), "/metrics": (200, CACHE + "# x\n" * 1000)}
+    assert connect(serve(big)).kv_cache_tokens is None
