@@ -18,6 +18,7 @@ from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
 from launchers.redact import redact_argv, redact_mapping
 from launchers.server import Server
+from launchers.trust import nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,7 +172,7 @@ class _Readiness:
         last = "nothing answered"
         # No proxy of the environment may come between: this is 127.0.0.1.
         with httpx.Client(
-            base_url=f"http://127.0.0.1:{self.request.port}", trust_env=False
+            base_url=f"http://127.0.0.1:{self.request.port}", trust_env=False, verify=nobody()
         ) as client:
             while (now := time.monotonic()) < deadline:
                 self._check_alive()
@@ -237,7 +238,8 @@ def _has_token(reply: httpx.Response) -> bool:
 
 def _facts(engine: Engine, log: Path, port: int) -> Facts:
     pages = {}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    address = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=address, trust_env=False, verify=nobody()) as client:
         for path in engine.fact_pages:
             try:
                 reply = fetch(client, path, timeout_s=10)

@@ -14,7 +14,7 @@ from launchers.native import NATIVE
 from launchers.pages import fetch, get, json_page, page_text, refuse, start_of
 from launchers.redact import redact_text
 from launchers.server import Server
-from launchers.trust import Trust
+from launchers.trust import Trust, nobody
 from launchers.vllm_facts import read_metrics, read_version
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def connect(
         ConnectError: says what is wrong and what to do about it.
     """
     bases = candidates(url)
+    trust = trust or Trust()
+    plain = trust.ca_file is None and all(base.startswith("http://") for base in bases)
     sent = dict(headers or {})
     if api_key_env:
         if not (key := os.environ.get(api_key_env)):
@@ -71,7 +73,7 @@ def connect(
         timeout=timeout_s,
         trust_env=False,
         follow_redirects=False,
-        verify=(trust or Trust()).context(),
+        verify=nobody() if plain else trust.context(),
     ) as client:
         if (native := NATIVE.get(dialect)) is not None:
             return native(client, root_of(bases[0]), model)

@@ -251,6 +251,9 @@ def secrets_in(values: Iterable[str]) -> list[str]:
 
 
 def _trust(endpoint: Endpoint) -> ssl.SSLContext:
+    if endpoint.ca_file is None and endpoint.base_url.startswith("http://"):
+        # Which trusts nobody: the system's authorities take 25 ms to read.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context = ssl.create_default_context(cafile=endpoint.ca_file)
     except (OSError, ssl.SSLError) as error:
