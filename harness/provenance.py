@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import re
 import subprocess
 from importlib import metadata
@@ -88,6 +89,20 @@ def git(folder: Path) -> dict[str, object] | None:
         return None
     commit = _output("git", "-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD")
     return {"commit": (commit or "").strip() or None, "dirty": bool(status.strip())}
+
+
+def user(folder: Path) -> str | None:
+    """Who runs this: the name and address that git has, else the account's name."""
+    asked = [
+        _output("git", "-C", str(folder), "config", f"user.{key}") for key in ("name", "email")
+    ]
+    name, address = ((text or "").strip() for text in asked)
+    if name and address:
+        return f"{name} <{address}>"
+    try:
+        return name or address or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a name, as containers have
+        return None
 
 
 def packages() -> dict[str, str]:

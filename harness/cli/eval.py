@@ -14,6 +14,7 @@ from harness.cli.flags import at_least, names_of, share, urls_of
 from harness.cli.pairs import headers_of
 from harness.config import Config, find_build, find_profile, find_suite, load_config
 from harness.errors import BadInputError
+from harness.history.baselines import find_baseline
 from harness.live import Live
 from harness.quality.baseline import find_run, kept_run
 from harness.quality.record import read_manifest
@@ -31,6 +32,7 @@ from harness.reports.evaluation.terminal import print_evaluation
 from harness.rundir import RunFolder
 from harness.serving import Url
 from launchers.build import Build
+from launchers.model import builtin_builds
 from launchers.redact import redact_argv, redact_text
 
 _KEPT = frozenset(
@@ -89,7 +91,8 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
         limit: Items of each suite: a random subset that --seed decides, spread over categories.
         tokenizer: Folder with the tokenizer.json that the --url uses.
         under_load: PROFILE@LEVEL: grade the same items also while that load runs.
-        baseline: A build, asked first; or the folder of an earlier evaluation (RUN or RUN:BUILD).
+        baseline: A build, asked first; the folder of an earlier evaluation (RUN or RUN:BUILD); or
+            the name of a blessed baseline.
         margin: Points of the score that a build may lose, 2 unless said. With this flag or the
             next one the exit code tells the verdict: 0 PASS, 1 FAIL, 5 INCONCLUSIVE.
         perplexity_margin: Per cent by which a perplexity may rise, 5 unless said.
@@ -283,7 +286,10 @@ def baseline_of(text: str | None, config: Config) -> tuple[Build, Path] | Earlie
     """Return whom the others are compared with."""
     if text is None:
         return None
-    return find_run(text) or find_build(text, config)
+    blessed = None
+    if text not in {*builtin_builds(), *config.builds}:
+        blessed = find_baseline(text)
+    return find_run(text if blessed is None else str(blessed.path)) or find_build(text, config)
 
 
 def _under_load(text: str | None, config: Config) -> UnderLoad | None:

@@ -1,4 +1,4 @@
-"""Runs that are made of runs: a comparison or a gate holds load runs and evaluations as folders.
+"""Runs that are made of runs: a comparison, a gate or a baseline holds others as folders.
 
 runs/<utc>-compare-fp16-awq/
     manifest.json            kind, what was asked, the names of its parts
@@ -16,12 +16,13 @@ from harness.rundir import MANIFEST_FILE, RunFolder
 
 COMPARISON: Final = "comparison"
 GATE: Final = "gate"
+BASELINE: Final = "baseline"
 LOAD: Final = "load"
 EVAL: Final = "eval"
 
 
 def kind_of(run: RunFolder) -> str:
-    """Return `load`, `eval`, `comparison` or `gate`.
+    """Return `load`, `eval`, `comparison`, `gate` or `baseline`.
 
     Raises:
         BadInputError: its manifest is missing or broken.
@@ -38,7 +39,7 @@ def parts(run: RunFolder) -> list[RunFolder]:
         BadInputError: a manifest is missing or broken.
     """
     manifest = run.read_manifest()
-    if manifest.get("kind", LOAD) not in {COMPARISON, GATE}:
+    if manifest.get("kind", LOAD) not in {COMPARISON, GATE, BASELINE}:
         return [run]
     names = manifest.get("parts")
     if not isinstance(names, list) or any(str(name) in {"", ".", ".."} for name in names):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import BadInputError, did_you_mean
+from harness.evidence.folders import parts
 from harness.quality.passes import EVALS, RECORD_FILE, PassRecord, read_pass, write_pass
 from harness.quality.record import is_evaluation, read_manifest
 from harness.quality.request import EarlierRun
@@ -36,12 +37,7 @@ def find_run(text: str) -> EarlierRun | None:
             return None
     if not (path / MANIFEST_FILE).is_file():
         return None if not build and "/" not in text else _no_run(path)
-    run = RunFolder(path)
-    if not is_evaluation(run):
-        raise BadInputError(
-            f"--baseline: {path} is a run of `harness load`, which graded nothing",
-            hint="Give the folder of a run of `harness eval`, or a build's name.",
-        )
+    run = _evaluation_of(RunFolder(path), build)
     manifest = read_manifest(run)
     known = [name for name in manifest.servers if not _is_copy(manifest, name)]
     if not build and len(manifest.builds) == 1:
@@ -57,6 +53,27 @@ def find_run(text: str) -> EarlierRun | None:
             hint=f"It has {', '.join(known) or 'none'}.",
         )
     return EarlierRun(run=run, build=build)
+
+
+def _evaluation_of(run: RunFolder, build: str) -> RunFolder:
+    """Return the run itself, or the evaluation in a baseline, a comparison or a gate.
+
+    Raises:
+        BadInputError: there is none, or several have answers of the build.
+    """
+    found = [part for part in parts(run) if is_evaluation(part)]
+    if not found:
+        raise BadInputError(
+            f"--baseline: {run.path} graded nothing: it holds runs of `harness load` alone",
+            hint="Give the folder of a run of `harness eval`, or a build's name.",
+        )
+    having = [part for part in found if build in read_manifest(part).servers] or found
+    if len(having) > 1:
+        raise BadInputError(
+            f"--baseline: {run.path} holds several evaluations",
+            hint=f"Give one of them: {', '.join(str(part.path) for part in having)}.",
+        )
+    return having[0]
 
 
 def _no_run(path: Path) -> EarlierRun | None:

@@ -1,0 +1,1 @@
+"""What earlier runs found: blessed baselines, and each metric over time."""

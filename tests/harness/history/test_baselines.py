@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.cli.eval import baseline_of
+from harness.config import load_config
+from harness.errors import BadInputError, InvalidRunError
+from harness.evidence.evidence import read_evidence
+from harness.evidence.figures import figures
+from harness.history.baselines import baselines, bless, find_baseline, read_baseline
+from harness.measuring.measurement import Caveat
+from harness.quality.baseline import check_run, find_run
+from harness.quality.evaluate import evaluate
+from harness.quality.record import write_evaluation
+from harness.quality.request import EarlierRun
+from harness.rundir import CELLS, RunFolder
+from tests.harness.evidence.runs import HOST, a_cell, load_run
+from tests.harness.quality.runs import MadeRun, answers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND = ["harness", "gate", "awq", "--baseline", "fp16", "--bless", "main"]
+
+
+def graded(path: Path, right: int = 36, **last: object) -> RunFolder:
+    """An evaluation of awq against fp16."""
+    path.mkdir(parents=True)
+    run = MadeRun(path, builds=["fp16", "awq"], baseline="fp16")
+    run.add("fp16", answers([True] * 40)).add(
+        "awq", answers([n < right for n in range(40)]), **last
+    )
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    return folder
+
+
+def composite(path: Path, **last: object) -> RunFolder:
+    """A gate of a load run and an evaluation."""
+    load = load_run(path / "load", [a_cell("fp16", ttft_p50_ms=40), a_cell(ttft_p50_ms=30)])
+    samples = load.cell("awq-closed-c8-1") / "samples.jsonl"
+    samples.write_text("{}\n")
+    graded(path / "quality", **last)
+    run = RunFolder(path)
+    info = {"id": path.name, "started": "2026-11-25T00:00:00+00:00", "command": "harness gate"}
+    run.write_manifest({"kind": "gate", "run": info, "parts": ["quality", "load"], "host": HOST})
+    return run
+
+
+def test_a_blessed_build_is_read_back_with_its_numbers(tmp_path: Path) -> None:
+    run = composite(tmp_path / "runs" / "g")
+    kept = bless(run, "awq", "main", command=COMMAND, folder=tmp_path / "baselines")
+    shutil.rmtree(run.path)  # a baseline outlives its run
+    there = figures(read_evidence([kept]))
+    told = {(one.metric, one.category): one.value for one in there if one.build == "awq"}
+    assert {one.build for one in there} == {"awq"}
+    assert told["ttft_p50_ms", None] == 30
+    assert told["score", None] == 0.9
+    assert ("retained", None) not in told, "it is a baseline, and against nobody"
+    assert (kept.path / "load" / CELLS / "awq-closed-c8-1" / "samples.jsonl").is_file()
+    assert not list(kept.path.glob("**/*fp16*"))
+
+
+def test_a_baseline_says_where_it_comes_from(tmp_path: Path) -> None:
+    run = composite(tmp_path / "runs" / "g")
+    kept = read_baseline(bless(run, "awq", "main", command=COMMAND, folder=tmp_path))
+    assert (kept.name, kept.build, kept.replaced) == ("main", "awq", None)
+    assert kept.run.command == "harness gate awq --baseline fp16 --bless main"
+    assert [one.part for one in kept.sources] == kept.parts == ["quality", "load"]
+    assert kept.sources[1].git == {"commit": "c0ffee", "dirty": False}
+    assert kept.sources[1].command == "harness load --server awq --profile closed"
+    assert {one.engine_version for one in kept.origins} == {"0.32.0", "1"}
+    assert any(one.machine.startswith("AMD-EPYC-7763-2c-") for one in kept.origins)
+    assert kept.blessed_by
+
+
+def test_eval_takes_a_baseline_by_path_and_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bless(composite(tmp_path / "runs" / "g"), "awq", "main", command=COMMAND)
+    found = find_run("baselines/main")
+    assert found is not None
+    check_run(found, ["domain"])
+    assert found.build == "awq"
+    by_name = baseline_of("main", load_config(None))
+    assert isinstance(by_name, EarlierRun)
+    assert by_name.run.path == found.run.path
+
+
+def test_a_builds_name_stays_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bless(graded(tmp_path / "r"), "awq", "fp16", command=COMMAND)
+    assert not isinstance(baseline_of("fp16", load_config(None)), EarlierRun)
+
+
+def test_a_replaced_baseline_is_kept_with_its_date(tmp_path: Path) -> None:
+    for right in (30, 34, 38):
+        run = graded(tmp_path / f"r{right}", right)
+        bless(run, "awq", "v1.0", command=COMMAND, folder=tmp_path / "b")
+    kept = baselines(tmp_path / "b")
+    assert len(kept) == 3
+    dated = [path.name for path in (tmp_path / "b").iterdir() if path.name.startswith("v1.0@2")]
+    assert sorted(dated) == sorted(one.replaced for one in kept if one.replaced)
+    assert len(dated) == 2
+    scores = []
+    for name in ("v1.0", *dated):
+        folder = find_baseline(name, tmp_path / "b")
+        assert folder is not None
+        found = figures(read_evidence([folder]), metrics=["score"])
+        scores += [one.value for one in found if one.category is None]
+    assert scores[0] == 38 / 40
+    assert sorted(scores[1:]) == [30 / 40, 34 / 40]
+    assert find_baseline("v2", tmp_path / "b") is None
+    assert find_baseline("../b/v1.0", tmp_path / "b") is None
+
+
+def test_an_invalid_run_is_not_blessed(tmp_path: Path) -> None:
+    cells = [a_cell(valid=False), a_cell("fp16")]
+    run = load_run(tmp_path / "r", cells)
+    with pytest.raises(InvalidRunError, match="awq-closed-c8-1"):
+        bless(run, "awq", "main", command=COMMAND, folder=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    bless(run, "fp16", "main", command=COMMAND, folder=tmp_path / "b")
+    lost = Caveat("worker_lost", "A worker was lost.", invalidates=True)
+    other = load_run(tmp_path / "o", [a_cell()], caveats=[lost])
+    with pytest.raises(InvalidRunError, match="A worker was lost"):
+        bless(other, "awq", "main", command=COMMAND, folder=tmp_path / "b")
+
+
+def test_an_unfinished_evaluation_is_not_blessed(tmp_path: Path) -> None:
+    run = composite(tmp_path / "g", ended="under_way", items=50)
+    with pytest.raises(InvalidRunError, match="40 of 50 items"):
+        bless(run, "awq", "main", command=COMMAND, folder=tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("build", "name", "text"),
+    [
+        ("awk", "main", 'did you mean "awq"'),
+        ("awq", "../main", "cannot name a baseline"),
+        ("awq", "a@b", "cannot name a baseline"),
+        ("awq", ".hidden", "cannot name a baseline"),
+    ],
+)
+def test_what_cannot_be_blessed(tmp_path: Path, build: str, name: str, text: str) -> None:
+    run = graded(tmp_path / "r")
+    with pytest.raises(BadInputError, match=text):
+        bless(run, build, name, command=COMMAND, folder=tmp_path / "b")
+
+
+def test_a_folder_that_is_no_baseline_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "b" / "main").mkdir(parents=True)
+    (tmp_path / "b" / "main" / "thesis.txt").write_text("mine")
+    with pytest.raises(BadInputError, match="is no baseline"):
+        bless(graded(tmp_path / "r"), "awq", "main", command=COMMAND, folder=tmp_path / "b")
+    assert (tmp_path / "b" / "main" / "thesis.txt").read_text() == "mine"
