@@ -15,6 +15,7 @@ from evals.probe.card import Card
 from evals.records import Answer
 from evals.suite import Suite
 from harness.calibration import Calibration
+from harness.explaining.explanation import Explanation
 from harness.gating.result import GateResult
 from harness.gating.rules import Rules
 from harness.measuring.measurement import Measurements
@@ -38,6 +39,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "answers.jsonl": Answer,
     "pass.json": PassRecord,
     "gate.json": GateResult,
+    "explanation.json": Explanation,
 }
 MODELS: dict[str, type[Build | Profile | Suite | Rules]] = {
     "build.toml": Build,

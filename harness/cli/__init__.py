@@ -58,6 +58,10 @@ def build_app() -> App:
         "harness.cli.mock:mock", help="Serve made-up answers with known timing, and known faults."
     )
     app.command("harness.cli.report:report", help="Make a run's report again from its samples.")
+    app.command(
+        "harness.cli.explain:explain",
+        help="A run's numbers by another tool's definitions, and why they differ.",
+    )
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
     app.command(
         "harness.cli.calibrate:calibrate",
