@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -15,30 +15,36 @@ from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them 
 )
 from harness.rundir import MANIFEST_FILE, RunFolder, read_json
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 GATE_FILE: Final = "gate.json"
-QUALITY: Final = "quality"
-"""The part that is a run of `harness eval`; load parts are called load-<build>."""
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """The candidate or the baseline."""
 
     build: str
-    """What it is called in the gate's words."""
+    parts: list[str] = []
+    """Those of the parts that tell of it."""
+    name: str = ""
+    """What it is called in the parts."""
     run: str | None = None
-    """The finished run that its numbers are read from; None: it was brought up."""
+    """The finished run that its numbers are of; None: it was brought up."""
 
 
 class StageRecord(msgspec.Struct, kw_only=True):
     """How a stage went."""
 
     name: str
+    asks: str = ""
+    """The suite's or the profile's own name; empty for the contract."""
+    rules: list[str] = []
+    budget_s: float | None = None
+    tests: int = 0
+    """Tests that its rules were planned to make: those of a rule for each category count each."""
     ended: Literal["not_begun", "done", "skipped", "out_of_time", "failed"] = "not_begun"
+    """failed: the contract is broken, or the stage could not be gone through."""
     elapsed_s: float = 0.0
     text: str = ""
+    """Why it was skipped, or what went wrong."""
     needs_s: float | None = None
     """Where it ran out of time: seconds that were missing, at the pace it had."""
 
@@ -55,10 +61,9 @@ class GateManifest(msgspec.Struct, kw_only=True):
     rules_file: str
     rules: dict[str, Any]
     """The file's content, as it was."""
+    budget_s: float | None = None
     parts: list[str] = []
-    """Folders within this one."""
-    runs: list[str] = []
-    """Folders elsewhere that were read."""
+    """Folders within this one, those of finished runs too."""
     stages: list[StageRecord] = []
     elapsed_s: float = 0.0
     problems: list[Caveat] = []
@@ -90,11 +95,6 @@ def read_gate_manifest(run: RunFolder) -> GateManifest:
         raise BadInputError(
             f"{run.path / MANIFEST_FILE}: {error}", hint="The file is not as harness wrote it."
         ) from error
-
-
-def part(run: RunFolder, name: str) -> Path:
-    """Return the folder of a part."""
-    return run.path / name
 
 
 def write_gate(run: RunFolder, result: GateResult) -> None:

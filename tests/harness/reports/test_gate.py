@@ -68,19 +68,19 @@ def test_junit_is_well_formed_and_counts(folder: RunFolder) -> None:
     assert root.tag == "testsuites"
     assert root.attrib["tests"] == "4"
     assert root.attrib["failures"] == "1"
-    domain, load = root.findall("testsuite")
+    [domain] = root.findall("testsuite")
     assert (domain.attrib["name"], domain.attrib["skipped"]) == ("domain", "2")
-    assert (load.attrib["tests"], load.attrib["time"]) == ("0", "0.000")
+    assert domain.attrib["time"] == "12.500"
     cases = {case.attrib["name"]: case for case in domain.findall("testcase")}
     assert cases["retained(a) >= 95%"].find("failure") is None
     failure = cases["retained(b) >= 95%"].find("failure")
     assert failure is not None
-    assert failure.text is not None
-    assert failure.text.startswith('lost <b>"5" & more\ufffd\ufffd[31m')
+    assert failure.text == 'FAIL: lost <b>"5" & more[31m | `x` ]]>'
     skipped = cases["retained(c) >= 95%"].find("skipped")
     assert skipped is not None
-    assert "INCONCLUSIVE" in skipped.attrib["message"]
-    assert "400 more items" in skipped.attrib["message"]
+    assert skipped.text is not None
+    assert skipped.text.startswith("INCONCLUSIVE")
+    assert "400 more items" in skipped.text
 
 
 def test_an_invalid_measurement_is_an_error_in_junit(tmp_path: Path) -> None:
@@ -89,7 +89,8 @@ def test_an_invalid_measurement_is_an_error_in_junit(tmp_path: Path) -> None:
     root = ET.fromstring(gate.load_report("junit").render(run))  # noqa: S314
     assert root.attrib["errors"] == "1"
     [error] = root.iter("error")
-    assert error.text == "too busy"
+    assert error.text is not None
+    assert error.text.endswith("too busy")
 
 
 def test_people_read_the_verdict_first(folder: RunFolder) -> None:

@@ -1,0 +1,212 @@
+"""Load rules: what repeats say of a metric, or of its ratio to the baseline's.
+
+A repeat is the unit: how much repeats of one build differ is what a number can be trusted with.
+Logarithms are compared by Student's t (of two builds with a common variance: they ran on one
+machine), so that a ratio's test is that of a difference, and a value cannot be negative.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy import stats
+
+from harness.evidence.figures import figures
+from harness.evidence.metrics import METRICS
+from harness.gating.trial import ALPHA, Trial, UnknownError
+from harness.reports.figures import figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.evidence.evidence import Evidence
+    from harness.evidence.figures import Figure
+    from harness.evidence.limits import Limit
+    from harness.gating.result import Unit
+
+POWER: Final = 0.8
+_MOST: Final = 100
+"""Repeats up to which is looked how many would settle a rule."""
+_ESTIMATED: Final = ("_ms", "_tps", "request_rate", "goodput")
+"""Ends of the names whose values differ from repeat to repeat; others are read as they were seen:
+a peak is the largest of all repeats, an error rate counts what went wrong."""
+_UNITS: Final[dict[str, Unit]] = {"ms": "ms", "tps": "tok/s", "rps": "req/s", "GiB": "GiB"}
+
+
+def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
+    """Try a rule on two builds' load cells, at each level that it names.
+
+    Args:
+        limit: a rule of kind "load" or "server".
+        ours: the candidate's runs alone.
+        theirs: the baseline's.
+
+    Raises:
+        UnknownError: there is no such number.
+    """
+    mine, other = _by_level(limit, ours), _by_level(limit, theirs)
+    if not mine:
+        raise UnknownError(f"the candidate has no {limit.metric}{_at(limit)}")
+    found = []
+    for level, values in mine.items():
+        name = level if limit.level is None and len(mine) > 1 else ""
+        if not limit.ratio:
+            found.append(_absolute(limit, name, values))
+            continue
+        if level not in other:
+            raise UnknownError(f"the baseline has no {limit.metric}{_at(limit)}")
+        found.append(_ratio(limit, name, values, other[level]))
+    return found
+
+
+def is_estimated(metric: str) -> bool:
+    """Whether a metric's repeats are draws around a truth, so that it needs some of them."""
+    return metric.endswith(_ESTIMATED)
+
+
+def _by_level(limit: Limit, evidence: Evidence) -> dict[str, list[float | None]]:
+    """Return the values of the repeats by level; None where a cell is invalid or has none."""
+    found: dict[str, list[float | None]] = {}
+    for one in figures(evidence, metrics=[limit.metric]):
+        if limit.level is not None and not limit.level.is_(one.level or {}):
+            continue
+        level = "" if limit.kind == "server" else _level(one)
+        found.setdefault(level, []).append(one.value if one.valid else None)
+    return found
+
+
+def _level(one: Figure) -> str:
+    unit, value = next(iter((one.level or {}).items()), ("", 0.0))
+    return f"{unit[:1]}{value:g}"
+
+
+def _at(limit: Limit) -> str:
+    return "" if limit.level is None else f" at {limit.level}"
+
+
+def _known(values: Sequence[float | None], who: str) -> list[float]:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        raise UnknownError(
+            f"{who}: {len(values) - len(known)} of {len(values)} cells are not valid or too short "
+            "for it; measure longer, or on a machine with cores to spare",
+            invalid=True,
+        )
+    return known
+
+
+def _absolute(limit: Limit, name: str, values: Sequence[float | None]) -> Trial:
+    known = _known(values, "the candidate")
+    unit = _unit(limit)
+    if not is_estimated(limit.metric):
+        return _seen(limit, name, max(known) if limit.operator == "<=" else min(known), unit)
+    if len(known) == 1 or min(known) <= 0:
+        return Trial(
+            name=name, value=known[0], unit=unit, text=f"{_figure(known[0], unit)} in one repeat",
+            settle="at least 1 more repeat", excess=_excess(limit, known[0]),
+        )  # fmt: skip
+    logs = np.log(known)
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return _tested(limit, name, float(logs.mean()), error, len(logs) - 1, (len(logs),), unit)
+
+
+def _ratio(
+    limit: Limit, name: str, values: Sequence[float | None], other: Sequence[float | None]
+) -> Trial:
+    mine, theirs = _known(values, "the candidate"), _known(other, "the baseline")
+    if min(theirs) <= 0:
+        raise UnknownError(f"the baseline's {limit.metric} is 0: there is no ratio to it")
+    if not is_estimated(limit.metric):
+        least = max if limit.operator == "<=" else min
+        return _seen(limit, name, least(mine) / least(theirs), "share")
+    value = math.exp(float(np.log(mine).mean() - np.log(theirs).mean())) if min(mine) > 0 else 0.0
+    if len(mine) == 1 or len(theirs) == 1 or min(mine) <= 0:
+        return Trial(
+            name=name, value=value, unit="share", text=f"{_figure(value, 'share')} in one repeat",
+            settle="at least 1 more repeat of each build", excess=_excess(limit, value),
+        )  # fmt: skip
+    logs, base = np.log(mine), np.log(theirs)
+    df = len(logs) + len(base) - 2
+    squares = float(((logs - logs.mean()) ** 2).sum() + ((base - base.mean()) ** 2).sum())
+    error = math.sqrt(squares / df * (1 / len(logs) + 1 / len(base)))
+    sizes = (len(logs), len(base))
+    return _tested(limit, name, float(logs.mean() - base.mean()), error, df, sizes, "share")
+
+
+def _tested(
+    limit: Limit,
+    name: str,
+    mean: float,
+    error: float,
+    df: int,
+    sizes: tuple[int, ...],
+    unit: Unit,
+) -> Trial:
+    away = mean - math.log(limit.value)
+    t = away / error if error > 0 else math.copysign(math.inf, away) if away else 0.0
+    above = float(stats.t.sf(t, df))  # p of "at most the limit"
+    width = float(stats.t.isf(0.025, df)) * error
+    ci95 = (math.exp(mean - width), math.exp(mean + width))
+    value = math.exp(mean)
+    upper = limit.operator == "<="
+    repeats = " and ".join(map(str, dict.fromkeys(sizes)))
+    text = (
+        f"{_figure(value, unit)} (95 % interval {_figure(ci95[0], unit)} to "
+        f"{_figure(ci95[1], unit)}) over {repeats} repeats"
+    )
+    return Trial(
+        name=name,
+        value=value,
+        ci95=ci95,
+        unit=unit,
+        text=text,
+        p_pass=1 - above if upper else above,
+        p_fail=above if upper else 1 - above,
+        settle=_more(abs(away), error, df, sizes),
+        excess=_excess(limit, value),
+    )
+
+
+def _more(away: float, error: float, df: int, sizes: tuple[int, ...]) -> str:
+    """Say how many repeats would settle it, if what was seen is the truth."""
+    sides, there = len(sizes), min(sizes)
+    spread = error * math.sqrt(there)
+    for repeats in range(there + 1, _MOST + 1):
+        df = sides * (repeats - 1)
+        reach = float(stats.t.isf(ALPHA, df) + stats.t.isf(1 - POWER, df))
+        if away * math.sqrt(repeats) >= reach * spread:
+            more = repeats - there
+            return f"about {more} more repeat{'s' if more > 1 else ''}"
+    return f"more than {_MOST} repeats: what was seen is too near to the limit"
+
+
+def _seen(limit: Limit, name: str, value: float, unit: Unit) -> Trial:
+    return Trial(
+        name=name,
+        value=value,
+        unit=unit,
+        text=f"{_figure(value, unit)}, as it was seen",
+        as_seen="PASS" if limit.holds(value) else "FAIL",
+        excess=_excess(limit, value),
+    )
+
+
+def _excess(limit: Limit, value: float) -> float:
+    if limit.operator == "<=":
+        return value / max(limit.value, 1e-12)
+    return limit.value / value if value > 0 else math.inf
+
+
+def _unit(limit: Limit) -> Unit:
+    if limit.metric == "error_rate":
+        return "share"
+    known = METRICS.get(limit.metric)
+    return "" if known is None else _UNITS.get(known.unit, "s" if known.unit == "s" else "")
+
+
+def _figure(value: float, unit: Unit) -> str:
+    if unit == "share":
+        return f"{100 * value:.1f} %"
+    return f"{figure(value)} {unit}".rstrip()
