@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -37,24 +38,34 @@ class StartMock(Protocol):
     def __call__(self, *options: str) -> str: ...
 
 
+def _start_mock(stack: contextlib.ExitStack, *options: str) -> str:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launchers.mock", *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stack.enter_context(process)  # closes the pipe and waits
+    stack.callback(process.kill)
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
 @pytest.fixture
 def mock() -> Iterator[StartMock]:
     """Start `python -m launchers.mock` with options, as often as called; returns its base URL."""
     with contextlib.ExitStack() as stack:
+        yield functools.partial(_start_mock, stack)
 
-        def start(*options: str) -> str:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "launchers.mock", *options],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            stack.enter_context(process)  # closes the pipe and waits
-            stack.callback(process.kill)
-            assert process.stdout is not None
-            return process.stdout.readline().strip()
 
-        yield start
+@pytest.fixture(scope="module")
+def shared_mock() -> Iterator[StartMock]:
+    """As `mock`, but a module's tests share one for each set of options.
+
+    Only for questions whose answers depend on nothing that was asked before.
+    """
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(functools.partial(_start_mock, stack))
 
 
 class MakeCell(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from evals.client import connection
 from evals.client.connection import Reply
 from evals.client.echo import read_scores
 from evals.client.http import Client
@@ -142,6 +143,12 @@ def test_page_of_html_is_malformed() -> None:
     assert failure.code == "malformed"
 
 
+@pytest.fixture
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again without much waiting."""
+    monkeypatch.setattr(connection, "WAITS_S", (0.01, 0.02))
+
+
 def ask(url: str, question: Callable[[Client], Any], **fields: Any) -> Any:  # noqa: ANN401
     async def main() -> Any:  # noqa: ANN401
         endpoint = Endpoint(base_url=url, model="mock", engine="mock", **fields)
@@ -169,17 +176,20 @@ def test_too_long_is_never_sent() -> None:
     assert [failure.attempts for failure in found] == [0, 0]
 
 
+@pytest.mark.usefixtures("_at_once")
 def test_one_request_without_an_answer_is_no_server_that_is_gone(mock: StartMock) -> None:
     url = mock("--ttft-ms", "1", "--itl-ms", "1", "--fault", "reset:1")
     failure = ask(url, lambda client: client.complete("a", max_tokens=8), concurrency=1)
     assert isinstance(failure, Failure)
 
 
+@pytest.mark.usefixtures("_at_once")
 def test_nobody_there_is_said_once() -> None:
     with pytest.raises(ReachError, match="is the server up"):
         ask("http://127.0.0.1:9/v1", lambda client: client.score([[1, 2]]))
 
 
+@pytest.mark.usefixtures("_at_once")
 @pytest.mark.parametrize(
     ("fault", "code", "attempts"),
     [("http_500", "status", 3), ("http_400", "status", 1), ("redirect", "redirect", 1)],
@@ -224,12 +234,14 @@ def test_one_bad_prompt_costs_the_others_nothing(mock: StartMock) -> None:
     ]
 
 
+@pytest.mark.usefixtures("_at_once")
 def test_silence_is_a_timeout(mock: StartMock) -> None:
     url = mock("--fault", "silent")
     failure = ask(url, lambda client: client.complete("a", max_tokens=1), timeout_s=0.2)
     assert (failure.code, failure.attempts) == ("timeout", 3)
 
 
+@pytest.mark.usefixtures("_at_once")
 def test_what_passes_at_a_later_attempt_says_so(mock: StartMock) -> None:
     url = mock("--ttft-ms", "0", "--itl-ms", "0", "--fault", "http_503:0.5", "--seed", "1")
 
@@ -271,6 +283,7 @@ def test_keys_and_headers_come_from_the_environment(
     assert isinstance(ask(url, question, header_env=header), Completion)
 
 
+@pytest.mark.usefixtures("_at_once")
 def test_certificates_are_checked(mock: StartMock, authority: trustme.CA, tmp_path: Path) -> None:
     certificate = authority.issue_cert("127.0.0.1")
     both, trusted = tmp_path / "server.pem", tmp_path / "ca.pem"

@@ -1,12 +1,11 @@
-"""No lie gives a wrong score in silence: every lie × every kind of server × every way of grading.
+"""No lie gives a wrong score in silence: each lie × each kind of server that it can fool.
 
-`benchmarks/lies.py` judges, and prints the table: who caught what.
+`benchmarks/lies.py` judges, and prints the whole table: who caught what.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -46,16 +45,30 @@ CANNOT: dict[str, set[str]] = {
     "transformers": {"token_ids", "status", "unverified_writing"},
 }
 """What is said of an honest server: no ids, no echo, no likeliest tokens of a prompt."""
+ECHO = {"no_echo", "echo_no_logprobs", "nan", "null_twice", "shift", "positive", "clamp"}
+ECHO |= {"other_model_silent", "add_bos", "retokenize"}
+BATCHES = {"reorder", "duplicate_index", "drop_choice", "batch_dependent", "order_dependent"}
+WRITING = {"text_bos", "no_text_bos", "truncate_answers", "ignore_stop", "penalty"}
+WRITING |= {"penalty_always", "empty_text", "none_content"}
+HARMLESS: dict[str, set[str]] = {
+    "sglang": WRITING,
+    "tgi": BATCHES | {"add_bos", "retokenize"},
+    "llama.cpp": BATCHES | {"no_echo", "shift", "positive", "clamp", "other_model_silent"},
+    "transformers": BATCHES | ECHO,
+}
+"""Lies in what is not asked there: every answer is true, whatever is checked."""
 CASES = [
     *(("any", lie) for lie in (*LIES, *COMBINED)),
-    *((engine, lie) for engine in ENGINES if engine != "any" for lie in LIES),
+    *(
+        (engine, lie)
+        for engine, harmless in HARMLESS.items()
+        for lie in LIES
+        if lie not in {*harmless, "no_ids"}
+    ),
 ]
-"""`benchmarks/lies.py` has the combined ones at every engine."""
-judged = functools.cache(judge)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("engine", "seed"), [("any", 2), *((engine, 1) for engine in ENGINES)])
 def test_an_honest_server_raises_no_alarm(engine: str, seed: int) -> None:
     assert {found.verdict for found in judge("honest", engine, seed)} == {"harmless"}
     with mock("--engine", engine, "--seed", str(seed)) as url:
@@ -66,17 +79,13 @@ def test_an_honest_server_raises_no_alarm(engine: str, seed: int) -> None:
 
 @pytest.mark.parametrize(("engine", "lie"), CASES)
 def test_no_lie_gives_a_wrong_score_in_silence(engine: str, lie: str) -> None:
-    found = judged(lie, engine)
+    found = judge(lie, engine)
     assert [case for case in found if case.verdict == "SILENT"] == []
     assert [case for case in found if case.verdict == "declared"] == [] or (
         "penalty" in lie and "unverified_writing" in codes_of_honest(engine)
     )
-
-
-@pytest.mark.parametrize("lie", sorted(NAMES))
-def test_every_lie_is_caught_where_all_routes_are_open(lie: str) -> None:
-    """At vLLM's pages nothing is left to luck: each lie is caught by a name of its own."""
-    assert any(case.verdict == "caught" for case in judged(lie, "any"))
+    if engine == "any" and lie in NAMES:  # where all routes are open, nothing is left to luck
+        assert any(case.verdict == "caught" for case in found)
 
 
 # --- why: what a scorer without checks makes of them --------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -63,6 +65,28 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment as `python -m venv` makes it."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+def _copied(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
+    """Where venv itself is not what a test is about, a copy costs a tenth of the time."""
+    run = module._run
+
+    def quick(argv: list[str], *more: Any) -> None:  # noqa: ANN401 - as `_run`
+        if argv[1:3] == ["-m", "venv"]:
+            shutil.copytree(fresh, argv[3], symlinks=True)
+        else:
+            run(argv, *more)
+
+    monkeypatch.setattr(module, "_run", quick)
+
+
 def version_in(python: Path) -> str:
     code = "import tiny; print(tiny.VERSION)"
     return subprocess.run(
@@ -70,6 +94,7 @@ def version_in(python: Path) -> str:
     ).stdout.strip()
 
 
+@pytest.mark.usefixtures("_copied")
 def test_a_requirements_file_may_lie_anywhere(requirements: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "tiny.txt"
     elsewhere.parent.mkdir()
@@ -111,6 +136,7 @@ def test_an_environment_is_made_once_and_again_when_it_must_be(
     assert environment_folder("tiny") != python.parents[1]
 
 
+@pytest.mark.usefixtures("_copied")
 def test_an_install_is_complete_when_every_package_is_there(
     requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +162,7 @@ def test_modules_of_the_current_folder_are_not_pips(
     assert install("tiny", quiet)
 
 
+@pytest.mark.usefixtures("_copied")
 def test_two_installs_at_once_make_one(requirements: Path) -> None:
     assert requirements.exists()
     outputs: list[list[str]] = [[], []]
@@ -159,6 +186,7 @@ environments.install("tiny", lambda line: print(line, flush=True))
 """
 
 
+@pytest.mark.usefixtures("_copied")
 def test_an_install_whose_process_is_killed_is_done_again(requirements: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, str(requirements)],
@@ -185,6 +213,7 @@ def running_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.usefixtures("_copied")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_install_that_is_ended_leaves_no_process_that_has_no_lock(
     requirements: Path, tmp_path: Path, number: signal.Signals
@@ -229,6 +258,7 @@ def test_what_runs_dies_with_an_install_that_is_killed() -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.usefixtures("_copied")
 def test_a_missing_package_shows_pips_last_lines_and_leaves_nothing_behind(
     requirements: Path,
 ) -> None:
@@ -238,6 +268,7 @@ def test_a_missing_package_shows_pips_last_lines_and_leaves_nothing_behind(
     assert installed("tiny") is None
 
 
+@pytest.mark.usefixtures("_copied")
 def test_a_missing_cpu_build_of_torch_says_where_to_point_pip(requirements: Path) -> None:
     (requirements / "tiny.txt").write_text("tiny==1.0\ntorch==2.13.0+cpu\n")
     with pytest.raises(InstallError, match="PIP_EXTRA_INDEX_URL") as caught:

@@ -232,7 +232,6 @@ def run_parent(build: Build, folder: Path) -> subprocess.Popen[str]:
     ("mode", "until", "delay_s"),
     [
         ("children", "starting", 0.0),
-        ("children", "starting", 0.03),
         ("children", "starting", 0.12),
         ("loads", "starting", 0.5),
         ("serves", "READY", 0.0),
@@ -265,8 +264,10 @@ def poll_until_it_has_ended(running: Running) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("polled", [True, False])
-@pytest.mark.parametrize("mode", ["serves", "stubborn", "children"])
+@pytest.mark.parametrize(
+    ("mode", "polled"),
+    [("serves", True), ("stubborn", False), ("children", True), ("children", False)],
+)
 def test_a_killed_guard_takes_everything_with_it(
     make_build: MakeBuild, tmp_path: Path, tree: Tree, mode: str, *, polled: bool
 ) -> None:

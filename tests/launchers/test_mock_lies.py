@@ -12,7 +12,7 @@ import pytest
 from harness.cli.mock import mock as command
 from launchers.mock.engines import ENGINES
 from launchers.mock.lies import LIES
-from tests.launchers.test_mock_scores import DEMO, FAST, post, score
+from tests.launchers.test_mock_scores import DEMO, FAST, PLAIN, post, score, send
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +33,12 @@ def test_help_names_every_lie() -> None:
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_each_lie_changes_what_an_honest_server_says(mock: StartMock, lie: str) -> None:
+def test_each_lie_changes_what_an_honest_server_says(
+    mock: StartMock, shared_mock: StartMock, lie: str
+) -> None:
     """Ask one set of questions of both; only the lies that need load or many requests may agree."""
     options = ("--tokenizer", str(DEMO), "--max-model-len", "2048", *FAST)
-    honest, lying = mock(*options), mock(*options, "--lie", lie)
+    honest, lying = shared_mock(*options), mock(*options, "--lie", lie)
     long = [n % 700 + 30 for n in range(300)]
     asked: list[dict[str, Any]] = [
         {"prompt": BATCH, "echo": True, "logprobs": 1, "max_tokens": 1},
@@ -149,7 +151,7 @@ def test_native_pages_score_as_echo_does(mock: StartMock) -> None:
     root = url.removesuffix("/v1")
 
     def native(path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-        answer = httpx.post(root + path, json=body, timeout=10, trust_env=False)
+        answer = send(root + path, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -189,15 +191,15 @@ def test_engines_have_their_own_pages_and_limits(mock: StartMock, engine: str) -
     url = mock("--engine", engine, *FAST)
     root = url.removesuffix("/v1")
     asked = {"prompt": "AB", "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
-    answer = httpx.post(f"{url}/completions", json=asked, trust_env=False)
+    answer = send(f"{url}/completions", json=asked)
     scores = engine in {"any", "vllm", "sglang", "openai"}
     if engine == "llama.cpp":
         assert answer.status_code == 400
-        plain = httpx.post(f"{url}/completions", json=asked | {"echo": False}, trust_env=False)
+        plain = send(f"{url}/completions", json=asked | {"echo": False})
         assert plain.json()["choices"][0]["logprobs"]["content"][0]["logprob"] < 0
     else:
         assert (answer.json()["choices"][0]["logprobs"] is not None) == scores
-    native = httpx.post(f"{root}/generate", json={"text": "AB"}, trust_env=False)
+    native = send(f"{root}/generate", json={"text": "AB"})
     assert (native.status_code == 200) == (engine in {"any", "sglang"})
-    props = httpx.get(f"{root}/props", trust_env=False)
+    props = httpx.get(f"{root}/props", trust_env=False, verify=PLAIN)
     assert (props.status_code == 200) == (engine in {"any", "llama.cpp"})

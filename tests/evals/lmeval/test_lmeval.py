@@ -59,15 +59,14 @@ def settled(answers: list[Answer]) -> list[dict[str, Any]]:
     return sorted(kept, key=lambda answer: (answer["task"], answer["item"]))
 
 
-@pytest.mark.parametrize("num_concurrent", [1, 8])
 def test_scores_are_those_of_lm_eval_itself(
-    mock: StartMock, make_job: MakeJob, linked: Path, lmeval_python: Path, num_concurrent: int
+    mock: StartMock, make_job: MakeJob, linked: Path, lmeval_python: Path
 ) -> None:
     url = mock(*SCORED)
     tasks = {**ALL, "wikitext": 0}
     job = make_job(tasks, bos="never")
     answers = ask(job, endpoint(url))
-    own = stock(lmeval_python, url, "mock", tasks, linked, num_concurrent=num_concurrent)
+    own = stock(lmeval_python, url, "mock", tasks, linked)
     ours = results(job)["tasks"]
     assert set(ours) == set(own) - {"mmlu"}  # the group
     for task, found in ours.items():
@@ -182,8 +181,8 @@ def test_killed_it_leaves_nothing_behind_and_goes_on(
 ) -> None:
     import pickle
 
-    url = mock(*SCORED, "--ttft-ms", "150")
-    to = endpoint(url, concurrency=1)
+    to = endpoint(mock(*SCORED, "--ttft-ms", "150"), concurrency=1)
+    fast = endpoint(mock(*SCORED))
     job = make_job({"mmlu": 5}, pack=4)
     file = tmp_path / "job.pickle"
     file.write_bytes(pickle.dumps((job, to)))
@@ -201,9 +200,9 @@ def test_killed_it_leaves_nothing_behind_and_goes_on(
     assert not alive
     assert 8 <= len((job.folder / "requests.jsonl").read_bytes().splitlines()) // 4 < 36
     heard: list[tuple[int, int]] = []
-    resumed = ask(job, to, heard)
+    resumed = ask(job, fast, heard)
     whole = make_job({"mmlu": 5}, pack=4, folder=tmp_path / "whole")
-    uninterrupted = ask(whole, to)
+    uninterrupted = ask(whole, fast)
     assert settled(resumed) == settled(uninterrupted)
     assert results(job) == results(whole)
 
@@ -283,7 +282,6 @@ def test_a_fixed_zero_few_shot_is_told(mock: StartMock, make_job: MakeJob, linke
         ({}, {}, SuiteError, "is empty"),
         ({"mmlu": 5}, {"route": "generative"}, RouteError, "log-probabilities of the prompt"),
         ({"mmlu": 5}, {"include_path": "/nowhere"}, SuiteError, "is no folder"),
-        ({"truthfulqa_mc1": 0}, {}, NeedError, "harness eval link"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_asked(
@@ -295,6 +293,16 @@ def test_mistakes_are_told_before_anything_is_asked(
 ) -> None:
     with pytest.raises(error, match=text):
         KIND.check(make_job(tasks, **settings), endpoint("http://127.0.0.1:9/v1"))
+
+
+def test_a_data_set_that_is_not_there_is_told(make_job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "absent.yaml").write_text(
+        "task: absent\ndataset_path: nobody/nothing\ntest_split: test\n"
+        "output_type: generate_until\ndoc_to_text: x\ndoc_to_target: y\n"
+    )
+    job = make_job({"absent": 0}, include_path=str(tmp_path))
+    with pytest.raises(NeedError, match=r"absent cannot be loaded(?s:.*)harness eval link"):
+        KIND.check(job, endpoint("http://127.0.0.1:9/v1"))
 
 
 def test_without_lm_eval_it_says_how_to_get_it(tmp_path: Path) -> None:
