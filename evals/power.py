@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 import msgspec
-from scipy.stats import norm
+from scipy.special import ndtri
 
 ALPHA = 0.05
 POWER = 0.8
@@ -64,9 +64,9 @@ def items_needed(
     distance = margin + difference
     if math.isclose(distance, 0, abs_tol=1e-12):
         return None
-    z = float(norm.isf(alpha) + norm.isf(1 - power))
+    z = -float(ndtri(alpha) + ndtri(1 - power))
     by_flips = z**2 * max(flip_rate - difference**2, 0) / distance**2
-    at_least = float(norm.isf(alpha)) ** 2 * (1 - margin) / margin if distance > 0 else 0.0
+    at_least = float(ndtri(alpha)) ** 2 * (1 - margin) / margin if distance > 0 else 0.0
     return math.ceil(max(by_flips, at_least) * effect - 1e-9)
 
 
@@ -87,9 +87,9 @@ def margin_reachable(
         raise ValueError(f"items: {items} is none")
     _check(0.5, flip_rate, power, alpha)
     independent = items / effect
-    z = norm.isf(alpha) + norm.isf(1 - power)
+    z = -ndtri(alpha) - ndtri(1 - power)
     by_flips = z * math.sqrt(flip_rate / independent)
-    return float(max(by_flips, norm.isf(alpha) ** 2 / (independent + norm.isf(alpha) ** 2)))
+    return float(max(by_flips, ndtri(alpha) ** 2 / (independent + ndtri(alpha) ** 2)))
 
 
 def reach(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -56,13 +56,13 @@ class Mean:
         t, k = self.t(mean), self.skew
         if not math.isinf(t) and abs(k) > _SYMMETRIC:
             t = ((1 + k * t / 3) ** 3 - 1) / k + k / 6
-        return float(stats.t.sf(t, self.df))
+        return float(special.stdtr(self.df, -t))
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """Return the means that two-sided tests with g(t) would not reject."""
         if self.df <= 0:
             return None
-        quantile = float(stats.t.isf((1 - confidence) / 2, self.df))
+        quantile = -float(special.stdtrit(self.df, (1 - confidence) / 2))
         error = math.sqrt(self.variance)
         return self.mean - error * self._t(quantile), self.mean - error * self._t(-quantile)
 

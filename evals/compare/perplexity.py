@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from scipy import stats
+from scipy import special
 
 from evals.compare.clusters import Mean, clustered_mean, sums_of
 from evals.compare.records import Noninferiority, PerplexityRatio, Verdict
@@ -70,7 +70,7 @@ def _noninferiority(rise: Mean, margin: float, windows: int) -> Noninferiority:
     bounds = rise.interval(1 - 2 * ALPHA)
     needed = None
     if verdict == "INCONCLUSIVE" and rise.mean != limit:
-        z = float(stats.norm.isf(ALPHA) + stats.norm.isf(0.2))
+        z = -float(special.ndtri(ALPHA) + special.ndtri(0.2))
         needed = math.ceil(windows * rise.variance * (z / (limit - rise.mean)) ** 2)
     return Noninferiority(
         margin=margin,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from evals.compare.clusters import clustered_mean, sums_of
 from evals.compare.matched import Bounded, limit
@@ -60,7 +60,7 @@ def retained(ours: Floats, baseline: Floats, cluster: Ints, chance: float = 0.0)
         return bounded.z(chance * (1 - ratio))
 
     df = math.inf if free.clusters == len(ours) else free.df
-    quantile = float(stats.t.isf(0.025, df))
+    quantile = -float(special.stdtrit(df, 0.025))
     step = 1 / (len(ours) * above)
     lower = limit(lambda r: z(r) - quantile, share, -step, -_LARGEST if chance else 0.0)
     upper = limit(lambda r: z(r) + quantile, share, step, _LARGEST)
