@@ -258,7 +258,7 @@ def _flips(pairs: Pairs) -> Flips:
     difference = pairs.scores - pairs.baseline_scores
     lost, gained = int((difference < 0).sum()), int((difference > 0).sum())
     flipped = np.flatnonzero(difference)
-    gaps = [_gap(pairs.ours[i], pairs.baseline[i]) for i in flipped.tolist()]
+    gaps = [likelihood_gap(pairs.ours[i], pairs.baseline[i]) for i in flipped.tolist()]
     near = None
     if all(gap is not None for gap in gaps) and _have_choices(pairs):
         near = sum(gap < NEAR_TIE_NATS for gap in gaps if gap is not None)
@@ -275,7 +275,7 @@ def _have_choices(pairs: Pairs) -> bool:
     return all(a.loglikelihoods and a.choice is not None for a in pairs.baseline)
 
 
-def _gap(ours: Answer, baseline: Answer) -> float | None:
+def likelihood_gap(ours: Answer, baseline: Answer) -> float | None:
     """Nats by which the baseline preferred its own choice to the one that ours made."""
     likely, mine, theirs = baseline.loglikelihoods, ours.choice, baseline.choice
     if mine is None or theirs is None or mine == theirs or max(mine, theirs) >= len(likely):

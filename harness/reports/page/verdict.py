@@ -1,0 +1,179 @@
+"""What is said first: the verdict, its reasons, and what could not be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from harness.evidence.folders import COMPARISON, EVAL, GATE
+from harness.reports import words
+from harness.reports.evaluation import words as quality_words
+from harness.reports.figures import NOTHING, figure, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from evals.compare.records import Interval
+    from harness.gating.result import RuleResult
+    from harness.reports.page.material import Material
+
+KINDS: Final = {COMPARISON: "Comparison", GATE: "Gate", EVAL: "Quality report"}
+CLASSES: Final = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "warn", "SKIPPED": "soft"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The top of the page."""
+
+    title: str
+    kind: str
+    verdict: str | None
+    """PASS, FAIL or INCONCLUSIVE."""
+    sentence: str | None
+    """The finding in one sentence."""
+    points: list[str]
+    """The reasons."""
+    unknown: list[str]
+    """What could not be told, with what would settle it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """A caveat, and where it holds."""
+
+    text: str
+    where: str
+    invalidates: bool
+
+
+def head(material: Material) -> Head:
+    """Return what stands first."""
+    verdict = sentence = None
+    points: list[str] = []
+    unknown: list[str] = []
+    if material.gate is not None:
+        verdict, sentence = material.gate.verdict, _finding(material)
+        points = [plain(r.text) for r in material.gate.rules if r.verdict == "FAIL"][1:]
+        unknown = [
+            plain(f"{rule.rule}: {rule.settle}") for rule in material.gate.rules if rule.settle
+        ]
+    elif material.comparison is not None:
+        found = material.comparison.recommendation
+        verdict, sentence = found.verdict, plain(found.headline)
+        points, unknown = list(map(plain, found.reasons)), list(map(plain, found.unknown))
+    elif material.kind == EVAL:
+        points = [
+            f"{build} {text}" if len(material.evidence.quality[0].evaluations) > 1 else text
+            for build, text in sentences(material)
+        ]
+    return Head(
+        title=_title(material),
+        kind=KINDS.get(material.kind, "Load report"),
+        verdict=verdict,
+        sentence=sentence,
+        points=points,
+        unknown=unknown,
+    )
+
+
+def _title(material: Material) -> str:
+    if material.gate is not None:
+        return plain(f"{material.gate.candidate} against {material.gate.baseline}")
+    if material.kind in {COMPARISON, GATE}:
+        return ", ".join(material.builds) or material.info.id
+    if material.kind == EVAL:
+        return quality_words.heading(material.evidence.quality[0].result)
+    return plain(material.info.id)
+
+
+def _finding(material: Material) -> str | None:
+    """The rule that decides, in words: the first that fails, or else is open."""
+    gate = material.gate
+    if gate is None:
+        return None
+    for verdict in ("FAIL", "INCONCLUSIVE"):
+        for rule in gate.rules:
+            if rule.verdict == verdict and gate.verdict == verdict:
+                return plain(f"{rule.rule}: {rule.text}")
+    held = sum(rule.verdict == "PASS" for rule in gate.rules)
+    return f"{held} of {len(gate.rules)} rules hold."
+
+
+def sentences(material: Material) -> Iterator[tuple[str, str]]:
+    """What there is to say of each build's answers: the build, and a sentence."""
+    for run in material.evidence.quality:
+        for one in run.evaluations:
+            build = plain(one.server.build)
+            for text in (*quality_words.sentences(one), quality_words.quality(one)):
+                if text:
+                    yield build, text
+
+
+def warnings(material: Material) -> list[Warned]:
+    """All caveats of the run and its parts, those that invalidate first, each once."""
+    found: list[Warned] = []
+    own = material.comparison or material.gate
+    if own is not None:
+        found += [Warned(text=_text(c.text), where="", invalidates=c.invalidates)
+                  for c in own.caveats]  # fmt: skip
+    for load in material.evidence.load:
+        found += [
+            Warned(text=one.text, where=one.where, invalidates=one.invalidates)
+            for one in words.warnings(load.measurements)
+        ]
+    for quality in material.evidence.quality:
+        found += [
+            Warned(text=one.text, where=one.where, invalidates=one.invalidates)
+            for one in quality_words.caveats(quality.result)
+        ]
+    return sorted(dict.fromkeys(found), key=lambda one: not one.invalidates)
+
+
+def _text(words_: str) -> str:
+    return "\n".join(map(plain, words_.splitlines()))
+
+
+def validity(material: Material) -> str:
+    """Whether the numbers may be believed, in a sentence."""
+    told = [words.validity(run.measurements) for run in material.evidence.load]
+    told += [quality_words.validity(run.result) for run in material.evidence.quality]
+    if len(told) == 1:
+        return told[0]
+    if material.valid:
+        return "All parts are valid."
+    bad = [text for text in told if "INVALID" in text or "NOT VALID" in text]
+    return " ".join(bad) or "NOT VALID: see the caveats."
+
+
+def rule_row(rule: RuleResult) -> list[str]:
+    """A gate's rule as text: rule, verdict, value, interval, limit."""
+    return [
+        plain(rule.rule),
+        rule.verdict,
+        figure(rule.value),
+        spread(rule.ci95),
+        figure(rule.limit),
+    ]
+
+
+def spread(ci95: Interval | None) -> str:
+    """An interval as `lo–hi`, with words between where one end is negative."""
+    if ci95 is None:
+        return ""
+    low, high = (signed(value) if min(ci95) < 0 else figure(value) for value in ci95)
+    return f"{low} … {high}" if min(ci95) < 0 else f"{low}–{high}"
+
+
+def signed(value: float | None) -> str:
+    """A number with its sign."""
+    if value is None:
+        return NOTHING
+    return ("+" if value > 0 else "−" if value < 0 else "") + figure(abs(value))
+
+
+def objectives(material: Material) -> list[str]:
+    """For each limit that a load run was given: which cells hold it and which break it."""
+    found: Sequence[list[str]] = [
+        words.objectives(run.measurements, run.manifest) for run in material.evidence.load
+    ]
+    return [text for texts in found for text in texts]
