@@ -20,7 +20,6 @@ BASELINE: Final = "baseline"
 LOAD: Final = "load"
 EVAL: Final = "eval"
 COMPARISON_FILE: Final = "comparison.json"
-GATE_FILE: Final = "gate.json"
 
 
 def kind_of(run: RunFolder) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import msgspec
 import numpy as np
 
 from harness.measuring.samples import Samples
 from loadprofiles.records import (
+    SAMPLES_FILE,
     DrivePlan,
     DriveReport,
     read_drive_report,
@@ -19,10 +20,13 @@ from loadprofiles.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from harness.rundir import RunFolder
     from loadprofiles.records import Sample
+
+_BLOCK: Final = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,62 @@ class CellRecords:
         return sorted(found, key=lambda row: (-row[1], row[0]))
 
 
-def read_cell(run: RunFolder, cell_id: str) -> CellRecords:
+class _Times(msgspec.Struct, gc=False):
+    """What charts are drawn from: a `Sample` of which the rest is not even decoded."""
+
+    seq: int
+    phase: str
+    due_ns: int
+    sent_ns: int | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
+    done_ns: int | None = None
+    error: str | None = None
+    detail: str | None = None
+    output_tokens: int | None = None
+    chunk_ns: list[int] = []
+    body: ClassVar = 0
+    request_id: ClassVar = ""
+    submitted_ns: ClassVar = None
+    first_answer_ns: ClassVar = None
+    end_ns: ClassVar = None
+    connect_ns: ClassVar = None
+    status: ClassVar = 0
+    prompt_tokens: ClassVar = None
+    planned_output_tokens: ClassVar = 0
+    silent_chunks: ClassVar = 0
+    output_chars: ClassVar = 0
+    endpoint: ClassVar = 0
+    worker: ClassVar = 0
+    finish_reason: ClassVar = None
+    token_source: ClassVar = None
+    clock: ClassVar = None
+    output_hash: ClassVar = ""
+    lag_us: ClassVar = ()
+    compression: ClassVar = None
+    retried: ClassVar = False
+
+
+def _read_times(folder: Path) -> Iterator[Sample]:
+    """Yield what `read_samples` would, as far as charts need it; several times as fast."""
+    decode = msgspec.json.Decoder(_Times).decode_lines
+    rest = b""
+    with (folder / SAMPLES_FILE).open("rb") as file:
+        while block := file.read(_BLOCK):
+            whole, end, torn = (rest + block).rpartition(b"\n")
+            rest = torn
+            if end:
+                yield from cast("list[Sample]", decode(whole + end))
+
+
+def read_drawn(run: RunFolder, cell_id: str) -> CellRecords:
+    """Read what charts need of a cell: times, errors and output tokens; other fields are empty."""
+    return read_cell(run, cell_id, _read_times)
+
+
+def read_cell(
+    run: RunFolder, cell_id: str, read: Callable[[Path], Iterator[Sample]] = read_samples
+) -> CellRecords:
     """Read the records of a cell; never raises for a file that is missing or damaged."""
     folder = run.path / "cells" / cell_id
     problems: list[str] = []
@@ -67,7 +126,7 @@ def read_cell(run: RunFolder, cell_id: str) -> CellRecords:
     def readable() -> Iterator[Sample]:
         """Those before the first that is none."""
         try:
-            yield from read_samples(folder)
+            yield from read(folder)
         except (OSError, msgspec.DecodeError) as error:
             problems.append(f"Cannot read samples.jsonl of {cell_id}: {_reason(error)}.")
 

@@ -171,3 +171,8 @@ def plain(text: object) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode("ascii")
         for character in str(text)
     )
+
+
+def plain_lines(text: str) -> str:
+    """Plain text whose line breaks stay."""
+    return "\n".join(map(plain, text.splitlines()))

@@ -88,8 +88,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     for model in ("fp16", "gptq", "awq", "damaged"):
         assert f"launchers/models/demo-{model}/model.safetensors" in tracked
     assert any(name.startswith("launchers/requirements/") for name in tracked)
-    assert any(name.startswith("harness/reports/vendor/") for name in tracked)
-    assert "harness/reports/template.html.j2" in tracked
+    assert "harness/reports/page/page.js" in tracked
+    assert "harness/reports/page/templates/page.html.j2" in tracked
 
 
 def test_no_path_of_this_machine_is_in_the_wheel(wheel: Path) -> None:

@@ -75,8 +75,7 @@ def test_results_are_told_by_the_fields_that_the_suite_names(
     text = Path(told.strip()).read_text() if told.strip().endswith(".md") else told
     assert "even by digits" in text
     page = (done.run / "report.html").read_text()
-    assert "even by digits" in page
-    assert page.count('scope="row">1</th><td>10</td>') == 1
+    assert page.count(">digits: 1</th>") == 1
 
 
 @pytest.mark.parametrize(("stolen", "code"), [(0, 0), (3, 4)])

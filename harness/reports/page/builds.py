@@ -12,7 +12,7 @@ from harness.reports.page.svg import Chart, dot, fitting, linear
 from harness.reports.page.verdict import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from evals.compare.records import Interval
     from harness.comparing.comparison import (
@@ -40,7 +40,10 @@ _NAMES: Final = {
     "kv_cache_peak": "KV cache, peak share", "perplexity": "perplexity", "quality": "quality",
     "retained": "retained", "cost_per_million_tokens": "cost per million tokens",
 }  # fmt: skip
-_UNITS: Final = {"ms": "ms", "tps": "tok/s", "gib": "GiB", "s": "s"}
+_UNITS: Final = {
+    "aggregate_tps": "tok/s", "sequence_tps": "tok/s", "decode_tps": "tok/s",
+    "request_rate": "per s", "goodput": "per s", "memory_peak_gib": "GiB",
+}  # fmt: skip
 _PARTS: Final = re.compile(r"(?P<base>.+?)(?:_(?P<q>p\d+(?:_\d+)?|mean|max))?(?:_(?P<unit>ms))?")
 
 
@@ -53,6 +56,7 @@ class Cell:
     change: str = ""
     side: str = ""
     """`good` or `bad`, where the interval leaves no doubt."""
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +76,7 @@ def title(metric: str) -> str:
     quantile = f" {found['q'].replace('_', '.')}" if found and found["q"] else ""
     unit = found["unit"] if found else None
     if unit is None:
-        unit = {"aggregate_tps": "tok/s", "sequence_tps": "tok/s", "decode_tps": "tok/s",
-                "request_rate": "per s", "goodput": "per s", "memory_peak_gib": "GiB"}.get(base)  # fmt: skip
+        unit = _UNITS.get(base)
     return plain(f"{name}{quantile}" + (f", {unit}" if unit else ""))
 
 
@@ -122,7 +125,7 @@ def _load(
         if row.profile == profile and level in row.level.items()
     }
     there = dict.fromkeys(name for row in rows.values() for name in row.metrics)
-    names = [name for name in _FIRST if name in there]
+    names: list[str] = [name for name in _FIRST if name in there]
     names += [name for name in there if name not in names]
     if wanted is not None:
         names = [name for name in names if name in tuple(wanted)]
@@ -183,49 +186,57 @@ def _quality(comparison: Comparison) -> list[Line]:
 def _quality_cell(row: QualityRow | None) -> Cell:
     if row is None or row.score is None:
         return Cell(text=NOTHING)
-    side = {"PASS": "good", "FAIL": "bad"}.get(row.verdict or "", "")
     if "perplexity" in row.metric:
-        ratio = row.perplexity_ratio
-        change = "" if ratio is None else _per_cent(ratio, row.perplexity_ratio_ci95)
-        return Cell(text=figure(row.score), spread=spread(row.ci95), change=change, side=side)
-    change = ""
+        ratio, ci95 = row.perplexity_ratio, row.perplexity_ratio_ci95
+        return Cell(
+            text=figure(row.score),
+            spread=spread(row.ci95),
+            change="" if ratio is None else _per_cent(ratio, ci95),
+            side=_side(ci95, 1.0, less="good"),
+            verdict=row.verdict,
+        )
+    change, ci95 = "", row.difference_ci95
     if row.difference is not None:
         change = f"{100 * row.difference:+.1f}"
-        if row.difference_ci95 is not None:
-            low, high = row.difference_ci95
-            change += f" ({100 * low:+.1f} … {100 * high:+.1f})"
-    shown = "" if row.ci95 is None else f"{100 * row.ci95[0]:.1f}–{100 * row.ci95[1]:.1f}"
+        if ci95 is not None:
+            change += f" ({100 * ci95[0]:+.1f} … {100 * ci95[1]:+.1f})"
     return Cell(
-        text=f"{100 * row.score:.1f} %", spread=shown, change=change.replace("-", "−"), side=side
+        text=f"{100 * row.score:.1f} %",
+        spread="" if row.ci95 is None else f"{100 * row.ci95[0]:.1f}–{100 * row.ci95[1]:.1f}",
+        change=change.replace("-", "−"),
+        side=_side(ci95, 0.0, less="bad"),
+        verdict=row.verdict,
     )
+
+
+def _side(ci95: Interval | None, same: float, *, less: str) -> str:
+    """On which side of “the same” an interval lies: `less`, its opposite, or neither."""
+    if ci95 is None or ci95[0] <= same <= ci95[1]:
+        return ""
+    return less if ci95[1] < same else {"good": "bad", "bad": "good"}[less]
 
 
 def _servers(comparison: Comparison) -> list[Line]:
     rows = {row.build: row for row in comparison.servers}
-    there: list[ServerFigures | None] = [rows.get(build) for build in comparison.builds]
+    there = [rows.get(build) for build in comparison.builds]
     kinds = {row.memory_kind for row in rows.values() if row.memory_kind}
-    memory = f"Peak memory ({', '.join(sorted(kinds)).upper()}), GiB" if kinds else "Peak memory, GiB"
-    lines = [
-        Line(name=name, where="", cells=[_cell(None if row is None else value(row)) for row in there])
-        for name, value in (
-            (memory, lambda row: row.memory_peak_gib),
-            ("Ready after, s", lambda row: row.ready_s),
-            ("First token after, s", lambda row: row.first_token_s),
-        )
+    memory = f"Peak memory ({', '.join(sorted(kinds)).upper()})" if kinds else "Peak memory"
+    wanted: list[tuple[str, Callable[[ServerFigures], Cell]]] = [
+        (f"{memory}, GiB", lambda row: _cell(row.memory_peak_gib)),
+        ("Ready after, s", lambda row: _cell(row.ready_s)),
+        ("First token after, s", lambda row: _cell(row.first_token_s)),
+        ("Weights, GiB", lambda row: Cell(text=figure(row.weights_gib))),
+        ("KV cache, GiB", lambda row: Cell(text=figure(row.kv_cache_gib))),
+        ("KV cache, tokens", lambda row: Cell(text=count(row.kv_cache_tokens))),
+        ("Kernel", lambda row: Cell(text=plain(row.kernel or NOTHING))),
     ]
-    plain_ones = (
-        ("Weights, GiB", lambda row: figure(row.weights_gib)),
-        ("KV cache, GiB", lambda row: figure(row.kv_cache_gib)),
-        ("KV cache, tokens", lambda row: count(row.kv_cache_tokens)),
-        ("Kernel", lambda row: plain(row.kernel or NOTHING)),
-    )
-    lines += [
+    lines = [
         Line(
             name=name,
             where="",
-            cells=[Cell(text=NOTHING if row is None else value(row)) for row in there],
+            cells=[Cell(text=NOTHING) if row is None else cell_of(row) for row in there],
         )
-        for name, value in plain_ones
+        for name, cell_of in wanted
     ]
     return [line for line in lines if any(cell.text != NOTHING for cell in line.cells)]
 

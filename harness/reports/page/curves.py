@@ -7,9 +7,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.reports import charts, figures
+from harness.reports.latencies import Metric, metrics
 from harness.reports.page.panels import Panel, hue, line_kind, panel
 from harness.reports.page.svg import Chart, Scale, Strip, Tick, bar, dot, fitting, logarithmic, path
-from harness.reports.latencies import Metric, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,9 +51,7 @@ def trade(pen: Pen, traffic: Traffic, comparison: Comparison | None) -> list[Pan
     return found
 
 
-def _rows(
-    comparison: Comparison | None, traffic: Traffic
-) -> dict[tuple[str, float], LevelRow]:
+def _rows(comparison: Comparison | None, traffic: Traffic) -> dict[tuple[str, float], LevelRow]:
     if comparison is None:
         return {}
     return {
@@ -127,8 +125,7 @@ def _told(traffic: Traffic, title: str, lines: Sequence[Sequence[Spot]]) -> str:
     parts = [
         f"{build}: "
         + ", ".join(
-            f"at {s.level:g} {figures.figure(s.x)} tok/s and {figures.figure(s.y)} ms"
-            for s in line
+            f"at {s.level:g} {figures.figure(s.x)} tok/s and {figures.figure(s.y)} ms" for s in line
         )
         for build, line in zip(traffic.builds, lines, strict=True)
         if line

@@ -31,7 +31,9 @@ def distributions(pen: Pen, traffic: Traffic) -> list[Distribution]:
             title=f"{group['title']}: {words}",
             panels=[_panel(pen, group, one) for one in group["panels"]],
         )
-        for group, words in zip(data, ("time to the first text", "gaps between chunks"), strict=True)
+        for group, words in zip(
+            data, ("time to the first text", "gaps between chunks"), strict=True
+        )
     ]
 
 
@@ -49,7 +51,9 @@ def _panel(pen: Pen, group: charts.Chart, one: charts.Chart) -> Panel:
         x=x,
         y=y,
         unit=f"{group['unit']}, log scale",
-        described=f"Share of the values that are at most so long, of {', '.join(n for _, n in key)}.",
+        described="Share of the values that are at most so long: "
+        + ", ".join(name for _, name in key)
+        + ".",
         readout=(group["unit"], "%"),
     )
     for line in one["lines"]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import zip_longest
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any, Final
 
 from evals.compare.builds import NEAR_TIE_NATS, likelihood_gap
 from evals.store import read_answers
 from harness.quality.passes import EVALS
-from harness.reports.figures import plain
+from harness.reports.figures import plain, plain_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,7 +114,7 @@ def _flips(run: QualityRun, build: str, suite: SuiteResult) -> Iterator[Flip]:
             item=plain(f"{ours.task} {ours.item}".strip()),
             lost=theirs.score >= _RIGHT,
             near_tie=None if gap is None else gap < NEAR_TIE_NATS,
-            prompt=_whole(ours.prompt),
+            prompt=plain_lines(ours.prompt),
             expected=text(ours.expected),
             ours=_answer(ours),
             theirs=_answer(theirs),
@@ -124,8 +123,10 @@ def _flips(run: QualityRun, build: str, suite: SuiteResult) -> Iterator[Flip]:
 
 
 def _fairly(flips: Iterable[Flip]) -> list[Flip]:
-    """Put flips in an order of which any beginning has some of every build, suite, category and
-    direction; lost answers, and confident ones among them, come first."""
+    """Put flips in turns: any beginning has some of every build, suite, category and direction.
+
+    Lost answers, and confident ones among them, come first.
+    """
     piles: dict[tuple[str, str, bool, str], list[Flip]] = {}
     for flip in flips:
         key = (flip.suite, flip.build, not flip.lost, flip.category)
@@ -189,9 +190,7 @@ def _data(flips: Sequence[Flip], starts: Mapping[str, str]) -> dict[str, Any]:
             ])  # fmt: skip
         tie = -1 if flip.near_tie is None else int(flip.near_tie)
         outcome = "" if flip.outcome == "scored" else flip.outcome
-        rows.append(
-            [items[key], builds.index(flip.build), int(flip.lost), tie, flip.ours, outcome]
-        )
+        rows.append([items[key], builds.index(flip.build), int(flip.lost), tie, flip.ours, outcome])
     return {
         "suites": suites,
         "builds": builds,
@@ -209,8 +208,11 @@ def _names(values: Iterable[str]) -> list[str]:
 
 def _start(prompts: Sequence[str]) -> str:
     """Return what all prompts begin with (the same worked examples), up to the end of a line."""
-    shared = commonprefix(list(prompts)) if len(set(prompts)) > 1 else ""
-    shared = shared[: shared.rfind("\n") + 1]
+    first, last = min(prompts), max(prompts)
+    if first == last:
+        return ""
+    alike = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    shared = first[: first.rfind("\n", 0, alike) + 1]
     return shared if len(shared) >= _ALIKE else ""
 
 
@@ -222,9 +224,5 @@ def _answer(answer: Answer) -> str:
 
 def text(words: str) -> str:
     """Text as it was, line breaks included, that can neither steer nor hide, and not too long."""
-    shown = _whole(words)
+    shown = plain_lines(words)
     return shown if len(shown) <= _MOST_TEXT else f"{shown[:_MOST_TEXT]} …"
-
-
-def _whole(words: str) -> str:
-    return "\n".join(map(plain, words.splitlines()))

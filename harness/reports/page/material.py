@@ -11,10 +11,10 @@ import msgspec
 
 from harness.comparing.comparison import SCHEMA as COMPARISON_SCHEMA
 from harness.comparing.comparison import Comparison
+from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
-from harness.evidence.folders import COMPARISON, COMPARISON_FILE, EVAL, GATE, GATE_FILE, kind_of
-from harness.gating.result import SCHEMA as GATE_SCHEMA
-from harness.gating.result import GateResult
+from harness.evidence.folders import COMPARISON, COMPARISON_FILE, EVAL, GATE, kind_of
+from harness.gating.record import read_gate
 from harness.measuring.measurement import Measurements, RunInfo
 from harness.reports import charts, figures, words
 from harness.reports.cells import read_drawn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.evidence.evidence import Evidence, LoadRun
+    from harness.gating.result import GateResult
     from harness.measuring.measurement import CellMeasurement
     from harness.rundir import RunFolder
 
@@ -152,8 +153,8 @@ def gather(folder: RunFolder) -> Material:
     comparison = gate = None
     if kind == COMPARISON and (folder.path / COMPARISON_FILE).is_file():
         comparison = read_json(folder.path / COMPARISON_FILE, Comparison, COMPARISON_SCHEMA)
-    if kind == GATE and (folder.path / GATE_FILE).is_file():
-        gate = read_json(folder.path / GATE_FILE, GateResult, GATE_SCHEMA)
+    if kind == GATE and (folder.path / "gate.json").is_file():
+        gate = read_gate(folder)
     return Material(
         folder=folder,
         kind=kind,
@@ -181,7 +182,13 @@ def _info(
     found = comparison or gate
     if found is not None and found.run is not None:
         return found.run
-    return msgspec.convert(manifest["run"], RunInfo)
+    try:
+        return msgspec.convert(manifest.get("run"), RunInfo)
+    except msgspec.ValidationError as error:
+        raise BadInputError(
+            f"the manifest does not say which run it is of: {error}",
+            hint="The file is not as harness wrote it.",
+        ) from error
 
 
 def _traffic(evidence: Evidence) -> list[Traffic]:

@@ -105,9 +105,7 @@ def tables(material: Material) -> list[Table]:
     ]
 
 
-def _table(
-    material: Material, name: str, metric: str, found: Sequence[Evaluation]
-) -> Table | None:
+def _table(material: Material, name: str, metric: str, found: Sequence[Evaluation]) -> Table | None:
     values = _Parts()
     first: SuiteResult | None = None
     baseline = None
@@ -242,8 +240,11 @@ class _Drawn:
 
 
 def _scores(values: Iterable[_Value], wide: Iterable[_Value], suite: SuiteResult) -> Scale:
-    """Return an axis for all scores. A few texts' perplexity may be anything up to hundreds: such
-    intervals are cut, not all others flattened."""
+    """Return an axis for all scores.
+
+    A few texts' perplexity may be anything up to hundreds: such intervals are cut, not all
+    others flattened.
+    """
     there = [value.score for value in values if value.score is not None]
     there += [limit for value in wide for limit in value.ci95 or ()]
     if words.is_ratio(suite):

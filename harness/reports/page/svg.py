@@ -395,4 +395,3 @@ class Strip:
         a, b = _px(self.scale.at(low)), _px(self.scale.at(high))
         drawn = f"M{a} 0V100" if a == b and "zero" in kind else f"M{a} 50H{max(b, a + 2)}"
         return Markup('<path class="{}" d="{}"/>').format(kind, drawn)
-

@@ -10,6 +10,8 @@ from harness.reports.page.panels import Panel, panel
 from harness.reports.page.svg import Chart, Scale, area, bar, dots, fitting, linear, steps
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from harness.measuring.measurement import CellMeasurement
     from harness.reports import charts
     from harness.reports.page.material import Traffic
@@ -79,7 +81,7 @@ def _panels(pen: Pen, cell: CellMeasurement, data: charts.Chart | None) -> list[
     return found
 
 
-def _backdrop(data: charts.Chart, x: Scale) -> list:
+def _backdrop(data: charts.Chart, x: Scale) -> list[Markup]:
     marks = [area(a, min(b, x.high), x, "burst") for a, b in data["bursts"] if a < x.high]
     y = linear([0, 1])
     return [*marks, bar((data["window_s"], 0), (data["window_s"], 1), x, y, "end-of-window")]

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Final
 from harness.evidence.folders import COMPARISON, EVAL, GATE
 from harness.reports import words
 from harness.reports.evaluation import words as quality_words
-from harness.reports.figures import NOTHING, figure, plain
+from harness.reports.figures import NOTHING, figure, plain, plain_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from evals.compare.records import Interval
-    from harness.gating.result import RuleResult
     from harness.reports.page.material import Material
 
 KINDS: Final = {COMPARISON: "Comparison", GATE: "Gate", EVAL: "Quality report"}
@@ -114,7 +113,7 @@ def warnings(material: Material) -> list[Warned]:
     found: list[Warned] = []
     own = material.comparison or material.gate
     if own is not None:
-        found += [Warned(text=_text(c.text), where="", invalidates=c.invalidates)
+        found += [Warned(text=plain_lines(c.text), where="", invalidates=c.invalidates)
                   for c in own.caveats]  # fmt: skip
     for load in material.evidence.load:
         found += [
@@ -129,10 +128,6 @@ def warnings(material: Material) -> list[Warned]:
     return sorted(dict.fromkeys(found), key=lambda one: not one.invalidates)
 
 
-def _text(words_: str) -> str:
-    return "\n".join(map(plain, words_.splitlines()))
-
-
 def validity(material: Material) -> str:
     """Whether the numbers may be believed, in a sentence."""
     told = [words.validity(run.measurements) for run in material.evidence.load]
@@ -143,17 +138,6 @@ def validity(material: Material) -> str:
         return "All parts are valid."
     bad = [text for text in told if "INVALID" in text or "NOT VALID" in text]
     return " ".join(bad) or "NOT VALID: see the caveats."
-
-
-def rule_row(rule: RuleResult) -> list[str]:
-    """A gate's rule as text: rule, verdict, value, interval, limit."""
-    return [
-        plain(rule.rule),
-        rule.verdict,
-        figure(rule.value),
-        spread(rule.ci95),
-        figure(rule.limit),
-    ]
 
 
 def spread(ci95: Interval | None) -> str:

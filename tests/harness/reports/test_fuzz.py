@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import pytest
 from harness.measuring.measurement import CellMeasurement, Stat
 from harness.reports import NAMES, cells, load_report
 from harness.rundir import RunFolder
+from tests.harness.reports.page.reading import Page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,5 +88,5 @@ def test_every_format_renders(
         text = load_report(name).render(run)
         assert text
         if name == "html":
-            (data,) = re.findall(r'id="data">(.*?)</script>', text)
-            json.loads(data)
+            assert Page(text).tags("svg")
+            assert "nan" not in "".join(re.findall(r' d="[^"]*"', text))

@@ -53,6 +53,7 @@ def result(**changes: object) -> GateResult:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path)
+    run.write_manifest({"kind": "gate", "parts": []})
     write_gate(run, result())
     return run
 
