@@ -28,7 +28,7 @@ def report(run: Path, /, *, format: str | None = None, out: Path | None = None) 
 
     Args:
         run: The run's folder.
-        format: html, markdown, json, csv, junit or terminal; otherwise by the suffix of --out,
+        format: html, markdown, json, csv, junit, terminal or vllm; otherwise by the suffix of --out,
             else html.
         out: File to write; otherwise RUN/report.html for html, and stdout for the others.
     """

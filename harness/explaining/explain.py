@@ -62,9 +62,12 @@ def cells_of(run: RunFolder) -> Iterator[Cell]:
     for measurement in run.read_measurements().cells:
         records = read_cell(run, measurement.id)
         yield Cell(
-            records.measured, measurement, asked if isinstance(asked, str) else None,
-            tuple(records.problems),
-        )  # fmt: skip
+            records.measured,
+            measurement,
+            slo=asked if isinstance(asked, str) else None,
+            plan=records.plan,
+            problems=records.problems,
+        )
 
 
 def explain_cell(tool: Tool, cell: Cell) -> CellExplained:

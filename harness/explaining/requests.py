@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.measuring.measurement import CellMeasurement
     from harness.measuring.samples import Bools, Floats, Ints, Samples
+    from loadprofiles.records import DrivePlan
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -32,6 +33,7 @@ class Cell:
     measured: Samples
     measurement: CellMeasurement
     slo: str | None = None
+    plan: DrivePlan | None = None
     problems: tuple[str, ...] = ()
     """What of its files could not be read."""
 

@@ -193,7 +193,7 @@ def peak_events(cell: Cell) -> float | None:
         return None
     stamps, _ = chunk_stamps(cell.answered)
     stamps = np.concatenate([stamps, cell.at("end")[cell.ms("last", "end") > 0]])
-    return float(np.bincount(_seconds(cell, stamps)).max())
+    return float(np.unique(_seconds(cell, stamps), return_counts=True)[1].max())
 
 
 def peak_requests(cell: Cell) -> float | None:
@@ -201,9 +201,10 @@ def peak_requests(cell: Cell) -> float | None:
     if not len(cell.answered):
         return None
     begin, end = _seconds(cell, cell.at("submitted")), _seconds(cell, cell.at("end"))
-    change = np.bincount(begin, minlength=int(end.max()) + 2)
-    change = change - np.bincount(end + 1, minlength=change.size)
-    return float(np.cumsum(change).max())
+    second = np.concatenate([begin, end + 1])
+    change = np.repeat([1, -1], begin.size)
+    order = np.lexsort((change, second))  # those that left the second before go first
+    return float(np.cumsum(change[order]).max())
 
 
 def goodput(cell: Cell) -> int | None:

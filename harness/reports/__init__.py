@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from harness.rundir import RunFolder
 
-NAMES: Final = ("csv", "html", "json", "junit", "markdown", "terminal")
+NAMES: Final = ("csv", "html", "json", "junit", "markdown", "terminal", "vllm")
 """The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
 
 
