@@ -1,87 +1,63 @@
 """`harness report`."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from harness import reports
-from harness.errors import BadInputError, ExitCode
-from harness.measuring.remeasure import remeasure
-from harness.quality.evaluate import evaluate
-from harness.quality.record import (
-    EVALUATION_FILE,
-    is_evaluation,
-    read_evaluation,
-    write_evaluation,
-)
-from harness.reports import Report, Streamed, evaluation
+from harness.errors import ExitCode
+from harness.evidence.anew import recompute
+from harness.reports.kinds import format_of, jobs_of
+from harness.reports.several import write_all
 from harness.rundir import RunFolder, atomically
 
 
-def report(run: Path, /, *, format: str | None = None, out: Path | None = None) -> int:  # noqa: A002 - the option's name
-    """Make the report of a run again, its numbers computed anew from its samples or answers.
+def report(run: Path, /, *runs: Path, format: str | None = None, out: Path | None = None) -> int:  # noqa: A002 - the option's name
+    """Make the reports of runs again, their numbers computed anew from samples and answers.
 
-    Where they differ from those in measurements.json or evaluation.json, by a newer harness or
-    since the run was killed, that file is written, too.
+    Any run's folder will do: a load, an evaluation, a comparison or a gate, of this or an older
+    harness. Where the numbers differ from those in measurements.json or evaluation.json, by a newer
+    harness or since the run was killed, that file is written, too.
 
     Args:
         run: The run's folder.
-        format: html, markdown, json, csv, junit, terminal or vllm; otherwise by the suffix of --out,
-            else html.
-        out: File to write; otherwise RUN/report.html for html, and stdout for the others.
+        runs: Further ones. Their csv is one table, their json a list, their junit one document;
+            markdown and terminal stand one below the other; html goes into each folder.
+        format: html, markdown, json, csv, junit or terminal, and of load vllm (the result file of
+            `vllm bench serve`, one object a cell); otherwise by the suffix of --out, else html.
+        out: File to write, or a folder for a file a run (of vllm a file a cell); otherwise
+            RUN/report.html for html, and stdout for the others.
     """
-    folder = RunFolder.open(run)
-    if is_evaluation(folder):
-        names: Sequence[str] = evaluation.NAMES
-        load_report = evaluation.load_report
-        _recompute_evaluation(folder)
+    folders = [RunFolder.open(path) for path in (run, *runs)]
+    name = format or format_of(folders[0], out)
+    jobs = [job for folder in folders for job in jobs_of(folder, name)]
+    for folder in folders:
+        for told in recompute(folder):
+            print(told, file=sys.stderr)
+    if out is not None and out.is_dir():
+        for job in jobs:
+            for file, text in job.files():
+                with _opened(out / file) as target:
+                    target.write(text)
+    elif out is not None:
+        with _opened(out) as target:
+            write_all(jobs, name, target)
+    elif name == "html":
+        for job in jobs:
+            with _opened(job.run.path / "report.html") as target:
+                job.write(target)
     else:
-        names, load_report = reports.NAMES, reports.load_report
-        _recompute_measurements(folder)
-    name = format or ("html" if out is None else _by_suffix(out, names, load_report))
-    made = load_report(name)
-    if out is None and name == "html":
-        out = folder.path / "report.html"
-    if out is None:
-        _write(made, folder, sys.stdout)
-    else:
-        with atomically(out) as file:
-            text = TextIOWrapper(file, "utf-8", newline="")
-            _write(made, folder, text)
-            text.detach()  # flushed, and the file left open
-        print(out)
+        write_all(jobs, name, sys.stdout)
     return ExitCode.OK
 
 
-def _write(made: Report, folder: RunFolder, out: TextIO) -> None:
-    if isinstance(made, Streamed):
-        made.write(folder, out)
-    else:
-        out.write(made.render(folder))
-
-
-def _recompute_measurements(folder: RunFolder) -> None:
-    numbers = remeasure(folder)
-    if numbers != folder.read_measurements():
-        folder.write_measurements(numbers)
-        print(f"{folder.path}: measurements.json computed anew from the samples", file=sys.stderr)
-
-
-def _recompute_evaluation(folder: RunFolder) -> None:
-    numbers = evaluate(folder)
-    there = (folder.path / EVALUATION_FILE).is_file()
-    if not there or numbers != read_evaluation(folder):
-        write_evaluation(folder, numbers)
-        print(f"{folder.path}: evaluation.json computed anew from the answers", file=sys.stderr)
-
-
-def _by_suffix(out: Path, known: Sequence[str], load_report: Callable[[str], Report]) -> str:
-    names = {load_report(name).suffix: name for name in known}
-    if out.suffix.lower() not in names:
-        raise BadInputError(
-            f"--out {out}: its suffix names no format",
-            hint=f"End it in {', '.join(names)}, or name the --format.",
-        )
-    return names[out.suffix.lower()]
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open a text file that is there as a whole or not at all; print its path at the end."""
+    with atomically(path) as file:
+        text = TextIOWrapper(file, "utf-8", newline="")
+        yield text
+        text.detach()  # flushed, and the file left open
+    print(path)

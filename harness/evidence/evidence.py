@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.evidence.anew import numbers_of
 from harness.evidence.folders import EVAL, kind_of, parts
 from harness.measuring.remeasure import remeasure
 from harness.quality.evaluate import evaluate
@@ -84,6 +85,6 @@ def read_evidence(runs: Iterable[RunFolder], *, anew: bool = False) -> Evidence:
             quality.append(QualityRun(folder=run, manifest=read_manifest(run), result=result))
         else:
             there = (run.path / MEASUREMENTS_FILE).is_file() and not anew
-            numbers = run.read_measurements() if there else remeasure(run)
+            numbers = numbers_of(run) if there else remeasure(run)
             load.append(LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers))
     return Evidence(load=load, quality=quality)

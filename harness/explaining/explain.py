@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError
+from harness.evidence.anew import numbers_of
 from harness.evidence.folders import LOAD, kind_of, parts
 from harness.explaining import load_tool
 from harness.explaining.explanation import CellExplained, Explanation
@@ -43,7 +44,7 @@ def explain(run: RunFolder, like: str) -> Explanation:
             hint="Name a run of `harness load`, or a comparison or gate that drove load.",
         )
     return Explanation(
-        run=loads[0].read_measurements().run,
+        run=numbers_of(loads[0]).run,
         like=tool.title,
         sources=list(tool.sources),
         general=list(tool.general),
@@ -59,7 +60,7 @@ def cells_of(run: RunFolder) -> Iterator[Cell]:
     """
     request: Any = run.read_manifest().get("request")
     asked = request.get("slo") if isinstance(request, dict) else None
-    for measurement in run.read_measurements().cells:
+    for measurement in numbers_of(run).cells:
         records = read_cell(run, measurement.id)
         yield Cell(
             records.measured,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness.errors import BadInputError
 from harness.measuring.measure import CellFacts, measure
-from harness.measuring.measurement import measurements
+from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
+from harness.measuring.measurement import CellMeasurement, Measurements, measurements
 from harness.measuring.outputs import Answers, compare, stops_early
 from harness.measuring.samples import Samples
 from harness.measuring.slo import parse_slo
-from harness.rundir import CELLS, write_atomically
+from harness.rundir import CELLS, MEASUREMENTS_FILE, read_json, write_atomically
 from loadprofiles.records import read_drive_report, read_plan, read_samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.measuring.measurement import CellMeasurement, Measurements
     from harness.measuring.slo import Slo
     from harness.rundir import RunFolder
 
@@ -85,7 +88,7 @@ def remeasure(run: RunFolder) -> Measurements:
     Raises:
         BadInputError: `manifest.json` or `measurements.json` is missing or broken.
     """
-    before, manifest = run.read_measurements(), run.read_manifest()
+    before, manifest = _earlier(run), run.read_manifest()
     request: Any = manifest.get("request") or {}
     slo = parse_slo(request["slo"]) if request.get("slo") else None
     described: Any = manifest.get("cells") or []
@@ -102,3 +105,27 @@ def remeasure(run: RunFolder) -> Measurements:
             continue
     cells = [known[cell_id] for cell_id in planned if cell_id in known]
     return measurements(before.run, cells, len(planned), before.caveats)
+
+
+def _earlier(run: RunFolder) -> Measurements:
+    """Read `measurements.json`, of an older harness without the cells whose fields were others.
+
+    Raises:
+        BadInputError: it is missing, broken, or of a newer harness.
+    """
+    raw = read_json(run.path / MEASUREMENTS_FILE, dict[str, Any], MEASUREMENTS_SCHEMA)
+    cells = raw.get("cells")
+    known = [cell for one in (cells if isinstance(cells, list) else []) for cell in _cell(one)]
+    try:
+        return msgspec.structs.replace(
+            msgspec.convert({**raw, "cells": []}, Measurements), cells=known
+        )
+    except msgspec.ValidationError as error:
+        raise BadInputError(
+            f"{run.path / MEASUREMENTS_FILE}: {error}", hint="The file is not as harness wrote it."
+        ) from error
+
+
+def _cell(raw: object) -> Iterator[CellMeasurement]:
+    with contextlib.suppress(msgspec.ValidationError):
+        yield msgspec.convert(raw, CellMeasurement)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO, runtime_checkable
 from harness.errors import BadInputError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.rundir import RunFolder
 
@@ -41,6 +41,14 @@ class Streamed(Protocol):
 
     def write(self, run: RunFolder, out: TextIO) -> None:
         """Write what `render` would return."""
+
+
+@runtime_checkable
+class Split(Protocol):
+    """A format that can be several files, one a cell."""
+
+    def files(self, run: RunFolder) -> Iterator[tuple[str, str]]:
+        """Yield the name and the text of each."""
 
 
 def load_report(name: str) -> Report:

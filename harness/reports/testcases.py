@@ -75,6 +75,24 @@ def as_junit(
                 ET.SubElement(properties, "property", told)
         for case in own:
             _add(suite, case)
+    return _document(root)
+
+
+def merged(texts: Sequence[str]) -> str:
+    """Put several of our own documents into one, their suites one after the other."""
+    roots = [ET.fromstring(text) for text in texts]  # noqa: S314 - our own
+    whole = ET.Element("testsuites", {"name": "harness"})
+    for name in ("tests", "failures", "errors", "skipped"):
+        whole.set(name, str(sum(int(root.get(name, "0")) for root in roots)))
+    whole.set("time", _time(sum(float(root.get("time", "0")) for root in roots)))
+    for root in roots:
+        for suite in root:
+            suite.set("name", f"{root.get('name', '')} · {suite.get('name', '')}")
+            whole.append(suite)
+    return _document(whole)
+
+
+def _document(root: ET.Element) -> str:
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, "unicode")}\n'
 

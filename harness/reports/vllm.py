@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from harness.evidence.anew import numbers_of
 from harness.explaining import vllm as like
 from harness.explaining.explain import cells_of
 from harness.measuring.request import NS_PER_S
@@ -44,7 +45,7 @@ class Vllm:
     def files(self, run: RunFolder) -> Iterator[tuple[str, str]]:
         """Yield the name and the text of one file a cell."""
         manifest = run.read_manifest()
-        info = run.read_measurements().run
+        info = numbers_of(run).run
         when = dt.datetime.fromisoformat(info.started).strftime("%Y%m%d-%H%M%S")
         for cell in cells_of(run):
             text = json.dumps(
