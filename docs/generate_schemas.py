@@ -18,6 +18,8 @@ from harness.calibration import Calibration
 from harness.explaining.explanation import Explanation
 from harness.gating.result import GateResult
 from harness.gating.rules import Rules
+from harness.history.baselines import Baseline
+from harness.history.history import History
 from harness.measuring.measurement import Measurements
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.passes import PassRecord
@@ -38,6 +40,8 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "evaluation-of-several.json": Evaluations,
     "answers.jsonl": Answer,
     "pass.json": PassRecord,
+    "history.json": History,
+    "baseline.json": Baseline,
     "gate.json": GateResult,
     "explanation.json": Explanation,
 }

@@ -62,6 +62,7 @@ def build_app() -> App:
         "harness.cli.explain:explain",
         help="A run's numbers by another tool's definitions, and why they differ.",
     )
+    app.command("harness.cli.history:history", help="List runs, and show metrics over time.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
     app.command(
         "harness.cli.calibrate:calibrate",

@@ -95,7 +95,7 @@ def _of_load(run: LoadRun, wanted: Collection[str]) -> Iterator[Figure]:
     info = run.measurements.run
     servers = _table(manifest.get("servers"))
     profile = _table(manifest.get("profile"))
-    traffic = {name: value for name, value in profile.items() if name not in _NO_TRAFFIC}
+    traffic = _told({name: at for name, at in profile.items() if name not in _NO_TRAFFIC})
     words = {name: machine_word(manifest.get("host"), _table(servers[name])) for name in servers}
     here = machine_word(manifest.get("host"))
     for cell in run.measurements.cells:
@@ -320,6 +320,15 @@ def _asked(suite: SuiteResult, facts: SuiteFacts | None, seed: int) -> str:
 
 def _digest(value: object) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:_DIGEST]
+
+
+def _told(table: dict[str, Any]) -> dict[str, Any]:
+    """A table without what is null: a field that an older harness did not know is no difference."""
+    return {
+        name: _told(value) if isinstance(value, dict) else value
+        for name, value in table.items()
+        if value is not None
+    }
 
 
 def _table(value: object) -> dict[str, Any]:

@@ -150,3 +150,13 @@ def test_every_metric_has_a_unit_that_its_name_agrees_with() -> None:
         for ending, unit in (("_ms", "ms"), ("_tps", "tps"), ("_s", "s"), ("_gib", "GiB")):
             if name.endswith(ending):
                 assert metric.unit == unit
+
+
+def test_a_field_that_an_older_harness_did_not_know_is_no_other_condition(tmp_path: Path) -> None:
+    old = {"name": "closed", "prompt_tokens": {"low": 1}}
+    new = {"name": "closed", "prompt_tokens": {"low": 1, "high": None}, "think": None}
+    told = [
+        found(load_run(tmp_path / name, [a_cell()], profile=profile), "ttft_p50_ms").conditions
+        for name, profile in (("a", old), ("b", new))
+    ]
+    assert told[0] == told[1]
