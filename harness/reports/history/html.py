@@ -34,7 +34,7 @@ class Html:
                 for name, found in words.by_metric(history)
                 if found
             ],
-            style=Markup(_file("harness.reports", "report.css")),  # noqa: S704 - our own file
+            style=Markup(_file("harness.reports.page", "page.css")),  # noqa: S704 - our own file
         )
 
 
