@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.reports import Report
     from harness.rundir import RunFolder
 
-NAMES: Final = ("csv", "html", "json", "markdown", "terminal")
+NAMES: Final = ("csv", "html", "json", "junit", "markdown", "terminal")
 """The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
 WRITTEN: Final = ("html", "markdown")
 """Those that lie in every run's folder."""

@@ -9,11 +9,16 @@ import msgspec
 import pytest
 
 from harness.measuring.slo import parse_slo
-from harness.reports import load_report
+from harness.quality.evaluate import evaluate
+from harness.quality.record import write_evaluation
+from harness.reports import evaluation, load_report
 from harness.reports.junit import hold
 from harness.reports.testcases import Case, as_junit, verdict_case
+from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.rundir import RunFolder
 
 HOSTILE = "a<b>&\"'\x00\x1b[31m\ud800￾ ünïcode 😀\nsecond ]]> line"
@@ -95,3 +100,23 @@ def test_a_limit_is_judged_by_the_interval(
     for name, value in (("LOW", low - 0.01), ("MID", (low + high) / 2), ("HIGH", high + 0.01)):
         limit = limit.replace(name, f"{value:.6f}")
     assert hold(parse_slo(limit).limits[0], cell)[0] == verdict
+
+
+def test_an_evaluation_fails_by_verdict_and_names_the_category(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path, baseline="fp16")
+    run.add("fp16", answers([number != 0 for number in range(200)]))
+    run.add("gptq", answers([number not in range(1, 81, 2) for number in range(200)]))
+    folder = run.folder()
+    write_evaluation(folder, evaluate(folder))
+    root = parsed(evaluation.load_report("junit").render(folder))
+    assert [suite.get("name") for suite in root] == ["gptq"]
+    failed = [
+        case.get("name") for case in root.iter("testcase") if case.find("failure") is not None
+    ]
+    suite = run.suite if hasattr(run, "suite") else failed[0]
+    assert failed[0] == suite
+    assert any(str(name).startswith(f"{suite}: ") for name in failed[1:])
+    passed = [
+        case for case in root.iter("testcase") if not len(case) or case[0].tag == "system-out"
+    ]
+    assert any(str(case.get("name")).startswith(f"{suite}: ") for case in passed)
