@@ -15,6 +15,7 @@ from evals.probe.card import Card
 from evals.records import Answer
 from evals.suite import Suite
 from harness.calibration import Calibration
+from harness.comparing.comparison import Comparison
 from harness.explaining.explanation import Explanation
 from harness.gating.result import GateResult
 from harness.gating.rules import Rules
@@ -38,6 +39,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "probe.json": Card,
     "evaluation.json": Evaluation,
     "evaluation-of-several.json": Evaluations,
+    "comparison.json": Comparison,
     "answers.jsonl": Answer,
     "pass.json": PassRecord,
     "history.json": History,

@@ -29,8 +29,10 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """One metric of one build, over the repeats."""
 
     value: float | None
+    """Their geometric mean; of error rates that of all requests together."""
     ci95: Interval | None = None
-    """None with a single repeat, or where nothing can be said of its noise."""
+    """With a single repeat only what its requests say: no noise from run to run is in it. None
+    where nothing can be said of its noise."""
     repeats: list[float | None] = []
     """Repeat by repeat, in the order in which they were measured."""
 
@@ -57,8 +59,10 @@ class LevelRow(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int
     valid: bool
     """Whether all its cells are."""
+    stable: bool = True
+    """Whether the queue grew throughout in none of them."""
     metrics: dict[str, Value]
-    """`ttft_p50_ms`, `itl_p95_ms`, `sequence_tps_p50`, `aggregate_tps`, `e2e_p50_ms`, … as an SLO
+    """`ttft_p50_ms`, `itl_p95_ms`, `sequence_p50_tps`, `aggregate_tps`, `e2e_p50_ms`, … as an SLO
     names them; `memory_peak_gib`, `error_rate`."""
     against: dict[str, Difference] = {}
     """By metric; empty for the baseline."""
@@ -152,7 +156,7 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
     dominated: dict[str, str]
     """Build → one that dominates it."""
     left_out: dict[str, str] = {}
-    """Build → why it is not judged."""
+    """Objective → why it is not among them."""
     doubtful: list[str] = []
     """Members and dominated ones whose place the intervals do not settle."""
 
@@ -184,7 +188,9 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence, e.g. "ship awq"."""
     reasons: list[str]
     limits: dict[str, list[LimitResult]]
-    """Build → its limits."""
+    """Build → the user's limits, and the margins of suites on which the user set none."""
+    preferred_by: str = ""
+    """What decided between builds that hold all limits."""
     unknown: list[str] = []
     """What could not be told, each with what would settle it."""
 
@@ -204,6 +210,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     quality: list[QualityRow]
     crossovers: list[Crossover] = []
     front: Front | None = None
+    costs: dict[str, Value] = {}
+    """Build → USD per million output tokens, where prices are given."""
+    cost_levels: dict[str, str] = {}
+    """Build → the level that its cost is of."""
     recommendation: Recommendation
     valid: bool
     caveats: list[Caveat] = []

@@ -1,0 +1,176 @@
+"""Whether builds differ in nothing but their weights, so that a difference is the weights' own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.errors import BadInputError
+from harness.evidence.machines import machine_word
+from harness.measuring.measurement import Caveat
+from harness.reports.figures import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.evidence.evidence import Evidence
+    from launchers.build import Build
+
+Facts = dict[str, dict[str, list[str]]]
+"""Build → what it was started with, or asked with → each value of that, in the order found."""
+
+CAVEAT: Final = "unlike"
+ALLOW: Final = "--allow-different"
+_WEIGHTS: Final = frozenset(
+    ("quantization", "load-format", "model", "served-model-name", "host", "port", "api-key")
+)
+"""Arguments of an engine in which builds of one model differ by nature, or by chance."""
+_REPORTED: Final = (
+    "device", "dtype", "max_model_len", "kv_cache_dtype", "tensor_parallel_size", "enforce_eager",
+    "enable_prefix_caching", "enable_chunked_prefill",
+)  # fmt: skip
+"""What an engine says of itself that must be alike."""
+_REQUEST: Final = ("dialect", "no_stream", "lengths", "ignore_eos", "tokenizer", "workers")
+_NO_TRAFFIC: Final = frozenset(("name", "description", "levels"))
+
+
+def of_build(build: Build) -> dict[str, list[str]]:
+    """Return what a build's TOML says beside its weights."""
+    found: dict[str, object] = {
+        "engine": build.engine,
+        "image": build.image,
+        "command": " ".join(build.command) if build.command else None,
+        "device": build.device,
+        "dtype": build.dtype,
+        "max_model_len": build.max_model_len,
+    }
+    found |= _flags(build.arguments)
+    found |= {f"environment {name}": value for name, value in build.environment.items()}
+    return {name: [str(value)] for name, value in found.items() if value is not None}
+
+
+def of_evidence(evidence: Evidence, builds: Sequence[str]) -> Facts:
+    """Return what finished runs say of how builds were started, and how they were asked."""
+    found: Facts = {build: defaultdict(list) for build in builds}
+    for run in evidence.load:
+        servers = _table(run.manifest.get("servers"))
+        request = _table(run.manifest.get("request"))
+        profile = _table(run.manifest.get("profile"))
+        asked: dict[str, object] = {f"request {name}": request.get(name) for name in _REQUEST}
+        asked["load seed"] = run.measurements.run.seed
+        name = profile.get("name")
+        asked |= {
+            f"profile {name} {key}": value
+            for key, value in profile.items()
+            if key not in _NO_TRAFFIC
+        }
+        for build in dict.fromkeys(cell.build for cell in run.measurements.cells):
+            if build in found:
+                server = _table(servers.get(build))
+                where = {"machine": machine_word(run.manifest.get("host"), server)}
+                told = asked | where | _of_server(server) | {"cpus": server.get("cpus")}
+                cells = [cell for cell in run.measurements.cells if cell.build == build]
+                told |= {"engine": cells[0].engine, "engine_version": cells[0].engine_version}
+                _add(found[build], told)
+    for graded in evidence.quality:
+        manifest = graded.manifest
+        for one in graded.evaluations:
+            build = one.server.build
+            if build in found:
+                server = manifest.servers[build].provenance if build in manifest.servers else {}
+                told = {"machine": machine_word(manifest.host, server)} | _of_server(server)
+                told |= {"engine": one.server.engine, "engine_version": one.server.engine_version}
+                told |= {f"route of {suite.suite}": suite.route for suite in one.suites}
+                _add(found[build], told)
+    return found
+
+
+def unlike(facts: Mapping[str, Mapping[str, Sequence[str]]], baseline: str) -> list[str]:
+    """Say in what builds differ from the baseline, a line each.
+
+    What a build does not tell is no difference.
+
+    Args:
+        facts: of every build, by `of_build` or `of_evidence`.
+        baseline: one of them.
+    """
+    names = dict.fromkeys(name for told in facts.values() for name in told)
+    found = []
+    for name in names:
+        values = {build: list(told[name]) for build, told in facts.items() if told.get(name)}
+        if len({value for several in values.values() for value in several}) <= 1:
+            continue
+        base = values.get(baseline) or next(iter(values.values()))
+        others = {b: v for b, v in values.items() if b == baseline or v != base or len(v) > 1}
+        shown = ", ".join(f"{build} {' and '.join(value)}" for build, value in others.items())
+        found.append(plain(f"{name}: {shown}"))
+    return found
+
+
+def unlike_builds(builds: Iterable[Build], baseline: str) -> list[str]:
+    """Say in what builds' TOML files differ beside the weights; what is not set counts, too."""
+    facts = {build.name: of_build(build) for build in builds}
+    names = dict.fromkeys(name for told in facts.values() for name in told)
+    whole = {
+        b: {name: told.get(name, ["(not set)"]) for name in names} for b, told in facts.items()
+    }
+    return unlike(whole, baseline)
+
+
+def check_alike(lines: Sequence[str], *, allow_different: bool) -> list[Caveat]:
+    """Return a caveat about what is unlike; none where nothing is.
+
+    Args:
+        lines: of `unlike` or `unlike_builds`.
+        allow_different: the user has said that it may be.
+
+    Raises:
+        BadInputError: it may not be.
+    """
+    if not lines:
+        return []
+    listed = "; ".join(lines)
+    if not allow_different:
+        raise BadInputError(
+            f"the builds differ in more than their weights: {listed}",
+            hint=f"Start and ask them alike, or compare them all the same with {ALLOW}: whatever "
+            "is found may then come from these.",
+        )
+    return [
+        Caveat(
+            CAVEAT,
+            f"The builds differ in more than their weights, so a difference may come from that: "
+            f"{listed}.",
+        )
+    ]
+
+
+def _of_server(server: Mapping[str, Any]) -> dict[str, object]:
+    reported = _table(server.get("reported"))
+    found: dict[str, object] = {name: reported.get(name) for name in _REPORTED}
+    argv = server.get("argv")
+    flags = [str(word) for word in argv if str(word).startswith("--")] if argv else []
+    pairs = (flag.removeprefix("--").partition("=") for flag in flags)
+    given = {name: value if equals else True for name, equals, value in pairs}
+    for name, value in _flags(given).items():
+        if found.get(name) is None:
+            found[name] = value
+    environment = _table(server.get("environment"))
+    found |= {f"environment {name}": value for name, value in environment.items() if value}
+    return found
+
+
+def _flags(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return an engine's arguments by the names of fields: `--max-model-len` is one, too."""
+    found = {name.replace("_", "-"): value for name, value in arguments.items()}
+    return {name.replace("-", "_"): value for name, value in found.items() if name not in _WEIGHTS}
+
+
+def _add(told: dict[str, list[str]], values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        if value is not None and str(value) not in told[name]:
+            told[name].append(str(value))
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,206 @@
+"""From the evidence to a comparison: pure, and the same bytes for the same runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.comparing import words
+from harness.comparing.alike import check_alike, of_evidence, unlike
+from harness.comparing.comparison import Comparison, Recommendation, Value
+from harness.comparing.crossover import crossovers
+from harness.comparing.front import costs, front, objectives
+from harness.comparing.held import verdict
+from harness.comparing.quality import quality_rows
+from harness.comparing.recommend import recommend
+from harness.comparing.servers import server_figures
+from harness.comparing.values import CLOSED, OPEN, grids, rows
+from harness.errors import BadInputError, did_you_mean
+from harness.evidence.limits import metrics_of, parse_limits
+from harness.measuring.measurement import Caveat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.comparing.comparison import LevelRow
+    from harness.comparing.values import Grid
+    from harness.evidence.evidence import Evidence
+    from harness.evidence.limits import Limit
+    from harness.measuring.measurement import RunInfo
+
+
+def compare(
+    evidence: Evidence,
+    *,
+    baseline: str,
+    limits: str | None = None,
+    prices: Mapping[str, float] | None = None,
+    allow_different: bool = False,
+    run: RunInfo | None = None,
+) -> Comparison:
+    """Weigh builds against a baseline.
+
+    Args:
+        evidence: finished, or interrupted, runs.
+        baseline: the build that the others are held against.
+        limits: the user's own, by the grammar of `harness.evidence.limits`.
+        prices: build → USD an hour of what it runs on; "" for every build.
+        allow_different: builds may differ in more than their weights; a caveat says in what.
+        run: the comparison's own run; None over finished runs.
+
+    Raises:
+        BadInputError: a limit cannot be read, the baseline or a priced build is not among the
+            builds, or they differ in more than their weights and may not.
+    """
+    prices = prices or {}
+    held = parse_limits(limits) if limits else ()
+    builds = _builds(evidence, baseline, prices)
+    facts = of_evidence(evidence, builds)
+    caveats = check_alike(unlike(facts, baseline), allow_different=allow_different)
+    sorted_cells = grids(evidence, builds, metrics_of(held))
+    load: list[LevelRow] = []
+    crossed = []
+    for grid in sorted_cells:
+        found, noise = rows(grid, baseline, _metrics(grid, held))
+        load += found
+        crossed += crossovers(found, baseline, noise)
+    quality, more = quality_rows(evidence, builds, baseline)
+    comparison = Comparison(
+        run=run,
+        runs=[
+            *(str(part.folder.path) for part in evidence.load),
+            *(str(part.folder.path) for part in evidence.quality),
+        ],
+        baseline=baseline,
+        builds=builds,
+        servers=server_figures(evidence, builds, sorted_cells, facts),
+        load=load,
+        quality=quality,
+        crossovers=crossed,
+        recommendation=Recommendation(
+            build=None, verdict="INCONCLUSIVE", headline="", reasons=[], limits={}
+        ),
+        valid=_valid(evidence),
+        caveats=[*caveats, *more, *_of_load(sorted_cells), *_of_runs(evidence)],
+    )
+    return _decided(comparison, held, prices)
+
+
+def _decided(
+    comparison: Comparison, limits: Sequence[Limit], prices: Mapping[str, float]
+) -> Comparison:
+    """Add costs, front and recommendation."""
+    found, where = costs(comparison.load, prices, _broken(comparison, limits))
+    known, missing = objectives(
+        comparison.builds, comparison.load, comparison.quality, comparison.servers, found
+    )
+    comparison = msgspec.structs.replace(
+        comparison,
+        costs={build: Value(value=usd, ci95=ci95) for build, (usd, ci95) in found.items()},
+        cost_levels=where,
+        front=front(comparison.builds, known, missing),
+    )
+    return msgspec.structs.replace(comparison, recommendation=recommend(comparison, limits))
+
+
+def _builds(evidence: Evidence, baseline: str, prices: Mapping[str, float]) -> list[str]:
+    """Return all builds, the baseline first."""
+    there = evidence.builds
+    asked = [
+        suite.baseline.build
+        for run in evidence.quality
+        for one in run.evaluations
+        for suite in one.suites
+        if suite.baseline is not None
+    ]
+    known = list(dict.fromkeys([*there, *asked]))
+    if baseline not in known:
+        raise BadInputError(
+            f'the baseline "{baseline}" is not among the builds of these runs'
+            f"{did_you_mean(baseline, known)}",
+            hint=f"Builds: {', '.join(known) or 'none'}.",
+        )
+    odd = [build for build in prices if build and build not in known]
+    if odd:
+        raise BadInputError(
+            f'a price is given for "{odd[0]}", which is not among the builds'
+            f"{did_you_mean(odd[0], known)}",
+            hint=f"Builds: {', '.join(known)}.",
+        )
+    return [baseline, *(build for build in there if build != baseline)]
+
+
+def _metrics(grid: Grid, limits: Sequence[Limit]) -> list[str]:
+    opened = OPEN if any(kind == "rate" for kind, _ in grid.levels) else ()
+    return list(dict.fromkeys([*opened, *CLOSED, *metrics_of(limits)]))
+
+
+def _broken(comparison: Comparison, limits: Sequence[Limit]) -> dict[str, set[str]]:
+    """Return the levels at which a build breaks a limit on its load."""
+    found: dict[str, set[str]] = {}
+    of_load = [one for one in limits if one.kind == "load"]
+    for row in comparison.load:
+        alone = msgspec.structs.replace(comparison, load=[row])
+        for one in of_load:
+            speaks = one.level is None or one.level.is_(row.level)
+            if speaks and verdict(one, row.build, alone).verdict == "FAIL":
+                found.setdefault(row.build, set()).add(words.level(row.level))
+    return found
+
+
+def _valid(evidence: Evidence) -> bool:
+    return all(run.measurements.valid for run in evidence.load) and all(
+        run.result.valid for run in evidence.quality
+    )
+
+
+def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
+    found = []
+    for grid in grids:
+        if grid.repeats() == 1:
+            found.append(
+                Caveat(
+                    "one_run",
+                    f"{grid.profile}: some cells were measured once. One run hides what runs "
+                    "differ by, so their intervals are too narrow; repeat each twice or more.",
+                )
+            )
+        missing = [
+            f"{build} at {kind[0]}{value:g}"
+            for build in grid.builds
+            for kind, value in grid.levels
+            if (build, (kind, value)) not in grid.cells
+        ]
+        if missing:
+            found.append(
+                Caveat("missing_cells", f"{grid.profile}: not measured: {', '.join(missing)}.")
+            )
+    return found
+
+
+def _of_runs(evidence: Evidence) -> list[Caveat]:
+    """Return what invalidates a run that this is made of."""
+    found = []
+    for load in evidence.load:
+        found += [one for one in load.measurements.caveats if one.invalidates]
+        bad = [cell.id for cell in load.measurements.cells if not cell.client.valid]
+        if bad:
+            found.append(
+                Caveat(
+                    "invalid_cells",
+                    f"Cells that must not be believed: {', '.join(bad)}; the load run's report "
+                    "says why.",
+                    invalidates=True,
+                )
+            )
+    for graded in evidence.quality:
+        found += [one for one in graded.result.caveats if one.invalidates]
+        found += [
+            Caveat(one.code, f"{each.server.build}, {suite.suite}: {one.text}", invalidates=True)
+            for each in graded.evaluations
+            for suite in each.suites
+            for one in suite.caveats
+            if one.invalidates
+        ]
+    return list(dict.fromkeys(found))

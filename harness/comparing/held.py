@@ -1,0 +1,357 @@
+"""A limit held to what was measured: PASS, FAIL or INCONCLUSIVE, by the interval.
+
+PASS: the whole 95 % interval is within the limit. FAIL: all of it is beyond. Where an evaluation
+has tested the very same margin on pairs, its two one-sided tests at 5 % decide. A limit on several
+levels or suites holds where it holds on each.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from scipy import special
+
+from harness.comparing import words
+from harness.comparing.comparison import LimitResult
+from harness.comparing.quality import is_perplexity
+from harness.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from evals.compare.records import Interval, Noninferiority, Verdict
+    from harness.comparing.comparison import (
+        Comparison,
+        LevelRow,
+        QualityPart,
+        QualityRow,
+        Value,
+    )
+    from harness.evidence.limits import Limit
+
+_Z: Final = float(special.ndtri(0.975))
+_POWER_Z: Final = float(special.ndtri(0.8))
+_MOST_TIMES: Final = 10_000
+_SAME: Final = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finding:
+    """A limit at one level, or on one suite."""
+
+    verdict: Verdict
+    value: float | None = None
+    ci95: Interval | None = None
+    p_fail: float | None = None
+    text: str
+    settle: str | None = None
+
+
+def verdict(limit: Limit, build: str, comparison: Comparison) -> LimitResult:
+    """Hold a limit to one build.
+
+    The metrics of load limits have to be among those that the comparison was made with:
+    `compare(limits=…)` sees to it.
+    """
+    if limit.kind == "quality":
+        found = list(_of_answers(limit, build, comparison))
+    elif limit.kind == "server":
+        found = [_of_server(limit, build, comparison)]
+    else:
+        found = list(_of_levels(limit, build, comparison))
+    order = ("FAIL", "INCONCLUSIVE", "PASS")
+    worst = min(found, key=lambda one: (order.index(one.verdict), -_beyond(limit, one)))
+    others = [one for one in found if one.verdict == worst.verdict != "PASS" and one is not worst]
+    text = worst.text
+    if others:
+        text += f"; also {'; '.join(one.text for one in others)}"
+    elif len(found) > 1 and worst.verdict == "PASS":
+        text += f" (the nearest to the limit of {len(found)})"
+    return LimitResult(
+        limit=limit.text,
+        verdict=worst.verdict,
+        value=worst.value,
+        ci95=worst.ci95,
+        p_fail=worst.p_fail,
+        text=text,
+        settle=worst.settle,
+    )
+
+
+def _beyond(limit: Limit, one: _Finding) -> float:
+    """How far a value is beyond the limit; negative: within."""
+    if one.value is None:
+        return math.inf
+    return one.value - limit.value if limit.operator == "<=" else limit.value - one.value
+
+
+# --- load ----------------------------------------------------------------------------------------
+
+
+def _of_levels(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Finding]:
+    rows = [row for row in comparison.load if row.build == build]
+    if limit.level is not None:
+        rows = [row for row in rows if limit.level.is_(row.level)]
+    if not rows:
+        where = f" at {limit.level}" if limit.level else ""
+        levels = dict.fromkeys(words.level(row.level) for row in comparison.load)
+        hint = f"levels measured: {', '.join(levels)}" if levels else "a load run"
+        yield _nothing(f"no load was measured of {build}{where}", f"measure it ({hint})")
+    for row in rows:
+        yield _at_level(limit, row, comparison)
+
+
+def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> _Finding:
+    at = words.at_level(row.level)
+    if limit.ratio:
+        if row.build == comparison.baseline:
+            return _Finding(verdict="PASS", value=1.0, text="it is the baseline itself")
+        against = row.against.get(limit.metric)
+        value = against.ratio if against else None
+        ci95 = against.ratio_ci95 if against else None
+        shown = f"{words.ratio(value)} of {comparison.baseline}{words.between(ci95)}"
+    else:
+        own = row.metrics.get(limit.metric)
+        value, ci95 = (own.value, own.ci95) if own else (None, None)
+        shown = f"{words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
+    name = words.label(limit.metric)
+    if value is None:
+        if not row.stable:
+            text = f"{name} {at}: the queue grew throughout, so no limit on it is held"
+            return _Finding(verdict="FAIL", text=text)
+        return _nothing(f"{name} {at} is not known of {row.build}", "measure more requests")
+    return _judged(limit, value, ci95, f"{name} {shown} {at}", row.repeats)
+
+
+def _judged(limit: Limit, value: float, ci95: Interval | None, text: str, repeats: int) -> _Finding:
+    if ci95 is None:
+        settle = None
+        verdict: Verdict = "INCONCLUSIVE"
+        if repeats > 1 or limit.metric in _CERTAIN:
+            verdict = "PASS" if limit.holds(value) else "FAIL"
+        else:
+            settle = "at least 2 repeats: nothing is known of its noise"
+        return _Finding(verdict=verdict, value=value, text=text, settle=settle)
+    found = _by_interval(limit, ci95)
+    settle = None
+    if found == "INCONCLUSIVE":
+        times = _times(limit.value, value, ci95)
+        if times is None:
+            settle = "no number of repeats: it lies at the limit"
+        else:
+            settle = f"about {max(repeats + 1, math.ceil(repeats * times))} repeats in all"
+    return _Finding(
+        verdict=found,
+        value=value,
+        ci95=ci95,
+        p_fail=_p_holds(limit, value, ci95),
+        text=text,
+        settle=settle,
+    )
+
+
+_CERTAIN: Final = frozenset(("weights_gib", "kv_cache_gib", "kv_cache_tokens", "memory_peak_gib"))
+"""A number that a server tells of itself, or that a single run shows well enough."""
+
+
+def _by_interval(limit: Limit, ci95: Interval) -> Verdict:
+    held = [limit.holds(end) for end in ci95]
+    if all(held):
+        return "PASS"
+    return "INCONCLUSIVE" if any(held) else "FAIL"
+
+
+def _times(bound: float, value: float, ci95: Interval) -> float | None:
+    """Return how many times the data would settle it with a power of 80 %, if this is the truth."""
+    away = abs(bound - value)
+    reach = (ci95[1] - value) if bound > value else (value - ci95[0])
+    if away <= _SAME or reach <= 0:
+        return None
+    times = (reach / away * (_Z + _POWER_Z) / _Z) ** 2
+    return times if times < _MOST_TIMES else None
+
+
+def _p_holds(limit: Limit, value: float, ci95: Interval) -> float:
+    """Return the one-sided p-value of "the limit holds", read off the interval's near side."""
+    reach = (ci95[1] - value) if limit.value > value else (value - ci95[0])
+    if reach <= 0:
+        return 1.0 if limit.holds(value) else 0.0
+    z = (limit.value - value) / (reach / _Z)
+    return float(special.ndtr(z if limit.operator == "<=" else -z))
+
+
+# --- servers -------------------------------------------------------------------------------------
+
+
+def _of_server(limit: Limit, build: str, comparison: Comparison) -> _Finding:
+    name = words.label(limit.metric)
+    own, base = (
+        next((one for one in comparison.servers if one.build == who), None)
+        for who in (build, comparison.baseline)
+    )
+    found = getattr(own, limit.metric, None)
+    value, ci95, repeats = _plain(found)
+    if value is None:
+        return _nothing(f"{name} is not known of {build}", "a server that tells it")
+    if not limit.ratio:
+        shown = f"{name} {words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
+        return _judged(limit, value, ci95, shown, repeats)
+    theirs = _plain(getattr(base, limit.metric, None))[0]
+    if not theirs:
+        return _nothing(f"{name} is not known of {comparison.baseline}", "a server that tells it")
+    scaled = None if ci95 is None else (ci95[0] / theirs, ci95[1] / theirs)
+    shown = f"{name} {words.ratio(value / theirs)} of {comparison.baseline}{words.between(scaled)}"
+    return _judged(limit, value / theirs, scaled, shown, repeats)
+
+
+def _plain(found: Value | float | None) -> tuple[float | None, Interval | None, int]:
+    if found is None or isinstance(found, int | float):
+        return found, None, 1
+    return found.value, found.ci95, len(found.repeats)
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Finding]:
+    rows = [row for row in comparison.quality if row.build == build and _speaks_of(limit, row)]
+    if limit.suite is not None:
+        named = [row for row in rows if row.suite == limit.suite]
+        rows = named or [row for row in rows if limit.suite in row.tasks]
+    if not rows:
+        known = dict.fromkeys(row.suite for row in comparison.quality)
+        near = did_you_mean(limit.suite, known) if limit.suite else ""
+        what = f"{limit.suite}{near}" if limit.suite else f"suite that has a {limit.metric}"
+        yield _nothing(f"{build} was not asked {what}", f"ask it: {limit.suite or 'a suite'}")
+    for row in rows:
+        part: QualityPart = row
+        name = row.suite
+        if limit.suite is not None and row.suite != limit.suite:
+            part, name = row.tasks[limit.suite], limit.suite
+        if limit.part is not None:
+            parts = row.categories | row.tasks
+            key = next((k for k in (limit.part, f"{name}/{limit.part}") if k in parts), None)
+            if key is None:
+                near = did_you_mean(limit.part, parts)
+                yield _nothing(
+                    f"{name} has no part {limit.part}{near}", f"one of {', '.join(parts)}"
+                )
+                continue
+            part, name = parts[key], f"{name}/{limit.part}"
+        yield _of_part(limit, row, part, name, comparison)
+
+
+def _speaks_of(limit: Limit, row: QualityRow) -> bool:
+    return is_perplexity(row) == limit.metric.startswith("perplexity") or limit.suite == row.suite
+
+
+def _of_part(
+    limit: Limit, row: QualityRow, part: QualityPart, name: str, comparison: Comparison
+) -> _Finding:
+    value, ci95 = _known(limit, row, part)
+    if limit.needs_baseline and row.build == comparison.baseline:
+        return _Finding(verdict="PASS", text=f"{name}: it is the baseline itself")
+    if value is None:
+        what = f"{limit.metric} of {name} is not known of {row.build}"
+        return _nothing(what, f"ask {comparison.baseline} the same items")
+    text = f"{name}: {_shown(limit, value, ci95)}"
+    if part is row and row.regressed and limit.metric in {"retained", "difference", "score"}:
+        text += f"; {_categories(row)}"
+    test = part.noninferiority
+    if test is not None and _same_margin(limit, test):
+        settle = None
+        if test.verdict == "INCONCLUSIVE":
+            settle = _items(test.items_needed)
+        return _Finding(
+            verdict=test.verdict, value=value, ci95=ci95, p_fail=test.p_fail, text=text,
+            settle=settle,
+        )  # fmt: skip
+    if ci95 is None:
+        return _Finding(
+            verdict="INCONCLUSIVE", value=value, text=text, settle="items of more than one cluster"
+        )
+    found = _by_interval(limit, ci95)
+    times = _times(limit.value, value, ci95) if found == "INCONCLUSIVE" else None
+    settle = None
+    if found == "INCONCLUSIVE":
+        settle = _items(None if times is None else math.ceil(times * part.items))
+    return _Finding(
+        verdict=found,
+        value=value,
+        ci95=ci95,
+        p_fail=_p_holds(limit, value, ci95),
+        text=text,
+        settle=settle,
+    )
+
+
+def _known(
+    limit: Limit, row: QualityRow, part: QualityPart
+) -> tuple[float | None, Interval | None]:
+    """Return the number that a limit speaks of, and its interval."""
+    match limit.metric:
+        case "score" | "perplexity":
+            return part.score, part.ci95
+        case "retained":
+            return part.retained, part.retained_ci95
+        case "difference":
+            return part.difference, part.difference_ci95
+    if part is not row or row.perplexity_ratio is None:
+        return None, None
+    ci95 = row.perplexity_ratio_ci95
+    return row.perplexity_ratio - 1, None if ci95 is None else (ci95[0] - 1, ci95[1] - 1)
+
+
+def _categories(row: QualityRow) -> str:
+    """Which categories lost, the worst with its numbers."""
+    parts = row.categories | row.tasks
+    worst = parts.get(row.regressed[0])
+    text = f"category {row.regressed[0]}"
+    if worst is not None and worst.difference is not None:
+        text += f" {words.loss(worst.difference, worst.difference_ci95)}"
+    else:
+        text += " lost more than noise"
+    return text + (f", also {', '.join(row.regressed[1:])}" if row.regressed[1:] else "")
+
+
+def _same_margin(limit: Limit, test: Noninferiority) -> bool:
+    if limit.metric == "difference":
+        return math.isclose(-limit.value, test.margin, abs_tol=_SAME)
+    return limit.metric == "perplexity_rise" and math.isclose(
+        limit.value, test.margin, abs_tol=_SAME
+    )
+
+
+def _items(needed: int | None) -> str:
+    if needed is None:
+        return "no number of items: it lies at the limit"
+    return f"about {needed:,} items in all"
+
+
+def _shown(limit: Limit, value: float, ci95: Interval | None) -> str:
+    match limit.metric:
+        case "difference":
+            return f"{words.points(value)} points{words.points_between(ci95)}"
+        case "perplexity":
+            return f"perplexity {words.amount('perplexity', value)}{words.between(ci95)}"
+        case "perplexity_rise":
+            low_high = "" if ci95 is None else _percent(ci95)
+            return f"perplexity {100 * value:+.2f} %{low_high}".replace("-", "−")
+        case "retained":
+            return f"{100 * value:.1f} % retained{words.between(ci95, 100)}"
+        case _:
+            return f"score {100 * value:.1f} %{words.between(ci95, 100)}"
+
+
+def _percent(ci95: Interval) -> str:
+    return f" (95 % {100 * ci95[0]:+.2f} to {100 * ci95[1]:+.2f})"
+
+
+def _interval(metric: str, ci95: Interval | None) -> str:
+    return words.between(ci95, 100 if metric == "error_rate" else 1)
+
+
+def _nothing(text: str, settle: str) -> _Finding:
+    return _Finding(verdict="INCONCLUSIVE", text=text, settle=settle)

@@ -1,0 +1,343 @@
+"""Every metric of every build at every level, over its repeats."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+from harness.comparing.comparison import Difference, LevelRow, Value
+from harness.comparing.noise import (
+    Spread,
+    interval,
+    log_variance,
+    own_spread,
+    paired_spread,
+)
+from harness.evidence.figures import figures
+from harness.evidence.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from evals.compare.records import Interval
+    from harness.comparing.comparison import Side
+    from harness.evidence.evidence import Evidence
+
+CLOSED: Final = (
+    "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms", "tpot_p50_ms", "e2e_p50_ms",
+    "e2e_p95_ms", "sequence_p50_tps", "aggregate_tps", "request_rate", "goodput", "error_rate",
+    "memory_peak_gib",
+)  # fmt: skip
+"""What is told of every level; of an open loop also the latencies from due."""
+OPEN: Final = ("ttft_due_p50_ms", "ttft_due_p95_ms")
+ERRORS: Final = "error_rate"
+BESIDE: Final = "beside grading"
+"""Route of load cells that ran while answers were graded: they are no part of a comparison."""
+
+LevelKey = tuple[str, float]
+RepeatKey = tuple[int, int]
+
+
+class Reading(NamedTuple):
+    """One metric of one cell."""
+
+    value: float
+    within: float
+    """Variance of its logarithm that the cell's requests account for; 0: unknown."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one build at one level, by repeat."""
+
+    metrics: dict[str, dict[RepeatKey, Reading]] = field(default_factory=lambda: defaultdict(dict))
+    counts: dict[RepeatKey, tuple[int, int]] = field(default_factory=dict)
+    """Requests that failed or were dropped, and all."""
+    valid: dict[RepeatKey, bool] = field(default_factory=dict)
+    stable: dict[RepeatKey, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of one profile."""
+
+    profile: str
+    builds: list[str]
+    """Those with cells, in the order given."""
+    levels: list[LevelKey]
+    """Ascending."""
+    cells: dict[tuple[str, LevelKey], Cells]
+
+    def readings(self, build: str, level: LevelKey, metric: str) -> dict[RepeatKey, Reading]:
+        """Return a metric by repeat, those without a number left out."""
+        there = self.cells.get((build, level))
+        return there.metrics.get(metric, {}) if there else {}
+
+    def repeats(self) -> int:
+        """Return the least number of repeats that a cell has."""
+        return min(len(cells.valid) for cells in self.cells.values())
+
+
+def grids(evidence: Evidence, builds: Sequence[str], more: Iterable[str] = ()) -> list[Grid]:
+    """Sort the load cells by profile.
+
+    Repeats are the same where they have the same run and number; where builds are of different
+    runs, the first of one goes with the first of the other.
+
+    Args:
+        evidence: what there is.
+        builds: whose cells, in this order.
+        more: further metrics that are asked for.
+    """
+    wanted = {*CLOSED, *OPEN, *more}
+    runs = {run.measurements.run.id: place for place, run in enumerate(evidence.load)}
+    found: dict[str, dict[tuple[str, LevelKey], Cells]] = defaultdict(lambda: defaultdict(Cells))
+    for run, cell in evidence.cells:
+        if cell.build in builds:
+            level = _level_key(cell.level)
+            at = found[cell.profile][cell.build, level]
+            key = (runs[run.measurements.run.id], cell.repeat)
+            requests = cell.requests
+            at.counts[key] = (
+                requests.failed + requests.dropped,
+                requests.sent + requests.dropped,
+            )
+            at.valid[key] = cell.client.valid
+            at.stable[key] = cell.stable
+    for one in figures(evidence, metrics=wanted):
+        if one.level is None or one.profile is None or one.suite or one.route == BESIDE:
+            continue
+        cells = found.get(one.profile, {}).get((one.build, _level_key(one.level)))
+        if cells is not None and one.value is not None and one.repeat is not None:
+            key = (runs[one.run], one.repeat)
+            cells.metrics[one.metric][key] = Reading(one.value, log_variance(one.value, one.ci95))
+    return [
+        Grid(
+            profile=profile,
+            builds=[build for build in builds if any(build == b for b, _ in cells)],
+            levels=sorted({level for _, level in cells}),
+            cells=_aligned(cells),
+        )
+        for profile, cells in found.items()
+    ]
+
+
+def _level_key(level: dict[str, float]) -> LevelKey:
+    [(kind, value)] = level.items()
+    return kind, value
+
+
+def _aligned(cells: dict[tuple[str, LevelKey], Cells]) -> dict[tuple[str, LevelKey], Cells]:
+    """Number repeats from 1 where builds are not all of the same runs."""
+    runs: dict[str, set[int]] = defaultdict(set)
+    for (build, _), at in cells.items():
+        runs[build] |= {run for run, _ in at.valid}
+    if len({frozenset(those) for those in runs.values()}) == 1:
+        return dict(cells)
+    keys: dict[str, list[RepeatKey]] = defaultdict(list)
+    for (build, _), at in cells.items():
+        keys[build] = sorted({*keys[build], *at.valid})
+    new = {
+        build: {key: (0, place) for place, key in enumerate(those, 1)}
+        for build, those in keys.items()
+    }
+    return {
+        (build, level): Cells(
+            metrics={
+                name: {new[build][key]: one for key, one in readings.items()}
+                for name, readings in at.metrics.items()
+            },
+            counts={new[build][key]: one for key, one in at.counts.items()},
+            valid={new[build][key]: one for key, one in at.valid.items()},
+            stable={new[build][key]: one for key, one in at.stable.items()},
+        )
+        for (build, level), at in cells.items()
+    }
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What one metric of one profile varies by, from run to run."""
+
+    levels: list[LevelKey]
+    own: Spread
+    paired: Spread
+
+    @classmethod
+    def of(cls, grid: Grid, metric: str) -> Noise:
+        """Pool over the builds, levels and repeats that are there in full and above 0."""
+        none = Spread((), 0.0)
+        there = {
+            (build, level): {
+                key: one
+                for key, one in grid.readings(build, level, metric).items()
+                if one.value > 0
+            }
+            for build in grid.builds
+            for level in grid.levels
+        }
+        builds = [b for b in grid.builds if any(there[b, level] for level in grid.levels)]
+        levels = [level for level in grid.levels if builds and all(there[b, level] for b in builds)]
+        if not levels:
+            return cls([], none, none)
+        keys = sorted(set.intersection(*(set(there[b, le]) for b in builds for le in levels)))
+        shape = (len(builds), len(levels), len(keys))
+        rows = [there[b, le][key] for b in builds for le in levels for key in keys]
+        logs = np.array([math.log(one.value) for one in rows]).reshape(shape)
+        within = np.array([one.within for one in rows]).reshape(shape)
+        if not keys:
+            return cls([], none, none)
+        noise = within.mean(axis=(0, 2))
+        return cls(levels, own_spread(logs, noise), paired_spread(logs, noise))
+
+    def at(self, level: LevelKey, spread: Spread) -> tuple[float, float] | None:
+        """Return variance and degrees of freedom at a level; None where nothing is known."""
+        if spread.df <= 0:
+            return None
+        place = self.levels.index(level) if level in self.levels else None
+        return (spread.levels[place] if place is not None else max(spread.levels)), spread.df
+
+
+def rows(
+    grid: Grid, baseline: str, metrics: Sequence[str]
+) -> tuple[list[LevelRow], dict[str, Noise]]:
+    """Return every build at every level, and what each metric varies by."""
+    noise = {metric: Noise.of(grid, metric) for metric in metrics if metric != ERRORS}
+    found = []
+    for build in grid.builds:
+        for level in grid.levels:
+            cells = grid.cells.get((build, level))
+            if cells is None:
+                continue
+            keys = sorted(cells.valid)
+            values = {}
+            against = {}
+            for metric in metrics:
+                if metric == ERRORS:
+                    values[metric] = error_rate(cells, keys)
+                    other = grid.cells.get((baseline, level))
+                    if build != baseline and other is not None:
+                        against[metric] = error_difference(cells, other)
+                    continue
+                readings = grid.readings(build, level, metric)
+                if not readings and metric not in METRICS_ALWAYS:
+                    continue
+                values[metric] = value(readings, keys, noise[metric], level)
+                theirs = grid.readings(baseline, level, metric)
+                if build != baseline and readings and theirs:
+                    against[metric] = difference(metric, readings, theirs, noise[metric], level)
+            found.append(
+                LevelRow(
+                    build=build,
+                    profile=grid.profile,
+                    level={level[0]: level[1]},
+                    repeats=len(keys),
+                    valid=all(cells.valid.values()),
+                    stable=all(cells.stable.values()),
+                    metrics=values,
+                    against=against,
+                )
+            )
+    return found, noise
+
+
+METRICS_ALWAYS: Final = frozenset(("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "e2e_p95_ms"))
+"""Told of even where there is no number: the queue grew throughout, or requests were too few."""
+
+
+def value(
+    readings: dict[RepeatKey, Reading], keys: Sequence[RepeatKey], noise: Noise, level: LevelKey
+) -> Value:
+    """Return a metric over its repeats: the geometric mean, and its interval."""
+    listed = [readings[key].value if key in readings else None for key in keys]
+    known = [one.value for one in readings.values()]
+    if len(known) < len(keys) or not known:
+        return Value(value=None, repeats=listed)
+    if min(known) <= 0:
+        return Value(value=float(np.mean(known)), repeats=listed)
+    mean = float(np.log(known).mean())
+    spread = noise.at(level, noise.own)
+    ci95 = None
+    if spread is not None:
+        ci95 = interval(mean, *spread, len(known))
+    elif within := float(np.mean([one.within for one in readings.values()])):
+        ci95 = interval(mean, within, math.inf, len(known))
+    middle = known[0] if len(known) == 1 else math.exp(mean)
+    return Value(value=middle, ci95=_exp(ci95), repeats=listed)
+
+
+def difference(
+    metric: str,
+    ours: dict[RepeatKey, Reading],
+    theirs: dict[RepeatKey, Reading],
+    noise: Noise,
+    level: LevelKey,
+) -> Difference:
+    """Return a metric against the baseline's, over the repeats that both have.
+
+    The interval is that of the mean logarithm of the ratio; that of the difference is the
+    baseline's value times it.
+    """
+    keys = sorted(ours.keys() & theirs.keys())
+    if not keys:
+        return Difference(difference=None)
+    pairs = [(ours[key], theirs[key]) for key in keys]
+    if min(min(a.value, b.value) for a, b in pairs) <= 0:
+        return Difference(difference=float(np.mean([a.value - b.value for a, b in pairs])))
+    mean = float(np.mean([math.log(a.value / b.value) for a, b in pairs]))
+    base = math.exp(float(np.mean([math.log(b.value) for _, b in pairs])))
+    spread = noise.at(level, noise.paired)
+    ci95 = None
+    within = [a.within + b.within for a, b in pairs]
+    if spread is not None:
+        ci95 = _exp(interval(mean, 2 * spread[0], spread[1], len(keys)))
+    elif all(a.within and b.within for a, b in pairs):
+        ci95 = _exp(interval(mean, float(np.mean(within)), math.inf, len(keys)))
+    ratio = math.exp(mean)
+    return Difference(
+        difference=base * (ratio - 1),
+        ci95=None if ci95 is None else (base * (ci95[0] - 1), base * (ci95[1] - 1)),
+        ratio=ratio,
+        ratio_ci95=ci95,
+        side=_side(metric, ci95, 1.0),
+    )
+
+
+def error_rate(cells: Cells, keys: Sequence[RepeatKey]) -> Value:
+    """Return the share of all repeats' requests that failed, with Wilson's interval."""
+    listed = [
+        cells.counts[key][0] / cells.counts[key][1] if cells.counts[key][1] else None
+        for key in keys
+    ]
+    failed, asked = (sum(pair[place] for pair in cells.counts.values()) for place in (0, 1))
+    if not asked:
+        return Value(value=None, repeats=listed)
+    low, high = proportion_confint(failed, asked, method="wilson")
+    return Value(value=failed / asked, ci95=(float(low), float(high)), repeats=listed)
+
+
+def error_difference(ours: Cells, theirs: Cells) -> Difference:
+    """Return the difference of two shares, with Newcombe's interval (Stat. Med. 17 (1998) 873)."""
+    a, n = (sum(pair[place] for pair in ours.counts.values()) for place in (0, 1))
+    b, m = (sum(pair[place] for pair in theirs.counts.values()) for place in (0, 1))
+    if not n or not m:
+        return Difference(difference=None)
+    low, high = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
+    ci95 = (float(low), float(high))
+    return Difference(difference=a / n - b / m, ci95=ci95, side=_side(ERRORS, ci95, 0.0))
+
+
+def _exp(ci95: Interval | None) -> Interval | None:
+    return None if ci95 is None else (math.exp(ci95[0]), math.exp(ci95[1]))
+
+
+def _side(metric: str, ci95: Interval | None, same: float) -> Side:
+    better = METRICS[metric].better
+    if ci95 is None or better is None or ci95[0] <= same <= ci95[1]:
+        return "unlike"
+    return "better" if (ci95[0] > same) == (better == "more") else "worse"
