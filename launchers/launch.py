@@ -117,15 +117,13 @@ def _bring_up(
     engine: Engine, request: StartRequest, start: Start, process: GuardedProcess
 ) -> Server:
     """Wait for readiness and gather what is known of the server."""
-    began = time.monotonic()
+    ready_s, first_token_s = _Readiness(engine, request, start, process).wait()
     source = request.source
     weights = weights_hash(source.folder) if source.folder else {"hub_id": source.hub_id}
-    _Readiness(engine, request, start, process).wait()
-    ready_s = round(time.monotonic() - began, 2)
     facts = _facts(engine, process.log, request.port)
     server = _server(engine, request, start, facts, process)
-    server.provenance.update(weights=weights, ready_s=ready_s)
-    request.on_line(f"{request.build.name}: ready after {ready_s:.0f} s at {server.base_url}")
+    server.provenance.update(weights=weights, ready_s=ready_s, first_token_s=first_token_s)
+    request.on_line(f"{request.build.name}: ready after {first_token_s:.0f} s at {server.base_url}")
     return server
 
 
@@ -165,10 +163,11 @@ class _Readiness:
     start: Start
     process: GuardedProcess
 
-    def wait(self) -> None:
-        began = news = time.monotonic()
-        deadline = began + self.request.build.ready_timeout_s
-        healthy = False
+    def wait(self) -> tuple[float, float]:
+        """Return when it was healthy and when it had generated a token, in s since its start."""
+        began, news = self.process.started_s, time.monotonic()
+        deadline = news + self.request.build.ready_timeout_s
+        healthy_s: float | None = None
         last = "nothing answered"
         # No proxy of the environment may come between: this is 127.0.0.1.
         with httpx.Client(
@@ -177,12 +176,13 @@ class _Readiness:
             while (now := time.monotonic()) < deadline:
                 self._check_alive()
                 try:
-                    if not healthy:
+                    if healthy_s is None:
                         reply = fetch(client, self.engine.ready_path, timeout_s=2)
-                        healthy = reply.status_code == httpx.codes.OK
+                        if reply.status_code == httpx.codes.OK:
+                            healthy_s = time.monotonic() - began
                         last = f"{self.engine.ready_path} answered {reply.status_code}"
-                    if healthy and self._generates(client, deadline - now):
-                        return
+                    if healthy_s is not None and self._generates(client, deadline - now):
+                        return round(healthy_s, 2), round(time.monotonic() - began, 2)
                 except httpx.HTTPError as error:
                     last = str(error) or type(error).__name__
                 if now - news >= NEWS_S:
@@ -264,6 +264,9 @@ def _server(
         "cpus": start.cpus,
         **start.provenance,
         "reported": facts.provenance,
+        "weights_gib": facts.provenance.get("model_memory_gib"),
+        "kv_cache_gib": facts.provenance.get("kv_cache_gib"),
+        "kv_cache_tokens": facts.kv_cache_tokens,
     }
     return Server(
         build=build.name,

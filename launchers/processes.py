@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ class GuardedProcess:
         self._grace_s = grace_s
         self._status: ExitStatus | None = None
         self.pid = 0
+        self.started_s = time.monotonic()
         with log.open("ab") as output:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD)],

@@ -17,6 +17,11 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend\b"
     ),
     "kv_cache_tokens": re.compile(r"KV cache size: ([\d,]+) tokens"),
+    # On GPUs as found or as told by --kv-cache-memory-bytes, on CPUs as found or as told.
+    "kv_cache_gib": re.compile(
+        r"(?:Available KV cache memory: |reserved (?=[\d.]+ GiB memory for KV)"
+        r"|(?:Auto|Explicitly) set \((?=[\d.]+/[\d.]+\) GiB for KV))([\d.]+)"
+    ),
     "max_concurrency": re.compile(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x"),
     "dtype": re.compile(r"[ ,]dtype=(?:torch\.)?(\w+),"),
     "quantization": re.compile(r"[ ,]quantization=([\w-]+),"),

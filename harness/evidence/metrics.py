@@ -59,6 +59,7 @@ SERVER: Final[dict[str, Metric]] = {
     "ready_s": Metric("less", "s", "server"),
     "first_token_s": Metric("less", "s", "server"),
     "weights_gib": Metric("less", "GiB", "server"),
+    "kv_cache_gib": Metric("more", "GiB", "server"),
 }
 QUALITY: Final[dict[str, Metric]] = {
     "score": Metric("more", "", "quality"),

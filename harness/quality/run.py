@@ -260,7 +260,7 @@ def _differences(before: ServerFacts, now: ServerFacts) -> str:
     found += [
         name
         for name in sorted({*before.provenance, *now.provenance})
-        if name not in {"ready_s", "cpus"}
+        if name not in {"ready_s", "first_token_s", "cpus"}
         and before.provenance.get(name) != now.provenance.get(name)
     ]
     return "; ".join(found) or "its identity"

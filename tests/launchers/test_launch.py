@@ -52,7 +52,8 @@ def test_a_server_comes_up_answers_and_is_gone_afterwards(
         assert server.log == tmp_path / "server.log"
         assert running.tail(1) == ["serving"]
         assert server.provenance["argv"][2].endswith("fake_engine.py")  # type: ignore[index]
-        assert float(str(server.provenance["ready_s"])) > 0
+        ready_s = float(str(server.provenance["ready_s"]))
+        assert 0 < ready_s <= float(str(server.provenance["first_token_s"]))
     assert tree.alive() == []
     assert running.poll() == ExitStatus(None, "SIGTERM")
     assert any("starting" in line for line in lines)

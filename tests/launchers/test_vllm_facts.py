@@ -36,6 +36,7 @@ def test_the_log_of_each_builtin_build(name: str, kernel: str, quantization: str
     assert facts["engine_version"] == "0.32.0"
     assert facts["dtype"] in {"float16", "bfloat16"}
     assert facts["kv_cache_tokens"] == 524_288
+    assert facts["kv_cache_gib"] == 1.0
     assert facts["max_concurrency"] == 256.0
     assert facts["max_model_len"] == 2048
     assert facts["openmp_cpus"] == [0]
@@ -64,6 +65,18 @@ def test_lines_that_only_gpus_write() -> None:
 @pytest.mark.parametrize(
     ("line", "name", "value"),
     [
+        # As vllm/v1/worker/gpu_worker.py and cpu_worker.py of 0.32 format them.
+        ("Available KV cache memory: 35.72 GiB", "kv_cache_gib", 35.72),
+        (
+            "Initial free memory 78.1 GiB, reserved 20.5 GiB memory for KV Cache as specified by",
+            "kv_cache_gib",
+            20.5,
+        ),
+        (
+            "Auto set (9.12/15.6) GiB for KV cache on node 0, with 10.9 GiB requested memory",
+            "kv_cache_gib",
+            9.12,
+        ),
         # As vllm/model_executor/kernels/linear/__init__.py and platforms/cuda.py format them.
         (
             "Selected CutlassInt8ScaledMMLinearKernel for CompressedTensorsW8A8Int8",
