@@ -2,7 +2,7 @@
 
 runs/<utc>-<slug>/
     manifest.json  measurements.json or evaluation.json  report.html  report.md
-    servers/<build>/server.log
+    servers/<build>/server.log, visit-2/server.log, …      one each time that it was brought up
     cells/<cell id>/{plan.json, bodies.jsonl, samples.jsonl, drive.json, …}
     evals/<suite>/<build>[-again|-load]/{pass.json, plan.json, answers.jsonl, …}
     probes/<build>.json
@@ -43,10 +43,11 @@ class _Version(msgspec.Struct):
 
 
 class RunFolder:
-    """One run's folder; `path` is absolute."""
+    """One run's folder; `path` is absolute, and `id` names the run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, part_of: str | None = None) -> None:
         self.path = path.absolute()
+        self.id = path.name if part_of is None else f"{part_of}/{path.name}"
 
     @classmethod
     def create(cls, parent: Path, slug: str) -> RunFolder:
@@ -87,8 +88,17 @@ class RunFolder:
         return self._folder(CELLS, cell_id)
 
     def server(self, build: str) -> Path:
-        """The folder of one build's server, created if it is not there."""
-        return self._folder(SERVERS, build)
+        """A folder for a build's server that is about to start; what is there stays."""
+        folder = self._folder(SERVERS, build)
+        visit = 1
+        while any(path.is_file() for path in folder.iterdir()):
+            visit += 1
+            folder = self._folder(SERVERS, build, f"visit-{visit}")
+        return folder
+
+    def part(self, name: str) -> RunFolder:
+        """The folder of a run that is a part of this one, created if it is not there."""
+        return RunFolder(self._folder(name), part_of=self.id)
 
     def write_manifest(self, manifest: dict[str, object]) -> None:
         """Write `manifest.json`; `schema` is added. Paths become strings, infinities null.
@@ -122,10 +132,11 @@ class RunFolder:
         """
         return read_json(self.path / MEASUREMENTS_FILE, Measurements, MEASUREMENTS_SCHEMA)
 
-    def _folder(self, kind: str, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise BadInputError(f"{name!r} cannot name a folder: use letters, digits, . _ -")
-        path = self.path / kind / name
+    def _folder(self, *names: str) -> Path:
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise BadInputError(f"{name!r} cannot name a folder: use letters, digits, . _ -")
+        path = self.path.joinpath(*names)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

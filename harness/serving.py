@@ -43,9 +43,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Connected:
-    """A server that was up already."""
+    """A server that is up already, and stays so."""
 
     server: Server
+    running: Running | None = None
+    """Its process, where it is ours."""
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class Connected:
     @contextmanager
     def serve(self, _folder: RunFolder, _live: Live) -> Iterator[Served]:
         """Do nothing: it is up before, and stays so."""
-        yield Served(self.server)
+        yield Served(self.server, self.running)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
 from harness.load.matrix import Lengths
-from harness.load.run import LoadRequest, run_load
+from harness.load.order import Order
+from harness.load.request import LoadRequest
+from harness.load.run import run_load
 from harness.measuring.slo import STREAMED, Slo, parse_goodput, parse_slo
 from harness.reports import load_report
 from harness.reports.terminal import print_run
@@ -51,6 +53,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     ] = None,
     warmup: int | None = None,
     repeats: int = 1,
+    order: Order = "each",
     prompt_tokens: Annotated[int | None, Parameter(name=["--prompt-tokens", "--isl"])] = None,
     output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
     slo: str | None = None,
@@ -102,6 +105,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         requests: Measured requests per cell.
         warmup: Requests sent and discarded first.
         repeats: Measure each cell so often, each time with other prompts and arrivals.
+        order: each: one server after the other, each up once; mirrored: each up once a repeat, in
+            the order A B, B A, A B, …, so that a drift of the machine costs all the same.
         prompt_tokens: Length of every prompt, instead of the profile's distribution.
         output_tokens: Length of every answer, instead of the profile's distribution.
         slo: Limits for goodput, e.g. "ttft_p95_ms<=500,itl_p95_ms<=50".
@@ -178,6 +183,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         profile=shape,
         levels=levels,
         repeats=at_least("repeats", repeats, 1),
+        order=order,
         seed=at_least("seed", seed, 0),
         slo=limits,
         dialect=dialect,
@@ -201,6 +207,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             "requests": requests,
             "warmup": warmup,
             "repeats": repeats,
+            "order": order,
             "prompt_tokens": prompt_tokens,
             "output_tokens": output_tokens,
             "seed": seed,

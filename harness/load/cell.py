@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.load.matrix import Cell
-    from harness.load.run import LoadRequest
+    from harness.load.request import LoadRequest
     from launchers.server import Server
     from loadprofiles.records import DrivePlan
 

@@ -20,7 +20,7 @@ from loadprofiles.prompts.texts import load_tokenizer
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
-    from harness.load.run import LoadRequest
+    from harness.load.request import LoadRequest
 
 
 def check(request: LoadRequest) -> None:

@@ -21,16 +21,19 @@ from harness.measuring.measurement import (
 )
 from harness.provenance import provenance
 from harness.reports import load_report
-from harness.rundir import write_atomically
+from harness.rundir import MEASUREMENTS_FILE, write_atomically
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from harness.load.matrix import Cell
+    from harness.load.order import Visit
     from harness.rundir import RunFolder
 
 REPORTS = ("html", "markdown")
+RESUMED = "resumed"
+"""The code of the caveat of a run that went on after it was cut off."""
 
 
 class RunRecord:
@@ -59,13 +62,14 @@ class RunRecord:
         self._cells = cells
         self._request = request
         self._profile = profile
-        self._servers: dict[str, Mapping[str, object]] = {}
+        self._servers: dict[str, object] = {}
+        self._visits: list[object] = []
         self._measured: dict[str, CellMeasurement] = {}
         self._caveats: list[Caveat] = []
         self._calibration = summarize(find())
         self._clock = {"wall_minus_monotonic_ns": wall_minus_monotonic_ns()}
         self._info = RunInfo(
-            id=folder.path.name,
+            id=folder.id,
             path=str(folder.path),
             started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             command=shlex.join(command),
@@ -73,9 +77,41 @@ class RunRecord:
             harness_version=__version__,
         )
 
-    def add_server(self, build: str, found: Mapping[str, object]) -> None:
-        """Keep a server's provenance."""
-        self._servers[build] = found
+    def has(self, cell_id: str) -> bool:
+        """Whether a cell has numbers."""
+        return cell_id in self._measured
+
+    def go_on(self, whole: Collection[str]) -> None:
+        """Take up what an earlier process left in the folder: the numbers of the cells in `whole`.
+
+        Raises:
+            BadInputError: what it left is broken.
+        """
+        manifest, before = self.folder.read_manifest(), self.folder.read_measurements()
+        known = {cell.id: cell for cell in before.cells if cell.id in whole}
+        self._measured = known
+        self._info = before.run
+        servers, visits = manifest.get("servers"), manifest.get("visits")
+        self._servers = dict(servers) if isinstance(servers, dict) else {}
+        self._visits = list(visits) if isinstance(visits, list) else []
+        self._caveats = [one for one in before.caveats if one.code == RESUMED]
+        self._caveats.append(Caveat(RESUMED, self._gap(len(known))))
+
+    def _gap(self, kept: int) -> str:
+        """Say how long nothing was measured."""
+        now = dt.datetime.now(dt.UTC)
+        written = (self.folder.path / MEASUREMENTS_FILE).stat().st_mtime
+        gap_s = max(0.0, now.timestamp() - written)
+        return (
+            f"This run was cut off and went on at {now:%Y-%m-%d %H:%M:%S} UTC, {gap_s:.0f} s after "
+            f"its last numbers: {kept} of {len(self._cells)} cells are from before. What changed "
+            "on the machine in between is in the differences between repeats."
+        )
+
+    def add_server(self, visit: Visit, found: Mapping[str, object]) -> None:
+        """Keep a server's provenance: of its first time by its name, of each time in a list."""
+        self._servers.setdefault(visit.build, found)
+        self._visits.append({"build": visit.build, "visit": visit.number, **found})
 
     def add_cell(self, measurement: CellMeasurement) -> None:
         """Keep a cell's numbers."""
@@ -96,11 +132,12 @@ class RunRecord:
         return measurements(self._info, cells, len(self._cells), self._caveats)
 
     def save(self) -> None:
-        """Write `manifest.json` and `measurements.json`.
+        """Write `measurements.json` and `manifest.json`.
 
         Raises:
             BadInputError: the folder cannot be written (any more).
         """
+        self.folder.write_measurements(self.measurements())
         self.folder.write_manifest(
             {
                 "run": self._info,
@@ -110,10 +147,10 @@ class RunRecord:
                 **self._provenance,
                 "profile": self._profile,
                 "servers": self._servers,
+                "visits": self._visits,
                 "cells": [{**cell.describe(), "seed": self._info.seed} for cell in self._cells],
             }
         )
-        self.folder.write_measurements(self.measurements())
 
     def write_reports(self) -> list[str]:
         """Write the reports. One that fails costs a line of the answer, never the run."""

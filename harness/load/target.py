@@ -13,7 +13,7 @@ from loadprofiles.records import Endpoint
 
 if TYPE_CHECKING:
     from harness.load.matrix import Cell
-    from harness.load.run import LoadRequest
+    from harness.load.request import LoadRequest
     from launchers.server import Server
 
 _PORTS = {"http": 80, "https": 443}

@@ -12,7 +12,7 @@ from harness.errors import InvalidRunError
 from harness.load.cell import facts_of, plan_cell
 from harness.load.child import STOP_S, Driver
 from harness.load.matrix import Cell
-from harness.load.run import LoadRequest
+from harness.load.request import LoadRequest
 from harness.measuring.remeasure import write_facts
 from harness.quality.asking import check_alive
 from harness.quality.passes import EVALS, read_pass, write_pass

@@ -167,7 +167,7 @@ def new_manifest(
     """Return the manifest that a run begins with."""
     return EvalManifest(
         run=RunInfo(
-            id=folder.path.name,
+            id=folder.id,
             path=str(folder.path),
             started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             command=shlex.join(request.command),

@@ -35,10 +35,11 @@ from harness.quality.record import (
 from harness.quality.request import EarlierRun
 from harness.quality.servers import builds_of, endpoint_for
 from harness.reports.evaluation import write_evaluation
-from harness.rundir import RunFolder
+from harness.rundir import MANIFEST_FILE, RunFolder
 from launchers.errors import LauncherError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from evals.endpoint import Endpoint
@@ -61,31 +62,26 @@ def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder,
         ConnectError: nothing usable answers at the URL; there is no folder.
     """
     sources, _ = check(request)
-    seen = list(contaminated(request))
-    if request.resume is not None:
-        folder = request.resume
-        record = EvalRecord(folder, read_manifest(folder))
-        record.manifest.problems.clear()
-    else:
+    folder = request.resume
+    if folder is None:
+        check_folders(planned_passes(request, sources))
         slug = "-".join(suite.name for suite, _ in request.suites)
-        builds = builds_of(request, sources)
-        planned = _passes(request, sources)
-        check_folders(planned)
-        folder = RunFolder.create(parent, f"eval-{slug}-{'-'.join(builds)}")
-        record = EvalRecord(folder, _manifest(request, folder, builds, planned))
-    record.manifest.problems += seen
-    job = _Evaluation(request, record, live)
-    return folder, job.run(sources)
+        builds = "-".join(builds_of(request, sources))
+        folder = RunFolder.create(parent, f"eval-{slug}-{builds}")
+    job = EvalJob(request, folder, sources, live)
+    try:
+        job.begin()
+        for source in sources:
+            job.visit(source)
+    except KeyboardInterrupt:
+        job.interrupted()
+    finally:
+        code = job.finish()
+    return folder, code
 
 
-def _baseline_name(request: EvalRequest) -> str | None:
-    baseline = request.baseline
-    if isinstance(baseline, EarlierRun):
-        return COPY.format(baseline.build)
-    return None if baseline is None else baseline[0].name
-
-
-def _passes(request: EvalRequest, sources: list[Source]) -> list[Pass]:
+def planned_passes(request: EvalRequest, sources: Sequence[Source]) -> list[Pass]:
+    """Return all that is to be asked, the baseline's passes first."""
     names = [suite.name for suite, _ in request.suites]
     baseline, builds = _baseline_name(request), builds_of(request, sources)
     asked = list(dict.fromkeys([*([baseline] if baseline else []), *builds]))
@@ -102,42 +98,90 @@ def _passes(request: EvalRequest, sources: list[Source]) -> list[Pass]:
     ]
 
 
-def _manifest(
-    request: EvalRequest, folder: RunFolder, builds: list[str], planned: list[Pass]
-) -> EvalManifest:
+def _baseline_name(request: EvalRequest) -> str | None:
+    baseline = request.baseline
+    if isinstance(baseline, EarlierRun):
+        return COPY.format(baseline.build)
+    return None if baseline is None else baseline[0].name
+
+
+def _manifest(request: EvalRequest, folder: RunFolder, sources: Sequence[Source]) -> EvalManifest:
     name, earlier = _baseline_name(request), request.baseline
     of = str(earlier.run.path) if isinstance(earlier, EarlierRun) else None
     facts = None if name is None else BaselineFacts(build=name, run=of)
+    builds, planned = builds_of(request, sources), planned_passes(request, sources)
     return new_manifest(folder, request, builds, facts, planned)
 
 
-class _Evaluation:
-    """A run under way."""
+class EvalJob:
+    """An evaluation under way; one whose folder holds a part of it goes on with what is missing.
 
-    def __init__(self, request: EvalRequest, record: EvalRecord, live: Live) -> None:
+    Args:
+        request: all that was asked, and found right by `check`.
+        folder: the run's.
+        sources: whom it will visit, the baseline first.
+        live: what a person sees.
+    """
+
+    def __init__(
+        self, request: EvalRequest, folder: RunFolder, sources: Sequence[Source], live: Live
+    ) -> None:
+        seen = list(contaminated(request))
+        if (folder.path / MANIFEST_FILE).is_file():
+            self._record = EvalRecord(folder, read_manifest(folder))
+            self._record.manifest.problems.clear()
+        else:
+            self._record = EvalRecord(folder, _manifest(request, folder, sources))
+        self._record.manifest.problems += seen
         self._request = request
-        self._record = record
-        self._folder = record.folder
+        self._folder = folder
         self._live = live
         self._suites = {suite.name: (suite, base_dir) for suite, base_dir in request.suites}
         self._code = ExitCode.OK
 
-    def run(self, sources: list[Source]) -> ExitCode:
-        """Ask all that is not asked yet, write all there is to write, and say how it went."""
+    def begin(self) -> None:
+        """Write what is known, and copy the answers of an earlier run where that is the baseline.
+
+        Raises:
+            BadInputError: the folder cannot be written, or the earlier run cannot be read.
+        """
+        self._record.save()
+        self._take_baseline()
+
+    def todo(self, build: str) -> list[Pass]:
+        """What one build is still to be asked."""
+        planned = [one for one in self._record.manifest.passes if one.build == build]
+        return [one for one in planned if not self._is_done(one)]
+
+    def visit(self, source: Source) -> None:
+        """Bring one server up and ask it; what goes wrong with it is its own loss.
+
+        Raises:
+            BadInputError: it is another server than the one that the run was begun with.
+            KeyboardInterrupt: what was answered is kept.
+        """
+        todo = self.todo(source.name)
+        if not todo:
+            return
         try:
-            self._record.save()
-            self._take_baseline()
-            for source in sources:
-                todo = [one for one in self._planned(source.name) if not self._is_done(one)]
-                if todo:
-                    self._build(source, todo)
-        except KeyboardInterrupt:
-            self._problem("interrupted", f"interrupted: {self._how_far()}")
-            self._code = ExitCode.INTERRUPTED
-        finally:
-            self._record.save()
-            for problem in write_evaluation(self._folder):
-                self._live.problem(problem)
+            with source.serve(self._folder, self._live) as served:
+                self._server(source, served, todo)
+        except ResumeError as error:
+            raise BadInputError(str(error)) from error
+        except (LauncherError, ServerError, ReachError) as error:
+            self._problem("server_failed", f"{source.name}: {error}")
+            self._code = ExitCode.SERVER
+
+    def interrupted(self) -> None:
+        """Keep that the run was cut off."""
+        self._problem("interrupted", f"interrupted: {self._how_far()}")
+        self._code = ExitCode.INTERRUPTED
+
+    def finish(self) -> ExitCode:
+        """Write all there is to write, and say how it went."""
+        self._record.save()
+        for problem in write_evaluation(self._folder):
+            self._live.problem(problem)
         return exit_code(read_evaluation(self._folder), self._code, gated=self._request.gated)
 
     def _take_baseline(self) -> None:
@@ -150,25 +194,11 @@ class _Evaluation:
         self._record.manifest.servers[name] = facts
         self._record.save()
 
-    def _planned(self, build: str) -> list[Pass]:
-        return [one for one in self._record.manifest.passes if one.build == build]
-
     def _is_done(self, one: Pass) -> bool:
         return read_pass(self._pass_folder(one)).ended == "done"
 
     def _pass_folder(self, one: Pass) -> Path:
         return self._folder.path / EVALS / one.suite / one.folder
-
-    def _build(self, source: Source, todo: list[Pass]) -> None:
-        """Bring one server up and ask it; what goes wrong with it is its own loss."""
-        try:
-            with source.serve(self._folder, self._live) as served:
-                self._server(source, served, todo)
-        except ResumeError as error:
-            raise BadInputError(str(error)) from error
-        except (LauncherError, ServerError, ReachError) as error:
-            self._problem("server_failed", f"{source.name}: {error}")
-            self._code = ExitCode.SERVER
 
     def _server(self, source: Source, served: Served, todo: list[Pass]) -> None:
         endpoint = endpoint_for(self._request, served)
@@ -239,11 +269,10 @@ class _Evaluation:
 
     def _how_far(self) -> str:
         planned = self._record.manifest.passes
-        done = sum(map(self._is_done, planned))
-        return (
-            f"{done} of {len(planned)} parts are done; "
-            f"harness eval --resume {self._folder.path} goes on"
-        )
+        told = f"{sum(map(self._is_done, planned))} of {len(planned)} parts are done"
+        if self._folder.id != self._folder.path.name:  # a part of a run, which says it itself
+            return told
+        return f"{told}; harness eval --resume {self._folder.path} goes on"
 
     def _problem(self, code: str, text: str) -> None:
         self._record.add_problem(code, text)

@@ -9,6 +9,8 @@ from harness.serving import Connected, Launched, Url
 from launchers.url import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evals.endpoint import Endpoint
     from harness.quality.request import EvalRequest
     from harness.serving import Served, Source
@@ -38,7 +40,7 @@ def sources_of(request: EvalRequest) -> list[Source]:
     return [baseline, *(source for source in found if source.name != baseline.name)]
 
 
-def builds_of(request: EvalRequest, sources: list[Source]) -> list[str]:
+def builds_of(request: EvalRequest, sources: Sequence[Source]) -> list[str]:
     """Return the names of those under examination, as they were given."""
     if isinstance(request.servers, Url):
         return [sources[-1].name]

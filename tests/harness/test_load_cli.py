@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.live import Live
-    from harness.load.run import LoadRequest
+    from harness.load.request import LoadRequest
 
     Ask = Callable[..., LoadRequest]
 

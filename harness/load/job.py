@@ -1,0 +1,234 @@
+"""A load run under way: servers are visited, cells driven, numbers written after each of them.
+
+`harness load` visits its servers one after the other. A comparison or a gate brings a server up
+itself, asks it other things, too, and lets the job drive its cells there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from harness.errors import ExitCode, InvalidRunError, ServerError
+from harness.load.cell import UnderWay, facts_of, plan_cell
+from harness.load.child import Driver
+from harness.load.matrix import Cell, expand
+from harness.load.order import Visit, visits
+from harness.load.record import RunRecord
+from harness.measuring.remeasure import measure_folder, write_facts
+from harness.rundir import CELLS, MANIFEST_FILE
+from launchers.errors import LauncherError
+from launchers.memory import sample_memory
+from loadprofiles.records import DRIVE_FILE, read_drive_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.live import Live
+    from harness.load.request import LoadRequest
+    from harness.rundir import RunFolder
+    from harness.serving import Served, Source
+
+_WHOLE: Final = "done"
+"""How a cell ended that need not be driven again."""
+
+
+class _WorkerLostError(InvalidRunError):
+    """Not all workers are there any more, so that no further cell can be driven."""
+
+
+class LoadJob:
+    """A run under way; one whose folder holds a part of it goes on with what is missing.
+
+    Args:
+        request: all that was asked.
+        folder: the run's.
+        live: what a person sees.
+        names: the servers', in their order; the first is the one that outputs are compared with.
+    """
+
+    def __init__(
+        self, request: LoadRequest, folder: RunFolder, live: Live, names: Sequence[str]
+    ) -> None:
+        profile = request.profile
+        self._request = request
+        self._folder = folder
+        self._live = live
+        cells = expand(
+            names,
+            profile.name,
+            request.levels,
+            request.repeats,
+            closed=profile.is_closed,
+            lengths=request.lengths,
+        )
+        self.visits: list[Visit] = visits(cells, request.order, request.seed)
+        self._cells = [cell for visit in self.visits for cell in visit.cells]
+        self._under_way: UnderWay | None = None
+        self.code = ExitCode.OK
+        self.record = RunRecord(
+            folder,
+            command=request.command,
+            seed=request.seed,
+            cells=self._cells,
+            request=request.asked,
+            profile=profile.model_dump(mode="json"),
+        )
+        if (folder.path / MANIFEST_FILE).is_file():
+            self._go_on()
+
+    def todo(self, visit: Visit) -> list[Cell]:
+        """The cells of a visit that have no numbers yet."""
+        return [cell for cell in visit.cells if not self.record.has(cell.id)]
+
+    def visit(self, visit: Visit, source: Source) -> None:
+        """Bring one server up and drive what is to be driven there."""
+        cells = self.todo(visit)
+        if not cells:
+            return
+        with self.guarded(source.name), ExitStack() as stack:
+            # Started ahead of the server: it imports Locust while there is nothing to measure.
+            driver = stack.enter_context(self._driver(cells[0]))
+            self.record.save()
+            served = stack.enter_context(source.serve(self._folder, self._live))
+            self._drive_all(visit, cells, served, driver)
+
+    def drive(self, visit: Visit, served: Served) -> None:
+        """Drive what is to be driven of a visit at a server that is up.
+
+        Raises:
+            LauncherError, ServerError, InvalidRunError, KeyboardInterrupt: for `guarded`, and
+                whoever finishes the run.
+        """
+        cells = self.todo(visit)
+        if cells:
+            with self._driver(cells[0]) as driver:
+                self._drive_all(visit, cells, served, driver)
+
+    @contextmanager
+    def guarded(self, name: str) -> Iterator[None]:
+        """Turn what goes wrong with one server into a problem of this run, which goes on."""
+        try:
+            yield
+        except (LauncherError, ServerError) as error:
+            self._problem("server_failed", f"{name}: {error}")
+            self.code = ExitCode.SERVER
+        except _WorkerLostError as error:  # its cell's caveat says so
+            self._live.problem(f"{name}: {error}")
+        except InvalidRunError as error:
+            self._problem("driver_failed", f"{name}: {error}")
+
+    def interrupted(self) -> None:
+        """Keep also what the cell under way has."""
+        try:
+            self._keep()
+        except InvalidRunError as error:  # interrupted a second time: its samples stay unread
+            self._live.problem(str(error))
+        part = ", the last one perhaps of a part of its window" if self.record.measured else ""
+        self._problem(
+            "interrupted",
+            f"interrupted: {self.record.measured} of {len(self._cells)} cells have numbers{part}",
+        )
+        self.code = ExitCode.INTERRUPTED
+
+    def finish(self) -> ExitCode:
+        """Write all there is to write, and say how it went."""
+        self.record.save()
+        for problem in self.record.write_reports():
+            self._live.problem(problem)
+        if self.code is ExitCode.OK and not self.record.measurements().valid:
+            return ExitCode.INVALID
+        return self.code
+
+    def _go_on(self) -> None:
+        """Keep the cells that were driven to their end; the others are driven again."""
+        whole = {cell.id for cell in self._cells if self._is_whole(cell)}
+        self.record.go_on(whole)
+        for cell in self._cells:
+            if not self.record.has(cell.id):
+                shutil.rmtree(self._folder.path / CELLS / cell.id, ignore_errors=True)
+
+    def _is_whole(self, cell: Cell) -> bool:
+        folder = self._folder.path / CELLS / cell.id
+        return (folder / DRIVE_FILE).is_file() and read_drive_report(folder).ended == _WHOLE
+
+    def _drive_all(
+        self, visit: Visit, cells: Sequence[Cell], served: Served, driver: Driver
+    ) -> None:
+        self._check_alive(f"before {cells[0].id}", served)
+        self.record.add_server(visit, served.server.provenance)
+        self.record.save()
+        with ExitStack() as stack:
+            for cell, following in zip(cells, [*cells[1:], None], strict=True):
+                self._drive(cell, served, driver)
+                if following is not None:
+                    driver = stack.enter_context(self._driver(following))
+                self._keep()
+                self._check_alive(f"during {cell.id}", served)
+                self._check_ended(cell)
+
+    def _driver(self, cell: Cell) -> Driver:
+        fleet = self._request.fleet
+        if fleet is not None:
+            fleet = msgspec.structs.replace(fleet, last=cell == self._cells[-1])
+        return Driver(self._folder.cell(cell.id), self._request.headers, fleet)
+
+    def _drive(self, cell: Cell, served: Served, driver: Driver) -> None:
+        """Plan one cell and drive it; `_keep` then makes numbers of it."""
+        request, server = self._request, served.server
+        title = f"{cell.build} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
+        self._live.status(title)
+        self._under_way = under_way = plan_cell(self._folder.cell(cell.id), request, cell, server)
+        with ExitStack() as stack:
+            if server.pid is not None:
+                under_way.memory = stack.enter_context(sample_memory(server.pid))
+            driver.drive(lambda progress: self._live.progress(title, progress), served.is_up)
+
+    def _keep(self) -> None:
+        """Turn the samples of the cell under way into numbers and write all numbers so far."""
+        if self._under_way is None:
+            return
+        under_way, request = self._under_way, self._request
+        cell = under_way.cell
+        folder = self._folder.cell(cell.id)
+        write_facts(folder, facts_of(request, under_way))  # by now the memory's peak is known
+        try:
+            self._measure(cell)
+            for other in self._cells:  # those that were measured before their baseline
+                if other.baseline == cell.id and self.record.has(other.id):
+                    self._measure(other)
+        except OSError as error:
+            raise InvalidRunError(
+                f"{cell.id}: the driver did not get to write {error.filename}"
+            ) from error
+        self._under_way = None
+        self.record.save()
+
+    def _measure(self, cell: Cell) -> None:
+        baseline = None if cell.baseline is None else self._folder.path / CELLS / cell.baseline
+        folder = self._folder.cell(cell.id)
+        self.record.add_cell(measure_folder(folder, self._request.slo, baseline))
+
+    def _check_alive(self, when: str, served: Served) -> None:
+        if served.running is None or (ended := served.running.poll()) is None:
+            return
+        lines = "".join(f"\n  {line}" for line in served.running.tail())
+        raise ServerError(
+            f"the server died {when} ({ended}); the last lines of {served.server.log}:{lines}",
+            hint=f"What was measured until then is in {self._folder.path}",
+        )
+
+    def _check_ended(self, cell: Cell) -> None:
+        """Go on with all workers only, and not after somebody has told the driver to stop."""
+        report = read_drive_report(self._folder.cell(cell.id))
+        if report.ended == "worker_lost":
+            raise _WorkerLostError(f"{cell.id}: {report.problem}")
+        if report.ended == "interrupted":  # on Locust's page, or by a signal
+            raise KeyboardInterrupt
+
+    def _problem(self, code: str, text: str) -> None:
+        self.record.add_problem(code, text)
+        self._live.problem(text)
