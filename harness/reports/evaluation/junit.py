@@ -64,7 +64,8 @@ def _against(build: str, suite: SuiteResult, against: Against, *, valid: bool) -
         reason = "it has no verdict" if valid else "the evaluation may not be believed"
         yield verdict_case(build, suite.suite, "INCONCLUSIVE", f"{text}; {reason}")
     else:
-        yield verdict_case(build, suite.suite, verdict, text)
+        told = f"{text}; {words.verdict(suite, against)}"
+        yield verdict_case(build, suite.suite, verdict, told)
     for name, part in against.categories.items():
         told = f"{words.difference(suite, part.difference)} against {against.build}"
         lost = name in against.regressed
