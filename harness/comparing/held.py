@@ -338,7 +338,7 @@ def _shown(limit: Limit, value: float, ci95: Interval | None) -> str:
             return f"perplexity {words.amount('perplexity', value)}{words.between(ci95)}"
         case "perplexity_rise":
             low_high = "" if ci95 is None else _percent(ci95)
-            return f"perplexity {100 * value:+.2f} %{low_high}".replace("-", "−")
+            return f"{100 * value:+.2f} %{low_high}".replace("-", "−")
         case "retained":
             return f"{100 * value:.1f} % retained{words.between(ci95, 100)}"
         case _:
@@ -346,7 +346,7 @@ def _shown(limit: Limit, value: float, ci95: Interval | None) -> str:
 
 
 def _percent(ci95: Interval) -> str:
-    return f" (95 % {100 * ci95[0]:+.2f} to {100 * ci95[1]:+.2f})"
+    return f" (95 % {100 * ci95[0]:+.2f} to {100 * ci95[1]:+.2f})".replace("-", "−")
 
 
 def _interval(metric: str, ci95: Interval | None) -> str:

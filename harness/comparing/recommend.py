@@ -18,7 +18,7 @@ from harness.comparing.quality import is_perplexity
 from harness.evidence.limits import parse_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from evals.compare.records import Verdict
     from harness.comparing.comparison import Comparison, Difference, QualityRow, Value
@@ -60,9 +60,8 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
             else "ship none of them: each breaks a limit"
         )
     for build in comparison.builds:
-        reasons += [
-            f"do not ship {build}: {one.text}" for one in held[build] if one.verdict == "FAIL"
-        ]
+        failed = [one for one in held[build] if one.verdict == "FAIL"]
+        reasons += [f"do not ship {build}: {one.text} (limit {one.limit})" for one in failed]
     if not any(one.kind == "load" for one in limits) and comparison.load:
         unknown.append("no limits on latency or throughput were given: none was held to any")
     return Recommendation(
@@ -82,13 +81,13 @@ def limit_results(comparison: Comparison, limits: Sequence[Limit]) -> dict[str, 
     found: dict[str, list[LimitResult]] = {}
     for build in comparison.builds:
         found[build] = [verdict(one, build, comparison) for one in limits]
-        asked = {row.suite for row in comparison.quality if row.build == build}
-        found[build] += [
-            verdict(one, build, comparison)
-            for one in margins
-            if one.suite in asked or build != comparison.baseline
-        ]
-        found[build] += _lost_parts(comparison, build)
+        found[build] += [verdict(one, build, comparison) for one in margins]
+        broken = {
+            one.suite
+            for one, result in zip([*limits, *margins], found[build], strict=True)
+            if result.verdict == "FAIL"
+        }
+        found[build] += _lost_parts(comparison, build, broken)
     return found
 
 
@@ -105,10 +104,15 @@ def _margins(comparison: Comparison) -> Iterator[Limit]:
                 yield parse_limit(f"difference({suite})>=-{margin:.6g}%")
 
 
-def _lost_parts(comparison: Comparison, build: str) -> Iterator[LimitResult]:
-    """Yield a failed limit for each category that lost more than the margin, noise apart."""
+def _lost_parts(
+    comparison: Comparison, build: str, broken: Container[str | None]
+) -> Iterator[LimitResult]:
+    """Yield a failed limit for each category that lost more than the margin, noise apart.
+
+    Suites on which a limit is `broken` name their categories there.
+    """
     for row in comparison.quality:
-        if row.build != build:
+        if row.build != build or row.suite in broken:
             continue
         parts = row.categories | row.tasks
         for name in row.regressed:

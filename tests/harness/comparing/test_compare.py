@@ -187,7 +187,7 @@ def test_the_best_build_within_the_limits_is_recommended() -> None:
     }  # fmt: skip
     said = "\n".join(advice.reasons)
     assert "do not ship gptq: domain: −6.0 points (95 % −7.0 to −5.0)" in said
-    assert "category velocity of domain lost 6.0 points (95 % 4.1–7.9)" in said
+    assert "; category velocity lost 6.0 points (95 % 4.1–7.9)" in said
     assert "do not ship fp16: e2e p95" in said
     rate = row(found, "awq", 64).metrics["aggregate_tps"].value or 0.0
     assert found.costs["awq"].value == pytest.approx(2.0 / (rate * 3600) * 1e6)

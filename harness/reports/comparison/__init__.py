@@ -1,0 +1,44 @@
+"""Reports of a comparison: pure functions of its folder.
+
+A format is one module of this package that ends in `REPORT: Report = …`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from harness.errors import HarnessError
+from harness.reports import report_of
+from harness.rundir import write_atomically
+
+if TYPE_CHECKING:
+    from harness.reports import Report
+    from harness.rundir import RunFolder
+
+NAMES: Final = ("csv", "html", "json", "junit", "markdown", "terminal")
+"""The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
+WRITTEN: Final = {"html": "report.html", "markdown": "report.md"}
+"""Those that lie in every comparison's folder."""
+
+
+def load_report(name: str) -> Report:
+    """Load a format by its name, e.g. `markdown`.
+
+    Raises:
+        BadInputError: there is none; the text names the closest one and all that exist.
+    """
+    return report_of(__name__, name, NAMES, "a comparison has no report format")
+
+
+def write_reports(run: RunFolder) -> list[str]:
+    """Write the reports that lie in the folder; return what went wrong, in words."""
+    problems = []
+    for name, file in WRITTEN.items():
+        try:
+            write_atomically(run.path / file, load_report(name).render(run).encode())
+        except HarnessError as error:
+            problems.append(f"no {name} report: {error}")
+        except Exception:  # noqa: BLE001 - a bug in it must not cost the numbers
+            problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
+    return problems
