@@ -4,6 +4,7 @@
     ├── BadInputError         2    usage, configuration, unknown name, unwritable output
     ├── ServerError           3    a server could not be installed, started or reached
     ├── InvalidRunError       4    the measurement must not be believed
+    ├── OutOfTimeError        5    a time budget ran out before there was an answer
     └── InterruptedRunError   130  Ctrl-C or SIGTERM; what was measured is kept
 
 Errors of single requests are no exceptions: they are data in the samples. Exceptions of the
@@ -76,6 +77,12 @@ class InvalidRunError(HarnessError):
     """The measurement is there, but must not be believed."""
 
     exit_code = ExitCode.INVALID
+
+
+class OutOfTimeError(HarnessError):
+    """The time that something was given ran out; what there is until then is kept."""
+
+    exit_code = ExitCode.INCONCLUSIVE
 
 
 class InterruptedRunError(HarnessError):

@@ -52,6 +52,7 @@ def build_app() -> App:
         help="Write lm-eval's task files for your own copies of its data sets.",
     )
     app.command(quality)
+    app.command("harness.cli.gate:gate", help="PASS or FAIL: hold a build to rules.")
     app.command("harness.cli.worker:worker", help="Drive a share of another machine's load.")
     app.command("harness.cli.serve:serve", help="Bring a server up and stay until interrupted.")
     app.command(

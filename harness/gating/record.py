@@ -18,6 +18,9 @@ from harness.rundir import MANIFEST_FILE, RunFolder, read_json
 GATE_FILE: Final = "gate.json"
 
 
+Ended = Literal["not_begun", "done", "skipped", "out_of_time", "failed"]
+
+
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """The candidate or the baseline."""
 
@@ -40,7 +43,7 @@ class StageRecord(msgspec.Struct, kw_only=True):
     budget_s: float | None = None
     tests: int = 0
     """Tests that its rules were planned to make: those of a rule for each category count each."""
-    ended: Literal["not_begun", "done", "skipped", "out_of_time", "failed"] = "not_begun"
+    ended: Ended = "not_begun"
     """failed: the contract is broken, or the stage could not be gone through."""
     elapsed_s: float = 0.0
     text: str = ""

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.evidence.evidence import Evidence, read_evidence
-from harness.quality.evaluate import asked
-from harness.quality.evaluation import each
-from harness.rundir import RunFolder
+from harness.evidence.folders import EVAL, kind_of
+from harness.quality.evaluate import asked, pass_caveats
+from harness.quality.probing import drift_caveats
+from harness.quality.record import read_manifest
+from harness.rundir import MANIFEST_FILE, RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.evidence.evidence import LoadRun
     from harness.gating.record import Side
     from harness.quality.evaluate import Asked
@@ -20,36 +24,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """One side's evidence: runs of which nothing but this build is looked at."""
+    """One side's parts, of which nothing but its own build is looked at."""
 
     side: Side
-    evidence: Evidence
+    quality: Sequence[RunFolder]
+    load: Sequence[LoadRun]
 
     def answers(self, suite: str) -> Asked | None:
         """Return the answers to a suite; None where it was not asked."""
-        for run in self.evidence.quality:
-            found = asked(run.folder, suite, self.side.name)
-            if found is not None and found.answers:
-                return found
-        return None
+        return next((found for _, found in self._asked(suite)), None)
 
     def invalid_answers(self, suite: str) -> list[str]:
-        """Return why answers to a suite may not be believed, by the evaluation that has them."""
+        """Return why the answers to a suite may not be believed."""
         found = []
-        for run in self.evidence.quality:
-            for one in each(run.result):
-                if one.server.build != self.side.name:
-                    continue
-                found += [c.text for c in one.caveats if c.invalidates]
-                for result in one.suites:
-                    if result.suite == suite:
-                        found += [c.text for c in result.caveats if c.invalidates]
+        for run, one in self._asked(suite):
+            manifest = read_manifest(run)
+            facts = next(facts for facts in manifest.suites if facts.name == suite)
+            caveats = [*pass_caveats(one, manifest, facts, self.side.build)]
+            caveats += drift_caveats(run, self.side.name)
+            found += [caveat.text for caveat in caveats if caveat.invalidates]
+            break
         return found
 
     def driven(self, profile: str) -> Evidence:
         """Return its load cells of one profile."""
-        runs = [self._cells(run, profile) for run in self.evidence.load]
+        runs = [self._cells(run, profile) for run in self.load]
         return Evidence(load=[run for run in runs if run.measurements.cells], quality=[])
+
+    def _asked(self, suite: str) -> list[tuple[RunFolder, Asked]]:
+        found = []
+        for run in self.quality:
+            if not any(facts.name == suite for facts in read_manifest(run).suites):
+                continue
+            one = asked(run, suite, self.side.name)
+            if one is not None and one.answers:
+                found.append((run, one))
+        return found
 
     def _cells(self, run: LoadRun, profile: str) -> LoadRun:
         cells = [
@@ -73,5 +83,7 @@ def read_side(run: RunFolder, side: Side) -> Known:
         BadInputError: a part's files are broken.
     """
     folders = [run.path / name for name in side.parts]
-    there = [RunFolder(path) for path in folders if (path / "manifest.json").is_file()]
-    return Known(side=side, evidence=read_evidence(there))
+    there = [RunFolder(path) for path in folders if (path / MANIFEST_FILE).is_file()]
+    graded = [one for one in there if kind_of(one) == EVAL]
+    load = read_evidence(one for one in there if kind_of(one) != EVAL).load
+    return Known(side=side, quality=graded, load=load)

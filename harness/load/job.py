@@ -7,12 +7,13 @@ itself, asks it other things, too, and lets the job drive its cells there.
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from harness.errors import ExitCode, InvalidRunError, ServerError
+from harness.errors import ExitCode, InvalidRunError, OutOfTimeError, ServerError
 from harness.load.cell import UnderWay, facts_of, plan_cell
 from harness.load.child import Driver
 from harness.load.matrix import Cell, expand
@@ -96,17 +97,18 @@ class LoadJob:
             served = stack.enter_context(source.serve(self._folder, self._live))
             self._drive_all(visit, cells, served, driver)
 
-    def drive(self, visit: Visit, served: Served) -> None:
+    def drive(self, visit: Visit, served: Served, until_s: float | None = None) -> None:
         """Drive what is to be driven of a visit at a server that is up.
 
         Raises:
+            OutOfTimeError: the monotonic clock passed `until_s` before the last cell began.
             LauncherError, ServerError, InvalidRunError, KeyboardInterrupt: for `guarded`, and
                 whoever finishes the run.
         """
         cells = self.todo(visit)
         if cells:
             with self._driver(cells[0]) as driver:
-                self._drive_all(visit, cells, served, driver)
+                self._drive_all(visit, cells, served, driver, until_s)
 
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
@@ -156,13 +158,20 @@ class LoadJob:
         return (folder / DRIVE_FILE).is_file() and read_drive_report(folder).ended == _WHOLE
 
     def _drive_all(
-        self, visit: Visit, cells: Sequence[Cell], served: Served, driver: Driver
+        self,
+        visit: Visit,
+        cells: Sequence[Cell],
+        served: Served,
+        driver: Driver,
+        until_s: float | None = None,
     ) -> None:
         self._check_alive(f"before {cells[0].id}", served)
         self.record.add_server(visit, served.server.provenance)
         self.record.save()
         with ExitStack() as stack:
             for cell, following in zip(cells, [*cells[1:], None], strict=True):
+                if until_s is not None and time.monotonic() > until_s:
+                    raise OutOfTimeError(f"time ran out before {cell.id}")
                 self._drive(cell, served, driver)
                 if following is not None:
                     driver = stack.enter_context(self._driver(following))

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from evals.client.http import Client
-from harness.errors import ServerError
+from harness.errors import OutOfTimeError, ServerError
 from harness.live import Pace
 
 if TYPE_CHECKING:
@@ -26,12 +26,19 @@ _LOOK_S = 0.5
 
 
 def ask_pass(
-    kind: Kind, job: Job, endpoint: Endpoint, served: Served, live: Live, title: str
+    kind: Kind,
+    job: Job,
+    endpoint: Endpoint,
+    served: Served,
+    live: Live,
+    title: str,
+    until_s: float | None = None,
 ) -> Pace:
     """Ask all items of a pass that its folder does not hold yet, and return how fast that went.
 
     Raises:
         ServerError: the server died; what it had answered is in the folder.
+        OutOfTimeError: the monotonic clock passed `until_s`; says how much longer it would take.
         EvalError: see `evals.kinds.Kind.ask`.
         KeyboardInterrupt: after what was answered is in the folder.
     """
@@ -46,15 +53,24 @@ def ask_pass(
             await kind.ask(job, client, progress)
 
     live.status(title)
-    run_watched(asking, served, title)
+    try:
+        run_watched(asking, served, title, until_s)
+    except OutOfTimeError as error:
+        raise OutOfTimeError(f"{error.text}, {pace}") from error
     return pace
 
 
-def run_watched(work: Callable[[], Coroutine[None, None, _T]], served: Served, title: str) -> _T:
+def run_watched(
+    work: Callable[[], Coroutine[None, None, _T]],
+    served: Served,
+    title: str,
+    until_s: float | None = None,
+) -> _T:
     """Run asynchronous work in a loop of its own while the server lives.
 
     Raises:
         ServerError: it died; the work was cancelled.
+        OutOfTimeError: the monotonic clock passed `until_s`; the work was cancelled.
         KeyboardInterrupt: the work was cancelled.
     """
 
@@ -63,6 +79,8 @@ def run_watched(work: Callable[[], Coroutine[None, None, _T]], served: Served, t
         try:
             while not (await asyncio.wait({task}, timeout=_LOOK_S))[0]:
                 check_alive(served, title)
+                if until_s is not None and time.monotonic() > until_s:
+                    raise OutOfTimeError(f"{title}: its time ran out")
             if task.exception() is not None:
                 check_alive(served, title)  # the reason, rather than what followed from it
             return task.result()

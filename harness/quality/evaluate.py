@@ -163,7 +163,7 @@ def _suite(
     if ours is None:
         return None
     result = scores.summary(ours, facts)
-    caveats = list(_caveats(ours, manifest, facts, "idle"))
+    caveats = list(pass_caveats(ours, manifest, facts, "idle"))
     baseline = manifest.baseline
     theirs = None
     if baseline is not None and baseline.build != build:
@@ -179,7 +179,7 @@ def _suite(
         else:
             against, more = scores.against(ours, theirs, baseline.build, facts, manifest)
             caveats += more
-            caveats += _caveats(theirs, manifest, facts, baseline.build)
+            caveats += pass_caveats(theirs, manifest, facts, baseline.build)
             result = msgspec.structs.replace(result, baseline=against)
     if any(p.what == "load" and p.build == build for p in manifest.passes):
         base = None
@@ -188,7 +188,7 @@ def _suite(
         again, load = (asked(run, facts.name, build, what) for what in ("again", "load"))
         for one, who in ((again, "asked again"), (load, "under load"), (base and base[1], _AGAIN)):
             if one is not None:
-                caveats += _caveats(one, manifest, facts, who)
+                caveats += pass_caveats(one, manifest, facts, who)
         effect, more = load_effect(
             run,
             manifest,
@@ -204,7 +204,9 @@ def _suite(
     return msgspec.structs.replace(result, caveats=caveats)
 
 
-def _caveats(one: Asked, manifest: EvalManifest, facts: SuiteFacts, who: str) -> Iterator[Caveat]:
+def pass_caveats(
+    one: Asked, manifest: EvalManifest, facts: SuiteFacts, who: str
+) -> Iterator[Caveat]:
     """Yield what a reader must know about the answers of one pass."""
     of = "" if who == "idle" else f"{who}: "
     errors = [answer for answer in one.answers if answer.outcome == "error"]

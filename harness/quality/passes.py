@@ -42,7 +42,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
 class PassRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a pass went; `pass.json` in its folder."""
 
-    ended: Literal["under_way", "done", "failed", "refused"] = "under_way"
+    ended: Literal["under_way", "done", "failed", "refused", "out_of_time"] = "under_way"
     """failed: `problem` says why; what was answered counts · refused: no route was proved."""
     route: str | None = None
     items: int = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from evals.errors import EvalError, ReachError, ResumeError, RouteError
-from harness.errors import BadInputError, ExitCode, HarnessError, ServerError
+from harness.errors import BadInputError, ExitCode, HarnessError, OutOfTimeError, ServerError
 from harness.quality.asking import ask_pass
 from harness.quality.baseline import COPY, copy_baseline
 from harness.quality.beside import load_beside
@@ -39,7 +39,7 @@ from harness.rundir import MANIFEST_FILE, RunFolder
 from launchers.errors import LauncherError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from evals.endpoint import Endpoint
@@ -153,19 +153,30 @@ class EvalJob:
         planned = [one for one in self._record.manifest.passes if one.build == build]
         return [one for one in planned if not self._is_done(one)]
 
-    def visit(self, source: Source) -> None:
+    def visit(
+        self,
+        source: Source,
+        *,
+        suites: Collection[str] | None = None,
+        until_s: float | None = None,
+    ) -> None:
         """Bring one server up and ask it; what goes wrong with it is its own loss.
+
+        Args:
+            source: the server.
+            suites: ask these only; None: all.
+            until_s: on the monotonic clock; what is not asked by then is `out_of_time`.
 
         Raises:
             BadInputError: it is another server than the one that the run was begun with.
             KeyboardInterrupt: what was answered is kept.
         """
-        todo = self.todo(source.name)
+        todo = [one for one in self.todo(source.name) if suites is None or one.suite in suites]
         if not todo:
             return
         try:
             with source.serve(self._folder, self._live) as served:
-                self._server(source, served, todo)
+                self._server(source, served, todo, until_s)
         except ResumeError as error:
             raise BadInputError(str(error)) from error
         except (LauncherError, ServerError, ReachError) as error:
@@ -200,12 +211,14 @@ class EvalJob:
     def _pass_folder(self, one: Pass) -> Path:
         return self._folder.path / EVALS / one.suite / one.folder
 
-    def _server(self, source: Source, served: Served, todo: list[Pass]) -> None:
+    def _server(
+        self, source: Source, served: Served, todo: list[Pass], until_s: float | None
+    ) -> None:
         endpoint = endpoint_for(self._request, served)
         self._know(source.name, endpoint, served)
         probed = probe_server(self._folder, endpoint, served, self._live)
         for one in todo:
-            self._pass(one, served, probed)
+            self._pass(one, served, probed, until_s)
         probed.sing(served, self._live)
 
     def _know(self, build: str, endpoint: Endpoint, served: Served) -> None:
@@ -230,7 +243,7 @@ class EvalJob:
         self._record.manifest.servers[build] = facts
         self._record.save()
 
-    def _pass(self, one: Pass, served: Served, probed: Probed) -> None:
+    def _pass(self, one: Pass, served: Served, probed: Probed, until_s: float | None) -> None:
         """Ask one suite; what goes wrong with it is its own loss, unless the server is gone."""
         suite, base_dir = self._suites[one.suite]
         kind, folder = kind_of(suite), self._pass_folder(one)
@@ -247,11 +260,14 @@ class EvalJob:
             )
             write_pass(folder, record)
             with load_beside(self._request, self._folder, one, served, self._live):
-                ask_pass(kind, job, probed.endpoint, served, self._live, one.title)
+                ask_pass(kind, job, probed.endpoint, served, self._live, one.title, until_s)
             keep = {"ended": "done"}
         except RouteError as error:
             keep = {"ended": "refused", "problem": str(error)}
             self._problem("route_refused", f"{one.title}: {error}")
+        except OutOfTimeError as error:
+            keep = {"ended": "out_of_time", "problem": error.text}
+            self._problem("out_of_time", error.text)
         except (ResumeError, ServerError, ReachError) as error:
             keep["problem"] = str(error)
             raise

@@ -1,0 +1,255 @@
+"""One gate end to end: the baseline's numbers, then the candidate's, stage by stage, until told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from evals.errors import ReachError
+from harness import __version__
+from harness.errors import BadInputError, ExitCode, ServerError
+from harness.gating.copied import copy_side
+from harness.gating.judge import judge
+from harness.gating.plan import plan_gate
+from harness.gating.record import GateManifest, Side, StageRecord, write_gate
+from harness.gating.request import Finished, name_of
+from harness.gating.rules import CONTRACT
+from harness.gating.visit import Visiting
+from harness.measuring.measurement import Caveat, RunInfo
+from harness.provenance import provenance
+from harness.quality.baseline import check_run
+from harness.quality.request import EarlierRun
+from harness.reports.gate import write_reports
+from harness.rundir import RunFolder
+from launchers.errors import LauncherError
+
+if TYPE_CHECKING:
+    from harness.gating.plan import Plan, Planned
+    from harness.gating.request import GateRequest, Who
+    from harness.gating.result import GateResult
+    from harness.live import Live
+
+_AFTER_FAIL = "not begun: a rule before it is broken"
+
+
+def run_gate(request: GateRequest, parent: Path, live: Live) -> tuple[RunFolder, ExitCode]:
+    """Hold a candidate to the rules; return the gate's folder and the exit code.
+
+    Raises:
+        BadInputError, BuildError, LoadProfilesError: what was asked is impossible, or a rule cannot
+            be kept with so few items; nothing was started, and there is no folder.
+    """
+    plan = plan_gate(request)
+    slug = f"gate-{name_of(request.candidate)}-{name_of(request.baseline)}"
+    folder = RunFolder.create(parent, slug)
+    return folder, _Gate(request, plan, folder, live).run()
+
+
+def exit_code(result: GateResult, so_far: ExitCode) -> ExitCode:
+    """Return what the process answers: what went wrong on the way, else the verdict.
+
+    A rule that is broken is broken, whatever else must not be believed.
+    """
+    if so_far is not ExitCode.OK:
+        return so_far
+    if result.verdict == "FAIL":
+        return ExitCode.FAIL
+    if not result.valid:
+        return ExitCode.INVALID
+    return ExitCode.OK if result.verdict == "PASS" else ExitCode.INCONCLUSIVE
+
+
+class _Gate:
+    """A gate under way."""
+
+    def __init__(self, request: GateRequest, plan: Plan, folder: RunFolder, live: Live) -> None:
+        self._request = request
+        self._plan = plan
+        self._folder = folder
+        self._live = live
+        self._began_s = time.monotonic()
+        self._broken = False
+        self._code = ExitCode.OK
+        self._manifest = _manifest(request, plan, folder)
+        self._records = {record.name: record for record in self._manifest.stages}
+
+    def run(self) -> ExitCode:
+        """Go through the stages, write the verdict, and say how it went."""
+        for note in self._plan.notes:
+            self._live.note(f"Underpowered: {note}")
+        try:
+            self._save()
+            for role, who in (
+                ("baseline", self._request.baseline),
+                ("candidate", self._request.candidate),
+            ):
+                if isinstance(who, Finished):
+                    self._read(who, role)
+                else:
+                    self._visit(Visiting(self._request, who, self._folder, role, self._plan.stages,
+                                         self._live), role)  # fmt: skip
+        except KeyboardInterrupt:
+            self._problem("interrupted", "interrupted: what was measured until then is kept")
+            self._code = ExitCode.INTERRUPTED
+        finally:
+            result = self._write()
+        return exit_code(result, self._code)
+
+    def _write(self) -> GateResult:
+        self._save()
+        result = judge(self._folder)
+        write_gate(self._folder, result)
+        for problem in write_reports(self._folder):
+            self._live.problem(problem)
+        return result
+
+    def _read(self, who: Finished, role: str) -> None:
+        """Take a finished run's numbers."""
+        self._know(role, copy_side(who, self._folder, role))
+        if role == "candidate":
+            for record in self._manifest.stages:
+                if record.ended == "not_begun":
+                    record.ended = "done"
+        self._save()
+
+    def _visit(self, visiting: Visiting, role: str) -> None:
+        """Bring one side up, and ask and drive it; what it lacks then is told by the rules."""
+        try:
+            with visiting.serve(self._earlier() if role == "candidate" else None):
+                self._know(role, visiting.parts)
+                self._contract(visiting, role)
+                for one in self._plan.stages:
+                    self._stage(visiting, one, role)
+                    self._know(role, visiting.parts)
+        except (LauncherError, ServerError, ReachError) as error:
+            self._problem("server_failed", f"{role}: {error}")
+            self._code = ExitCode.SERVER
+        except KeyboardInterrupt:
+            visiting.interrupted()
+            raise
+        finally:
+            self._know(role, visiting.parts)
+            if visiting.finish() is not ExitCode.OK:
+                self._code = ExitCode.SERVER
+
+    def _contract(self, visiting: Visiting, role: str) -> None:
+        """See whether a server can do what the stages need; the candidate must."""
+        record = self._records[CONTRACT]
+        began_s = time.monotonic()
+        problem = visiting.contract()
+        record.elapsed_s += time.monotonic() - began_s
+        if problem and role == "baseline":
+            self._problem("baseline_contract", f"the baseline keeps no contract: {problem}")
+        elif role == "candidate":
+            record.ended = "failed" if problem else "done"
+            record.text = problem
+            self._look()
+
+    def _stage(self, visiting: Visiting, one: Planned, role: str) -> None:
+        """Go through one stage of one side, unless it is settled that it does not matter."""
+        record = self._records[one.stage.name]
+        if record.ended != "not_begun":
+            return
+        if self._broken:
+            record.text = _AFTER_FAIL
+            return
+        now_s = time.monotonic()
+        end_s = self._began_s + self._request.rules.budget_s
+        if now_s > end_s:
+            record.ended = "out_of_time"
+            record.text = f"not begun: all {self._request.rules.budget_s:.0f} s were used up"
+            return
+        until_s = min(end_s, now_s + one.stage.budget_s) if one.stage.budget_s else end_s
+        went = visiting.go_through(one, until_s)
+        record.elapsed_s += time.monotonic() - now_s
+        if went.ended != "done":
+            record.ended, record.needs_s = went.ended, went.needs_s
+            record.text = f"{role}: {went.text}"
+        elif role == "candidate":
+            record.ended = "done"
+        self._look()
+
+    def _look(self) -> None:
+        """See whether a rule is broken by now."""
+        self._save()
+        if self._request.fail_fast:
+            self._broken = judge(self._folder).verdict == "FAIL"
+
+    def _earlier(self) -> EarlierRun | None:
+        """Return the baseline's answers as an evaluation compares with them, if it has them all."""
+        asked = [one.asks for one in self._plan.stages if one.suite is not None and not one.skipped]
+        for name in self._manifest.baseline.parts:
+            run = RunFolder(self._folder.path / name)
+            earlier = EarlierRun(run=run, build=self._manifest.baseline.name)
+            try:
+                check_run(earlier, asked)
+            except BadInputError:
+                continue
+            return earlier if asked else None
+        return None
+
+    def _know(self, role: str, parts: list[str]) -> None:
+        manifest = self._manifest
+        side = msgspec.structs.replace(getattr(manifest, role), parts=list(parts))
+        setattr(manifest, role, side)
+        manifest.parts = [*manifest.baseline.parts, *manifest.candidate.parts]
+
+    def _problem(self, code: str, text: str) -> None:
+        self._manifest.problems.append(Caveat(code, text, invalidates=True))
+        self._live.problem(text)
+
+    def _save(self) -> None:
+        self._manifest.elapsed_s = time.monotonic() - self._began_s
+        self._folder.write_manifest(msgspec.to_builtins(self._manifest, enc_hook=str))
+
+
+def _manifest(request: GateRequest, plan: Plan, folder: RunFolder) -> GateManifest:
+    stages = [StageRecord(name=CONTRACT)] if _serves(request) else []
+    stages += [
+        StageRecord(
+            name=one.stage.name,
+            asks=one.asks,
+            rules=list(one.stage.rules),
+            budget_s=one.stage.budget_s,
+            tests=one.tests,
+            ended="skipped" if one.skipped else "not_begun",
+            text=one.skipped,
+        )
+        for one in plan.stages
+    ]
+    manifest = GateManifest(
+        run=RunInfo(
+            id=folder.id,
+            path=str(folder.path),
+            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            command=shlex.join(request.command),
+            seed=request.seed,
+            harness_version=__version__,
+        ),
+        request=msgspec.to_builtins(dict(request.asked), enc_hook=str),
+        candidate=_side(request.candidate),
+        baseline=_side(request.baseline),
+        rules_file=request.rules_file,
+        rules=request.rules.model_dump(mode="json", exclude_none=True),
+        budget_s=request.rules.budget_s,
+        stages=stages,
+        problems=[Caveat("underpowered", note) for note in plan.notes],
+    )
+    for name, value in provenance(Path.cwd()).items():
+        setattr(manifest, name, value)
+    return manifest
+
+
+def _serves(request: GateRequest) -> bool:
+    return not isinstance(request.candidate, Finished)
+
+
+def _side(who: Who) -> Side:
+    name = name_of(who)
+    run = str(who.run.path) if isinstance(who, Finished) else None
+    return Side(build=name, name=name, run=run)
