@@ -1,6 +1,6 @@
 """Bad input and bad servers: the exit code, what stderr says, and that nothing measured is lost.
 
-Each through the real command line in a process of its own.
+Each through the real command line, in a process of its own where anything is started.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def check(done: Done, code: int, *texts: str) -> None:
 def test_what_cannot_be_is_2_before_anything_starts(
     workplace: Workplace, argv: list[str], texts: list[str]
 ) -> None:
-    check(workplace.load(*argv), 2, *texts)
+    check(workplace.inside("load", *argv, "--json"), 2, *texts)
     assert workplace.runs == []
 
 
@@ -150,7 +150,7 @@ def test_all_of_a_profiles_mistakes_at_once_with_their_lines(workplace: Workplac
     (workplace.path / "mine.toml").write_text(
         'levels = [0]\nduraton_s = 3\n[arrival]\nkind = "poison"\n[prompt_tokens]\nkind = "fixed"\n'
     )
-    done = workplace.load(*DEAD_URL, "--profile", "./mine.toml")
+    done = workplace.inside("load", *DEAD_URL, "--profile", "./mine.toml")
     check(
         done, 2,
         "mistakes in the configuration", "mine.toml:1: levels[0]: should be greater than 0",
@@ -162,14 +162,14 @@ def test_all_of_a_profiles_mistakes_at_once_with_their_lines(workplace: Workplac
 
 def test_toml_that_is_none(workplace: Workplace) -> None:
     (workplace.path / "harness.toml").write_text('[builds.x]\nmodel = "m"\nengine = vllm\n')
-    check(workplace.load("--server", "x", *STEADY), 2, "harness.toml:3:10: not TOML")
+    check(workplace.inside("load", "--server", "x", *STEADY), 2, "harness.toml:3:10: not TOML")
 
 
 def test_two_builds_of_one_name(workplace: Workplace) -> None:
     for folder in ("a", "b"):
         (workplace.path / folder).mkdir()
         (workplace.path / folder / "x.toml").write_text('model = "m"\n')
-    done = workplace.load("--server", "a/x.toml,b/x.toml", *STEADY)
+    done = workplace.inside("load", "--server", "a/x.toml,b/x.toml", *STEADY)
     check(done, 2, 'two builds are called "x"', "another name")
 
 
@@ -196,8 +196,8 @@ def test_an_impossible_build_is_2_before_another_is_served(
     with (workplace.path / "harness.toml").open("a") as file:
         file.write(f"[builds.bad]\n{model}{fields}\n")
     for done in (
-        workplace.load("--server", "good,bad", *STEADY),
-        workplace.harness("serve", "bad"),
+        workplace.inside("load", "--server", "good,bad", *STEADY, "--json"),
+        workplace.inside("serve", "bad"),
     ):
         check(done, 2, text)
         assert "s3cr3t" not in done.err

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Done, Workplace
 
 TOKENIZER = str(Path(harness.__file__).parents[1] / "launchers/models/demo-fp16")
+FAST = ("--ttft-ms", "0", "--itl-ms", "0")
 QUESTIONS = [
     f"Question number {n} of many: is the whole number {n} that we name here an even one?"
     for n in range(40)
@@ -49,6 +50,7 @@ def prepare(place: Workplace, grader: str, says: str = " {right}\n") -> list[str
         TOKENIZER,
         "--knows",
         str(place.path / "facts.jsonl"),
+        *FAST,
     ]
 
 
@@ -119,7 +121,7 @@ def test_a_judge_is_asked_where_one_is_named(workplace: Workplace, mock: StartMo
             verdict = f"{mark_of(answer, item)} {'INCORRECT' if wrong else 'CORRECT'}"
             verdicts.append({"prompt": messages[1]["content"], "answer": verdict, "category": ""})
     (workplace.path / "verdicts.jsonl").write_text("\n".join(map(json.dumps, verdicts)))
-    judge = mock("--engine", "vllm", "--knows", str(workplace.path / "verdicts.jsonl"))
+    judge = mock("--engine", "vllm", *FAST, "--knows", str(workplace.path / "verdicts.jsonl"))
     half = evaluate(workplace, url, "--judge-url", judge)
     assert half.code == 2
     assert "--judge-url and --judge-model go together" in half.err

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TOKENIZER = str(Path(harness.__file__).parents[1] / "launchers/models/demo-fp16")
 ITEMS = 240
+FAST = ("--ttft-ms", "0", "--itl-ms", "0")
 CATEGORIES = ("red", "green", "blue")
 
 
@@ -55,7 +56,7 @@ def asked(workplace: Workplace) -> Workplace:
 
 def knowing(place: Workplace, *more: str) -> list[str]:
     facts = str(place.path / "facts.jsonl")
-    return ["--engine", "vllm", "--tokenizer", TOKENIZER, "--knows", facts, *more]
+    return ["--engine", "vllm", "--tokenizer", TOKENIZER, "--knows", facts, *FAST, *more]
 
 
 def build(place: Workplace, name: str, *more: str) -> None:
@@ -240,7 +241,7 @@ def test_bad_input_is_told_before_anything_starts(
     (asked.path / "broken.toml").write_text(
         'name = "broken"\n[domain]\nitems = "no_such.jsonl"\n[domain.grader]\nkind = "exact"\n'
     )
-    done = asked.harness("eval", *argv)
+    done = asked.inside("eval", *argv)
     assert (done.code, done.out) == (2, "")
     assert text in done.err
     assert asked.runs == []
