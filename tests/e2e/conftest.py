@@ -101,7 +101,7 @@ class Workplace:
         """Run `harness ARGV` to its end."""
         return self.finish(self.start(*argv, environment=environment))
 
-    def inside(self, *argv: str) -> Done:
+    def inside(self, *argv: str, environment: dict[str, str] | None = None) -> Done:
         """Run `harness ARGV` in this process: quick, for what ends before anything starts."""
         out, err = io.StringIO(), io.StringIO()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -109,7 +109,7 @@ class Workplace:
             contextlib.chdir(self.path),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
-            patch.dict(os.environ, {"COLUMNS": ENVIRONMENT["COLUMNS"]}),
+            patch.dict(os.environ, {"COLUMNS": ENVIRONMENT["COLUMNS"], **(environment or {})}),
             patch.object(sys, "argv", ["harness", *argv]),
         ):
             try:

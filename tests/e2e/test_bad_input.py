@@ -264,22 +264,31 @@ def no_http() -> Iterator[str]:
 
 
 def test_a_url_that_refuses_is_3_and_leaves_no_folder(workplace: Workplace) -> None:
-    check(workplace.load(*DEAD_URL, *STEADY), 3, "cannot connect to http://127.0.0.1:9", "refused")
+    check(
+        workplace.inside("load", *DEAD_URL, *STEADY),
+        3,
+        "cannot connect to http://127.0.0.1:9",
+        "refused",
+    )
     assert workplace.runs == []
 
 
 def test_a_url_without_an_api_is_3(workplace: Workplace, mock: StartMock) -> None:
-    done = workplace.load("--url", mock(*QUICK) + "/wrong", *STEADY)
+    done = workplace.inside("load", "--url", mock(*QUICK) + "/wrong", *STEADY)
     check(done, 3, "answered 404", "is the URL the API's base")
     with web_page() as url:
-        check(workplace.load("--url", url, *STEADY), 3, "no list of models", "<html>hello")
+        check(
+            workplace.inside("load", "--url", url, *STEADY), 3, "no list of models", "<html>hello"
+        )
     with no_http() as url:
-        check(workplace.load("--url", url, *STEADY), 3, "does not speak HTTP as it should")
+        check(
+            workplace.inside("load", "--url", url, *STEADY), 3, "does not speak HTTP as it should"
+        )
     assert workplace.runs == []
 
 
 def test_a_model_that_is_not_there_is_3(workplace: Workplace, mock: StartMock) -> None:
-    done = workplace.load("--url", mock(*QUICK), "--model", "mokc", *STEADY)
+    done = workplace.inside("load", "--url", mock(*QUICK), "--model", "mokc", *STEADY)
     check(done, 3, "serves no model 'mokc': did you mean 'mock'")
 
 
@@ -287,14 +296,14 @@ def test_the_api_key(workplace: Workplace, mock: StartMock) -> None:
     key = "sesame-4711"
     url = mock(*QUICK, f"--api-key={key}")
     asked = ("--url", url, *STEADY, "--requests", "3")
-    check(workplace.load(*asked), 3, "answered 401", "--api-key-env")
+    check(workplace.inside("load", *asked), 3, "answered 401", "--api-key-env")
     asked = (*asked, "--api-key-env", "MY_KEY")
-    done = workplace.load(*asked)
+    done = workplace.inside("load", *asked)
     check(done, 2, "environment variable MY_KEY is not set", "export MY_KEY")
-    done = workplace.load(*asked, environment={"MY_KEY": f"{key}\n"})
+    done = workplace.inside("load", *asked, environment={"MY_KEY": f"{key}\n"})
     check(done, 2, "MY_KEY holds a blank, a line break")
     assert key not in done.err
-    check(workplace.load(*asked, environment={"MY_KEY": "wrong"}), 3, "answered 401")
+    check(workplace.inside("load", *asked, environment={"MY_KEY": "wrong"}), 3, "answered 401")
     done = workplace.load(*asked, environment={"MY_KEY": key})
     assert done.went_well, done.err
     assert done.cells[0]["requests"]["ok"] == 3
