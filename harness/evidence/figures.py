@@ -208,7 +208,7 @@ def _of_cell(
         "preemptions": server.preemptions,
         "power_w_mean": server.power_w_mean,
     }
-    yield from _known(whole, frame)
+    yield from _known({name: whole[name] for name in whole if name in wanted}, frame)
 
 
 def _of_server(facts: Mapping[str, Any], frame: dict[str, Any]) -> Iterator[Figure]:

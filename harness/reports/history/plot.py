@@ -17,6 +17,8 @@ LEFT: Final = 70
 """Room for the values on the left, in user units, as all of these."""
 RIGHT: Final = 12
 TOP: Final = 14
+MOST: Final = 200
+"""Runs that are drawn, the last ones."""
 BOTTOM: Final = 24
 _TICKS: Final = 4
 _DATES: Final = 5
@@ -60,7 +62,8 @@ class Plot:
 
 def plot(series: Series) -> Plot | None:
     """Return the picture of a series; None where no run has a value."""
-    points = series.points
+    skipped = max(0, len(series.points) - MOST)
+    points = series.points[skipped:]
     limits = [limit for point in points for limit in _extent(point)]
     if not limits:
         return None
@@ -76,9 +79,9 @@ def plot(series: Series) -> Plot | None:
         return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
     at = {point.run: index for index, point in enumerate(points)}
-    cuts = [at[change.run] for change in series.changes]
-    levels = [change.before for change in series.changes]
-    levels += [change.after for change in series.changes[-1:]]
+    changes = [change for change in series.changes if at.get(change.run)]
+    cuts = [at[change.run] for change in changes]
+    levels = [change.before for change in changes] + [change.after for change in changes[-1:]]
     values = [low + (high - low) * part / (_TICKS - 1) for part in range(_TICKS)]
     return Plot(
         dots=[
@@ -101,7 +104,7 @@ def plot(series: Series) -> Plot | None:
         ],
         changes=[
             (across(cut - 0.5), change.side or "", words.change(series, change))
-            for cut, change in zip(cuts, series.changes, strict=True)
+            for cut, change in zip(cuts, changes, strict=True)
         ],
         marks=[
             (across(index - 0.5), words.note(point))
