@@ -108,22 +108,28 @@ def _of_load(run: LoadRun, wanted: Collection[str]) -> Iterator[Figure]:
             "valid": cell.client.valid,
         }
         yield from _of_cell(cell, frame, wanted)
-    for build, server in servers.items():
-        asked = next((one for one in run.measurements.cells if one.build == build), None)
-        facts = _table(server)
-        frame = {
+    asked = {cell.build: cell for cell in reversed(run.measurements.cells)}
+    for build, facts in _starts(manifest):
+        first = asked.get(build)
+        told = {name: facts.get(name) for name in ("engine", "engine_version", "model")}
+        frame = told | ({} if first is None else {name: getattr(first, name) for name in told})
+        frame |= {
             "build": build,
-            "engine": facts.get("engine") if asked is None else asked.engine,
-            "engine_version": facts.get("engine_version")
-            if asked is None
-            else asked.engine_version,
-            "model": facts.get("model") if asked is None else asked.model,
-            "machine": words[build],
+            "repeat": facts.get("visit"),
+            "machine": words.get(build, here),
             "run": info.id,
             "started": info.started,
             "valid": True,
         }
         yield from _of_server(facts, frame)
+
+
+def _starts(manifest: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Each start of a server with its build: every visit, or the one that older runs tell."""
+    visits = manifest.get("visits")
+    if isinstance(visits, list) and visits:
+        return [(str(one.get("build")), one) for one in map(_table, visits)]
+    return [(name, _table(one)) for name, one in _table(manifest.get("servers")).items()]
 
 
 def _of_quality(run: QualityRun, wanted: Collection[str]) -> Iterator[Figure]:
@@ -212,10 +218,12 @@ def _of_cell(
 
 
 def _of_server(facts: Mapping[str, Any], frame: dict[str, Any]) -> Iterator[Figure]:
-    found = {name: _number(facts.get(name)) for name in SERVER}
+    reported = _table(facts.get("reported"))
+    found = {name: _number(facts.get(name, reported.get(name))) for name in SERVER}
     size = _number(_table(facts.get("weights")).get("bytes"))
-    if found["weights_gib"] is None and size is not None:
-        found["weights_gib"] = size / _GIB
+    held = _number(reported.get("model_memory_gib"))
+    sizes = (held, found["weights_gib"], None if size is None else size / _GIB)
+    found["weights_gib"] = next((one for one in sizes if one is not None), None)
     yield from _known(found, frame)
 
 

@@ -87,6 +87,8 @@ def _copy_load(source: RunFolder, build: str, target: RunFolder) -> None:
         "cells": [cell | {"baseline": None} for cell in planned],
         "servers": {name: facts for name, facts in servers.items() if name == build},
     }
+    if isinstance(manifest.get("visits"), list):
+        manifest["visits"] = [one for one in manifest["visits"] if one.get("build") == build]
     _trees(source, target, CELLS, ids)
     _trees(source, target, SERVERS, [build])
     target.write_manifest(manifest)

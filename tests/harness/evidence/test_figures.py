@@ -160,3 +160,26 @@ def test_a_field_that_an_older_harness_did_not_know_is_no_other_condition(tmp_pa
         for name, profile in (("a", old), ("b", new))
     ]
     assert told[0] == told[1]
+
+
+def test_every_start_of_a_server_has_its_figures(tmp_path: Path) -> None:
+    reported = {"model_memory_gib": 1.5, "kv_cache_gib": 2.25}
+    first = {"ready_s": 20.0, "first_token_s": 21.0, "reported": reported, "weights": {"bytes": 9}}
+    visits = [
+        {"build": "awq", "visit": 1, **first},
+        {"build": "fp16", "visit": 1, "ready_s": 30.0},
+        {"build": "awq", "visit": 2, "ready_s": 22.0},
+    ]
+    servers = {"awq": first, "fp16": {"ready_s": 30.0}}
+    cells = [a_cell(), a_cell("fp16")]
+    run = load_run(tmp_path / "r", cells, servers=servers, visits=visits)
+    ready = figures(read_evidence([run]), metrics=["ready_s"])
+    assert [(one.build, one.repeat, one.value) for one in ready] == [
+        ("awq", 1, 20.0),
+        ("fp16", 1, 30.0),
+        ("awq", 2, 22.0),
+    ]
+    assert {one.engine_version for one in ready} == {"0.32.0"}
+    assert found(run, "first_token_s").value == 21.0
+    assert found(run, "weights_gib").value == 1.5, "what it holds, not what lies on the disk"
+    assert found(run, "kv_cache_gib").value == 2.25

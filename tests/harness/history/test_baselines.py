@@ -40,7 +40,9 @@ def graded(path: Path, right: int = 36, **last: object) -> RunFolder:
 
 def composite(path: Path, **last: object) -> RunFolder:
     """A gate of a load run and an evaluation."""
-    load = load_run(path / "load", [a_cell("fp16", ttft_p50_ms=40), a_cell(ttft_p50_ms=30)])
+    visits = [{"build": build, "visit": 1, "ready_s": 20.0} for build in ("fp16", "awq")]
+    cells = [a_cell("fp16", ttft_p50_ms=40), a_cell(ttft_p50_ms=30)]
+    load = load_run(path / "load", cells, visits=visits)
     samples = load.cell("awq-closed-c8-1") / "samples.jsonl"
     samples.write_text("{}\n")
     graded(path / "quality", **last)

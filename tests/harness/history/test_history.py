@@ -4,7 +4,8 @@ import csv
 import datetime as dt
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -26,9 +27,6 @@ from harness.reports.history import NAMES, load_report
 from harness.rundir import RunFolder
 from tests.harness.evidence.runs import HOST, a_cell, load_run
 from tests.harness.quality.runs import MadeRun, answers
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TTFT = Selection(metrics=("ttft_p50_ms",))
 
@@ -153,6 +151,16 @@ def test_broken_folders_are_named_and_left_out(tmp_path: Path) -> None:
     assert set(why) == {"empty", "torn", "odd", "newer", "bare", "begun"}
     assert "no numbers yet" in why["begun"]
     assert "schema 99" in why["newer"]
+
+
+def test_runs_of_older_harnesses_are_read() -> None:
+    folder = Path(__file__).parents[2] / "fixtures" / "runs"
+    found = read_history(folder, Selection(metrics=("e2e_p50_ms", "score")))
+    assert {run.run for run in found.runs} == {path.name for path in folder.iterdir()}
+    assert not found.skipped
+    seen = {point.run for one in found.series for point in one.points if point.value is not None}
+    assert any(name.startswith("schema-1-load-") for name in seen)
+    assert any(name.startswith("schema-1-eval-") for name in seen)
 
 
 def test_filters(tmp_path: Path) -> None:
