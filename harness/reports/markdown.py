@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.reports import findings
+from harness.reports import findings, ietf
 from harness.reports.figures import (
     NOTHING,
     count,
@@ -36,7 +36,7 @@ from harness.reports.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from harness.measuring.measurement import CellMeasurement, Measurements, Stat
     from harness.reports import Report
@@ -81,6 +81,7 @@ class Markdown:
         if notes:
             parts.append("### Caveats\n" + "\n".join(notes))
         parts += [escape(calibration(manifest)), _reproduce(measurements)]
+        parts.append(_asked_for(measurements, manifest))
         return "\n\n".join(parts) + "\n"
 
 
@@ -278,6 +279,14 @@ def _reproduce(measurements: Measurements) -> str:
         f"Seed {run.seed}, harness {escape(run.harness_version)}, "
         f"started {escape(run.started)}, run {code(run.id)}."
     )
+
+
+def _asked_for(measurements: Measurements, manifest: Mapping[str, object]) -> str:
+    facts = ietf.ietf_facts(measurements, manifest)
+    shown = table(
+        ("Fact", "Level", "This run"), [[*map(escape, row)] for row in ietf.rows(facts)], 3
+    )
+    return f"<details><summary>{escape(ietf.summary(facts))}</summary>\n\n{shown}\n\n</details>"
 
 
 REPORT: Report = Markdown()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from harness.reports import figures, words
+from harness.reports import figures, ietf, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,7 +91,12 @@ def origins(material: Material) -> list[Origin]:
 def _load(run: LoadRun) -> Origin:
     origin = _origin(run.measurements.run, "load", run.manifest)
     profile = ("Profile", words.flat(words.table(run.manifest, "profile")))
-    return _with(origin, folded=[profile, *origin.folded])
+    facts = ietf.ietf_facts(run.measurements, run.manifest)
+    asked = {
+        f"{figures.plain(name)} {level}".strip(): figures.plain(value)
+        for name, level, value in ietf.rows(facts)
+    }
+    return _with(origin, folded=[profile, (ietf.summary(facts), asked), *origin.folded])
 
 
 def _quality(run: QualityRun) -> Origin:
