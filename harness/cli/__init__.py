@@ -42,6 +42,9 @@ def build_app() -> App:
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
     app.command(
+        "harness.cli.compare:compare", help="Measure builds side by side and say which to ship."
+    )
+    app.command(
         "harness.cli.probe:probe", help="Say what an endpoint is, and what it can be trusted to do."
     )
     quality = App(name="eval", help="Grade servers through their endpoints, against a baseline.")

@@ -166,7 +166,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
                 skip_above=skip_above,
             )
         )
-        levels = _levels(shape, level, rate, as_recorded=time_scale is not None)
+        levels = levels_of(shape, level, rate, as_recorded=time_scale is not None)
     if ignore_eos and lengths == "natural":
         raise BadInputError("--ignore-eos and --lengths natural contradict each other")
     headers = headers_of(header)
@@ -268,10 +268,14 @@ def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[
     return [find_build(name, config) for name in names]
 
 
-def _levels(
+def levels_of(
     profile: Profile, level: str | None, rate: str | None, *, as_recorded: bool
 ) -> list[float]:
-    """The levels to drive, of the flag that fits the profile, else the profile's own."""
+    """Return the levels to drive, of the flag that fits the profile, else the profile's own.
+
+    Raises:
+        BadInputError: a flag that does not fit, or no numbers.
+    """
     fits, other = ("--level", "--rate") if profile.is_closed else ("--rate", "--level")
     given, misfit = (level, rate) if profile.is_closed else (rate, level)
     if misfit is not None and given is not None:

@@ -9,6 +9,7 @@ runs/<utc>-compare-fp16-awq/
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from harness.errors import BadInputError
@@ -34,7 +35,8 @@ def kind_of(run: RunFolder) -> str:
 def parts(run: RunFolder) -> list[RunFolder]:
     """Return the load runs and evaluations that a run consists of: itself, where it is one.
 
-    Parts that have not begun are left out.
+    Those of a comparison of finished runs lie elsewhere: its manifest names their folders. Parts
+    that have not begun, and runs that are not there any more, are left out.
 
     Raises:
         BadInputError: a manifest is missing or broken.
@@ -46,4 +48,8 @@ def parts(run: RunFolder) -> list[RunFolder]:
     if not isinstance(names, list) or any(str(name) in {"", ".", ".."} for name in names):
         raise BadInputError(f"{run.path / MANIFEST_FILE}: parts names no folders")
     folders = [run.path / str(name).replace("/", "_") for name in names]  # never outside of it
-    return [RunFolder(path) for path in folders if (path / MANIFEST_FILE).is_file()]
+    own = [RunFolder(path) for path in folders if (path / MANIFEST_FILE).is_file()]
+    named = manifest.get("runs")
+    others = [RunFolder(Path(str(name))) for name in named] if isinstance(named, list) else []
+    there = [other for other in others if (other.path / MANIFEST_FILE).is_file()]
+    return own + [part for other in there for part in parts(other)]

@@ -56,7 +56,7 @@ class LoadJob:
     ) -> None:
         profile = request.profile
         self._request = request
-        self._folder = folder
+        self.folder = folder
         self._live = live
         cells = expand(
             names,
@@ -94,7 +94,7 @@ class LoadJob:
             # Started ahead of the server: it imports Locust while there is nothing to measure.
             driver = stack.enter_context(self._driver(cells[0]))
             self.record.save()
-            served = stack.enter_context(source.serve(self._folder, self._live))
+            served = stack.enter_context(source.serve(self.folder, self._live))
             self._drive_all(visit, cells, served, driver)
 
     def drive(self, visit: Visit, served: Served, until_s: float | None = None) -> None:
@@ -151,10 +151,10 @@ class LoadJob:
         self.record.go_on(whole)
         for cell in self._cells:
             if not self.record.has(cell.id):
-                shutil.rmtree(self._folder.path / CELLS / cell.id, ignore_errors=True)
+                shutil.rmtree(self.folder.path / CELLS / cell.id, ignore_errors=True)
 
     def _is_whole(self, cell: Cell) -> bool:
-        folder = self._folder.path / CELLS / cell.id
+        folder = self.folder.path / CELLS / cell.id
         return (folder / DRIVE_FILE).is_file() and read_drive_report(folder).ended == _WHOLE
 
     def _drive_all(
@@ -183,14 +183,14 @@ class LoadJob:
         fleet = self._request.fleet
         if fleet is not None:
             fleet = msgspec.structs.replace(fleet, last=cell == self._cells[-1])
-        return Driver(self._folder.cell(cell.id), self._request.headers, fleet)
+        return Driver(self.folder.cell(cell.id), self._request.headers, fleet)
 
     def _drive(self, cell: Cell, served: Served, driver: Driver) -> None:
         """Plan one cell and drive it; `_keep` then makes numbers of it."""
         request, server = self._request, served.server
         title = f"{cell.build} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
         self._live.status(title)
-        self._under_way = under_way = plan_cell(self._folder.cell(cell.id), request, cell, server)
+        self._under_way = under_way = plan_cell(self.folder.cell(cell.id), request, cell, server)
         with ExitStack() as stack:
             if server.pid is not None:
                 under_way.memory = stack.enter_context(sample_memory(server.pid))
@@ -202,7 +202,7 @@ class LoadJob:
             return
         under_way, request = self._under_way, self._request
         cell = under_way.cell
-        folder = self._folder.cell(cell.id)
+        folder = self.folder.cell(cell.id)
         write_facts(folder, facts_of(request, under_way))  # by now the memory's peak is known
         try:
             self._measure(cell)
@@ -217,8 +217,8 @@ class LoadJob:
         self.record.save()
 
     def _measure(self, cell: Cell) -> None:
-        baseline = None if cell.baseline is None else self._folder.path / CELLS / cell.baseline
-        folder = self._folder.cell(cell.id)
+        baseline = None if cell.baseline is None else self.folder.path / CELLS / cell.baseline
+        folder = self.folder.cell(cell.id)
         self.record.add_cell(measure_folder(folder, self._request.slo, baseline))
 
     def _check_alive(self, when: str, served: Served) -> None:
@@ -227,12 +227,12 @@ class LoadJob:
         lines = "".join(f"\n  {line}" for line in served.running.tail())
         raise ServerError(
             f"the server died {when} ({ended}); the last lines of {served.server.log}:{lines}",
-            hint=f"What was measured until then is in {self._folder.path}",
+            hint=f"What was measured until then is in {self.folder.path}",
         )
 
     def _check_ended(self, cell: Cell) -> None:
         """Go on with all workers only, and not after somebody has told the driver to stop."""
-        report = read_drive_report(self._folder.cell(cell.id))
+        report = read_drive_report(self.folder.cell(cell.id))
         if report.ended == "worker_lost":
             raise _WorkerLostError(f"{cell.id}: {report.problem}")
         if report.ended == "interrupted":  # on Locust's page, or by a signal

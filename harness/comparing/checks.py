@@ -1,0 +1,109 @@
+"""What of a comparison can be found wrong before anything is started."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.comparing.alike import check_alike, unlike_builds
+from harness.errors import BadInputError, did_you_mean
+from harness.evidence.limits import parse_limits
+from harness.evidence.machines import machine_word
+from harness.load.checks import check as check_load
+from harness.provenance import host
+from harness.quality.checks import check as check_quality
+from launchers.redact import redact_mapping
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from evals.kinds import Size
+    from harness.comparing.manifest import CompareManifest
+    from harness.comparing.request import CompareRequest
+    from harness.serving import Source
+    from launchers.build import Build
+
+_GIB: Final = 1 << 30
+_ROOM_GIB: Final = 0.5
+
+
+def check(request: CompareRequest, parent: Path) -> tuple[list[Source], dict[str, Size]]:
+    """Look at all that was asked; return who is brought up, and how much each suite asks.
+
+    Raises:
+        BadInputError, BuildError, LoadProfilesError: with the fix.
+    """
+    if len(request.builds) < 2:  # noqa: PLR2004 - one is no comparison
+        raise BadInputError(
+            "one build is no comparison",
+            hint="Name two or more, the baseline first: harness compare fp16 awq",
+        )
+    _check_weighing(request)
+    check_load(request.load)
+    sources, sizes = check_quality(request.quality)
+    builds = [build for build, _ in request.builds]
+    lines = unlike_builds(builds, builds[0].name)
+    check_alike(lines, allow_different=request.weighing.allow_different)
+    _check_room(parent)
+    return sources, sizes
+
+
+def described(build: Build, base_dir: Path) -> dict[str, Any]:
+    """Return a build for the manifest, secrets masked."""
+    told = build.model_dump(mode="json", exclude_none=True)
+    told["environment"] = redact_mapping(build.environment)
+    told["arguments"] = redact_mapping({k: str(v) for k, v in build.arguments.items()})
+    return {**told, "base_dir": str(base_dir)}
+
+
+def check_same(manifest: CompareManifest, request: CompareRequest) -> None:
+    """Look whether a run that goes on would do so with the same builds on the same machine.
+
+    Raises:
+        BadInputError: it would not.
+    """
+    for build, base_dir in request.builds:
+        if described(build, base_dir) != manifest.builds.get(build.name):
+            raise BadInputError(
+                f"the build {build.name} is not as it was when {manifest.run.path} was begun",
+                hint="Start a comparison of its own, or undo the change.",
+            )
+    was, now = machine_word(manifest.host), machine_word(host())
+    if was != now:
+        raise BadInputError(
+            f"{manifest.run.path} was begun on another machine: {was}, this one is {now}",
+            hint="Go on there, or start a comparison of its own here.",
+        )
+
+
+def _check_weighing(request: CompareRequest) -> None:
+    weighing = request.weighing
+    names = [build.name for build, _ in request.builds]
+    for build in weighing.prices:
+        if build and build not in names:
+            raise BadInputError(
+                f'--price-per-hour: "{build}" is not among the builds{did_you_mean(build, names)}'
+            )
+    if weighing.limits is None:
+        return
+    levels = {f"{level:g}" for level in request.load.levels}
+    kind = "concurrency" if request.load.profile.is_closed else "rate"
+    for limit in parse_limits(weighing.limits):
+        at = limit.level
+        if at is not None and (at.kind != kind or f"{at.value:g}" not in levels):
+            raise BadInputError(
+                f'--slo: "{limit.text}" is of the level {at}, which is not measured',
+                hint=f"Levels: {', '.join(sorted(f'{kind[0]}{level}' for level in levels))}.",
+            )
+
+
+def _check_room(parent: Path) -> None:
+    folder = parent.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / _GIB
+    if free < _ROOM_GIB:
+        raise BadInputError(
+            f"--out {parent}: {free:.2f} GiB are free there; a comparison wants {_ROOM_GIB}",
+            hint="Free some space, or choose another folder.",
+        )

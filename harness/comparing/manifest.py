@@ -1,0 +1,135 @@
+"""The manifest of a comparison: what was asked, the runs that it is made of; and these weighed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from harness import __version__
+from harness.comparing.compare import compare
+from harness.errors import BadInputError
+from harness.evidence.evidence import read_evidence
+from harness.evidence.folders import COMPARISON, kind_of
+from harness.measuring.measurement import RunInfo
+from harness.provenance import provenance
+from harness.rundir import MANIFEST_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.comparing.comparison import Comparison
+    from harness.comparing.request import Weighing
+    from harness.rundir import RunFolder
+
+
+class CompareManifest(msgspec.Struct, kw_only=True):
+    """`manifest.json` of a comparison."""
+
+    schema: int = 1
+    kind: Literal["comparison"] = COMPARISON
+    run: RunInfo
+    request: dict[str, Any] = {}
+    baseline: str | None = None
+    limits: str | None = None
+    prices: dict[str, float] = {}
+    allow_different: bool = False
+    builds: dict[str, dict[str, Any]] = {}
+    """Those that were brought up, as their TOML had them, secrets masked."""
+    parts: list[str] = []
+    """Folders within this one."""
+    runs: list[str] = []
+    """Folders of finished runs, where nothing was brought up."""
+    host: Any = None
+    git: Any = None
+    packages: Any = None
+
+
+def new_manifest(
+    folder: RunFolder,
+    weighing: Weighing,
+    *,
+    command: Sequence[str],
+    seed: int,
+    asked: Mapping[str, object],
+    builds: Mapping[str, dict[str, Any]] | None = None,
+    parts: Sequence[str] = (),
+    runs: Iterable[RunFolder] = (),
+) -> CompareManifest:
+    """Return the manifest that a comparison begins with."""
+    known: dict[str, Any] = provenance(Path.cwd())
+    return CompareManifest(
+        run=RunInfo(
+            id=folder.id,
+            path=str(folder.path),
+            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            command=shlex.join(command),
+            seed=seed,
+            harness_version=__version__,
+        ),
+        request=msgspec.to_builtins(dict(asked), enc_hook=str),
+        baseline=weighing.baseline,
+        limits=weighing.limits,
+        prices=dict(weighing.prices),
+        allow_different=weighing.allow_different,
+        builds=dict(builds or {}),
+        parts=list(parts),
+        runs=[str(run.path) for run in runs],
+        host=known.get("host"),
+        git=known.get("git"),
+        packages=known.get("packages"),
+    )
+
+
+def write_manifest(folder: RunFolder, manifest: CompareManifest) -> None:
+    """Write `manifest.json`.
+
+    Raises:
+        BadInputError: the folder cannot be written (any more).
+    """
+    folder.write_manifest(msgspec.to_builtins(manifest, enc_hook=str))
+
+
+def read_compare_manifest(run: RunFolder) -> CompareManifest:
+    """Read the manifest of a comparison.
+
+    Raises:
+        BadInputError: it is missing or broken, or the run is of another kind.
+    """
+    if kind_of(run) != COMPARISON:
+        raise BadInputError(
+            f"{run.path} is no comparison", hint="Give the folder of a run of `harness compare`."
+        )
+    try:
+        return msgspec.json.decode((run.path / MANIFEST_FILE).read_bytes(), type=CompareManifest)
+    except msgspec.DecodeError as error:
+        raise BadInputError(
+            f"{run.path / MANIFEST_FILE}: {error}", hint="The file is not as harness wrote it."
+        ) from error
+
+
+def weigh(run: RunFolder, *, anew: bool = False) -> Comparison:
+    """Compute what a comparison's folder amounts to; with `anew` from samples and answers.
+
+    Builds that were brought up for it were found alike before; what they tell of themselves
+    since then is a caveat, and no reason to lose what was measured.
+
+    Raises:
+        BadInputError: a file is missing or broken, or finished runs are not comparable.
+    """
+    manifest = read_compare_manifest(run)
+    evidence = read_evidence([run], anew=anew)
+    baseline = manifest.baseline or next(iter(evidence.builds), None)
+    if baseline is None:
+        raise BadInputError(f"{run.path}: no build has any numbers")
+    return compare(
+        evidence,
+        baseline=baseline,
+        limits=manifest.limits,
+        prices=manifest.prices,
+        allow_different=manifest.allow_different or bool(manifest.builds),
+        run=manifest.run,
+    )

@@ -1,0 +1,195 @@
+"""One comparison end to end: builds up by turns, asked and driven, and weighed at the end."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TYPE_CHECKING, Final
+
+from harness.comparing.checks import check, check_same, described
+from harness.comparing.manifest import (
+    new_manifest,
+    read_compare_manifest,
+    weigh,
+    write_manifest,
+)
+from harness.comparing.plan import minutes, plan_comparison
+from harness.comparing.record import write_comparison
+from harness.comparing.request import Weighing
+from harness.errors import ExitCode, HarnessError
+from harness.evidence.folders import COMPARISON, LOAD, kind_of
+from harness.load.job import LoadJob
+from harness.quality.run import EvalJob
+from harness.reports.comparison import write_reports
+from harness.rundir import RunFolder
+from harness.serving import Connected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.comparing.plan import ComparePlan
+    from harness.comparing.request import CompareRequest
+    from harness.live import Live
+    from harness.load.order import Visit
+    from harness.serving import Source
+
+QUALITY: Final = "quality"
+_WORST: Final = (ExitCode.INTERRUPTED, ExitCode.SERVER, ExitCode.INVALID)
+_VERDICTS: Final = {
+    "PASS": ExitCode.OK,
+    "FAIL": ExitCode.FAIL,
+    "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
+}
+
+
+def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunFolder, ExitCode]:
+    """Measure all builds by turns; return the run's folder and the exit code.
+
+    A server that does not come up, or dies, costs its own part only. After Ctrl-C, too, the
+    folder holds the comparison of what was measured.
+
+    Raises:
+        BadInputError, BuildError, LoadProfilesError: what was asked is impossible; nothing was
+            started, and there is no folder.
+    """
+    sources, sizes = check(request, parent)
+    folder = request.resume
+    if folder is None:
+        folder = RunFolder.create(parent, f"compare-{'-'.join(one.name for one in sources)}")
+        manifest = new_manifest(
+            folder,
+            request.weighing,
+            command=request.command,
+            seed=request.load.seed,
+            asked=request.asked,
+            builds={build.name: described(build, base) for build, base in request.builds},
+            parts=[QUALITY, LOAD],
+        )
+        write_manifest(folder, manifest)
+    else:
+        check_same(read_compare_manifest(folder), request)
+    job = _Comparison(request, folder, sources, plan_comparison(request, sizes), live)
+    return folder, job.run()
+
+
+def compare_runs(
+    runs: Sequence[RunFolder],
+    weighing: Weighing,
+    parent: Path,
+    live: Live,
+    *,
+    command: Sequence[str],
+) -> tuple[RunFolder, ExitCode]:
+    """Compare what finished runs hold; nothing is started.
+
+    A single comparison, with nothing said of how to weigh it, is weighed again in place.
+
+    Raises:
+        BadInputError: a run is broken, or they are not comparable; then there is no folder.
+    """
+    [first, *others] = runs
+    if not others and kind_of(first) == COMPARISON and weighing == Weighing():
+        return first, finish(first, live)
+    folder = RunFolder.create(parent, f"compare-{'-'.join(run.path.name for run in runs)}")
+    manifest = new_manifest(
+        folder,
+        weighing,
+        command=command,
+        seed=0,
+        asked={"runs": [run.path for run in runs]},
+        runs=runs,
+    )
+    write_manifest(folder, manifest)
+    try:
+        return folder, finish(folder, live)
+    except HarnessError:
+        shutil.rmtree(folder.path)
+        raise
+
+
+def finish(folder: RunFolder, live: Live, so_far: ExitCode = ExitCode.OK) -> ExitCode:
+    """Weigh what there is, write it down, and say how it went; the verdict counts where asked."""
+    comparison = weigh(folder)
+    write_comparison(folder, comparison)
+    for problem in write_reports(folder):
+        live.problem(problem)
+    if so_far is not ExitCode.OK:
+        return so_far
+    if not comparison.valid:
+        return ExitCode.INVALID
+    if read_compare_manifest(folder).limits is None:
+        return ExitCode.OK
+    return _VERDICTS[comparison.recommendation.verdict]
+
+
+class _Comparison:
+    """A comparison under way."""
+
+    def __init__(
+        self,
+        request: CompareRequest,
+        folder: RunFolder,
+        sources: Sequence[Source],
+        plan: ComparePlan,
+        live: Live,
+    ) -> None:
+        self._folder = folder
+        self._sources = {source.name: source for source in sources}
+        self._left_s = [visit.about_s for visit in plan.visits]
+        self._spent_s = self._planned_s = 0.0
+        self._live = live
+        self._asked: set[str] = set()
+        self._load = LoadJob(request.load, folder.part(LOAD), live, list(self._sources))
+        self._quality = EvalJob(request.quality, folder.part(QUALITY), sources, live)
+
+    def run(self) -> ExitCode:
+        """Go through all visits, write all there is to write, and say how it went."""
+        interrupted = False
+        try:
+            self._load.record.save()
+            self._quality.begin()
+            for visit in self._load.visits:
+                self._visit(visit)
+        except KeyboardInterrupt:
+            interrupted = True
+            self._load.interrupted()
+            self._quality.interrupted()
+        finally:
+            codes = [self._load.finish(), self._quality.finish()]
+        if interrupted:
+            self._live.problem(f"harness compare --resume {self._folder.path} goes on")
+        worst = next((code for code in _WORST if code in codes), ExitCode.OK)
+        try:
+            return finish(self._folder, self._live, worst)
+        except HarnessError as error:
+            if worst is ExitCode.OK:
+                raise
+            self._live.problem(f"no comparison: {error}")
+            return worst
+
+    def _visit(self, visit: Visit) -> None:
+        """Bring a build up: suites that it was not asked yet, then the cells of this visit."""
+        planned_s = self._left_s.pop(0)
+        source = self._sources[visit.build]
+        grade = visit.build not in self._asked and bool(self._quality.todo(visit.build))
+        if not grade and not self._load.todo(visit):
+            return
+        began_s = time.monotonic()
+        with (
+            self._load.guarded(visit.build),
+            source.serve(self._load.folder, self._live) as served,
+        ):
+            if grade:
+                self._asked.add(visit.build)
+                self._quality.visit(Connected(served.server, served.running))
+            self._load.drive(visit, served)
+        self._tell(time.monotonic() - began_s, planned_s)
+
+    def _tell(self, took_s: float, planned_s: float) -> None:
+        """Say how long the rest will take, at the pace so far."""
+        self._spent_s += took_s
+        self._planned_s += planned_s
+        left_s = sum(self._left_s) * self._spent_s / self._planned_s
+        if self._left_s:
+            self._live.note(f"{len(self._left_s)} server starts to go, about {minutes(left_s)}")
