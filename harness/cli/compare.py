@@ -152,7 +152,7 @@ def request_of(
     """
     found = load_config(None if given["config"] is None else Path(given["config"]))
     builds = [find_build(name, found) for name in _names(given)]
-    weighing = replace(_weighing(given), baseline=builds[0][0].name if builds else None)
+    weighing = replace(_weighing(given), baseline=builds[0][0].name)
     with naming_flags(given):
         shape = _profile(find_profile(given["profile"], found), given)
         levels = levels_of(shape, given["level"], given["rate"], as_recorded=False)
@@ -186,7 +186,7 @@ def request_of(
     return CompareRequest(
         builds=builds,
         load=load,
-        quality=replace(quality, baseline=builds[0] if builds else None),
+        quality=replace(quality, baseline=builds[0]),
         weighing=weighing,
         resume=run,
         asked=asked,
@@ -222,9 +222,14 @@ def _names(given: dict[str, Any]) -> list[str]:
         if names.count(name) > 1:
             raise BadInputError(f'"{name}" is there twice; --repeats measures it again')
     baseline = given["baseline"]
-    if baseline is None:
-        return names
-    return [baseline, *(name for name in names if name != baseline)]
+    if baseline is not None:
+        names = [baseline, *(name for name in names if name != baseline)]
+    if len(names) < 2:  # noqa: PLR2004 - one is no comparison
+        raise BadInputError(
+            "one build is no comparison",
+            hint="Name two or more, the baseline first: harness compare fp16 awq",
+        )
+    return names
 
 
 def _profile(shape: Profile, given: dict[str, Any]) -> Profile:

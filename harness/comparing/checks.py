@@ -33,11 +33,6 @@ def check(request: CompareRequest, parent: Path) -> tuple[list[Source], dict[str
     Raises:
         BadInputError, BuildError, LoadProfilesError: with the fix.
     """
-    if len(request.builds) < 2:  # noqa: PLR2004 - one is no comparison
-        raise BadInputError(
-            "one build is no comparison",
-            hint="Name two or more, the baseline first: harness compare fp16 awq",
-        )
     _check_weighing(request)
     check_load(request.load)
     sources, sizes = check_quality(request.quality)

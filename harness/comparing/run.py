@@ -192,4 +192,4 @@ class _Comparison:
         self._planned_s += planned_s
         left_s = sum(self._left_s) * self._spent_s / self._planned_s
         if self._left_s:
-            self._live.note(f"{len(self._left_s)} server starts to go, about {minutes(left_s)}")
+            self._live.note(f"server starts to go: {len(self._left_s)}, about {minutes(left_s)}")

@@ -77,6 +77,7 @@ def test_the_command_line_imports_nothing_heavy(module: str) -> None:
         "harness.cli.worker",
         "harness.cli.eval",
         "harness.cli.eval_plan",
+        "harness.cli.compare",
     ],
 )
 def test_no_command_imports_what_patches_the_process(module: str) -> None:
