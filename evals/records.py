@@ -16,12 +16,14 @@ off at the output limit before the grader found anything · empty: no text · er
 time-out, or an answer that contradicts the request). All but `error` count as asked and answered;
 whatever is neither scored nor an error has score 0 and is counted by itself."""
 
-Route = Literal["echo", "native", "label", "generative"]
-"""echo: `/v1/completions` with echo and logprobs · native: the engine's own page that scores a
-prompt · label: first-token log-probabilities of the labels · generative: what it writes is
-graded. Answers by different routes are never compared."""
+Route = Literal["next", "echo", "native", "label", "generative"]
+"""next: one token is written, and log-probabilities of ids named beforehand come with it; takes
+choices of one token, what is longer goes by echo · echo: `/v1/completions` with echo and logprobs ·
+native: the engine's own page that scores a prompt · label: first-token log-probabilities of the
+labels, by their text · generative: what it writes is graded. Answers by different routes are never
+compared."""
 
-ROUTES: tuple[Route, ...] = ("echo", "native", "label", "generative")
+ROUTES: tuple[Route, ...] = ("next", "echo", "native", "label", "generative")
 """The best first."""
 
 
@@ -94,10 +96,22 @@ class Scored(msgspec.Struct, kw_only=True):
     """ln p(token i | tokens before it); NaN at place 0, which nothing precedes."""
     greedy: list[bool]
     """Whether the token was the likeliest at its place; False at place 0, and everywhere where the
-    server does not say (TGI)."""
+    server does not say (TGI) or was not asked to."""
     top_ids: list[list[int]] = []
     """The likeliest tokens at each place, the best first, where asked for and told by id."""
     top_logprobs: list[list[float]] = []
+    latency_ms: float = 0.0
+    sent_ns: int = 0
+    attempts: int = 1
+
+
+class Foreseen(msgspec.Struct, kw_only=True):
+    """What the server says of the token after a prompt."""
+
+    logprobs: dict[int, float]
+    """Token id → ln p(token | prompt), of every id that was asked about."""
+    likeliest: float
+    """ln p of the token that was written, greedily."""
     latency_ms: float = 0.0
     sent_ns: int = 0
     attempts: int = 1

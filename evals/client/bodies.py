@@ -31,6 +31,9 @@ _BEYOND: Final[dict[str, dict[str, object]]] = {
 _TELLS_IDS: Final = frozenset({"vllm", "mock", "unknown"})
 """Engines that are asked to tell token ids; "unknown" is most often a vLLM behind a gateway."""
 
+_LEAVES_OUT: Final = frozenset({"vllm", "mock"})
+"""Engines that tell the prompt's own tokens with `logprobs: 0`, and save the search for others."""
+
 encode = msgspec.json.Encoder().encode
 
 
@@ -44,8 +47,13 @@ def sampling(engine: str, temperature: float, seed: int | None) -> dict[str, obj
     return fields if seed is None else fields | {"seed": seed}
 
 
-def echo_body(model: str, engine: str, prompts: Sequence[Sequence[int]], top: int) -> bytes:
-    """Ask for log-probabilities of prompts; at least the likeliest token at each place."""
+def echo_body(
+    model: str, engine: str, prompts: Sequence[Sequence[int]], top: int | None
+) -> bytes:
+    """Ask for log-probabilities of prompts, and for the likeliest tokens at each place.
+
+    Where none of them is needed (`top` is None), those engines that may leave them out do so.
+    """
     ids = {"return_token_ids": True, "return_tokens_as_token_ids": True}
     return encode(
         {
@@ -53,9 +61,27 @@ def echo_body(model: str, engine: str, prompts: Sequence[Sequence[int]], top: in
             "prompt": prompts,
             "max_tokens": 1,
             "echo": True,
-            "logprobs": max(top, 1),
+            "logprobs": 0 if top is None and engine in _LEAVES_OUT else max(top or 0, 1),
             **sampling(engine, 0.0, None),
             **(ids if engine in _TELLS_IDS else {}),
+        }
+    )
+
+
+def next_body(
+    model: str, engine: str, prompts: Sequence[Sequence[int]], tokens: Sequence[int]
+) -> bytes:
+    """Ask for one token after each prompt, and for ln p of ids in its place (vLLM's field)."""
+    return encode(
+        {
+            "model": model,
+            "prompt": prompts,
+            "max_tokens": 1,
+            "logprobs": 0,
+            "logprob_token_ids": tokens,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+            **sampling(engine, 0.0, None),
         }
     )
 

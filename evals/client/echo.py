@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 CLAMPED: Final = -999.0
 """Not above this: a stand-in for −∞ (vLLM writes −9999), not a log-probability."""
-_ROUNDING: Final = 1e-4
+ROUNDING: Final = 1e-4
 """Nats. A value that is told twice in one answer may be rounded differently; 0 may come as 1e-7."""
-_MARK: Final = "token_id:"
+MARK: Final = "token_id:"
 
 TopK = dict[str, float | None]
 
@@ -107,7 +107,7 @@ def decode(reply: Reply, model: str, count: int) -> tuple[list[Choice], Usage]:
 
 
 def read_scores(
-    reply: Reply, model: str, prompts: Sequence[Sequence[int]], top: int
+    reply: Reply, model: str, prompts: Sequence[Sequence[int]], top: int | None
 ) -> list[Scored | Failure]:
     """Return what was said of each prompt."""
     try:
@@ -145,7 +145,7 @@ def checked(logprobs: Sequence[float | None]) -> list[float]:
             raise Broken("non_finite", f"{value} at place {place}")
         if value <= CLAMPED:
             raise Broken("clamped", f"{value} at place {place} stands for what was cut off")
-        if value > _ROUNDING:
+        if value > ROUNDING:
             raise Broken("positive", f"ln p = {value} at place {place}: a probability above 1")
     return [min(value, 0.0) for value in values]
 
@@ -170,7 +170,7 @@ def _check_usage(choices: Sequence[Choice], usage: Usage, prompts: Sequence[Sequ
         )
 
 
-def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int) -> Scored:
+def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int | None) -> Scored:
     told = choice.logprobs
     if told is None or told.token_logprobs is None:
         raise Broken("no_logprobs", "the answer has no log-probabilities")
@@ -183,12 +183,12 @@ def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int) -> Sc
         )
     if choice.prompt_token_ids is not None and choice.prompt_token_ids != list(prompt):
         raise Broken("wrong_ids", "the server scored other tokens than were sent")
-    names = [f"{_MARK}{token}" for token in prompt]
+    names = [f"{MARK}{token}" for token in prompt]
     if told.tokens is not None:
         _check_tokens(told.tokens, names, length)
     logprobs = checked(told.token_logprobs[:count])
     likeliest = told.top_logprobs
-    if likeliest is None or len(likeliest) != length:
+    if top is not None and (likeliest is None or len(likeliest) != length):
         raise Broken("no_logprobs", "the answer does not name the likeliest tokens")
     scored = Scored(
         token_ids=list(prompt),
@@ -198,8 +198,10 @@ def _scored(reply: Reply, prompt: Sequence[int], choice: Choice, top: int) -> Sc
         sent_ns=reply.sent_ns,
         attempts=reply.attempts,
     )
+    if top is None or likeliest is None:
+        return scored
     _read_top(scored, likeliest, names)
-    if top and count > 1 and next(iter(likeliest[1] or ())).startswith(_MARK):
+    if top and count > 1 and next(iter(likeliest[1] or ())).startswith(MARK):
         _keep_top(scored, likeliest, top)
     return scored
 
@@ -208,7 +210,7 @@ def _check_tokens(tokens: Sequence[str], names: list[str], length: int) -> None:
     """Compare ids where the server names tokens by them."""
     if len(tokens) != length:
         raise Broken("wrong_length", f"{len(tokens)} tokens for {length} log-probabilities")
-    if tokens[0].startswith(_MARK) and tokens[: len(names)] != names:
+    if tokens[0].startswith(MARK) and tokens[: len(names)] != names:
         raise Broken("wrong_ids", "the echo has other tokens than were sent")
 
 
@@ -230,7 +232,7 @@ def _read_top(scored: Scored, likeliest: Sequence[TopK | None], names: list[str]
             raise Broken("null_position", f"null among the likeliest tokens at place {place}")
         best: float = max(values)  # type: ignore[type-var, assignment]  # none is None
         twice: float = table.get(names[place], own)  # type: ignore[assignment]
-        if own > best + _ROUNDING or abs(twice - own) > _ROUNDING:
+        if own > best + ROUNDING or abs(twice - own) > ROUNDING:
             raise Broken(
                 "contradiction",
                 f"place {place}: ln p = {own}, and {twice} where the likeliest has {best}",
@@ -241,7 +243,7 @@ def _read_top(scored: Scored, likeliest: Sequence[TopK | None], names: list[str]
 def _keep_top(scored: Scored, likeliest: Sequence[TopK | None], top: int) -> None:
     scored.top_ids, scored.top_logprobs = [[]], [[]]
     for table in likeliest[1 : len(scored.logprobs)]:
-        pairs = [(value or 0.0, int(name.removeprefix(_MARK))) for name, value in table.items()]  # type: ignore[union-attr]
+        pairs = [(value or 0.0, int(name.removeprefix(MARK))) for name, value in table.items()]  # type: ignore[union-attr]
         pairs.sort(key=_best_first)
         scored.top_ids.append([token for _, token in pairs[:top]])
         scored.top_logprobs.append([value for value, _ in pairs[:top]])

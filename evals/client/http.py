@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 from evals.client.bodies import chat_body, write_body
 from evals.client.connection import Connection, Refusal
 from evals.client.echo import Broken
-from evals.client.scorers import scorer_of
+from evals.client.foreseen import Next
+from evals.client.scorers import Found, scorer_of
 from evals.client.written import Limits, read_chat, read_written
 from evals.records import Failure
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evals.endpoint import Endpoint
-    from evals.records import Completion, Route, Scored
+    from evals.client.scorers import Page
+    from evals.records import Completion, Foreseen, Route, Scored
 
 _SPLIT = frozenset({400, 413, 422})
 """Refusals that may be due to one prompt of several."""
@@ -49,7 +51,7 @@ class Client:
         await self.connection.__aexit__(*error)
 
     async def score(
-        self, prompts: Sequence[Sequence[int]], *, top: int = 0
+        self, prompts: Sequence[Sequence[int]], *, top: int | None = 0
     ) -> list[Scored | Failure]:
         """Score every token of prompts, all in one request.
 
@@ -59,7 +61,22 @@ class Client:
         """
         found: list[Scored | Failure | None] = [self._unfit(len(ids), 1) for ids in prompts]
         places = [place for place, failure in enumerate(found) if failure is None]
-        answers = await self._score([prompts[place] for place in places], top)
+        answers = await self._ask(self.scorer, [prompts[place] for place in places], top)
+        for place, answer in zip(places, answers, strict=True):
+            found[place] = answer
+        return [answer for answer in found if answer is not None]
+
+    async def foresee(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[int]
+    ) -> list[Foreseen | Failure]:
+        """Say how likely each of some tokens is next after prompts, all in one request.
+
+        Prompts that do not fit are not sent, and a refused request is split, as in `score`.
+        """
+        found: list[Foreseen | Failure | None] = [self._unfit(len(ids), 1) for ids in prompts]
+        places = [place for place, failure in enumerate(found) if failure is None]
+        page = Next(self.endpoint, tokens)
+        answers = await self._ask(page, [prompts[place] for place in places], None)
         for place, answer in zip(places, answers, strict=True):
             found[place] = answer
         return [answer for answer in found if answer is not None]
@@ -115,21 +132,23 @@ class Client:
         except Broken as broken:
             return Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
 
-    async def _score(self, prompts: Sequence[Sequence[int]], top: int) -> list[Scored | Failure]:
+    async def _ask(
+        self, page: Page[Found], prompts: Sequence[Sequence[int]], top: int | None
+    ) -> list[Found | Failure]:
         if not prompts:
             return []
-        if len(prompts) > 1 and not self.scorer.batches:
-            return [one for ids in prompts for one in await self._score([ids], top)]
-        reply = await self.connection.post(self.scorer.url, self.scorer.body(prompts, top))
+        if len(prompts) > 1 and not page.batches:
+            return [one for ids in prompts for one in await self._ask(page, [ids], top)]
+        reply = await self.connection.post(page.url, page.body(prompts, top))
         if isinstance(reply, Failure):
             return [reply] * len(prompts)
         if not isinstance(reply, Refusal):
-            return self.scorer.read(reply, prompts, top)
+            return page.read(reply, prompts, top)
         if len(prompts) == 1 or reply.status not in _SPLIT:
             return [reply.failure()] * len(prompts)
         half = len(prompts) // 2
-        first = await self._score(prompts[:half], top)
-        return [*first, *await self._score(prompts[half:], top)]
+        first = await self._ask(page, prompts[:half], top)
+        return [*first, *await self._ask(page, prompts[half:], top)]
 
     def _unfit(self, count: int, more: int) -> Failure | None:
         """Say why a prompt is not sent: nothing is ever cut to fit."""

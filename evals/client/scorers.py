@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from evals.client.bodies import echo_body
 from evals.client.echo import read_scores
@@ -18,27 +18,33 @@ if TYPE_CHECKING:
     from evals.records import Failure, Route, Scored
 
 
-class Scorer(Protocol):
-    """One way to have prompts scored."""
+Found = TypeVar("Found")
+
+
+class Page(Protocol[Found]):
+    """Where log-probabilities come from."""
 
     batches: bool
     """Whether one request takes several prompts."""
+    url: str
+    """Where the body goes."""
+
+    def body(self, prompts: Sequence[Sequence[int]], top: int | None) -> bytes:
+        """Return the request."""
+
+    def read(
+        self, reply: Reply, prompts: Sequence[Sequence[int]], top: int | None
+    ) -> list[Found | Failure]:
+        """Return what came back, a result for each prompt; nothing raises."""
+
+
+class Scorer(Page["Scored"], Protocol):
+    """One way to have prompts scored."""
+
     takes_ids: bool
     """Whether any ids can be scored; else only those that a tokenizer makes of some text."""
     names_likeliest: bool
     """Whether answers say which token was the likeliest at each place of a prompt."""
-
-    @property
-    def url(self) -> str:
-        """Where the body goes."""
-
-    def body(self, prompts: Sequence[Sequence[int]], top: int) -> bytes:
-        """Return the request."""
-
-    def read(
-        self, reply: Reply, prompts: Sequence[Sequence[int]], top: int
-    ) -> list[Scored | Failure]:
-        """Return what came back, a result for each prompt; nothing raises."""
 
 
 class Echo:
@@ -52,12 +58,12 @@ class Echo:
         self.url = f"{endpoint.base_url.removesuffix('/')}/completions"
         self._model, self._engine = endpoint.model, endpoint.engine
 
-    def body(self, prompts: Sequence[Sequence[int]], top: int) -> bytes:
+    def body(self, prompts: Sequence[Sequence[int]], top: int | None) -> bytes:
         """Return the request."""
         return echo_body(self._model, self._engine, prompts, top)
 
     def read(
-        self, reply: Reply, prompts: Sequence[Sequence[int]], top: int
+        self, reply: Reply, prompts: Sequence[Sequence[int]], top: int | None
     ) -> list[Scored | Failure]:
         """Return what came back."""
         return read_scores(reply, self._model, prompts, top)

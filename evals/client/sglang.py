@@ -47,7 +47,7 @@ class Sglang:
     def __init__(self, endpoint: Endpoint) -> None:
         self.url = f"{endpoint.root}/generate"
 
-    def body(self, prompts: Sequence[Sequence[int]], top: int) -> bytes:
+    def body(self, prompts: Sequence[Sequence[int]], top: int | None) -> bytes:
         """Return the request."""
         return encode(
             {
@@ -55,12 +55,12 @@ class Sglang:
                 "sampling_params": {"max_new_tokens": 1, "temperature": 0},
                 "return_logprob": True,
                 "logprob_start_len": 0,
-                "top_logprobs_num": max(top, 1),
+                "top_logprobs_num": max(top or 0, 1),
             }
         )
 
     def read(
-        self, reply: Reply, prompts: Sequence[Sequence[int]], top: int
+        self, reply: Reply, prompts: Sequence[Sequence[int]], top: int | None
     ) -> list[Scored | Failure]:
         """Return what came back; answers have no index, but the ids of their prompt."""
         try:
@@ -83,7 +83,7 @@ class Sglang:
         return found
 
 
-def _scored(reply: Reply, prompt: list[int], told: _Meta | None, top: int) -> Scored:
+def _scored(reply: Reply, prompt: list[int], told: _Meta | None, top: int | None) -> Scored:
     if told is None or not told.input_token_logprobs:
         raise Broken("no_logprobs", "the answer has no input_token_logprobs")
     entries, count = told.input_token_logprobs, len(prompt)

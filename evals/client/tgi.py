@@ -60,7 +60,7 @@ class Tgi:
         self.url = f"{endpoint.root}/generate"
         self._tokenizer = Tokenizer.from_file(str(path))
 
-    def body(self, prompts: Sequence[Sequence[int]], top: int) -> bytes:  # noqa: ARG002 - it has none
+    def body(self, prompts: Sequence[Sequence[int]], top: int | None) -> bytes:  # noqa: ARG002 - it has none
         """Return the request of one prompt."""
         (ids,) = prompts
         return encode(
@@ -79,7 +79,7 @@ class Tgi:
         self,
         reply: Reply,
         prompts: Sequence[Sequence[int]],
-        top: int,  # noqa: ARG002
+        top: int | None,  # noqa: ARG002
     ) -> list[Scored | Failure]:
         """Return what came back."""
         (ids,) = prompts
