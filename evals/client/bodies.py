@@ -47,9 +47,7 @@ def sampling(engine: str, temperature: float, seed: int | None) -> dict[str, obj
     return fields if seed is None else fields | {"seed": seed}
 
 
-def echo_body(
-    model: str, engine: str, prompts: Sequence[Sequence[int]], top: int | None
-) -> bytes:
+def echo_body(model: str, engine: str, prompts: Sequence[Sequence[int]], top: int | None) -> bytes:
     """Ask for log-probabilities of prompts, and for the likeliest tokens at each place.
 
     Where none of them is needed (`top` is None), those engines that may leave them out do so.

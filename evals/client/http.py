@@ -15,8 +15,8 @@ from evals.records import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evals.endpoint import Endpoint
     from evals.client.scorers import Page
+    from evals.endpoint import Endpoint
     from evals.records import Completion, Foreseen, Route, Scored
 
 _SPLIT = frozenset({400, 413, 422})

@@ -7,7 +7,8 @@ running.py     its work: load, ask, grade, write
 loading.py     tasks by name, few-shot examples
 subset.py      which items
 model.py       what lm-eval asks of a model
-asking.py      packs of prompts, sent and kept
+packing.py     prompts, put into requests
+asking.py      requests, sent and kept
 cache.py       what was answered already
 tokens.py      text to ids
 results.py     its conventions and notes, read back
@@ -45,7 +46,7 @@ class LmEval:
 
     def routes(self, suite: Suite) -> tuple[Route, ...]:  # noqa: ARG002 - tasks are not loaded yet
         """Prompts are scored, or, where all tasks are graded by what is written, that is."""
-        return ("echo", "native", "generative")
+        return ("next", "echo", "native", "generative")
 
     def check(self, job: Job, endpoint: Endpoint) -> Size:
         """Load all tasks and their data sets."""

@@ -11,42 +11,16 @@ import msgspec
 from evals.client.http import Client
 from evals.client.many import for_each
 from evals.lmeval.cache import Said
-from evals.records import Failure
+from evals.lmeval.packing import by_owner, packs, route_of
+from evals.records import Failure, Foreseen, Scored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from evals.endpoint import Endpoint
     from evals.lmeval.cache import Cache
-    from evals.records import Completion, Route, Scored
-
-PACK_TOKENS = 16_384
-"""In one request at most, unless one item alone has more."""
-
-Owner = tuple[str, int]
-"""Task and lm-eval's number of the document."""
-
-
-class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to ask."""
-
-    owner: Owner
-    place: int
-    """Of the answer, among all that are asked for together."""
-    ids: list[int]
-    scored_from: int = 0
-    """First place whose ln p counts; what lies before it is context."""
-    stop: tuple[str, ...] | None = None
-    """None: the prompt is scored; else the server writes until one of these."""
-    max_tokens: int = 1
-    temperature: float = 0.0
-    seed: int | None = None
-
-    @property
-    def decides(self) -> tuple[object, ...]:
-        """All that decides the answer."""
-        sent = (self.ids, self.scored_from, self.stop, self.max_tokens)
-        return (*sent, self.temperature, self.seed)
+    from evals.lmeval.packing import Owner, Pack, Prompt
+    from evals.records import Completion, Route
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -54,6 +28,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     prompt: Prompt
     key: str
+    route: Route
     answer: Said | Failure
 
 
@@ -62,7 +37,7 @@ class Asker:
 
     Args:
         endpoint: whom.
-        route: how prompts are scored.
+        route: the best that was proved.
         cache: keeps the answers.
         pack: prompts in one request at most.
         heard: is called with the number of items done since the last call.
@@ -77,7 +52,7 @@ class Asker:
         heard: Callable[[int], None],
     ) -> None:
         self._endpoint = endpoint
-        self.route: Route = "native" if route == "native" else "echo"
+        self._route: Route = route
         self._cache = cache
         self._pack = pack
         self._heard = heard
@@ -105,14 +80,14 @@ class Asker:
 
     async def _ask(self, blocks: Iterable[list[Prompt]], found: dict[int, Record]) -> None:
         at_once = self._endpoint.concurrency
-        async with Client(self._endpoint, self.route) as client:
-            waiting: asyncio.Queue[list[Prompt] | None] = asyncio.Queue(at_once)
+        async with Client(self._endpoint, self._route) as client:
+            waiting: asyncio.Queue[Pack | None] = asyncio.Queue(at_once)
             source = iter(blocks)
 
             async def make() -> None:
                 """Encode the next block in a thread while the ones before are asked."""
                 while (block := await asyncio.to_thread(next, source, None)) is not None:
-                    for pack in self._packs(block, found):
+                    for pack in packs(self._unknown(block, found), self._pack):
                         await waiting.put(pack)
                 for _ in range(at_once):
                     await waiting.put(None)
@@ -128,68 +103,67 @@ class Asker:
                 await maker
 
     async def _send(
-        self, client: Client, pack: Sequence[Prompt]
-    ) -> Sequence[Scored | Completion | Failure]:
-        first = pack[0]
-        if first.stop is None:
-            return await client.score([prompt.ids for prompt in pack])
-        answer = await client.complete(
-            first.ids,
-            max_tokens=first.max_tokens,
-            stop=first.stop,
-            temperature=first.temperature,
-            seed=first.seed,
-        )
-        return [answer]
+        self, client: Client, pack: Pack
+    ) -> Sequence[Scored | Foreseen | Completion | Failure]:
+        """Return an answer for each prompt of a request."""
+        sent = [list(ids) for ids in pack.sent]
+        found: Sequence[Scored | Foreseen | Completion | Failure]
+        if pack.route == "next":
+            found = await client.foresee(sent, list(pack.tokens))
+        elif pack.route == "generative":
+            (prompt,) = pack.prompts
+            answer = await client.complete(
+                prompt.ids,
+                max_tokens=prompt.max_tokens,
+                stop=prompt.stop or (),
+                temperature=prompt.temperature,
+                seed=prompt.seed,
+            )
+            found = [answer]
+        else:
+            found = await client.score(sent, top=0 if pack.greedy else None)
+        return [found[pack.place(prompt)] for prompt in pack.prompts]
 
-    def _packs(self, block: Iterable[Prompt], found: dict[int, Record]) -> Iterator[list[Prompt]]:
-        """Put what is not known yet into requests; an item's choices stay together."""
-        pack: list[Prompt] = []
-        held = 0
-        for item in _by_owner(block):
-            unknown = [prompt for prompt in item if not self._known(prompt, found)]
-            if not unknown:
-                continue
-            if unknown[0].stop is not None:
-                yield from ([prompt] for prompt in unknown)
-                continue
-            more = sum(len(prompt.ids) for prompt in unknown)
-            full = len(pack) + len(unknown) > self._pack or held + more > PACK_TOKENS
-            if pack and full:
-                yield pack
-                pack, held = [], 0
-            pack += unknown
-            held += more
-        if pack:
-            yield pack
+    def _unknown(
+        self, block: Iterable[Prompt], found: dict[int, Record]
+    ) -> Iterator[tuple[Route, list[Prompt]]]:
+        """Yield each item's route and those of its prompts whose answer is not known yet."""
+        for item in by_owner(block):
+            route = route_of(item, self._route)
+            if unknown := [prompt for prompt in item if not self._known(prompt, route, found)]:
+                yield route, unknown
 
-    def _known(self, prompt: Prompt, found: dict[int, Record]) -> bool:
-        key = self._cache.key(*prompt.decides)
+    def _known(self, prompt: Prompt, route: Route, found: dict[int, Record]) -> bool:
+        key = self._key(prompt, route)
         said = self._cache.get(key)
         if said is None and len(prompt.ids) > prompt.scored_from:
             return False
         if said is None and prompt.stop is not None:
             return False
         nothing = Failure(code="empty", text="the continuation has no token of its own", attempts=0)
-        found[prompt.place] = Record(prompt=prompt, key=key, answer=said or nothing)
+        found[prompt.place] = Record(prompt=prompt, key=key, route=route, answer=said or nothing)
         self._settle(prompt.owner)
         return True
 
+    def _key(self, prompt: Prompt, route: Route) -> str:
+        how = ["next"] if route == "next" else ["bare"] if not prompt.greedy else []
+        return self._cache.key(*prompt.decides, *how)
+
     def _keep(
         self,
-        pack: Sequence[Prompt],
-        answers: Sequence[Scored | Completion | Failure],
+        pack: Pack,
+        answers: Sequence[Scored | Foreseen | Completion | Failure],
         found: dict[int, Record],
     ) -> None:
         said = []
-        for prompt, answer in zip(pack, answers, strict=True):
-            key = self._cache.key(*prompt.decides)
+        for prompt, answer in zip(pack.prompts, answers, strict=True):
+            key = self._key(prompt, pack.route)
             kept = answer if isinstance(answer, Failure) else _said(key, prompt, answer)
             if isinstance(kept, Said):
                 said.append(kept)
-            found[prompt.place] = Record(prompt=prompt, key=key, answer=kept)
+            found[prompt.place] = Record(prompt=prompt, key=key, route=pack.route, answer=kept)
         self._cache.add(said)
-        for prompt in pack:
+        for prompt in pack.prompts:
             self._settle(prompt.owner)
 
     def _settle(self, owner: Owner) -> None:
@@ -198,30 +172,23 @@ class Asker:
             self._heard(1)
 
 
-def _said(key: str, prompt: Prompt, answer: Scored | Completion) -> Said:
-    common = {
-        "sent_ns": answer.sent_ns,
-        "latency_ms": answer.latency_ms,
-        "attempts": answer.attempts,
-    }
-    said = Said(key=key, prompt_tokens=len(prompt.ids), **common)  # type: ignore[arg-type]
-    if prompt.stop is None:
+def _said(key: str, prompt: Prompt, answer: Scored | Foreseen | Completion) -> Said:
+    said = Said(
+        key=key,
+        prompt_tokens=len(prompt.ids),
+        sent_ns=answer.sent_ns,
+        latency_ms=answer.latency_ms,
+        attempts=answer.attempts,
+    )
+    if isinstance(answer, Foreseen):
+        said.loglikelihood = answer.logprobs[prompt.ids[-1]]
+        said.greedy = said.loglikelihood >= answer.likeliest
+    elif isinstance(answer, Scored):
         # In this order, as lm-eval adds them: a float sum depends on it.
-        said.loglikelihood = sum(answer.logprobs[prompt.scored_from :])  # type: ignore[union-attr]
-        said.greedy = all(answer.greedy[prompt.scored_from :])  # type: ignore[union-attr]
-        return said
-    said.text = answer.text  # type: ignore[union-attr]
-    said.finish_reason = answer.finish_reason  # type: ignore[union-attr]
-    said.output_tokens = answer.output_tokens  # type: ignore[union-attr]
+        said.loglikelihood = sum(answer.logprobs[prompt.scored_from :])
+        said.greedy = all(answer.greedy[prompt.scored_from :])
+    else:
+        said.text = answer.text
+        said.finish_reason = answer.finish_reason
+        said.output_tokens = answer.output_tokens
     return said
-
-
-def _by_owner(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
-    item: list[Prompt] = []
-    for prompt in prompts:
-        if item and prompt.owner != item[0].owner:
-            yield item
-            item = []
-        item.append(prompt)
-    if item:
-        yield item

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from evals.lmeval.asking import Record
     from evals.lmeval.loading import Entry
-    from evals.records import Outcome, Route
+    from evals.records import Outcome
 
 SHOWN = 4000
 """Characters of a prompt that are kept."""
@@ -33,7 +33,6 @@ def answers(
     task: str,
     samples: Sequence[Sample],
     records: Sequence[Sequence[Record]],
-    route: Route,
 ) -> list[Answer]:
     """Return one answer a document.
 
@@ -42,19 +41,16 @@ def answers(
         task: its name.
         samples: all of lm-eval's samples of it, each filter's documents in order.
         records: what came of each document's requests, in the same order.
-        route: how prompts were scored.
     """
     count = len(records)
     by_filter = [samples[start : start + count] for start in range(0, len(samples), count)]
     return [
-        _answer(entry, task, [of_filter[n] for of_filter in by_filter], records[n], route)
+        _answer(entry, task, [of_filter[n] for of_filter in by_filter], records[n])
         for n in range(count)
     ]
 
 
-def _answer(
-    entry: Entry, task: str, samples: list[Sample], records: Sequence[Record], route: Route
-) -> Answer:
+def _answer(entry: Entry, task: str, samples: list[Sample], records: Sequence[Record]) -> Answer:
     sample = samples[0]
     generates = entry.tasks[task].OUTPUT_TYPE == GENERATION
     said = [r.answer for r in records if not isinstance(r.answer, Failure)]
@@ -64,7 +60,7 @@ def _answer(
         task=entry.name,
         category=entry.category(task),
         prompt_hash=_hash(records),
-        route="generative" if generates else route,
+        route=records[0].route if records else "generative" if generates else "echo",
         metric=entry.metric or _first_metric(sample),
         prompt=str(sample["arguments"][0][0])[-SHOWN:],
         expected=_expected(entry, task, sample),

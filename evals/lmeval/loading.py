@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.tasks import TaskManager
 
 from evals.errors import NeedError, RouteError, SuiteError
+from evals.lmeval.packing import Pack, Prompt, by_owner, route_of
 from evals.lmeval.plan import Sized
 from evals.lmeval.subset import draw
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from evals.lmeval.plan import Plan
     from evals.lmeval.tokens import Tokens
+    from evals.records import Route
 
 GENERATION = "generate_until"
 _LOOKED_AT = 4
@@ -95,25 +98,57 @@ def size(entries: Sequence[Entry], plan: Plan, tokens: Tokens, window: int) -> S
         for name, task in entry.tasks.items():
             looked = entry.items[name][:_LOOKED_AT]
             task.build_all_requests(samples=Items(looked), rank=0, world_size=1)
-            prompts = [
-                tokens.encode(["".join(map(str, _texts(instance.args)))], bos=True)[0]
-                for instance in task.instances
-            ]
             times = len(entry.items[name]) / len(looked)
-            lengths = [len(ids) for ids in prompts]
+            lengths = _lengths(task, plan.route, tokens)
             prompt_tokens += times * sum(lengths)
             if task.OUTPUT_TYPE == GENERATION:
-                requests += times * len(prompts)
+                requests += times * len(lengths)
             elif task.OUTPUT_TYPE == "loglikelihood_rolling":
                 requests += times * sum(1 + length // (window - 2) for length in lengths)
             else:
-                requests += times * len(prompts) / plan.pack
+                requests += times * len(lengths) / plan.pack
     return Sized(
         items=sum(entry.count for entry in entries),
         requests=max(round(requests), 1),
         prompt_tokens=round(prompt_tokens),
         categories={entry.name: entry.count for entry in entries},
     )
+
+
+def _lengths(task: Task, route: Route, tokens: Tokens) -> list[int]:
+    """Return how many tokens each prompt has that is sent for a task's requests."""
+    if task.OUTPUT_TYPE not in {"multiple_choice", "loglikelihood"}:
+        texts = ["".join(_texts(instance.args)) for instance in task.instances]
+        return [len(ids) for ids in tokens.encode(texts, bos=True)]
+    pairs = tokens.encode_pairs([instance.args for instance in task.instances])
+    prompts = [
+        Prompt(
+            owner=(str(instance.task_name), int(instance.doc_id or 0)),
+            place=0,
+            ids=context + more,
+            scored_from=len(context),
+        )
+        for instance, (context, more) in zip(task.instances, pairs, strict=True)
+    ]
+    sent: list[int] = []
+    for item in by_owner(prompts):
+        pack = Pack(route_of(item, route), greedy=False)
+        pack.take(item, len(item))
+        sent += map(len, pack.sent)
+    return sent
+
+
+def asks_greedy(task: Task) -> bool:
+    """Whether a task's metrics may ask if a text would be written greedily.
+
+    lm-eval 0.4.13, `ConfigurableTask.process_results`: of multiple-choice tasks exact_match alone.
+    """
+    names = [str(one["metric"]) for one in task.get_config("metric_list") or ()]
+    own = callable(task.get_config("process_results")) or (
+        type(task).process_results is not ConfigurableTask.process_results
+    )
+    known = bool(names) and "exact_match" not in names
+    return task.OUTPUT_TYPE != "multiple_choice" or own or not known
 
 
 def _manager(plan: Plan) -> TaskManager:

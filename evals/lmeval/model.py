@@ -16,19 +16,20 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from evals.errors import SuiteError
-from evals.lmeval.asking import Prompt
+from evals.lmeval.packing import Prompt
 from evals.records import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from lm_eval.api.instance import Instance
 
-    from evals.lmeval.asking import Asker, Owner, Record
+    from evals.lmeval.asking import Asker, Record
+    from evals.lmeval.packing import Owner
     from evals.lmeval.tokens import Tokens
 
 BLOCK = 512
-"""Requests that are encoded at a time."""
+"""Requests that are encoded at a time, and the rest of the last one's document."""
 NAME = "harness-completions"
 GENERATED_TOKENS = 256
 """Where a task does not say how many it may write; lm-eval's default."""
@@ -49,10 +50,14 @@ class StrictCompletions(LM):  # type: ignore[misc]
         asker: sends.
         tokens: encodes.
         window: tokens of context that a rolling log-likelihood may use, the generated one included.
+        bare: tasks that do not ask whether a text would be written greedily.
     """
 
-    def __init__(self, asker: Asker, tokens: Tokens, window: int) -> None:
+    def __init__(
+        self, asker: Asker, tokens: Tokens, window: int, bare: Container[str] = ()
+    ) -> None:
         super().__init__()
+        self._bare = bare
         self._asker = asker
         self._tokens = tokens
         self._window = window
@@ -61,8 +66,8 @@ class StrictCompletions(LM):  # type: ignore[misc]
         """Return (ln p, greedy) of each (context, continuation)."""
 
         def blocks() -> Iterator[list[Prompt]]:
-            for start in range(0, len(requests), BLOCK):
-                block = requests[start : start + BLOCK]
+            for start, end in _blocks(requests):
+                block = requests[start:end]
                 pairs = self._tokens.encode_pairs([request.args for request in block])
                 yield [
                     Prompt(
@@ -70,6 +75,7 @@ class StrictCompletions(LM):  # type: ignore[misc]
                         place=start + n,
                         ids=context + more,
                         scored_from=len(context),
+                        greedy=request.task_name not in self._bare,
                     )
                     for n, (request, (context, more)) in enumerate(zip(block, pairs, strict=True))
                 ]
@@ -98,6 +104,7 @@ class StrictCompletions(LM):  # type: ignore[misc]
                     place=place,
                     ids=context + more,
                     scored_from=len(context),
+                    greedy=False,
                 )
                 block.append(prompt)
                 place += 1
@@ -154,6 +161,17 @@ def generation(settings: dict[str, Any], tokens: Tokens) -> tuple[tuple[str, ...
     stop = handle_stop_sequences(list(known["until"]), tokens.eos_text)
     temperature = float(known["temperature"]) if known["do_sample"] else 0.0
     return tuple(text for text in stop if text), int(known["max_gen_toks"]), temperature
+
+
+def _blocks(requests: Sequence[Instance]) -> Iterator[tuple[int, int]]:
+    """Cut requests between documents."""
+    start = 0
+    while start < len(requests):
+        end = min(start + BLOCK, len(requests))
+        while end < len(requests) and _owner(requests[end]) == _owner(requests[end - 1]):
+            end += 1
+        yield start, end
+        start = end
 
 
 def _owner(request: Instance) -> Owner:

@@ -76,8 +76,9 @@ def _evaluate(
 ) -> dict[str, TaskResult]:
     """Let lm-eval evaluate one entry, keep its items' answers, and return its own results."""
     loading.seed_everything()
+    bare = {name for name, task in entry.tasks.items() if not loading.asks_greedy(task)}
     found = evaluator.evaluate(
-        lm=StrictCompletions(asker, tokens, window),
+        lm=StrictCompletions(asker, tokens, window, bare),
         task_dict={"tasks": entry.tasks, "groups": {}},
         samples=entry.items,
         bootstrap_iters=0,
@@ -87,7 +88,7 @@ def _evaluate(
     for name, task in entry.tasks.items():
         records = [asker.records.get((name, n), []) for n in range(len(entry.items[name]))]
         samples = found["samples"][name]
-        graded = answers(entry, name, samples, records, asker.route)
+        graded = answers(entry, name, samples, records)
         store.add(answer for answer in graded if (answer.task, answer.item) not in store.done)
         results[name] = TaskResult(
             entry=entry.name,

@@ -17,6 +17,7 @@ from evals.probe.asking import Asker
 from evals.probe.canary import compare, sing
 from evals.probe.card import Canary, Card, Caveat
 from evals.probe.facts import read_facts
+from evals.probe.foresight import KNOW_NEXT, prove_next
 from evals.probe.material import find_encoder, make_material
 from evals.probe.routes import ranked
 from evals.probe.scoring import ScoringProof, knows_arithmetic
@@ -130,6 +131,8 @@ async def _prove_scoring(
                 card.caveats.append(Caveat(code=doubt.code, text=text))
             elif not any(one in card.routes for one in ("echo", "native")):
                 await _keep(card, proof, client, encoder)
+            if proved and route == "echo" and endpoint.engine in KNOW_NEXT:
+                await _prove_next(card, proof, client, material)
             card.requests += client.connection.sent
         if proved:
             card.routes.append(route)
@@ -137,6 +140,16 @@ async def _prove_scoring(
             card.capabilities.echo_logprobs = proved
         else:
             card.capabilities.native_logprobs = proved
+
+
+async def _prove_next(card: Card, proof: ScoringProof, client: Client, material: Material) -> None:
+    """Try the next route, which the echo's scores are the known answers of."""
+    doubt = await prove_next(client, material, [known.wrote[0] for known in proof.answers])
+    card.capabilities.next_logprobs = doubt is None
+    if doubt is None:
+        card.routes.append("next")
+    elif doubt.code not in {"status", "no_logprobs"}:  # where the engine does not know the field
+        card.caveats.append(Caveat(code=doubt.code, text=f"next route: {doubt.text}"))
 
 
 async def _keep(card: Card, proof: ScoringProof, client: Client, encoder: Encoder) -> None:

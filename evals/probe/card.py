@@ -29,6 +29,9 @@ class Capabilities(msgspec.Struct, kw_only=True):
     """Ids are taken as they are: none is added, cut off or made anew."""
     echo_logprobs: bool = False
     """Prompts are scored at `/v1/completions`, and all checks of the scores were passed."""
+    next_logprobs: bool = False
+    """With one written token comes ln p of ids named beforehand, and is
+    the echo's."""
     native_logprobs: bool = False
     """The same at the engine's own page."""
     top_logprobs: bool = False

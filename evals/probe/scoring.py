@@ -38,7 +38,7 @@ class Doubt(Exception):  # noqa: N818 - never leaves the probe: it becomes a cav
         self.caveat = Caveat(code=code, text=text)
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """What was written greedily after a text."""
 
     text: str
@@ -66,7 +66,7 @@ class ScoringProof:
         self._takes_ids = client.scorer.takes_ids
         self._prompts = material.prompts if self._takes_ids else material.texts
         self._extent = [material.long] if self._takes_ids else []
-        self._answers: list[_Known] = []
+        self.answers: list[Known] = []
         self.alone: list[list[float]] = []
         """ln p of each prompt, from place 1 on."""
         self.largest = 0.0
@@ -91,7 +91,7 @@ class ScoringProof:
             return doubt.caveat
         return None
 
-    async def _score(self, prompts: Sequence[Sequence[int]], top: int = 0) -> list[Scored]:
+    async def _score(self, prompts: Sequence[Sequence[int]], top: int | None = 0) -> list[Scored]:
         found = []
         for one in await self._client.score(prompts, top=top):
             if isinstance(one, Failure):
@@ -114,15 +114,15 @@ class ScoringProof:
         for text, ids in zip(TEXTS, self._texts, strict=True):
             known = await (self._write(text, ids) if self._takes_ids else self._spell(text, ids))
             if known is not None:
-                self._answers.append(known)
-        if not self._answers:
+                self.answers.append(known)
+        if not self.answers:
             raise Doubt(
                 "no_known_answer",
                 "nothing was written whose tokens are known, so that scores have no known answer",
             )
         wrong: list[bool] = []
         ties = 0.0
-        for known in self._answers:
+        for known in self.answers:
             (scored,) = await self._score([[*known.ids, *known.wrote]], 1)
             found = self._unlikely(scored, len(known.ids))
             # Without values by id near ties cannot be told from errors.
@@ -136,14 +136,14 @@ class ScoringProof:
                 "another sampling than the writing",
             )
 
-    async def _write(self, text: str, ids: list[int]) -> _Known | None:
+    async def _write(self, text: str, ids: list[int]) -> Known | None:
         answer = await self._asker.write(ids, _WRITTEN, more={**TELL_IDS, "logprobs": 1})
         said, wrote = text_of(answer), told_ids(answer)
         if wrote is None and answer is not None:
             wrote = await self._from_pieces(answer)
         if wrote is None and said:
             wrote = await written_ids(self._encoder, text, ids, said)
-        return _Known(text, ids, wrote, said or "") if wrote else None
+        return Known(text, ids, wrote, said or "") if wrote else None
 
     async def _from_pieces(self, answer: Completions) -> list[int] | None:
         """Return ids of the tokens' texts, up to the first that may be of several tokens."""
@@ -156,14 +156,14 @@ class ScoringProof:
             found.append(number)
         return found or None
 
-    async def _spell(self, text: str, ids: list[int]) -> _Known | None:
+    async def _spell(self, text: str, ids: list[int]) -> Known | None:
         """Keep of what is written as much as the tokenizer makes the same tokens of."""
         tokens = await self._asker.write_tgi(self._client.scorer.url, text, _WRITTEN)
         for count in range(len(tokens), 0, -1):
             wrote = [number for number, _ in tokens[:count]]
             said = "".join(piece for _, piece in tokens[:count])
             if await written_ids(self._encoder, text, ids, said) == wrote:
-                return _Known(text, ids, wrote, said)
+                return Known(text, ids, wrote, said)
         return None
 
     def _unlikely(self, scored: Scored, start: int) -> list[bool]:
@@ -179,7 +179,7 @@ class ScoringProof:
     async def _prefer_written(self) -> None:
         """Another token in a written one's place must score lower, and change nothing before it."""
         tried = 0
-        for known in self._answers:
+        for known in self.answers:
             others = await self._others(known)
             if not others:
                 continue
@@ -205,13 +205,13 @@ class ScoringProof:
                 "no_known_answer", "no other token could be scored in a written one's place"
             )
 
-    async def _others(self, known: _Known) -> list[list[int]]:
+    async def _others(self, known: Known) -> list[list[int]]:
         """Return prompts that go on otherwise than what was written, from the first token on."""
         if self._takes_ids:
             tokens = {n for n in [*known.wrote, *known.ids[1:]] if n != known.wrote[0]}
             return [[*known.ids, other] for other in sorted(tokens)[:_AT_ONCE]]
         found = []
-        for other in self._answers:
+        for other in self.answers:
             ids = await written_ids(self._encoder, known.text, known.ids, other.said)
             if ids and ids[0] != known.wrote[0]:
                 found.append([*known.ids, *ids])
@@ -225,7 +225,7 @@ class ScoringProof:
     async def _again(self) -> None:
         prompts = self._prompts
         for prompt, before in zip(prompts, self.alone, strict=True):
-            (scored,) = await self._score([prompt])
+            (scored,) = await self._score([prompt], None)
             self._same(before, scored, "not_repeatable", "asked a second time")
 
     async def _in_batches(self) -> None:

@@ -96,7 +96,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
         margin: Points of the score that a build may lose, 2 unless said. With this flag or the
             next one the exit code tells the verdict: 0 PASS, 1 FAIL, 5 INCONCLUSIVE.
         perplexity_margin: Per cent by which a perplexity may rise, 5 unless said.
-        route: Take this route only: echo, native, label or generative.
+        route: Take this route only: next, echo, native, label or generative.
         calibration: Text or JSON lines that a build was calibrated on: say which items of domain
             suites it shares words with; a run whose items stand in it whole is not valid.
         judge_url: API base of a model that judges answers, for suites whose grader is a judge; or

@@ -19,6 +19,7 @@ _WORDS: Final = {
     "usage": "counts tokens",
     "token_id_prompts": "takes token ids as they are",
     "echo_logprobs": "scores prompts (echo)",
+    "next_logprobs": "scores the next token by id",
     "native_logprobs": "scores prompts (own page)",
     "top_logprobs": "names the likeliest tokens by id",
     "label_logprobs": "names the likeliest first tokens",

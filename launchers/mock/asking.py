@@ -37,6 +37,8 @@ class Question:
     """Tell the prompt as well, and its log-probabilities where `logprobs` are asked for."""
     logprobs: int | None = None
     """Likeliest tokens to tell at each place; None: no log-probabilities."""
+    named: tuple[int, ...] = ()
+    """Ids to tell of at each written place, in place of the likeliest ones."""
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     temperature: float = 1.0

@@ -49,7 +49,7 @@ def _text_only(question: Question, body: dict[str, Any]) -> Question:
     """Ignore `echo` and `logprobs`, refuse token ids."""
     if not isinstance(body.get("prompt", ""), str):
         raise QuestionError("prompt must be a string")
-    return replace(question, echo=False, logprobs=None)
+    return replace(question, echo=False, logprobs=None, named=())
 
 
 def _openai_only(question: Question, body: dict[str, Any]) -> Question:
@@ -62,7 +62,11 @@ def _openai_only(question: Question, body: dict[str, Any]) -> Question:
 def _never_echo(question: Question, _: dict[str, Any]) -> Question:
     if question.echo:
         raise QuestionError("Only no echo is supported")
-    return question
+    return replace(question, named=())
+
+
+def _names_none(question: Question, _: dict[str, Any]) -> Question:
+    return replace(question, named=())
 
 
 def _as_sglang(document: dict[str, Any]) -> None:
@@ -109,6 +113,7 @@ ENGINES: Final[dict[str, Engine]] = {
             b"/get_server_info": {**_SGLANG_INFO, "version": "0.0-mock"},
             b"/server_info": {**_SGLANG_INFO, "version": "0.0-mock"},
         },
+        ask=_names_none,
         adapt=_as_sglang,
     ),
     "tgi": Engine(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CREATED = 1790000000
 MAX_LOGPROBS = 20
+MAX_NAMED = 128
 _FINGERPRINT = "mock-0"
 
 
@@ -27,7 +28,20 @@ def read_completion(body: dict[str, Any], tokens: Tokens) -> Question:
     special = body.get("add_special_tokens") is not False
     prompts = read_prompts(body.get("prompt", ""), tokens, special=special)
     count = body.get("logprobs")
-    return _question(body, prompts=prompts, echo=body.get("echo") is True, logprobs=count)
+    echo = body.get("echo") is True
+    named = _read_named(body, tokens)
+    return _question(body, prompts=prompts, echo=echo, logprobs=count, named=named)
+
+
+def _read_named(body: dict[str, Any], tokens: Tokens) -> tuple[int, ...]:
+    named = tuple(body.get("logprob_token_ids") or ())
+    if named and body.get("logprobs") is None:
+        raise QuestionError("when using `logprob_token_ids`, `logprobs` must be set.")
+    if len(named) > MAX_NAMED:
+        raise QuestionError(f"{len(named)} logprob_token_ids, {MAX_NAMED} at most")
+    if odd := [n for n in named if type(n) is not int or not 0 <= n < tokens.size]:
+        raise QuestionError(f"logprob_token_ids: {odd[0]!r} is out of vocabulary")
+    return named
 
 
 def read_chat(body: dict[str, Any], tokens: Tokens) -> Question:
@@ -94,7 +108,7 @@ def _choice(choice: Choice, told: Told, tokens: Tokens) -> dict[str, Any]:
         prompt = choice.prompt
         before = prompt.text
         text = (tokens.decode(prompt.ids, special=True) if before is None else before) + text
-    count = question.logprobs or 0
+    count = max(question.logprobs or 0, len(question.named))
     places = [*(choice.scored or ()), *choice.written]
     logprobs = _logprobs(places, count, tokens, by_id=by_id) if choice.wants_logprobs else None
     scored = choice.scored

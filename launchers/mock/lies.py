@@ -183,6 +183,28 @@ def _positive(told: Told) -> None:
     )
 
 
+def _each_named(told: Told, change: Callable[[list[float]], list[float]]) -> None:
+    """Change what is told of ids that were named."""
+    for choice in told.choices if told.question.named else ():
+        for number, place in enumerate(choice.written):
+            named, values = zip(*place.top, strict=True)
+            told_of = dict(zip(named, change(list(values)), strict=True))
+            own = told_of.get(place.number, place.logprob)
+            choice.written[number] = place._replace(logprob=own, top=list(told_of.items()))
+
+
+def _renormalise_named(told: Told) -> None:
+    def changed(values: list[float]) -> list[float]:
+        total = math.log(math.fsum(map(math.exp, values)))
+        return [value - total for value in values]
+
+    _each_named(told, changed)
+
+
+def _move_named(told: Told) -> None:
+    _each_named(told, lambda values: values[1:] + values[:1])
+
+
 def _reorder(told: Told) -> None:
     """Answer each prompt with the next one's answer; the indices are in order."""
     answers = [(c.prompt, c.scored, c.written, c.text, c.finish) for c in told.choices]
@@ -254,6 +276,12 @@ LIES: Final[dict[str, Lie]] = {
     "positive": Lie(text="log-probabilities have the wrong sign", tell=_positive),
     "nan": Lie(text="one log-probability of each prompt is NaN", tell=_nan),
     "null_twice": Lie(text="one more log-probability is null", tell=_null_twice),
+    "named_renormalised": Lie(
+        text="probabilities of ids that the request names add up to 1", tell=_renormalise_named
+    ),
+    "named_moved": Lie(
+        text="each id that the request names has another one's log-probability", tell=_move_named
+    ),
     "reorder": Lie(text="a batch's answers are given to the wrong prompts", tell=_reorder),
     "duplicate_index": Lie(text="a batch's last answer has the first one's index",
                            tell=_duplicate_index),

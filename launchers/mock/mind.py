@@ -112,9 +112,10 @@ def _write(choice: Choice, question: Question, tokens: Tokens, writer: Model) ->
     while len(ids) - start < question.max_tokens:
         view = reading.next(len(ids))
         number = _choose(view, question, ids, start)
-        choice.written.append(
-            _place(view, number, count) if choice.wants_logprobs else _bare(number)
-        )
+        place = _place(view, number, count) if choice.wants_logprobs else _bare(number)
+        if question.named:
+            place = place._replace(top=[(n, view.logprob(n)) for n in question.named])
+        choice.written.append(place)
         ids.append(number)
         if number == tokens.eos and not question.ignore_eos:
             choice.finish = "stop"

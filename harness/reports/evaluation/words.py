@@ -26,6 +26,7 @@ PERPLEXITY: Final = "perplexity"
 _TINY: Final = 0.001
 _DIGITS: Final = 5
 ROUTE_WORDS: Final = {
+    "next": "choices of one token scored by the next token's log-probabilities, others by echo",
     "echo": "choices scored by the prompt's log-probabilities (echo)",
     "native": "choices scored at the engine's own page",
     "label": "first-token log-probabilities of the labels",
