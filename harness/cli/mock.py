@@ -89,10 +89,10 @@ def mock(  # noqa: PLR0913 - one flag each
         lie: NAME[:NUMBER], several allowed: a way to score wrongly without a word: no_echo,
             echo_no_logprobs, add_bos, double_bos, text_bos, no_text_bos, retokenize,
             truncate_left, truncate_answers, ignore_stop, penalty, penalty_always, shift, clamp,
-            positive, nan, null_twice, reorder, duplicate_index, drop_choice, wrong_usage,
-            no_usage, no_ids, empty_text, none_content, other_model, other_model_silent, drift,
-            cache_dependent, order_dependent, batch_dependent, concurrency_dependent. A name that
-            is none explains them.
+            positive, nan, null_twice, named_renormalised, named_moved, reorder, duplicate_index,
+            drop_choice, wrong_usage, no_usage, no_ids, empty_text, none_content, other_model,
+            other_model_silent, drift, cache_dependent, order_dependent, batch_dependent,
+            concurrency_dependent. A name that is none explains them.
         engine: Whose pages it has and what it cannot do: any, vllm, sglang, tgi, llama.cpp,
             openai or transformers.
         close: Close the connection after every answer.

@@ -30,10 +30,10 @@ def test_a_card_for_scripts_and_one_for_people(workplace: Workplace, mock: Start
     assert done.code == 0, done.err
     jsonschema.validate(done.json, json.loads(SCHEMA.read_text()))
     assert done.json.keys() >= CONTRACT
-    assert done.json["route"] == "echo"
+    assert done.json["route"] == "next"
     assert "hush" not in done.out
     shown = workplace.harness(*argv, environment=environment)
-    assert "Grades by: echo, label, generative" in shown.out
+    assert "Grades by: next, echo, label, generative" in shown.out
     assert "quiet" not in shown.out + shown.err
 
 
@@ -70,7 +70,7 @@ def test_a_real_vllm_proves_echo_and_order(workplace: Workplace, fp16: Server) -
     done = workplace.harness("probe", *asked, "--json")
     assert done.code == 0, done.err
     card = done.json
-    assert (card["engine"], card["model"], card["route"]) == ("vllm", "demo-fp16", "echo")
+    assert (card["engine"], card["model"], card["route"]) == ("vllm", "demo-fp16", "next")
     assert card["context_length"] == 2048
     able = dict(card["capabilities"])
     assert not able.pop("native_logprobs"), "vLLM has no such page here"

@@ -40,9 +40,10 @@ def probed(url: str, engine: str = "unknown") -> Card:
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
 def test_an_honest_server_is_trusted(mock: StartMock, seed: str) -> None:
     card = probed(mock(*FAST, "--seed", seed))
-    assert card.route == "echo"
-    assert card.routes == ["echo", "label", "generative"]
+    assert card.route == "next"
+    assert card.routes == ["next", "echo", "label", "generative"]
     able = card.capabilities
+    assert able.next_logprobs
     assert able.token_id_prompts
     assert able.usage
     assert able.top_logprobs
@@ -61,6 +62,18 @@ def test_who_tells_no_ids_is_no_liar(mock: StartMock) -> None:
     assert (card.route, card.tells_ids) == ("echo", False)
     card = own_tokens(mock, "any", "--lie", "no_ids")
     assert (card.route, card.caveats) == ("echo", [])
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"), [("named_moved", "contradiction"), ("named_renormalised", "known_answer")]
+)
+def test_who_lies_of_named_ids_alone_still_grades_by_echo(
+    mock: StartMock, lie: str, code: str
+) -> None:
+    card = probed(mock(*FAST, "--lie", lie), "vllm")
+    assert not card.capabilities.next_logprobs
+    assert card.route == "echo"
+    assert [one.text[:4] for one in card.caveats if one.code == code] == ["next"]
 
 
 LIES = {
@@ -116,7 +129,7 @@ def test_what_is_wrong_with_writing_is_flagged(mock: StartMock, lie: str) -> Non
 def test_drift_after_the_probe_is_found_by_the_canary(mock: StartMock) -> None:
     url = mock(*FAST, "--lie", "drift:300")
     card = probed(url)
-    assert card.route == "echo"
+    assert card.route == "next"
     assert card.requests < 300
     assert asyncio.run(sing_again(endpoint(url), card)) == []
 

@@ -49,6 +49,7 @@ def test_each_lie_changes_what_an_honest_server_says(
         {"prompt": "a card", "max_tokens": 40, "repetition_penalty": 1.0},
         {"prompt": "a card", "max_tokens": 40, "stop": ["a", "e", "i", "o", "u", "t"]},
         {"prompt": BATCH, "max_tokens": 2, "return_token_ids": True},
+        {"prompt": BATCH, "max_tokens": 1, "logprobs": 0, "logprob_token_ids": [65, 66, 67]},
     ]
 
     def answers(url: str) -> list[dict[str, Any]]:
