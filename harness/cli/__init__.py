@@ -72,11 +72,12 @@ def build_app() -> App:
         "harness.cli.calibrate:calibrate",
         help="Say how exact and how fast the load client is on this machine.",
     )
-    listing = App(name="list", help="List servers, profiles, suites or rules.")
+    listing = App(name="list", help="List servers, profiles, suites, rules or baselines.")
     listing.command("harness.cli.listing:servers", help="The builds that can be served.")
     listing.command("harness.cli.listing:profiles", help="The shapes of traffic.")
     listing.command("harness.cli.listing:suites", help="What can be asked and graded.")
     listing.command("harness.cli.listing:rules", help="What a gate holds a candidate to.")
+    listing.command("harness.cli.listing:baselines", help="What was blessed, when and by whom.")
     app.command(listing)
     engines = App(name="engines", help="List or install serving engines.")
     engines.command("harness.cli.engines:list_engines", name="list", help="Engines found here.")

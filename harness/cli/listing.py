@@ -1,4 +1,4 @@
-"""`harness list servers`, `profiles`, `suites` and `rules`."""
+"""`harness list servers`, `profiles`, `suites`, `rules` and `baselines`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from harness.config import find_build, find_profile, find_rules, find_suite, loa
 from harness.doctor import start_error
 from harness.errors import ExitCode
 from harness.gating.rules import builtin_rules
+from harness.history.baselines import BASELINES, all_baselines
 from launchers.errors import LauncherError, NotYetInstalledError
 from launchers.model import builtin_builds
 from loadprofiles.profile import Profile, builtin_profiles
@@ -107,6 +108,28 @@ def rules(*, json: bool = False, config: Path | None = None) -> int:
         )
     columns = {"name": "name", "stages": "stages", "rules": "rules", "budget_s": "budget (s)"}
     _print(rows, columns | {"from": "from", "description": "what they are"}, json=json)
+    return ExitCode.OK
+
+
+def baselines(*, folder: Path = BASELINES, json: bool = False) -> int:
+    """List the baselines that `harness gate --bless` has kept, those that were replaced, too.
+
+    Args:
+        folder: Where they are.
+        json: Print a JSON array on stdout instead of a table.
+    """
+    rows: list[dict[str, object]] = []
+    for path, one in all_baselines(folder):
+        engines = [(of.engine, of.engine_version) for of in one.origins]
+        rows.append(
+            {"name": path.name, "build": one.build, "blessed": one.run.started}
+            | {"by": one.blessed_by, "runs": [source.run for source in one.sources]}
+            | {"engines": list(dict.fromkeys(" ".join(filter(None, of)) for of in engines))}
+            | {"machines": list(dict.fromkeys(of.machine for of in one.origins))}
+            | {"commit": (one.git or {}).get("commit"), "path": str(path)}
+        )
+    columns = {"name": "name", "build": "build", "blessed": "blessed", "by": "by"}
+    _print(rows, columns | {"engines": "engine", "machines": "machine", "runs": "from"}, json=json)
     return ExitCode.OK
 
 

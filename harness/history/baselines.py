@@ -148,16 +148,16 @@ def find_baseline(name: str, folder: Path = BASELINES) -> RunFolder | None:
     return RunFolder(path) if (path / MANIFEST_FILE).is_file() else None
 
 
-def baselines(folder: Path = BASELINES) -> list[Baseline]:
-    """Return all baselines, replaced ones too, by name and date.
+def all_baselines(folder: Path = BASELINES) -> list[tuple[Path, Baseline]]:
+    """Return all baselines with their folders, replaced ones too, by name and date.
 
     Raises:
         BadInputError: a manifest is broken.
     """
     paths = sorted(folder.glob(f"[!.]*/{MANIFEST_FILE}")) if folder.is_dir() else []
     return sorted(
-        (read_baseline(RunFolder(path.parent)) for path in paths),
-        key=lambda one: (one.name, one.run.started),
+        ((path.parent, read_baseline(RunFolder(path.parent))) for path in paths),
+        key=lambda one: (one[1].name, one[1].run.started, one[0]),
     )
 
 

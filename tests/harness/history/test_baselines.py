@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.cli import run
 from harness.cli.eval import baseline_of
 from harness.config import load_config
 from harness.errors import BadInputError, InvalidRunError
 from harness.evidence.evidence import read_evidence
 from harness.evidence.figures import figures
-from harness.history.baselines import baselines, bless, find_baseline, read_baseline
+from harness.history.baselines import all_baselines, bless, find_baseline, read_baseline
 from harness.measuring.measurement import Caveat
 from harness.quality.baseline import check_run, find_run
 from harness.quality.evaluate import evaluate
@@ -103,7 +105,7 @@ def test_a_replaced_baseline_is_kept_with_its_date(tmp_path: Path) -> None:
     for right in (30, 34, 38):
         run = graded(tmp_path / f"r{right}", right)
         bless(run, "awq", "v1.0", command=COMMAND, folder=tmp_path / "b")
-    kept = baselines(tmp_path / "b")
+    kept = [one for _, one in all_baselines(tmp_path / "b")]
     assert len(kept) == 3
     dated = [path.name for path in (tmp_path / "b").iterdir() if path.name.startswith("v1.0@2")]
     assert sorted(dated) == sorted(one.replaced for one in kept if one.replaced)
@@ -160,3 +162,12 @@ def test_a_folder_that_is_no_baseline_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="is no baseline"):
         bless(graded(tmp_path / "r"), "awq", "main", command=COMMAND, folder=tmp_path / "b")
     assert (tmp_path / "b" / "main" / "thesis.txt").read_text() == "mine"
+
+
+def test_baselines_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bless(composite(tmp_path / "g"), "awq", "main", command=COMMAND, folder=tmp_path / "b")
+    assert run(["list", "baselines", "--folder", str(tmp_path / "b"), "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["build"], row["runs"]) == ("main", "awq", ["made", "load"])
+    assert row["engines"] == ["vllm 0.32.0", "mock 1"]
+    assert run(["list", "baselines", "--folder", str(tmp_path / "none")]) == 0
