@@ -54,6 +54,7 @@ class Cell:
     text: str
     spread: str = ""
     change: str = ""
+    change_spread: str = ""
     side: str = ""
     """`good` or `bad`, where the interval leaves no doubt."""
     verdict: str | None = None
@@ -155,19 +156,33 @@ def _level_cell(row: LevelRow | None, name: str) -> Cell:
 def _cell(value: Value | None, against: Difference | None = None) -> Cell:
     if value is None:
         return Cell(text=NOTHING)
-    change, side = "", ""
-    if against is not None:
-        if against.ratio is not None:
-            change = _per_cent(against.ratio, against.ratio_ci95)
-        side = {"better": "good", "worse": "bad"}.get(against.side, "")
-    return Cell(text=figure(value.value), spread=spread(value.ci95), change=change, side=side)
+    if against is None:
+        return Cell(text=figure(value.value), spread=spread(value.ci95))
+    change, around = _beyond_one(against.ratio, against.ratio_ci95)
+    return Cell(
+        text=figure(value.value),
+        spread=spread(value.ci95),
+        change=change,
+        change_spread=around,
+        side={"better": "good", "worse": "bad"}.get(against.side, ""),
+    )
 
 
-def _per_cent(ratio: float, ci95: Interval | None) -> str:
-    text = f"{100 * (ratio - 1):+.1f} %"
-    if ci95 is not None:
-        text += f" ({100 * (ci95[0] - 1):+.1f} … {100 * (ci95[1] - 1):+.1f})"
-    return text.replace("-", "−")
+def _change(value: float | None, ci95: Interval | None, unit: str = "") -> tuple[str, str]:
+    """A change in hundredths and its interval, as text."""
+    if value is None:
+        return "", ""
+    around = "" if ci95 is None else f"{100 * ci95[0]:+.1f} … {100 * ci95[1]:+.1f}"
+    return f"{100 * value:+.1f}{unit}".replace("-", "−"), around.replace("-", "−")
+
+
+def _beyond_one(ratio: float | None, ci95: Interval | None) -> tuple[str, str]:
+    """How far a ratio, and its interval, are from 1, in per cent."""
+    return _change(
+        None if ratio is None else ratio - 1,
+        None if ci95 is None else (ci95[0] - 1, ci95[1] - 1),
+        " %",
+    )
 
 
 def _quality(comparison: Comparison) -> list[Line]:
@@ -188,23 +203,20 @@ def _quality_cell(row: QualityRow | None) -> Cell:
         return Cell(text=NOTHING)
     if "perplexity" in row.metric:
         ratio, ci95 = row.perplexity_ratio, row.perplexity_ratio_ci95
-        return Cell(
-            text=figure(row.score),
-            spread=spread(row.ci95),
-            change="" if ratio is None else _per_cent(ratio, ci95),
-            side=_side(ci95, 1.0, less="good"),
-            verdict=row.verdict,
-        )
-    change, ci95 = "", row.difference_ci95
-    if row.difference is not None:
-        change = f"{100 * row.difference:+.1f}"
-        if ci95 is not None:
-            change += f" ({100 * ci95[0]:+.1f} … {100 * ci95[1]:+.1f})"
+        change, around = _beyond_one(ratio, ci95)
+        text, own = figure(row.score), spread(row.ci95)
+        side = _side(ci95, 1.0, less="good")
+    else:
+        change, around = _change(row.difference, row.difference_ci95)
+        text = f"{100 * row.score:.1f} %"
+        own = "" if row.ci95 is None else f"{100 * row.ci95[0]:.1f}–{100 * row.ci95[1]:.1f}"
+        side = _side(row.difference_ci95, 0.0, less="bad")
     return Cell(
-        text=f"{100 * row.score:.1f} %",
-        spread="" if row.ci95 is None else f"{100 * row.ci95[0]:.1f}–{100 * row.ci95[1]:.1f}",
-        change=change.replace("-", "−"),
-        side=_side(ci95, 0.0, less="bad"),
+        text=text,
+        spread=own,
+        change=change,
+        change_spread=around,
+        side=side,
         verdict=row.verdict,
     )
 
