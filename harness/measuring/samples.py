@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate, chain
 from math import isnan, nan
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 import msgspec
@@ -61,24 +63,24 @@ class _Growing:
         Raises:
             OverflowError: a number has more than 64 bits.
         """
+        told = type(samples[0]).__struct_fields__  # of what is read in part the rest is the same
         for name, column in self.ints.items():
-            values = [getattr(sample, name) for sample in samples]
-            column.extend([NONE if value is None else value for value in values])
+            values = map(attrgetter(name), samples if name in told else samples[:1])
+            known_values = array("q", [NONE if value is None else value for value in values])
+            column.extend(known_values if name in told else known_values * len(samples))
         for name, codes in self.words.items():
-            known = self.known[name]
-            codes.extend([known.setdefault(getattr(one, name), len(known)) for one in samples])
+            known, words = self.known[name], map(attrgetter(name), samples)
+            codes.extend([known.setdefault(word, len(known)) for word in words])
         for name, blob in self.texts.items():
-            for sample in samples:
-                text = getattr(sample, name)
+            ends = self.ends[name]
+            for text in map(attrgetter(name), samples):
                 blob.extend(_NO_TEXT if text is None else text.encode(errors="surrogatepass"))
-                self.ends[name].append(len(blob))
+                ends.append(len(blob))
         for name in _LISTS:
-            parts = [getattr(sample, name) for sample in samples]
-            self._extend(name, [value for part in parts for value in part])
-            ends, end = self.ends[name], self.ends[name][-1]
-            for part in parts:
-                end += len(part)
-                ends.append(end)
+            parts = list(map(attrgetter(name), samples))
+            self._extend(name, list(chain.from_iterable(parts)))
+            ends = self.ends[name]
+            ends.extend(list(accumulate(map(len, parts), initial=ends[-1]))[1:])
         self.compression.extend([nan if s.compression is None else s.compression for s in samples])
         self.retried += bytes([sample.retried for sample in samples])
 

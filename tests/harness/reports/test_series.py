@@ -34,9 +34,9 @@ def test_tokens_without_a_count_are_chunks() -> None:
 def test_a_curve_of_very_many_values_is_the_curve_of_all() -> None:
     values = np.random.default_rng(1).integers(1, 10**9, 1_000_000)
     few = series.thinned(values, 1e6)
-    assert few.size < 250_000
+    assert few.size < 25_000
     grid = series.log_grid(0.01, 1000, 50)
-    assert series.cdf_at(few, grid) == pytest.approx(series.cdf_at(values * 1e-6, grid), abs=1e-5)
+    assert series.cdf_at(few, grid) == pytest.approx(series.cdf_at(values * 1e-6, grid), abs=1e-4)
 
 
 def test_tokens_of_an_answer_in_one_document_are_made_evenly() -> None:
