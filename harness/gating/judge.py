@@ -17,7 +17,7 @@ import msgspec
 from harness.evidence.limits import parse_limit
 from harness.gating import answers, speeds
 from harness.gating.record import read_gate_manifest
-from harness.gating.result import GateResult, RuleResult, StageResult
+from harness.gating.result import STAGE_SKIPPED, GateResult, RuleResult, StageResult
 from harness.gating.rules import CONTRACT
 from harness.gating.sides import read_side
 from harness.gating.trial import ALPHA, UnknownError, holm
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from evals.compare.records import Verdict
     from harness.evidence.limits import Limit
     from harness.gating.record import GateManifest, StageRecord
-    from harness.gating.result import Finding
+    from harness.gating.result import Finding, Unit
     from harness.gating.sides import Known
     from harness.gating.trial import Trial
     from harness.rundir import RunFolder
@@ -42,6 +42,7 @@ class Tried:
     stage: str
     rule: str
     limit: float | None = None
+    unit: Unit = ""
     trials: Sequence[Trial] = ()
     unknown: str = ""
     """Why there are no trials."""
@@ -74,7 +75,7 @@ def try_stage(stage: StageRecord, ours: Known, theirs: Known) -> list[Tried]:
 
 def _try(stage: StageRecord, rule: str, ours: Known, theirs: Known) -> Tried:
     limit = parse_limit(rule, stage.name)
-    told = Tried(stage=stage.name, rule=rule, limit=limit.value)
+    told = Tried(stage=stage.name, rule=rule, limit=limit.value, unit=_unit(limit))
     if stage.ended != "done":
         return _untried(told, stage)
     try:
@@ -85,6 +86,12 @@ def _try(stage: StageRecord, rule: str, ours: Known, theirs: Known) -> Tried:
         invalid = (error.text,) if error.invalid else ()
         return replace(told, unknown=error.text, settle=error.settle, invalid=invalid)
     return replace(told, trials=trials)
+
+
+def _unit(limit: Limit) -> Unit:
+    if limit.kind != "quality":
+        return speeds.unit_of(limit)
+    return "" if limit.metric == "perplexity" else "share"
 
 
 def _on_answers(told: Tried, suite: str, limit: Limit, ours: Known, theirs: Known) -> Tried:
@@ -171,6 +178,7 @@ def _rule(one: Tried, adjusted: dict[int, float]) -> RuleResult:
             stage=one.stage,
             verdict="SKIPPED" if one.skipped else "INCONCLUSIVE",
             limit=one.limit,
+            unit=one.unit,
             text=one.unknown,
             settle=one.settle,
         )
@@ -245,7 +253,7 @@ def _stage(stage: StageRecord, rules: Sequence[RuleResult]) -> StageResult:
 
 def _skipped(stages: Sequence[StageRecord]) -> list[Caveat]:
     return [
-        Caveat("stage_skipped", f"The stage {stage.name} was not judged: {stage.text}")
+        Caveat(STAGE_SKIPPED, f"The stage {stage.name} was not judged: {stage.text}")
         for stage in stages
         if stage.ended == "skipped"
     ]
@@ -261,7 +269,7 @@ def _reason(rules: Sequence[RuleResult], verdict: Verdict) -> str:
     if not own:
         return "No rule was judged."
     first, *others = own
-    word = "is broken" if verdict == "FAIL" else "cannot be told"
-    more = f" ({len(others)} more {'is' if len(others) == 1 else 'are'} alike)" if others else ""
+    word, also = ("is broken", "Broken") if verdict == "FAIL" else ("cannot be told", "Open")
     settle = f"; {first.settle} would settle it" if first.settle else ""
+    more = f" {also}, too: {', '.join(rule.rule for rule in others)}." if others else ""
     return f"{first.rule} {word}: {first.text}{settle}.{more}"

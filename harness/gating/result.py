@@ -13,6 +13,8 @@ from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them 
 )
 
 SCHEMA = 1
+STAGE_SKIPPED = "stage_skipped"
+"""Code of the caveat that a stage was not judged."""
 Finding = Verdict | Literal["SKIPPED"]
 Unit = Literal["share", "ms", "tok/s", "req/s", "GiB", "s", ""]
 """What a rule's value and limit are in; share: 1 is 100 %."""

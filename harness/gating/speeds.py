@@ -99,7 +99,7 @@ def _known(values: Sequence[float | None], who: str) -> list[float]:
 
 def _absolute(limit: Limit, name: str, values: Sequence[float | None]) -> Trial:
     known = _known(values, "the candidate")
-    unit = _unit(limit)
+    unit = unit_of(limit)
     if not is_estimated(limit.metric):
         return _seen(limit, name, max(known) if limit.operator == "<=" else min(known), unit)
     if len(known) == 1 or min(known) <= 0:
@@ -199,8 +199,9 @@ def _excess(limit: Limit, value: float) -> float:
     return limit.value / value if value > 0 else math.inf
 
 
-def _unit(limit: Limit) -> Unit:
-    if limit.metric == "error_rate":
+def unit_of(limit: Limit) -> Unit:
+    """Return what a load rule's value and limit are in."""
+    if limit.ratio or limit.metric == "error_rate":
         return "share"
     known = METRICS.get(limit.metric)
     return "" if known is None else _UNITS.get(known.unit, "s" if known.unit == "s" else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.gating.record import read_gate
+from harness.gating.result import STAGE_SKIPPED
 from harness.reports.figures import NOTHING, duration
 from harness.reports.gate import words
 from harness.reports.markdown import code, escape, table
@@ -37,6 +38,7 @@ class Markdown:
         notes = [
             f"- {'**Invalid:** ' if caveat.invalidates else ''}{escape(caveat.text)}"
             for caveat in result.caveats
+            if caveat.code != STAGE_SKIPPED  # the rules have said so
         ]
         if notes:
             parts.append("**Caveats**\n\n" + "\n".join(notes))
@@ -45,22 +47,24 @@ class Markdown:
 
 
 def _rules(result: GateResult) -> str:
-    rows = [
-        [
-            _MARKS[rule.verdict],
-            code(rule.rule),
-            words.value(rule, rule.value),
-            words.interval(rule) or NOTHING,
-            escape(" ".join(filter(None, [rule.text, rule.settle and f"({rule.settle})"]))),
-        ]
-        for rule in result.rules
-    ]
+    rows = []
+    for rules in words.grouped(result):
+        rule = rules[0]
+        text = escape(" ".join(filter(None, [rule.text, rule.settle and f"({rule.settle})"])))
+        names = "<br>".join(code(one.rule) for one in rules)
+        interval = words.interval(rule) or NOTHING
+        rows.append([_MARKS[rule.verdict], names, words.value(rule, rule.value), interval, text])
     return table(_RULE_COLUMNS, rows, (0, 1, 4))
 
 
 def _stages(result: GateResult) -> str:
     rows = [
-        [code(stage.stage), stage.verdict, words.seconds(stage), escape(stage.text)]
+        [
+            code(stage.stage),
+            stage.verdict,
+            words.seconds(stage),
+            escape(words.note(result, stage)) or NOTHING,
+        ]
         for stage in result.stages
     ]
     return table(_STAGE_COLUMNS, rows, (0, 1, 3))

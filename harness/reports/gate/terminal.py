@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.gating.record import read_gate
+from harness.gating.result import STAGE_SKIPPED
 from harness.reports.figures import NOTHING, duration, plain
 from harness.reports.gate import words
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
 
 _WIDTH: Final = 120
+_LEAST: Final = {"Verdict": 12, "Rule": 24}
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "SKIPPED": "dim"}
 
 
@@ -46,6 +48,8 @@ def print_gate(run: RunFolder, console: Console) -> None:
     console.print(_stages(result))
     console.print()
     for caveat in result.caveats:
+        if caveat.code == STAGE_SKIPPED:
+            continue  # the rules have said so
         note = Text("Invalid: " if caveat.invalidates else "Caveat: ", style="yellow")
         console.print(note.append(plain(caveat.text), style="default"))
     if not result.valid:
@@ -61,22 +65,22 @@ def _table(*columns: str) -> Table:
         if name == "Found":
             table.add_column(name, justify="right", no_wrap=True)
         else:
-            table.add_column(name, overflow="fold", min_width=12 if name == "Verdict" else None)
+            table.add_column(name, overflow="fold", min_width=_LEAST.get(name))
     return table
 
 
 def _rules(result: GateResult) -> Table:
     table = _table("Verdict", "Rule", "Found", "Finding")
-    for rule in result.rules:
+    for rules in words.grouped(result):
+        rule = rules[0]
         found = Text(words.value(rule, rule.value))
         if shown := words.interval(rule):
             found.append(f"\n{shown}", style="dim")
         text = Text(plain(rule.text))
         if rule.settle:
             text.append(f"\n{plain(rule.settle)}", style="dim")
-        table.add_row(
-            Text(rule.verdict, style=_STYLES[rule.verdict]), plain(rule.rule), found, text
-        )
+        names = "\n".join(plain(one.rule) for one in rules)
+        table.add_row(Text(rule.verdict, style=_STYLES[rule.verdict]), names, found, text)
     return table
 
 
@@ -87,7 +91,7 @@ def _stages(result: GateResult) -> Table:
             plain(stage.stage),
             Text(stage.verdict, style=_STYLES[stage.verdict]),
             words.seconds(stage),
-            plain(stage.text) or NOTHING,
+            plain(words.note(result, stage)) or NOTHING,
         )
     return table
 

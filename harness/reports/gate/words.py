@@ -18,6 +18,24 @@ def heading(result: GateResult) -> str:
     return f"{plain(result.candidate)} against {plain(result.baseline)}: {result.verdict}"
 
 
+def grouped(result: GateResult) -> list[list[RuleResult]]:
+    """The rules in their order; neighbours that were skipped for one reason are one group."""
+    groups: list[list[RuleResult]] = []
+    for rule in result.rules:
+        last = groups[-1][-1] if groups else None
+        if last and rule.verdict == last.verdict == "SKIPPED" and rule.text == last.text:
+            groups[-1].append(rule)
+        else:
+            groups.append([rule])
+    return groups
+
+
+def note(result: GateResult, stage: StageResult) -> str:
+    """What is to be said of a stage that its rules do not say."""
+    told = any(rule.stage == stage.stage and rule.text == stage.text for rule in result.rules)
+    return "" if told else stage.text
+
+
 def value(rule: RuleResult, number: float | None) -> str:
     """A number in its unit."""
     if number is None:

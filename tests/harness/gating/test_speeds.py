@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from harness.evidence.evidence import Evidence
+from harness.evidence.limits import parse_limit
+from harness.gating.speeds import tries
+from harness.gating.trial import UnknownError
+from tests.harness.comparing import made
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.gating.trial import Trial
+
+
+def driven(build: str, slow: Sequence[float], level: float = 8, **more: object) -> Evidence:
+    """One repeat for each slowness."""
+    cells = [made.cell(build, level, n + 1, each, **more) for n, each in enumerate(slow)]
+    return Evidence(load=[made.load(cells)], quality=[])
+
+
+BASE = driven("fp16", (1.0, 1.01, 0.99))
+
+
+def trial(rule: str, ours: Evidence, theirs: Evidence = BASE) -> Trial:
+    [found] = tries(parse_limit(rule), ours, theirs)
+    return found
+
+
+def test_a_ratio_within_its_limit_passes_and_one_beyond_it_fails() -> None:
+    fast, slow = driven("awq", (1.1, 1.12, 1.11)), driven("awq", (2.0, 2.02, 1.98))
+    for rule in ("ratio(ttft_p95_ms@c8)<=150%", "ratio(aggregate_tps@c8)>=60%"):
+        kept, broken = trial(rule, fast), trial(rule, slow)
+        assert kept.p_pass is not None
+        assert kept.p_pass < 0.001
+        assert broken.p_fail is not None
+        assert broken.p_fail < 0.001
+        assert broken.excess > 1 > kept.excess
+    assert trial("ratio(ttft_p95_ms@c8)<=150%", slow).value == pytest.approx(2, rel=1e-3)
+    assert trial("ratio(aggregate_tps@c8)>=60%", slow).value == pytest.approx(0.5, rel=1e-3)
+
+
+def test_noisy_repeats_cannot_tell_and_say_how_many_would() -> None:
+    found = trial("ratio(ttft_p95_ms@c8)<=150%", driven("awq", (1.0, 1.7, 1.3)))
+    assert found.p_pass is not None
+    assert found.p_pass > 0.05
+    assert found.p_fail is not None
+    assert found.p_fail > 0.05
+    assert found.settle is not None
+    assert found.settle.startswith("about ")
+    assert found.settle.endswith("more repeats")
+
+
+def test_the_test_keeps_its_level_at_the_limit() -> None:
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for _ in range(300):
+        ours = driven("awq", 1.5 * np.exp(rng.normal(0, 0.05, 3)))
+        theirs = driven("fp16", np.exp(rng.normal(0, 0.05, 3)))
+        p = trial("ratio(ttft_p95_ms@c8)<=150%", ours, theirs).p_fail
+        assert p is not None
+        wrong += p < 0.05
+    assert wrong / 300 == pytest.approx(0.05, abs=0.03)
+
+
+def test_an_absolute_limit_looks_at_the_candidate_alone() -> None:
+    ours = driven("awq", (1.0, 1.02, 0.98))
+    found = trial("ttft_p95_ms@c8<=100", ours, Evidence(load=[], quality=[]))
+    assert found.value == pytest.approx(75, rel=1e-3)
+    assert found.unit == "ms"
+    assert found.p_pass is not None
+    assert found.p_pass < 0.05
+    low, high = found.ci95 or (math.nan, math.nan)
+    assert low < 75 < high
+
+
+def test_one_repeat_has_no_interval() -> None:
+    found = trial("ratio(ttft_p95_ms@c8)<=150%", driven("awq", (1.0,)))
+    assert (found.p_pass, found.p_fail) == (None, None)
+    assert found.settle == "at least 1 more repeat of each build"
+
+
+def test_peaks_and_counts_are_read_as_seen() -> None:
+    more = driven("awq", (1.0, 1.0), memory=1.2)
+    assert trial("ratio(memory_peak_gib)<=110%", more).as_seen == "FAIL"
+    assert trial("ratio(memory_peak_gib)<=130%", more).as_seen == "PASS"
+    assert trial("memory_peak_gib<=1", more).text == "1.20 GiB, as it was seen"
+    assert trial("error_rate<=1%", more).as_seen == "PASS"
+
+
+def test_without_a_level_every_level_is_tried() -> None:
+    cells = [made.cell("awq", level, n, 1.0) for level in (1, 8) for n in (1, 2)]
+    ours = Evidence(load=[made.load(cells)], quality=[])
+    found = tries(parse_limit("ttft_p95_ms<=1000"), ours, BASE)
+    assert [one.name for one in found] == ["c1", "c8"]
+
+
+def test_what_cannot_be_tried_says_why() -> None:
+    ours = driven("awq", (1.0, 1.0), level=4)
+    with pytest.raises(UnknownError, match="the candidate has no ttft_p95_ms at c8"):
+        trial("ttft_p95_ms@c8<=1000", ours)
+    with pytest.raises(UnknownError, match="the baseline has no ttft_p95_ms at c4"):
+        trial("ratio(ttft_p95_ms@c4)<=150%", ours)
