@@ -14,7 +14,8 @@ from harness.quality.record import EVALUATION_FILE, read_evaluation, read_manife
 from harness.rundir import MEASUREMENTS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from harness.measuring.measurement import CellMeasurement, Measurements
     from harness.quality.evaluation import Evaluation, Result
@@ -63,6 +64,13 @@ class Evidence:
         loaded = [cell.build for _, cell in self.cells]
         graded = [one.server.build for run in self.quality for one in run.evaluations]
         return list(dict.fromkeys([*loaded, *graded]))
+
+    def only(self, folders: Collection[Path]) -> Evidence:
+        """Return what lies in these folders."""
+        return Evidence(
+            load=[run for run in self.load if run.folder.path in folders],
+            quality=[run for run in self.quality if run.folder.path in folders],
+        )
 
 
 def read_evidence(runs: Iterable[RunFolder], *, anew: bool = False) -> Evidence:

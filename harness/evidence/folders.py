@@ -10,7 +10,7 @@ runs/<utc>-compare-fp16-awq/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from harness.errors import BadInputError
 from harness.rundir import MANIFEST_FILE, RunFolder
@@ -53,3 +53,32 @@ def parts(run: RunFolder) -> list[RunFolder]:
     others = [RunFolder(Path(str(name))) for name in named] if isinstance(named, list) else []
     there = [other for other in others if (other.path / MANIFEST_FILE).is_file()]
     return own + [part for other in there for part in parts(other)]
+
+
+def made_here(run: RunFolder) -> list[RunFolder]:
+    """Return the parts that were measured in this run, and not in an earlier one that it reads.
+
+    A comparison may be of runs elsewhere, a gate also holds copies, and a baseline is one.
+
+    Raises:
+        BadInputError: a manifest is missing or broken.
+    """
+    if kind_of(run) == BASELINE:
+        return []
+    sides = sides_of(run)
+    copies = {name for side in sides.values() if side.get("run") for name in side.get("parts", [])}
+    own = [part for part in parts(run) if part.path in {run.path, run.path / part.path.name}]
+    return [part for part in own if part.path.name not in copies]
+
+
+def sides_of(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """Return a gate's `candidate` and `baseline` as its manifest has them; of others nothing.
+
+    Raises:
+        BadInputError: its manifest is missing or broken.
+    """
+    manifest = run.read_manifest()
+    if manifest.get("kind") != GATE:
+        return {}
+    found = {role: manifest.get(role) for role in ("candidate", "baseline")}
+    return {role: side for role, side in found.items() if isinstance(side, dict)}

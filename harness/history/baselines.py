@@ -24,7 +24,7 @@ from harness import __version__
 from harness.errors import BadInputError, InvalidRunError, did_you_mean
 from harness.evidence.evidence import read_evidence
 from harness.evidence.figures import figures
-from harness.evidence.folders import BASELINE, kind_of, parts
+from harness.evidence.folders import BASELINE, kind_of, parts, sides_of
 from harness.history.portions import build_of, copy_portion
 from harness.measuring.measurement import RunInfo
 from harness.provenance import git, user
@@ -110,7 +110,7 @@ def bless(
         raise BadInputError(
             f'--bless: "{name}" cannot name a baseline', hint="Use letters, digits, . _ and -."
         )
-    sources = _sources(run)
+    sources = _sources(run, build)
     evidence = read_evidence(sources)
     if build not in evidence.builds:
         known = evidence.builds
@@ -172,11 +172,13 @@ def read_baseline(run: RunFolder) -> Baseline:
     return read_json(run.path / MANIFEST_FILE, Baseline, SCHEMA)
 
 
-def _sources(run: RunFolder) -> list[RunFolder]:
-    """A run's parts, and the runs elsewhere that it was made of."""
-    named = run.read_manifest().get("runs")
-    others = [RunFolder.open(Path(str(path))) for path in named] if isinstance(named, list) else []
-    return [part for one in (run, *others) for part in parts(one)]
+def _sources(run: RunFolder, build: str) -> list[RunFolder]:
+    """What a run consists of; of a gate its parts of one side."""
+    for side in sides_of(run).values():  # the candidate first, should both have one name
+        if side.get("build") == build:
+            own = side.get("parts", [])
+            return [part for part in parts(run) if part.path.name in own]
+    return parts(run)
 
 
 def _check(evidence: Evidence, build: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from harness.errors import BadInputError
 from harness.evidence.evidence import Evidence, read_evidence
 from harness.evidence.figures import Figure, figures
-from harness.evidence.folders import EVAL, LOAD, kind_of, parts
+from harness.evidence.folders import BASELINE, EVAL, LOAD, kind_of, made_here, parts
 from harness.history.history import RunLine, Skipped
 from harness.quality.record import EVALUATION_FILE
 from harness.rundir import MANIFEST_FILE, MEASUREMENTS_FILE, RunFolder
@@ -100,22 +100,27 @@ def _run_folders(folder: Path, skipped: list[Skipped], depth: int = 1) -> Iterat
 def _read(run: RunFolder, found: Found, metrics: Collection[str] | None, since: str | None) -> None:
     manifest: dict[str, Any] = run.read_manifest()
     info = manifest["run"]
-    if since is not None and info["started"] < since:
+    if manifest.get("kind") == BASELINE or (since is not None and info["started"] < since):
         return
     there: list[RunFolder] = []
-    missing: list[RunFolder] = []
+    missing = 0
     for part in parts(run):
         name = EVALUATION_FILE if kind_of(part) == EVAL else MEASUREMENTS_FILE
-        (there if (part.path / name).is_file() else missing).append(part)
+        if (part.path / name).is_file():
+            there.append(part)
+        else:
+            missing += 1
     if missing and not there:
         raise BadInputError("it has no numbers yet: `harness report` makes them from what is there")
     evidence = read_evidence(there)
     name = run.path.name
     found.runs.append(_line(run, manifest, evidence, complete=not missing))
-    for one in figures(evidence, metrics=metrics):
+    own = {part.path for part in made_here(run)}
+    measured = evidence.only(own)
+    for one in figures(measured, metrics=metrics):
         one = msgspec.structs.replace(one, run=name, started=info["started"])  # noqa: PLW2901
         found.figures.append(one)
-    found.setups.update(_setups(name, evidence))
+    found.setups.update(_setups(name, measured))
 
 
 def _line(

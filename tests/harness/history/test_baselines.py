@@ -13,6 +13,7 @@ from harness.errors import BadInputError, InvalidRunError
 from harness.evidence.evidence import read_evidence
 from harness.evidence.figures import figures
 from harness.history.baselines import all_baselines, bless, find_baseline, read_baseline
+from harness.history.select import Selection, read_history
 from harness.measuring.measurement import Caveat
 from harness.quality.baseline import check_run, find_run
 from harness.quality.evaluate import evaluate
@@ -171,3 +172,25 @@ def test_baselines_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (row["name"], row["build"], row["runs"]) == ("main", "awq", ["made", "load"])
     assert row["engines"] == ["vllm 0.32.0", "mock 1"]
     assert run(["list", "baselines", "--folder", str(tmp_path / "none")]) == 0
+
+
+def test_of_a_gate_the_candidates_numbers_are_blessed_though_the_baseline_has_its_name(
+    tmp_path: Path,
+) -> None:
+    run = RunFolder(tmp_path / "gate")
+    load_run(run.path / "load-old", [a_cell(ttft_p50_ms=40, valid=False)])
+    load_run(run.path / "load-new", [a_cell(ttft_p50_ms=30)])
+    info = {"id": "gate", "started": "2026-11-25T00:00:00+00:00", "command": "harness gate"}
+    candidate = {"build": "awq", "parts": ["load-new"], "run": None}
+    baseline = {"build": "awq", "parts": ["load-old"], "run": "runs/earlier"}
+    parts = ["load-old", "load-new"]
+    run.write_manifest(
+        {"kind": "gate", "run": info, "parts": parts, "candidate": candidate, "baseline": baseline}
+    )
+    kept = bless(run, "awq", "main", command=COMMAND, folder=tmp_path / "b")
+    [one] = figures(read_evidence([kept]), metrics=["ttft_p50_ms"])
+    assert one.value == 30
+    assert read_baseline(kept).parts == ["load"]
+    seen = read_history(tmp_path, Selection(metrics=("ttft_p50_ms",)))
+    [series] = seen.series
+    assert [point.value for point in series.points] == [30], "a copy is no new measurement"

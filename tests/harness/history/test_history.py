@@ -306,3 +306,20 @@ def test_bad_input_is_told(
     monkeypatch.chdir(tmp_path)
     assert run(["history", *arguments]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_comparison_of_earlier_runs_is_listed_and_measures_nothing_anew(tmp_path: Path) -> None:
+    earlier = load_run(tmp_path / "a", [a_cell()], started=day(1))
+    compared = RunFolder(tmp_path / "b")
+    compared.path.mkdir()
+    info = {"id": "b", "started": day(2), "command": "harness compare runs/a"}
+    compared.write_manifest(
+        {"kind": "comparison", "run": info, "parts": [], "runs": [str(earlier.path)]}
+    )
+    compared.write_json("comparison.json", {"schema": 1, "recommendation": {"verdict": "PASS"}})
+    found = read_history(tmp_path, TTFT)
+    assert [(run.run, run.builds, run.verdict) for run in found.runs] == [
+        ("b", ["awq"], "PASS"),
+        ("a", ["awq"], None),
+    ]
+    assert [len(series.points) for series in found.series] == [1]
