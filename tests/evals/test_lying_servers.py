@@ -50,11 +50,12 @@ ECHO |= {"other_model_silent", "add_bos", "retokenize"}
 BATCHES = {"reorder", "duplicate_index", "drop_choice", "batch_dependent", "order_dependent"}
 WRITING = {"text_bos", "no_text_bos", "truncate_answers", "ignore_stop", "penalty"}
 WRITING |= {"penalty_always", "empty_text", "none_content"}
+NAMED = {"named_renormalised", "named_moved"}
 HARMLESS: dict[str, set[str]] = {
-    "sglang": WRITING,
-    "tgi": BATCHES | {"add_bos", "retokenize"},
-    "llama.cpp": BATCHES | {"no_echo", "shift", "positive", "clamp", "other_model_silent"},
-    "transformers": BATCHES | ECHO,
+    "sglang": WRITING | NAMED,
+    "tgi": BATCHES | NAMED | {"add_bos", "retokenize"},
+    "llama.cpp": BATCHES | NAMED | {"no_echo", "shift", "positive", "clamp", "other_model_silent"},
+    "transformers": BATCHES | NAMED | ECHO,
 }
 """Lies in what is not asked there: every answer is true, whatever is checked."""
 CASES = [
