@@ -1,6 +1,6 @@
 """lm-eval over HTTP: this client and lm-eval's own `local-completions`, side by side.
 
-    python benchmarks/lmeval_speed.py [--build awq] [--items 150] [--shots 0] [--rounds 2]
+    python benchmarks/lmeval_speed.py [--build awq] [--items 100] [--shots 0] [--rounds 2]
 
 The same tasks, few-shot examples and server; only the client differs. Two tasks: `letters`, whose
 choices are one token, as MMLU's are, and `endings`, whose choices are several, as HellaSwag's.
@@ -266,7 +266,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="awq")
     parser.add_argument("--url", help="API base of a vLLM that is up and serves that build")
-    parser.add_argument("--items", type=int, default=150, help="questions of four choices")
+    parser.add_argument("--items", type=int, default=100, help="questions of four choices")
     parser.add_argument("--shots", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--task", choices=KINDS, action="append", help="these alone")
