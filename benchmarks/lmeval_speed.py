@@ -1,11 +1,11 @@
 """lm-eval over HTTP: this client and lm-eval's own `local-completions`, side by side.
 
-    python benchmarks/lmeval_speed.py [--build awq] [--items 100] [--shots 0] [--rounds 2]
+    python benchmarks/lmeval_speed.py [--build awq] [--items 100] [--shots 0] [--rounds 3]
 
 The same tasks, few-shot examples and server; only the client differs. Two tasks: `letters`, whose
 choices are one token, as MMLU's are, and `endings`, whose choices are several, as HellaSwag's.
 Timed is the call that answers all of lm-eval's log-likelihood requests, tokenizing included,
-building prompts not; each way to ask has its turn in every round, in alternating order. The server
+building prompts not; the ways to ask take turns, in alternating order. The server
 runs without a prefix cache, so that nobody profits from what another asked before (lm-eval's own
 echo requests do not read it anyway; the next route, ours, does). Prints choices a second, the
 ratios to lm-eval's best, and whether scores agree. Compare rows of one run.
@@ -210,15 +210,24 @@ def runner(python: Path, plan: dict[str, Any]) -> Iterator[Callable[[Way, str, i
 def compare(
     run: Callable[[Way, str, int | None], Run], task: str, ways: list[Way], rounds: int
 ) -> dict[Way, Run]:
-    """Let all take turns, and return of each its best round."""
+    """Let all take turns, and return of each its best round.
+
+    After the first round only those go on that may be the best: of lm-eval's own settings two with
+    a prompt a request and two with several.
+    """
     run(ways[-1], task, 40)  # the server's first requests are slow
     best: dict[Way, Run] = {}
+    going = ways
     for number in range(rounds):
-        for way in ways if number % 2 == 0 else ways[::-1]:
+        for way in going if number % 2 == 0 else going[::-1]:
             one = run(way, task, None)
             print(f"{task}, round {number + 1}: {_named(way)}: {one.rate:.0f}/s", file=sys.stderr)
             if way not in best or one.rate > best[way].rate:
                 best[way] = one
+        ranked = sorted(filter(_stock, ways), key=lambda way: -best[way].rate)
+        plain = [way for way in ranked if way.batch_size == 1][:2]
+        several = [way for way in ranked if way.batch_size > 1][:2]
+        going = [way for way in ways if way in plain + several or not _stock(way)]
     return {way: best[way] for way in ways}
 
 
@@ -268,7 +277,7 @@ def main() -> int:
     parser.add_argument("--url", help="API base of a vLLM that is up and serves that build")
     parser.add_argument("--items", type=int, default=100, help="questions of four choices")
     parser.add_argument("--shots", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", choices=KINDS, action="append", help="these alone")
     parser.add_argument("--concurrent", type=_numbers, default=[8, 32, 64])
     parser.add_argument("--batches", type=_numbers, default=[1, 8, 32])
