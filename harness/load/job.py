@@ -75,7 +75,8 @@ class LoadJob:
             command=request.command,
             seed=request.seed,
             cells=self._cells,
-            request=request.asked,
+            request={"dialect": request.dialect, "no_stream": not request.stream}
+            | dict(request.asked),  # in which they are named only if there are flags for them
             profile=profile.model_dump(mode="json"),
         )
         if (folder.path / MANIFEST_FILE).is_file():
