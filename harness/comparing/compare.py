@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,13 +21,16 @@ from harness.evidence.limits import metrics_of, parse_limits
 from harness.measuring.measurement import Caveat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.comparing.comparison import LevelRow
     from harness.comparing.values import Grid
     from harness.evidence.evidence import Evidence
     from harness.evidence.limits import Limit
     from harness.measuring.measurement import RunInfo
+
+FEW_REQUESTS: Final = 80
+"""Answers in a cell below which intervals of a p95 are too narrow (docs/method.md)."""
 
 
 def compare(
@@ -166,6 +169,15 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
                     "differ by, so their intervals are too narrow; repeat each twice or more.",
                 )
             )
+        if few := list(_few(grid)):
+            found.append(
+                Caveat(
+                    "few_requests",
+                    f"{grid.profile}: fewer than {FEW_REQUESTS} answers in a cell at "
+                    f"{', '.join(few)}. The interval of a p95 there holds the truth about 8 times "
+                    "in 10, that of its ratio 9 times; measure longer at these levels.",
+                )
+            )
         missing = [
             f"{build} at {kind[0]}{value:g}"
             for build in grid.builds
@@ -177,6 +189,19 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
                 Caveat("missing_cells", f"{grid.profile}: not measured: {', '.join(missing)}.")
             )
     return found
+
+
+def _few(grid: Grid) -> Iterator[str]:
+    """Yield the levels at which a cell has too few answers for its p95."""
+    for level in grid.levels:
+        answered = [
+            asked - failed
+            for build in grid.builds
+            if (build, level) in grid.cells
+            for failed, asked in grid.cells[build, level].counts.values()
+        ]
+        if min(answered) < FEW_REQUESTS:
+            yield f"{level[0][0]}{level[1]:g}"
 
 
 def _of_runs(evidence: Evidence) -> list[Caveat]:

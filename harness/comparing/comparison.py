@@ -181,7 +181,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     """What to ship, under the user's own limits."""
 
     build: str | None
-    """None: none can be recommended."""
+    """None: none can be recommended, or, where verdict is PASS, none of several is preferred."""
     verdict: Verdict
     """PASS: it holds all limits · FAIL: no build does · INCONCLUSIVE: it cannot be told."""
     headline: str

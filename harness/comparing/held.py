@@ -8,7 +8,7 @@ levels or suites holds where it holds on each.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from scipy import special
@@ -100,7 +100,18 @@ def _of_levels(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Fi
         hint = f"levels measured: {', '.join(levels)}" if levels else "a load run"
         yield _nothing(f"no load was measured of {build}{where}", f"measure it ({hint})")
     for row in rows:
-        yield _at_level(limit, row, comparison)
+        found = _at_level(limit, row, comparison)
+        yield found if row.valid else _doubted(found)
+
+
+def _doubted(found: _Finding) -> _Finding:
+    """Take the verdict from what an invalid measurement says."""
+    return replace(
+        found,
+        verdict="INCONCLUSIVE",
+        text=f"{found.text}, but that measurement is invalid",
+        settle="a valid measurement",
+    )
 
 
 def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> _Finding:
@@ -240,7 +251,8 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
                 )
                 continue
             part, name = parts[key], f"{name}/{limit.part}"
-        yield _of_part(limit, row, part, name, comparison)
+        finding = _of_part(limit, row, part, name, comparison)
+        yield finding if row.valid else _doubted(finding)
 
 
 def _speaks_of(limit: Limit, row: QualityRow) -> bool:

@@ -36,32 +36,30 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
         limits: the user's own; suites' margins are added where they name no limit on answers.
     """
     held = limit_results(comparison, limits)
-    verdicts = {build: _verdict(found) for build, found in held.items()}
+    doubted = _doubted(comparison)
+    verdicts = {build: _verdict(held[build], doubted=build in doubted) for build in held}
     passed = [build for build in comparison.builds if verdicts[build] == "PASS"]
-    unknown = list(_unknown(comparison, held))
+    best, how = None, ""
     reasons: list[str] = []
-    if passed:
+    if not comparison.load and len(comparison.builds) > 1:
+        decided, headline = _by_answers(comparison, verdicts)
+        for build in passed:
+            reasons += [f"{build} holds {o.limit}: {o.text}" for o in held[build] if o.value]
+    elif passed:
+        decided = "PASS"
         best, how = _best(comparison, passed)
+        kept = best == comparison.baseline and len(comparison.builds) > 1
+        headline = f"stay with {best}" if kept else f"ship {best}"
         reasons += _for(comparison, best, held[best])
-        reasons += [
-            why for build in passed if build != best for why in _behind(comparison, best, build)
-        ]
-        decided: Verdict = "PASS"
-        headline = f"ship {best}"
-        if best == comparison.baseline and len(comparison.builds) > 1:
-            headline = f"stay with {best}"
+        for build in passed:
+            reasons += _behind(comparison, best, build) if build != best else []
     else:
-        best, how = None, ""
-        open_ = [build for build in comparison.builds if verdicts[build] == "INCONCLUSIVE"]
-        decided = "INCONCLUSIVE" if open_ else "FAIL"
-        headline = (
-            f"cannot tell yet whether {_or(open_)} can be shipped"
-            if open_
-            else "ship none of them: each breaks a limit"
-        )
+        decided, headline = _none(comparison.builds, verdicts)
     for build in comparison.builds:
         failed = [one for one in held[build] if one.verdict == "FAIL"]
         reasons += [f"do not ship {build}: {one.text} (limit {one.limit})" for one in failed]
+    unknown = [f"{build}: {why}" for build, why in doubted.items()]
+    unknown += _unknown(comparison, held)
     if not any(one.kind == "load" for one in limits) and comparison.load:
         unknown.append("no limits on latency or throughput were given: none was held to any")
     return Recommendation(
@@ -72,6 +70,26 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
         limits=held,
         preferred_by=how,
         unknown=unknown,
+    )
+
+
+def _none(builds: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[Verdict, str]:
+    """Return what is said where no build holds all limits."""
+    undecided = [build for build in builds if verdicts[build] == "INCONCLUSIVE"]
+    if undecided:
+        return "INCONCLUSIVE", f"cannot tell yet whether {_or(undecided)} can be shipped"
+    return "FAIL", "ship none of them: each breaks a limit"
+
+
+def _by_answers(comparison: Comparison, verdicts: Mapping[str, Verdict]) -> tuple[Verdict, str]:
+    """Return what is said where nothing but answers was compared."""
+    others = [build for build in comparison.builds if build != comparison.baseline]
+    passed = [build for build in others if verdicts[build] == "PASS"]
+    if not passed:
+        return _none(others, verdicts)
+    return "PASS", (
+        f"{_and(passed)} can take the place of {comparison.baseline} by the answers; no load was "
+        "measured, so none is preferred"
     )
 
 
@@ -131,8 +149,25 @@ def _lost_parts(
             )
 
 
-def _verdict(found: Sequence[LimitResult]) -> Verdict:
-    verdicts = {one.verdict for one in found}
+def _doubted(comparison: Comparison) -> dict[str, str]:
+    """Return builds with numbers that must not be believed, and which."""
+    found: dict[str, list[str]] = {}
+    for row in comparison.load:
+        if not row.valid:
+            found.setdefault(row.build, []).append(words.level(row.level))
+    for graded in comparison.quality:
+        if not graded.valid:
+            found.setdefault(graded.build, []).append(graded.suite)
+    return {
+        build: f"what was measured at {_and(where)} is invalid; a valid measurement would tell"
+        for build, where in found.items()
+    }
+
+
+def _verdict(found: Sequence[LimitResult], *, doubted: bool) -> Verdict:
+    verdicts: set[Verdict] = {one.verdict for one in found}
+    if doubted:
+        verdicts.add("INCONCLUSIVE")
     if "FAIL" in verdicts:
         return "FAIL"
     return "INCONCLUSIVE" if "INCONCLUSIVE" in verdicts else "PASS"
@@ -299,7 +334,7 @@ def _unknown(comparison: Comparison, held: Mapping[str, Sequence[LimitResult]]) 
     for build, found in held.items():
         for one in found:
             if one.verdict == "INCONCLUSIVE":
-                settle = f"; it would take {one.settle}" if one.settle else ""
+                settle = f"; to settle it: {one.settle}" if one.settle else ""
                 yield f"{build}: whether {one.limit} holds ({one.text}){settle}"
     if comparison.front is not None and comparison.front.doubtful:
         yield (

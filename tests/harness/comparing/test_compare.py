@@ -105,6 +105,12 @@ def test_a_cell_that_is_missing_is_named_and_the_rest_is_compared() -> None:
     ]
 
 
+def test_few_answers_are_told() -> None:
+    [one] = compare(evidence(load(cells())), baseline="fp16").caveats
+    assert one.code == "few_requests"
+    assert "at c1, c8, c32, c64." in one.text  # of the made-up cells each has 40
+
+
 def test_unlike_builds_are_refused_and_told_of_where_that_is_allowed() -> None:
     servers = {"fp16": server(), "awq": server(max_model_len=4096)}
     there = evidence(load(cells(), servers=servers))
@@ -220,4 +226,9 @@ def test_without_load_it_is_about_answers_alone() -> None:
     found = compare(evidence(quality), baseline="fp16")
     assert next((row.build, row.score) for row in found.quality) == ("fp16", 0.9)
     assert found.load == []
-    assert found.recommendation.limits["gptq"][0].verdict == "FAIL"
+    advice = found.recommendation
+    assert advice.limits["gptq"][0].verdict == "FAIL"
+    assert (advice.build, advice.verdict) == (None, "PASS")
+    assert advice.headline.startswith("awq can take the place of fp16 by the answers")
+    worse = compare(evidence(graded({"gptq": [suite(-0.05)]})), baseline="fp16").recommendation
+    assert (worse.verdict, worse.headline) == ("FAIL", "ship none of them: each breaks a limit")

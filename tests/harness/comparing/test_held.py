@@ -10,6 +10,7 @@ import pytest
 from harness.comparing.compare import compare
 from harness.comparing.comparison import Comparison, LimitResult, Value
 from harness.comparing.held import verdict
+from harness.comparing.recommend import recommend
 from harness.evidence.limits import parse_limit
 from tests.harness.comparing.made import cell, evidence, graded, load, part, perplexity, suite
 
@@ -107,6 +108,18 @@ def test_a_queue_that_grew_throughout_holds_no_limit() -> None:
     found = verdict(parse_limit(limit), "awq", msgspec.structs.replace(there, load=rows))
     assert found.verdict == "FAIL"
     assert "the queue grew throughout" in found.text
+
+
+def test_what_an_invalid_measurement_says_is_no_verdict() -> None:
+    there = made("e2e_p50_ms<=110")
+    rows = [msgspec.structs.replace(row, valid=False) for row in there.load]
+    there = msgspec.structs.replace(there, load=rows)
+    found = verdict(parse_limit("e2e_p50_ms@c8<=110"), "awq", there)
+    assert (found.verdict, found.settle) == ("INCONCLUSIVE", "a valid measurement")
+    assert found.text.endswith("but that measurement is invalid")
+    advice = recommend(there, ())
+    assert (advice.build, advice.verdict) == (None, "INCONCLUSIVE")
+    assert "awq: what was measured at c1 and c8 is invalid" in advice.unknown[1]
 
 
 def test_p_values_go_with_the_verdicts() -> None:
