@@ -174,8 +174,8 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
                 Caveat(
                     "few_requests",
                     f"{grid.profile}: fewer than {FEW_REQUESTS} answers in a cell at "
-                    f"{', '.join(few)}. The interval of a p95 there holds the truth about 8 times "
-                    "in 10, that of its ratio 9 times; measure longer at these levels.",
+                    f"{', '.join(few)}. A p95 of so few is biased and its interval too narrow "
+                    "(docs/method.md, §12 says by how much); measure longer at these levels.",
                 )
             )
         missing = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 100
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
+_LESS: Final = ("e2e_p50_ms", "itl_p95_ms", "sequence_p50_tps")
+"""Columns that a narrow terminal goes without; the other reports have them."""
+_INVALID: Final = len("unstable")
 _SIDES: Final = {"better": "green", "worse": "red", "unlike": ""}
 
 
@@ -46,7 +50,7 @@ def print_comparison(run: RunFolder, console: Console) -> None:
     for text in advice.unknown:
         console.print(Text(f"  ? {plain(text)}", style="yellow"))
     console.print()
-    for table in (_levels(found), _quality(found), _limits(found), _servers(found)):
+    for table in (_fitting(found, console), _quality(found), _limits(found), _servers(found)):
         if table.row_count:
             console.print(table)
             if table.title == "Load":
@@ -73,15 +77,28 @@ def _table(title: str, *columns: str, left: int, fold: int = 0) -> Table:
     )  # fmt: skip
     for place, name in enumerate(columns):
         if place < left or place >= len(columns) - fold:
-            table.add_column(name, overflow="fold", min_width=min(8, len(name)))
+            table.add_column(
+                name, overflow="fold", min_width=8 if name == "Build" else min(8, len(name))
+            )
         else:
             table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
-def _levels(found: Comparison) -> Table:
+def _fitting(found: Comparison, console: Console) -> Table:
+    """The table of levels with so many columns as there is room for."""
+    names = dict(words.columns(found))
+    wide = console.options.update(width=1000)
+    for less in ("", *_LESS):
+        names.pop(less, None)
+        table = _levels(found, names)
+        if Measurement.get(console, wide, table).maximum <= console.width:
+            break
+    return table
+
+
+def _levels(found: Comparison, names: dict[str, str]) -> Table:
     """Three lines a build and level: the value, the ratio to the baseline's, its interval."""
-    names = words.columns(found)
     heads = [title.replace(" ", "\n", 1) for title in names.values()]
     table = _table("Load", "Level", "Build", *heads, left=2)
     several = len({row.profile for row in found.load}) > 1

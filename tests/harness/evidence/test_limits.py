@@ -1,5 +1,8 @@
 """The limits' grammar."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from harness.errors import BadInputError
@@ -80,3 +83,11 @@ def test_all_mistakes_at_once() -> None:
 def test_one_limit_is_one() -> None:
     with pytest.raises(BadInputError, match="holds 2 limits"):
         parse_limit("ready_s<=5,ready_s<=6")
+
+
+def test_every_limit_of_the_page_about_them_can_be_read() -> None:
+    page = (Path(__file__).parents[3] / "docs/limits.md").read_text()
+    written = [word for word in re.findall(r"`([^`]+)`", page) if "<=" in word or ">=" in word]
+    assert len(written) > 15
+    for text in written:
+        assert parse_limit(text, "docs").text == text

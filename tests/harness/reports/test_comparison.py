@@ -13,11 +13,13 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from harness.comparing.compare import compare
 from harness.comparing.record import write_comparison
 from harness.measuring.measurement import Caveat
 from harness.reports import comparison
+from harness.reports.comparison.terminal import print_comparison
 from harness.rundir import RunFolder
 from tests.harness.comparing.made import (
     LEVELS,
@@ -95,6 +97,16 @@ def test_the_terminal_fits_100_columns_and_begins_with_the_recommendation(
     assert "e2e p50: no crossing within 1–64 streams: awq is faster at every level." in text
     assert "Pareto front: " in text
     assert "\x1b" not in text
+
+
+def test_a_narrow_terminal_goes_without_columns_and_cuts_no_number(folder: RunFolder) -> None:
+    out = io.StringIO()
+    print_comparison(folder, Console(file=out, width=80, highlight=False))
+    text = out.getvalue()
+    assert "per seq." in text
+    line = next(line for line in text.splitlines() if "▲ ×0.70" in line)
+    assert line.count("▲ ×0.70") == 3
+    assert line.count("▲ ×1.43") == 2
 
 
 def test_markdown_has_the_tables_and_nothing_that_acts(folder: RunFolder) -> None:
