@@ -175,7 +175,7 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
                     "few_requests",
                     f"{grid.profile}: fewer than {FEW_REQUESTS} answers in a cell at "
                     f"{', '.join(few)}. A p95 of so few is biased and its interval too narrow "
-                    "(docs/method.md, §12 says by how much); measure longer at these levels.",
+                    "(docs/method.md, §14 says by how much); measure longer at these levels.",
                 )
             )
         missing = [
