@@ -67,6 +67,10 @@ class GuideLlm:
             "`incomplete` and stand by themselves. Which it would have cut off cannot be told."
         ),
         (
+            "It takes moments within 0.1 ms for one, which is not done here: in cells of less than "
+            "a second its rates part from these by up to a thousandth."
+        ),
+        (
             "Its stamps are wall-clock times taken in Python in one of its processes; the delay "
             "there, "
             "and steps of the clock, cannot be told."
