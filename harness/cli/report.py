@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.errors import ExitCode
-from harness.evidence.anew import recompute
+from harness.reports.anew import recompute
 from harness.reports.kinds import format_of, jobs_of
 from harness.reports.several import write_all
 from harness.rundir import RunFolder, atomically
@@ -18,8 +18,9 @@ def report(run: Path, /, *runs: Path, format: str | None = None, out: Path | Non
     """Make the reports of runs again, their numbers computed anew from samples and answers.
 
     Any run's folder will do: a load, an evaluation, a comparison or a gate, of this or an older
-    harness. Where the numbers differ from those in measurements.json or evaluation.json, by a newer
-    harness or since the run was killed, that file is written, too.
+    harness. Where the numbers differ from those in measurements.json, evaluation.json,
+    comparison.json or gate.json, by a newer harness or since the run was killed, that file is
+    written, too.
 
     Args:
         run: The run's folder.

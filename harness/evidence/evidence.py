@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.evidence.anew import numbers_of
 from harness.evidence.folders import EVAL, kind_of, parts
-from harness.measuring.remeasure import remeasure
+from harness.measuring.remeasure import numbers_of, remeasure
 from harness.quality.evaluate import evaluate
 from harness.quality.evaluation import each
 from harness.quality.record import EVALUATION_FILE, read_evaluation, read_manifest

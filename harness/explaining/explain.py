@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError
-from harness.evidence.anew import numbers_of
 from harness.evidence.folders import LOAD, kind_of, parts
 from harness.explaining import load_tool
 from harness.explaining.explanation import CellExplained, Explanation
 from harness.explaining.requests import Cell
+from harness.measuring.remeasure import numbers_of
 from harness.reports.cells import read_cell
 
 if TYPE_CHECKING:

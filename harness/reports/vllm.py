@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from harness.evidence.anew import numbers_of
 from harness.explaining import vllm as like
 from harness.explaining.explain import cells_of
+from harness.measuring.remeasure import numbers_of
 from harness.measuring.request import NS_PER_S
 from harness.reports.words import table
 
