@@ -11,15 +11,16 @@ import msgspec
 
 from harness import __version__
 from harness.comparing.compare import compare
+from harness.comparing.record import read_comparison, write_comparison
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
-from harness.evidence.folders import COMPARISON, kind_of
+from harness.evidence.folders import COMPARISON, COMPARISON_FILE, kind_of
 from harness.measuring.measurement import RunInfo
 from harness.provenance import provenance
 from harness.rundir import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.comparing.comparison import Comparison
     from harness.comparing.request import Weighing
@@ -133,3 +134,21 @@ def weigh(run: RunFolder, *, anew: bool = False) -> Comparison:
         allow_different=manifest.allow_different or bool(manifest.builds),
         run=manifest.run,
     )
+
+
+def reweigh(run: RunFolder) -> Iterator[str]:
+    """Weigh a comparison again, and say so where that changed its file; nothing for other runs.
+
+    Raises:
+        BadInputError: a file is missing or broken, or the folder cannot be written.
+    """
+    if kind_of(run) != COMPARISON:
+        return
+    found = weigh(run)
+    try:
+        same = found == read_comparison(run)
+    except BadInputError:
+        same = False
+    if not same:
+        write_comparison(run, found)
+        yield f"{run.path}: {COMPARISON_FILE} computed anew from the numbers of its parts"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOKENIZER = str(Path(harness.__file__).parents[1] / "launchers/models/demo-fp16")
 ITEMS = 60
 COMPARE = (
-    *("compare", "fast", "slow", "--suite", "quiz.toml", "--level", "1,3", "--requests", "24"),
+    *("compare", "fast", "slow", "--suite", "quiz.toml", "--level", "1,3", "--requests", "16"),
     *("--warmup", "2", "--output-tokens", "6", "--prompt-tokens", "16", "--allow-different"),
 )
 """They are started by commands of their own, which is a difference."""
@@ -102,6 +102,12 @@ def test_killed_in_the_middle_it_goes_on_as_it_began(place: Workplace) -> None:
     assert [(row["build"], row["items"]) for row in told["quality"] if row["build"] == "slow"] == [
         ("slow", ITEMS)
     ]
+    # A report computes all anew, and finds the same.
+    shown = place.harness("report", str(run), "--format", "json")
+    assert shown.code == 0
+    assert shown.json == told
+    assert "anew" not in shown.err
+
     # Every start has a log and its figures.
     assert (run / "load/servers/slow/server.log").is_file()
     assert (run / "load/servers/slow/visit-2/server.log").is_file()
