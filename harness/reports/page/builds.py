@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.comparing import words as told
+from harness.comparing.front import COST
+from harness.comparing.quality import is_perplexity
 from harness.reports.figures import NOTHING, count, figure, plain
 from harness.reports.page.panels import Panel, hue, panel
 from harness.reports.page.svg import Chart, dot, fitting, linear
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from harness.comparing.comparison import (
         Comparison,
         Difference,
+        Front,
         LevelRow,
         QualityRow,
         ServerFigures,
@@ -28,23 +31,12 @@ if TYPE_CHECKING:
 _GLANCE: Final = ("ttft_p95_ms", "ttft_due_p95_ms", "itl_p95_ms", "e2e_p95_ms", "aggregate_tps")
 _FIRST: Final = (
     "ttft_p50_ms", "ttft_p95_ms", "ttft_due_p50_ms", "ttft_due_p95_ms", "itl_p50_ms", "itl_p95_ms",
-    "tpot_p50_ms", "tpot_p95_ms", "e2e_p50_ms", "e2e_p95_ms", "sequence_tps_p50",
+    "tpot_p50_ms", "tpot_p95_ms", "e2e_p50_ms", "e2e_p95_ms", "sequence_p50_tps",
     "aggregate_tps", "request_rate", "goodput", "error_rate", "memory_peak_gib",
 )  # fmt: skip
 """Metrics that come first in the table of all, in this order."""
-_NAMES: Final = {
-    "ttft": "TTFT", "ttft_due": "TTFT from due", "ttfa": "first answer text", "itl": "ITL",
-    "stall": "longest gap", "tpot": "TPOT", "e2e": "e2e", "sequence_tps": "per sequence",
-    "decode_tps": "decode", "aggregate_tps": "tokens in all", "request_rate": "requests",
-    "goodput": "goodput", "error_rate": "failed share", "memory_peak_gib": "peak memory",
-    "kv_cache_peak": "KV cache, peak share", "perplexity": "perplexity", "quality": "quality",
-    "retained": "retained", "cost_per_million_tokens": "cost per million tokens",
-}  # fmt: skip
-_UNITS: Final = {
-    "aggregate_tps": "tok/s", "sequence_tps": "tok/s", "decode_tps": "tok/s",
-    "request_rate": "per s", "goodput": "per s", "memory_peak_gib": "GiB",
-}  # fmt: skip
-_PARTS: Final = re.compile(r"(?P<base>.+?)(?:_(?P<q>p\d+(?:_\d+)?|mean|max))?(?:_(?P<unit>ms))?")
+_MOST_PLANES: Final = 6
+_ERRORS: Final = "error_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +63,8 @@ class Line:
 
 def title(metric: str) -> str:
     """Return a metric's name and unit for people, e.g. `TTFT p95, ms`."""
-    found = _PARTS.fullmatch(metric)
-    base = found["base"] if found else metric
-    name = _NAMES.get(base, base.replace("_", " "))
-    quantile = f" {found['q'].replace('_', '.')}" if found and found["q"] else ""
-    unit = found["unit"] if found else None
-    if unit is None:
-        unit = _UNITS.get(base)
-    return plain(f"{name}{quantile}" + (f", {unit}" if unit else ""))
+    unit = "%" if metric == _ERRORS else told.unit(metric)
+    return plain(told.label(metric) + (f", {unit}" if unit else ""))
 
 
 def glance(comparison: Comparison) -> list[Line]:
@@ -100,18 +86,8 @@ def everything(comparison: Comparison) -> list[Line]:
 
 
 def _levels(comparison: Comparison) -> list[tuple[str, tuple[str, float]]]:
-    found = {
-        (row.profile, (next(iter(row.level), ""), next(iter(row.level.values()), 0.0)))
-        for row in comparison.load
-    }
-    return sorted(found)
-
-
-def _level_name(level: tuple[str, float]) -> str:
-    unit, value = level
-    if unit == "rate":
-        return f"{value:,g}/s"
-    return f"{value:,g} stream" if value == 1 else f"{value:,g} streams"
+    """Profile and level of all rows, ascending."""
+    return sorted({(row.profile, next(iter(row.level.items()))) for row in comparison.load})
 
 
 def _load(
@@ -134,8 +110,9 @@ def _load(
             names = [name for name in names if name != "ttft_p95_ms"]
         elif "ttft_p95_ms" in names:
             names = [name for name in names if name != "ttft_due_p95_ms"]
-    profiles = {row.profile for row in comparison.load}
-    where = _level_name(level) if len(profiles) == 1 else f"{profile} · {_level_name(level)}"
+    where = told.at_level(dict([level]))
+    if len({row.profile for row in comparison.load}) > 1:
+        where = f"{profile} {where}"
     return [
         Line(
             name=title(name),
@@ -150,6 +127,8 @@ def _level_cell(row: LevelRow | None, name: str) -> Cell:
     value = None if row is None else row.metrics.get(name)
     if row is None or value is None:
         return Cell(text=NOTHING)
+    if name == _ERRORS:  # a share, and not as a ratio: it may be of nothing
+        return Cell(text=figure(None if value.value is None else 100 * value.value))
     return _cell(value, row.against.get(name))
 
 
@@ -201,10 +180,10 @@ def _quality(comparison: Comparison) -> list[Line]:
 def _quality_cell(row: QualityRow | None) -> Cell:
     if row is None or row.score is None:
         return Cell(text=NOTHING)
-    if "perplexity" in row.metric:
+    if is_perplexity(row):
         ratio, ci95 = row.perplexity_ratio, row.perplexity_ratio_ci95
         change, around = _beyond_one(ratio, ci95)
-        text, own = figure(row.score), spread(row.ci95)
+        text, own = f"{row.score:,.3f}", spread(row.ci95)
         side = _side(ci95, 1.0, less="good")
     else:
         change, around = _change(row.difference, row.difference_ci95)
@@ -254,41 +233,56 @@ def _servers(comparison: Comparison) -> list[Line]:
 
 
 def front(pen: Pen, comparison: Comparison) -> list[Panel]:
-    """The Pareto front: quality against each of the other objectives."""
+    """The Pareto front: answers against each of the other objectives."""
     found = comparison.front
     if found is None or len(found.objectives) < 2:  # noqa: PLR2004 - a plane has two axes
         return []
-    quality = next(
-        (n for n in found.objectives if any(w in n for w in ("quality", "score", "retained"))),
-        next(iter(found.objectives)),
-    )
-    return [
-        drawn
-        for other in found.objectives
-        if other != quality and (drawn := _plane(pen, comparison, other, quality)) is not None
-    ]
+    suites = {row.suite for row in comparison.quality}
+    graded = sorted((n for n in found.objectives if n in suites), key=_graded_first(found))
+    up = graded[0] if graded else next(iter(found.objectives))
+    others = [name for name in found.objectives if name not in suites and name != up]
+    planes = [_plane(pen, comparison, across, up) for across in others[:_MOST_PLANES]]
+    return [plane for plane in planes if plane is not None]
+
+
+def _graded_first(found: Front) -> Callable[[str], bool]:
+    """Perplexities come after what was right or wrong."""
+    return lambda name: found.objectives[name] == "least"
+
+
+def _objective(comparison: Comparison, name: str) -> tuple[str, float]:
+    """An objective's name for people, and what its values are to be multiplied with."""
+    if name in {row.suite for row in comparison.quality if not is_perplexity(row)}:
+        return f"{plain(name)}, %", 100.0
+    if name == COST:
+        return "USD per million output tokens", 1.0
+    metric, _, level = name.partition("@")
+    if metric in {row.suite for row in comparison.quality}:
+        return f"{plain(name)}, perplexity", 1.0
+    return title(metric) + (f" at {plain(level)}" if level else ""), 1.0
 
 
 def _plane(pen: Pen, comparison: Comparison, across: str, up: str) -> Panel | None:
     found = comparison.front
     if found is None:
         return None
+    (x_name, x_scale), (y_name, y_scale) = (_objective(comparison, n) for n in (across, up))
     points = []
     for build in comparison.builds:
         values = found.values.get(build, {})
         a, b = values.get(across), values.get(up)
         if a is not None and b is not None:
-            points.append((build, a, b))
+            points.append((build, x_scale * a, y_scale * b))
     if not points:
         return None
     x = fitting([a for _, a, _ in points], log_from=20)
     y = linear([b for _, _, b in points], zero=False)
     better = {"least": "less is better", "most": "more is better"}
     chart = Chart(
-        title=f"{title(up)} and {title(across)}",
+        title=f"{y_name.partition(',')[0]} and {x_name.partition(',')[0]}",
         x=x,
         y=y,
-        unit=f"{title(across)} ({better[found.objectives[across]]})",
+        unit=f"{x_name} ({better[found.objectives[across]]})",
         described="; ".join(f"{plain(n)}: {figure(b)} at {figure(a)}" for n, a, b in points) + ".",
     )
     for build, a, b in points:
@@ -300,4 +294,4 @@ def _plane(pen: Pen, comparison: Comparison, across: str, up: str) -> Panel | No
         if not member:
             chart.marks.append(dot((a, b), x, y, "hole", name))
         chart.names.append(((a, b), plain(build)))
-    return panel(pen, chart, f"{title(up)} ({better[found.objectives[up]]})")
+    return panel(pen, chart, f"{y_name} ({better[found.objectives[up]]})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.reports import charts, figures
 from harness.reports.latencies import Metric, metrics
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.reports.page.material import Traffic
     from harness.reports.page.svg import Pen
 
-_MOST_LABELS = 24
+Quantile = Literal["p50", "p95"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +37,29 @@ class Spot:
 
 
 def trade(pen: Pen, traffic: Traffic, comparison: Comparison | None) -> list[Panel]:
-    """Latency at p95 against tokens per second: a line a build, its levels on it."""
+    """Latency against tokens per second: a line a build, its levels on it.
+
+    By p95, or by p50 where there are too few requests for p95 somewhere.
+    """
     if len(traffic.levels) < 2:  # noqa: PLR2004 - a curve needs two points
         return []
     rows = _rows(comparison, traffic)
     found = []
     for metric in metrics(traffic.cells):
-        lines = [
-            [spot for level in traffic.levels if (spot := _spot(traffic, rows, b, level, metric))]
-            for b in traffic.builds
-        ]
-        found.append(_trade(pen, traffic, metric.title, lines))
+        by_p95, by_p50 = (_lines(traffic, rows, metric, q) for q in ("p95", "p50"))
+        whole = sum(map(len, by_p95)) >= sum(map(len, by_p50))
+        title = f"{metric.title} {'p95' if whole else 'p50'}"
+        found.append(_trade(pen, traffic, title, by_p95 if whole else by_p50))
     return found
+
+
+def _lines(
+    traffic: Traffic, rows: dict[tuple[str, float], LevelRow], metric: Metric, q: Quantile
+) -> list[list[Spot]]:
+    return [
+        [spot for level in traffic.levels if (spot := _spot(traffic, rows, b, level, metric, q))]
+        for b in traffic.builds
+    ]
 
 
 def _rows(comparison: Comparison | None, traffic: Traffic) -> dict[tuple[str, float], LevelRow]:
@@ -67,10 +78,11 @@ def _spot(
     build: str,
     level: float,
     metric: Metric,
+    q: Quantile,
 ) -> Spot | None:
     row = rows.get((build, level))
     if row is not None:
-        x, y = row.metrics.get("aggregate_tps"), row.metrics.get(f"{metric.key}_p95_ms")
+        x, y = row.metrics.get("aggregate_tps"), row.metrics.get(f"{metric.key}_{q}_ms")
         if x is not None and y is not None and x.value is not None and y.value is not None:
             return Spot(level=level, x=x.value, x_ci=x.ci95, y=y.value, y_ci=y.ci95)
     cells = [
@@ -79,7 +91,7 @@ def _spot(
         if figures.plain(figures.series_of(cell)) == build and figures.level_value(cell) == level
     ]
     stats = [metric.stat_of(cell) for cell in cells]
-    values = [stat.p95 for stat in stats if stat.p95 is not None]
+    values = [value for stat in stats if (value := getattr(stat, q)) is not None]
     if not values:
         return None
     return Spot(
@@ -87,7 +99,7 @@ def _spot(
         x=median(cell.metrics.aggregate_tps for cell in cells),
         x_ci=None,
         y=median(values),
-        y_ci=stats[0].ci95.get("p95") if len(stats) == 1 else None,
+        y_ci=stats[0].ci95.get(q) if len(stats) == 1 else None,
     )
 
 
@@ -97,7 +109,7 @@ def _trade(pen: Pen, traffic: Traffic, title: str, lines: Sequence[Sequence[Spot
     ys = [v for s in spots for v in (s.y, *(s.y_ci or ())) if v > 0 or s.y <= 0]
     x, y = fitting(xs, log_from=1e9), fitting(ys)
     chart = Chart(
-        title=f"{title} p95 against throughput",
+        title=f"{title} against throughput",
         x=x,
         y=y,
         unit="tokens per second in all",
@@ -105,7 +117,8 @@ def _trade(pen: Pen, traffic: Traffic, title: str, lines: Sequence[Sequence[Spot
         described=_told(traffic, title, lines),
     )
     for index, line in enumerate(lines):
-        chart.marks.append(path([(s.x, s.y) for s in line], x, y, line_kind(index)))
+        if line:
+            chart.marks.append(path([(s.x, s.y) for s in line], x, y, line_kind(index)))
         for spot in line:
             if spot.y_ci:
                 low, high = spot.y_ci
@@ -130,7 +143,7 @@ def _told(traffic: Traffic, title: str, lines: Sequence[Sequence[Spot]]) -> str:
         for build, line in zip(traffic.builds, lines, strict=True)
         if line
     ]
-    return f"{title} p95 by build and level. {'; '.join(parts)}."
+    return f"{title} by build and level. {'; '.join(parts)}."
 
 
 def by_level(pen: Pen, traffic: Traffic) -> list[Panel]:
@@ -174,7 +187,8 @@ def _level_line(
         for place, value in zip(data["x"], line["y"], strict=True)
     ]
     dashed = " p95" if line["q"] == "p95" else ""
-    chart.marks.append(path([p for p in points if p], x, y, line_kind(colour) + dashed))
+    if any(points):
+        chart.marks.append(path([p for p in points if p], x, y, line_kind(colour) + dashed))
     for point, ci, name in zip(points, line["ci"], data["ticks"], strict=True):
         if point is None:
             continue

@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.reports import figures, findings, words
+from harness.reports.comparison import words as comparison_words
 from harness.reports.evaluation import words as quality_words
 from harness.reports.gate import words as gate_words
 from harness.reports.page import (
@@ -82,6 +83,7 @@ def _compared(pen: Pen, material: Material) -> dict[str, Any] | None:
         "everything": builds.everything(found),
         "front": builds.front(pen, found),
         "limits": found.recommendation.limits,
+        "costs": list(comparison_words.costs(found)),
         "crossovers": [figures.plain(one.text) for one in found.crossovers],
     }
 

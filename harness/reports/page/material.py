@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.comparing.comparison import SCHEMA as COMPARISON_SCHEMA
-from harness.comparing.comparison import Comparison
+from harness.comparing.record import read_comparison
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
 from harness.evidence.folders import COMPARISON, COMPARISON_FILE, EVAL, GATE, kind_of
@@ -18,11 +17,11 @@ from harness.gating.record import read_gate
 from harness.measuring.measurement import Measurements, RunInfo
 from harness.reports import charts, figures, words
 from harness.reports.cells import read_drawn
-from harness.rundir import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.comparing.comparison import Comparison
     from harness.evidence.evidence import Evidence, LoadRun
     from harness.gating.result import GateResult
     from harness.measuring.measurement import CellMeasurement
@@ -152,7 +151,7 @@ def gather(folder: RunFolder) -> Material:
     evidence = read_evidence([folder])
     comparison = gate = None
     if kind == COMPARISON and (folder.path / COMPARISON_FILE).is_file():
-        comparison = read_json(folder.path / COMPARISON_FILE, Comparison, COMPARISON_SCHEMA)
+        comparison = read_comparison(folder)
     if kind == GATE and (folder.path / "gate.json").is_file():
         gate = read_gate(folder)
     return Material(

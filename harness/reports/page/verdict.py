@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.evidence.folders import COMPARISON, EVAL, GATE
 from harness.reports import words
+from harness.reports.comparison import words as comparison_words
 from harness.reports.evaluation import words as quality_words
 from harness.reports.figures import NOTHING, figure, plain, plain_lines
 
@@ -58,7 +59,7 @@ def head(material: Material) -> Head:
         ]
     elif material.comparison is not None:
         found = material.comparison.recommendation
-        verdict, sentence = found.verdict, plain(found.headline)
+        verdict, sentence = found.verdict, comparison_words.headline(material.comparison)
         points, unknown = list(map(plain, found.reasons)), list(map(plain, found.unknown))
     elif material.kind == EVAL:
         points = [
@@ -78,6 +79,8 @@ def head(material: Material) -> Head:
 def _title(material: Material) -> str:
     if material.gate is not None:
         return plain(f"{material.gate.candidate} against {material.gate.baseline}")
+    if material.comparison is not None:
+        return comparison_words.heading(material.comparison)
     if material.kind in {COMPARISON, GATE}:
         return ", ".join(material.builds) or material.info.id
     if material.kind == EVAL:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import math
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from evals.records import Answer
-from harness.comparing.comparison import (
-    Comparison,
-    Crossover,
-    Difference,
-    Front,
-    LevelRow,
-    LimitResult,
-    QualityRow,
-    Recommendation,
-    ServerFigures,
-    Value,
-)
+from harness.comparing.compare import compare
+from harness.comparing.record import write_comparison
+from harness.evidence.evidence import read_evidence
 from harness.gating.result import GateResult, RuleResult, StageResult
-from harness.measuring.measurement import Caveat, RunInfo
+from harness.measuring.measurement import RunInfo
 from harness.quality.evaluate import evaluate
-from harness.quality.evaluation import each
 from harness.quality.record import write_evaluation
 from harness.rundir import RunFolder
 from tests.harness.quality.runs import MadeRun
@@ -35,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.measuring.measurement import CellMeasurement
-    from harness.quality.evaluation import Evaluation
 
+LIMITS = "itl_p95_ms@c8<=5, retained(domain)>=0.95"
 CATEGORIES = ("velocity", "exposure", "merchant", "limits")
 LOST = {"gptq": 0.02, "awq": 0.01, "nf4": 0.06, "damaged": 0.25}
 HOSTILE = (
@@ -115,155 +103,6 @@ def quality_run(
     return folder
 
 
-def compared(cells: Sequence[CellMeasurement], evaluations: Sequence[Evaluation]) -> Comparison:
-    """A comparison with the shape of a real one; its numbers are the parts', roughly put together.
-
-    What these numbers must be is tested where they are computed.
-    """
-    builds = list(dict.fromkeys(cell.build for cell in cells))
-    rows = {
-        (build, level): _row(
-            [c for c in cells if c.build == build and c.level["concurrency"] == level]
-        )
-        for build in builds
-        for level in sorted({cell.level["concurrency"] for cell in cells})
-    }
-    load = [
-        msgspec.structs.replace(row, against=_against(row, rows[builds[0], level]))
-        if build != builds[0]
-        else row
-        for (build, level), row in rows.items()
-    ]
-    top = max(level for _, level in rows)
-    front = {
-        build: {
-            "quality": 1 - LOST.get(build, 0.0),
-            "ttft_p95_ms": rows[build, top].metrics["ttft_p95_ms"].value,
-            "aggregate_tps": rows[build, top].metrics["aggregate_tps"].value,
-            "memory_peak_gib": 1.93 - 0.2 * number,
-        }
-        for number, build in enumerate(builds)
-    }
-    return Comparison(
-        run=info("20261126T040000Z-compare", f"harness compare {' '.join(builds)}"),
-        runs=["load", "quality"],
-        baseline=builds[0],
-        builds=builds,
-        servers=[
-            ServerFigures(
-                build=build, engine="vllm", engine_version="0.32.0", model=f"models/{build}",
-                kernel="CPUWNA16LinearKernel", ready_s=Value(value=23.4, ci95=(22.0, 25.1)),
-                first_token_s=Value(value=24.0), weights_gib=1.2, kv_cache_gib=0.5,
-                kv_cache_tokens=131_072, memory_peak_gib=Value(value=1.93), memory_kind="rss",
-            )
-            for build in builds
-        ],
-        load=load,
-        quality=_quality(evaluations),
-        crossovers=[
-            Crossover(
-                metric="itl_p95_ms", profile="closed", build=builds[-1], baseline=builds[0],
-                below=builds[0], above=builds[-1], level=11.0, ci95=(9.0, 14.0),
-                text=f"ITL p95: below 11 streams (9 to 14) {builds[0]} is faster, above "
-                f"{builds[-1]} is.",
-            )
-        ],
-        front=Front(
-            objectives={
-                "quality": "most", "ttft_p95_ms": "least", "aggregate_tps": "most",
-                "memory_peak_gib": "least",
-            },
-            values=front,
-            members=[build for build in builds if build != "nf4"],
-            dominated={"nf4": "awq"} if "nf4" in builds else {},
-            doubtful=["gptq"] if "gptq" in builds else [],
-        ),
-        recommendation=Recommendation(
-            build="awq",
-            verdict="PASS",
-            headline="Ship awq.",
-            reasons=["awq holds all limits.", "awq makes most tokens per second at 64 streams."],
-            limits={
-                build: [
-                    LimitResult(
-                        limit="retained(domain) >= 0.95", verdict="FAIL" if build == "nf4" else
-                        "PASS", value=1 - LOST.get(build, 0.0), ci95=(0.9, 1.0), text="retained",
-                    )
-                ]
-                for build in builds
-            },
-            unknown=["Whether gptq differs from awq: about 2,400 items would settle it."],
-        ),
-        valid=True,
-        caveats=[Caveat("one_machine", "All builds ran on one machine, one after the other.")],
-    )  # fmt: skip
-
-
-def _row(cells: Sequence[CellMeasurement]) -> LevelRow:
-    first = cells[0]
-    return LevelRow(
-        build=first.build,
-        profile=first.profile,
-        level=first.level,
-        repeats=len(cells),
-        valid=True,
-        metrics={
-            "ttft_p50_ms": _value([cell.metrics.ttft_ms.p50 for cell in cells]),
-            "ttft_p95_ms": _value([cell.metrics.ttft_ms.p95 for cell in cells]),
-            "itl_p95_ms": _value([cell.metrics.itl_ms.p95 for cell in cells]),
-            "e2e_p95_ms": _value([cell.metrics.e2e_ms.p95 for cell in cells]),
-            "aggregate_tps": _value([cell.metrics.aggregate_tps for cell in cells]),
-            "error_rate": _value([0.0 for _ in cells]),
-        },
-    )
-
-
-def _value(values: Sequence[float | None]) -> Value:
-    there = [value for value in values if value is not None]
-    if not there:
-        return Value(value=None)
-    middle = median(there)
-    return Value(value=middle, ci95=(0.93 * middle, 1.08 * middle), repeats=list(values))
-
-
-def _against(row: LevelRow, baseline: LevelRow) -> dict[str, Difference]:
-    found = {}
-    for name, value in row.metrics.items():
-        theirs = baseline.metrics[name].value
-        if value.value is None or not theirs:
-            continue
-        ratio = value.value / theirs
-        faster = (ratio > 1) == name.endswith("tps")
-        found[name] = Difference(
-            difference=value.value - theirs,
-            ratio=ratio,
-            ratio_ci95=(ratio - 0.06, ratio + 0.06),
-            side="unlike" if abs(ratio - 1) < 0.06 else "better" if faster else "worse",
-        )
-    return found
-
-
-def _quality(evaluations: Sequence[Evaluation]) -> list[QualityRow]:
-    rows = []
-    for one in evaluations:
-        for suite in one.suites:
-            against = suite.baseline
-            fields: dict[str, Any] = {} if against is None else {
-                "difference": against.difference, "difference_ci95": against.difference_ci95,
-                "verdict": against.verdict, "regressed": against.regressed,
-            }  # fmt: skip
-            if against is not None and against.perplexity is not None:
-                fields["perplexity_ratio"] = against.perplexity.ratio
-                fields["perplexity_ratio_ci95"] = against.perplexity.ci95
-            rows.append(
-                QualityRow(
-                    build=one.server.build, suite=suite.suite, kind=suite.kind, metric=suite.metric,
-                    score=suite.score, ci95=suite.ci95, items=suite.items, **fields,
-                )
-            )  # fmt: skip
-    return rows
-
-
 def composite(path: Path, kind: str, name: str, command: str) -> RunFolder:
     run = RunFolder(path)
     run.path.mkdir(parents=True, exist_ok=True)
@@ -295,12 +134,17 @@ def comparison_run(
         parent / "made", builds=builds, levels=levels, repeats=repeats, window_s=window_s
     )
     load.path.rename(run.path / "load")
-    load = RunFolder(run.path / "load")
-    quality = quality_run(run.path / "quality", builds, items=items, prompt=prompt, evil=evil)
-    from harness.quality.record import read_evaluation
+    quality_run(run.path / "quality", builds, items=items, prompt=prompt, evil=evil)
 
-    found = compared(load.read_measurements().cells, each(read_evaluation(quality)))
-    run.write_json("comparison.json", found)
+    found = compare(
+        read_evidence([run]),
+        baseline=builds[0],
+        limits=LIMITS,
+        prices={"": 2.0},
+        allow_different=True,  # the parts name other engines
+        run=info("20261126T040000Z-compare", f"harness compare {' '.join(builds)}"),
+    )
+    write_comparison(run, found)
     return run
 
 

@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness.reports import cells, charts, load_report
-from harness.reports.page import frame, material, provenance
+from harness.comparing.record import read_comparison
+from harness.reports import cells, charts, figures, load_report
+from harness.reports.page import builds, frame, material, provenance
 from harness.reports.page.material import gather
 from harness.rundir import RunFolder
 from tests.harness.reports.page.composites import HOSTILE, comparison_run, gate_run
@@ -149,17 +150,37 @@ def test_invalid_run_says_so_first(runs: dict[str, RunFolder]) -> None:
 
 
 def test_a_comparison_begins_with_its_recommendation(composites: dict[str, RunFolder]) -> None:
+    advice = read_comparison(composites["compare"]).recommendation
+    assert advice.build == "awq"
     words = page_of(composites["compare"]).words
     order = [
-        "Ship awq.", "awq holds all limits.", "What could not be told", "about 2,400 items",
-        "Builds side by side", "retained(domain) >= 0.95", "What is gained for what",
-        "nf4 is dominated by awq", "below 11 streams (9 to 14)", "Latency against throughput",
-        "Share of the values", "end of the measured window",
-        "A score’s own interval", "Right by one build", "All builds ran on one machine",
-        "The command that repeats it", "harness compare fp16 awq nf4",
+        "awq, nf4 against fp16 PASS", f"Ship awq: {advice.preferred_by}", advice.reasons[0],
+        "Builds side by side", "Limits", "What is gained for what",
+        "nf4 is dominated by", "All metrics of all levels", "Latency against throughput",
+        "Share of the values", "end of the measured window", "A score’s own interval",
+        "Right by one build", "The command that repeats it", "harness compare fp16 awq nf4",
     ]  # fmt: skip
     places = [words.index(text) for text in order]
     assert places == sorted(places)
+
+
+def test_numbers_side_by_side_are_the_comparisons(composites: dict[str, RunFolder]) -> None:
+    found = read_comparison(composites["compare"])
+    lines = {(line.name, line.where): line.cells for line in builds.glance(found)}
+    [awq] = [row for row in found.load if row.build == "awq" and row.level == {"concurrency": 8.0}]
+    speed, ratio = awq.metrics["aggregate_tps"], awq.against["aggregate_tps"]
+    cell = lines["tokens/s in all", "at 8 streams"][1]
+    assert cell.text == figures.figure(speed.value)
+    assert speed.ci95 is not None
+    assert cell.spread == "–".join(map(figures.figure, speed.ci95))
+    assert ratio.ratio is not None
+    assert cell.change == f"{100 * (ratio.ratio - 1):+.1f} %".replace("-", "−")
+    assert cell.side == "good"
+    graded = lines["domain", "accuracy"]
+    assert [cell.verdict for cell in graded] == [None, "INCONCLUSIVE", "FAIL"]
+    assert graded[0].text == "90.0 %"
+    assert [graded[2].change[0], graded[2].side] == ["−", "bad"]
+    assert lines["text", "perplexity"][2].side == "bad"  # more is worse
 
 
 def test_a_gate_begins_with_the_rule_that_fails_and_the_category(
