@@ -170,8 +170,7 @@ class Noise:
 
     @classmethod
     def of(cls, grid: Grid, metric: str) -> Noise:
-        """Pool over the builds, levels and repeats that are there in full and above 0."""
-        none = Spread((), 0.0)
+        """Pool over builds, levels and repeats that are there in full and above 0."""
         there = {
             (build, level): {
                 key: one
@@ -181,19 +180,14 @@ class Noise:
             for build in grid.builds
             for level in grid.levels
         }
-        builds = [b for b in grid.builds if any(there[b, level] for level in grid.levels)]
-        levels = [level for level in grid.levels if builds and all(there[b, level] for b in builds)]
+        builds, levels, keys = _block(there, grid.builds, grid.levels)
         if not levels:
-            return cls([], none, none)
-        keys = sorted(set.intersection(*(set(there[b, le]) for b in builds for le in levels)))
+            return cls([], Spread((), 0.0), Spread((), 0.0))
         shape = (len(builds), len(levels), len(keys))
         rows = [there[b, le][key] for b in builds for le in levels for key in keys]
         logs = np.array([math.log(one.value) for one in rows]).reshape(shape)
-        within = np.array([one.within for one in rows]).reshape(shape)
-        if not keys:
-            return cls([], none, none)
-        noise = within.mean(axis=(0, 2))
-        return cls(levels, own_spread(logs, noise), paired_spread(logs, noise))
+        within = np.array([one.within for one in rows]).reshape(shape).mean(axis=(0, 2))
+        return cls(levels, own_spread(logs, within), paired_spread(logs, within))
 
     def at(self, level: LevelKey, spread: Spread) -> tuple[float, float] | None:
         """Return variance and degrees of freedom at a level; None where nothing is known."""
@@ -201,6 +195,29 @@ class Noise:
             return None
         place = self.levels.index(level) if level in self.levels else None
         return (spread.levels[place] if place is not None else max(spread.levels)), spread.df
+
+
+def _block(
+    there: dict[tuple[str, LevelKey], dict[RepeatKey, Reading]],
+    builds: Sequence[str],
+    levels: Sequence[LevelKey],
+) -> tuple[list[str], list[LevelKey], list[RepeatKey]]:
+    """Return the builds, levels and repeats of which nothing is missing that tell most.
+
+    Builds are left out, the one with the fewest cells first, only where no two repeats are whole.
+    """
+    left = list(builds)
+    while left:
+        best: tuple[int, list[LevelKey], list[RepeatKey]] = (0, [], [])
+        for keys in {frozenset(there[at]) for at in there if at[0] in left}:
+            whole = [le for le in levels if all(keys <= there[b, le].keys() for b in left)]
+            told = len(whole) * (len(keys) - 1)
+            if told > best[0]:
+                best = (told, whole, sorted(keys))
+        if best[0]:
+            return left, best[1], best[2]
+        left.remove(min(left, key=lambda b: sum(len(there[b, le]) for le in levels)))
+    return [], [], []
 
 
 def rows(

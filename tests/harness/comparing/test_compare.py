@@ -105,6 +105,25 @@ def test_a_cell_that_is_missing_is_named_and_the_rest_is_compared() -> None:
     ]
 
 
+def test_what_an_interrupted_repeat_lacks_costs_only_itself() -> None:
+    some = [one for one in cells(repeats=2) if (one.repeat, one.build) != (2, "awq")]
+    some += [one for one in cells(repeats=2) if one.id in {"awq-1-2", "awq-32-2"}]
+    found = compare(evidence(load(some)), baseline="fp16")
+    against = {level: row(found, "awq", level).against["aggregate_tps"] for level in LEVELS}
+    assert [one.side for one in against.values()] == ["better"] * 4
+    wide = {level: (one.ratio_ci95 or (1, 1)) for level, one in against.items()}
+    assert math.log(wide[8][1] / wide[8][0]) > 1.3 * math.log(wide[1][1] / wide[1][0])
+    # A build with one repeat does not take the others' noise away.
+    alone = [
+        one for one in cells(("fp16", "awq", "nf4"), 2) if (one.repeat, one.build) != (2, "nf4")
+    ]
+    assert (
+        row(compare(evidence(load(alone)), baseline="fp16"), "awq", 8)
+        .against["aggregate_tps"]
+        .ratio_ci95
+    )
+
+
 def test_few_answers_are_told() -> None:
     [one] = compare(evidence(load(cells())), baseline="fp16").caveats
     assert one.code == "few_requests"

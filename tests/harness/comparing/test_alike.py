@@ -1,0 +1,52 @@
+"""Whether builds differ in nothing but their weights."""
+
+import pytest
+
+from harness.comparing.alike import check_alike, unlike, unlike_builds
+from harness.errors import BadInputError
+from launchers.build import Build
+
+
+def build(name: str, **fields: object) -> Build:
+    told = {"model": f"demo:{name}", "quantization": name, "dtype": "float16"} | fields
+    return Build(name=name, **told)  # type: ignore[arg-type]
+
+
+def test_weights_and_their_loading_may_differ() -> None:
+    fp16, nf4 = build("fp16"), build("nf4", arguments={"quantization": "bitsandbytes"})
+    loaded = build("awq", arguments={"load-format": "auto"}, ready_timeout_s=5, description="x")
+    assert unlike_builds([fp16, nf4, loaded], "fp16") == []
+    assert check_alike([], allow_different=False) == []
+
+
+def test_all_else_is_told_and_an_argument_left_out_counts() -> None:
+    other = build(
+        "awq", dtype="bfloat16", max_model_len=4096, arguments={"max_num_seqs": 8},
+        environment={"VLLM_CPU_KVCACHE_SPACE": "2"},
+    )  # fmt: skip
+    assert unlike_builds([build("fp16", max_model_len=2048), other], "fp16") == [
+        "dtype: fp16 float16, awq bfloat16",
+        "max_model_len: fp16 2048, awq 4096",
+        "max_num_seqs: fp16 (not set), awq 8",
+        "environment VLLM_CPU_KVCACHE_SPACE: fp16 (not set), awq 2",
+    ]
+
+
+def test_only_those_unlike_the_baseline_are_named() -> None:
+    facts = {name: {"dtype": ["float16"]} for name in ("fp16", "awq")} | {"nf4": {"dtype": ["x"]}}
+    assert unlike(facts, "fp16") == ["dtype: fp16 float16, nf4 x"]
+    assert unlike({"a": {"dtype": ["x"]}, "b": {}}, "a") == []
+    twice = {"a": {"engine_version": ["1"]}, "b": {"engine_version": ["1", "2"]}}
+    assert unlike(twice, "a") == ["engine_version: a 1, b 1 and 2"]
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    [line] = unlike({"a": {"x": ["1"]}, "b": {"x": ["\x1b[31m"]}}, "a")
+    assert "\x1b" not in line
+
+
+def test_refused_or_a_caveat() -> None:
+    with pytest.raises(BadInputError, match="differ in more than their weights: dtype"):
+        check_alike(["dtype: a x, b y"], allow_different=False)
+    [caveat] = check_alike(["dtype: a x, b y"], allow_different=True)
+    assert (caveat.code, caveat.invalidates) == ("unlike", False)
