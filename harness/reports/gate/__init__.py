@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.reports import Report
     from harness.rundir import RunFolder
 
-NAMES: Final = ("html", "json", "junit", "markdown", "terminal")
+NAMES: Final = ("csv", "html", "json", "junit", "markdown", "terminal")
 """The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
 WRITTEN: Final = {"html": "report.html", "markdown": "report.md", "junit": "junit.xml"}
 """Those that lie in every gate's folder."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from importlib import import_module
 from pkgutil import iter_modules
@@ -82,6 +83,15 @@ def test_junit_is_well_formed_and_counts(folder: RunFolder) -> None:
     assert skipped.text is not None
     assert skipped.text.startswith("INCONCLUSIVE")
     assert "400 more items" in skipped.text
+
+
+def test_csv_has_a_row_a_rule_and_no_formula(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_gate(run, result(candidate='=HYPERLINK("http://x")', baseline="@fp16"))
+    rows = list(csv.DictReader(gate.load_report("csv").render(run).splitlines()))
+    assert [row["verdict"] for row in rows] == list(VERDICTS)
+    assert (rows[0]["candidate"], rows[0]["baseline"]) == ('\'=HYPERLINK("http://x")', "'@fp16")
+    assert (rows[1]["value"], rows[1]["low"], rows[1]["high"]) == ("0.917", "0.88", "0.95")
 
 
 def test_an_invalid_measurement_is_an_error_in_junit(tmp_path: Path) -> None:
