@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -202,3 +203,12 @@ def test_answers_in_one_document_are_left_out_and_said_so(name: str) -> None:
 def test_an_unknown_tool_is_bad_input() -> None:
     with pytest.raises(BadInputError, match='did you mean "guidellm"'):
         load_tool("guidelm")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_stands_in_the_docs(name: str) -> None:
+    page = (Path(harness.__file__).parents[1] / "docs" / "explain.md").read_text()
+    slo = "ttft_ms<=150"
+    missing = [one.name for one in told(name, slo=slo).metrics if f"`{one.name}`" not in page]
+    assert missing == []
+    assert load_tool(name).title.split()[-1] in page, "the version that was read"
