@@ -112,6 +112,9 @@ def test_a_build_against_itself_is_blessed_and_then_the_baseline(place: Workplac
     assert read.err == ""
     rules = [rule for rule in again.json["rules"] if rule["rule"] != "contract"]
     assert read.json["rules"] == rules
+    told = place.harness("report", str(read.run), "--format", "json")
+    assert told.out == read.out
+    assert "computed anew" not in told.err
 
 
 def test_load_rules_over_repeats(place: Workplace) -> None:
