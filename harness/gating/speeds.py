@@ -44,11 +44,12 @@ def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
         theirs: the baseline's.
 
     Raises:
-        UnknownError: there is no such number.
+        UnknownError: there is no such number, or it must not be believed.
     """
-    mine, other = _by_level(limit, ours), _by_level(limit, theirs)
+    mine = _by_level(limit, ours, "the candidate")
     if not mine:
         raise UnknownError(f"the candidate has no {limit.metric}{_at(limit)}")
+    other = _by_level(limit, theirs, "the baseline") if limit.ratio else {}
     found = []
     for level, values in mine.items():
         name = level if limit.level is None and len(mine) > 1 else ""
@@ -66,15 +67,34 @@ def is_estimated(metric: str) -> bool:
     return metric.endswith(_ESTIMATED)
 
 
-def _by_level(limit: Limit, evidence: Evidence) -> dict[str, list[float | None]]:
-    """Return the values of the repeats by level; None where a cell is invalid or has none."""
-    found: dict[str, list[float | None]] = {}
+def _by_level(limit: Limit, evidence: Evidence, who: str) -> dict[str, list[float]]:
+    """Return the values of the repeats by level.
+
+    What is read as it was seen is read of invalid cells, too: too many errors make a cell invalid.
+    """
+    found: dict[str, list[float]] = {}
     for one in figures(evidence, metrics=[limit.metric]):
         if limit.level is not None and not limit.level.is_(one.level or {}):
             continue
-        level = "" if limit.kind == "server" else _level(one)
-        found.setdefault(level, []).append(one.value if one.valid else None)
+        if is_estimated(limit.metric) and not one.valid:
+            raise UnknownError(f"{who}: {_why(evidence, one)}", invalid=True)
+        if one.value is None:
+            raise UnknownError(
+                f"{who}: a cell has too few values for {limit.metric}",
+                settle="a longer duration_s of the stage",
+            )
+        found.setdefault("" if limit.kind == "server" else _level(one), []).append(one.value)
     return found
+
+
+def _why(evidence: Evidence, one: Figure) -> str:
+    """Say why a cell must not be believed, in its own words."""
+    for _, cell in evidence.cells:
+        if cell.level == one.level and cell.repeat == one.repeat and not cell.client.valid:
+            for caveat in cell.client.caveats:
+                if caveat.invalidates:
+                    return f"{cell.id}: {caveat.text}"
+    return "a cell is not valid"
 
 
 def _level(one: Figure) -> str:
@@ -86,19 +106,7 @@ def _at(limit: Limit) -> str:
     return "" if limit.level is None else f" at {limit.level}"
 
 
-def _known(values: Sequence[float | None], who: str) -> list[float]:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        raise UnknownError(
-            f"{who}: {len(values) - len(known)} of {len(values)} cells are not valid or too short "
-            "for it; measure longer, or on a machine with cores to spare",
-            invalid=True,
-        )
-    return known
-
-
-def _absolute(limit: Limit, name: str, values: Sequence[float | None]) -> Trial:
-    known = _known(values, "the candidate")
+def _absolute(limit: Limit, name: str, known: Sequence[float]) -> Trial:
     unit = unit_of(limit)
     if not is_estimated(limit.metric):
         return _seen(limit, name, max(known) if limit.operator == "<=" else min(known), unit)
@@ -112,10 +120,7 @@ def _absolute(limit: Limit, name: str, values: Sequence[float | None]) -> Trial:
     return _tested(limit, name, float(logs.mean()), error, len(logs) - 1, (len(logs),), unit)
 
 
-def _ratio(
-    limit: Limit, name: str, values: Sequence[float | None], other: Sequence[float | None]
-) -> Trial:
-    mine, theirs = _known(values, "the candidate"), _known(other, "the baseline")
+def _ratio(limit: Limit, name: str, mine: Sequence[float], theirs: Sequence[float]) -> Trial:
     if min(theirs) <= 0:
         raise UnknownError(f"the baseline's {limit.metric} is 0: there is no ratio to it")
     if not is_estimated(limit.metric):

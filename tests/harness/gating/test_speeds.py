@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from harness.evidence.evidence import Evidence
 from harness.evidence.limits import parse_limit
 from harness.gating.speeds import tries
 from harness.gating.trial import UnknownError
+from harness.measuring.measurement import Caveat, Stat
 from tests.harness.comparing import made
 
 if TYPE_CHECKING:
@@ -98,6 +100,27 @@ def test_without_a_level_every_level_is_tried() -> None:
     ours = Evidence(load=[made.load(cells)], quality=[])
     found = tries(parse_limit("ttft_p95_ms<=1000"), ours, BASE)
     assert [one.name for one in found] == ["c1", "c8"]
+
+
+def test_an_invalid_cell_is_told_by_its_own_words() -> None:
+    bad = msgspec.structs.replace(
+        made.cell("awq", 8, 1).client,
+        valid=False,
+        caveats=[Caveat("late", "the client was late", invalidates=True)],
+    )
+    ours = driven("awq", (1.0, 1.0), client=bad)
+    with pytest.raises(UnknownError, match="the candidate: awq-8-1: the client was late") as caught:
+        trial("ratio(ttft_p95_ms@c8)<=150%", ours)
+    assert caught.value.invalid
+    assert trial("error_rate<=1%", ours).as_seen == "PASS"  # read as it was seen
+
+
+def test_too_few_values_ask_for_longer_cells() -> None:
+    short = msgspec.structs.replace(made.cell("awq", 8, 1).metrics, ttft_ms=Stat(p50=1, n=5))
+    with pytest.raises(UnknownError, match="too few values for ttft_p95_ms") as caught:
+        trial("ttft_p95_ms<=150", driven("awq", (1.0, 1.0), metrics=short))
+    assert caught.value.settle == "a longer duration_s of the stage"
+    assert not caught.value.invalid
 
 
 def test_what_cannot_be_tried_says_why() -> None:
