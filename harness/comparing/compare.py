@@ -12,6 +12,7 @@ from harness.comparing.comparison import Comparison, Recommendation, Value
 from harness.comparing.crossover import crossovers
 from harness.comparing.front import costs, front, objectives
 from harness.comparing.held import verdict
+from harness.comparing.noise import half_width
 from harness.comparing.quality import quality_rows
 from harness.comparing.recommend import recommend
 from harness.comparing.servers import server_figures
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.comparing.comparison import LevelRow
-    from harness.comparing.values import Grid
+    from harness.comparing.values import Grid, Noise
     from harness.evidence.evidence import Evidence
     from harness.evidence.limits import Limit
     from harness.measuring.measurement import RunInfo
 
+_TYPICAL: Final = "e2e_p50_ms"
+_FEW_FREE: Final = 4
+"""Degrees of freedom below which Student's t is far wider than the normal distribution."""
 FEW_REQUESTS: Final = 80
 """Answers in a cell below which intervals of a p95 are too narrow (docs/method.md)."""
 
@@ -64,10 +68,12 @@ def compare(
     sorted_cells = grids(evidence, builds, metrics_of(held))
     load: list[LevelRow] = []
     crossed = []
+    uncertain: list[Caveat] = []
     for grid in sorted_cells:
         found, noise = rows(grid, baseline, _metrics(grid, held))
         load += found
         crossed += crossovers(found, baseline, noise)
+        uncertain += _few_repeats(grid, noise[_TYPICAL])
     quality, more = quality_rows(evidence, builds, baseline)
     comparison = Comparison(
         run=run,
@@ -85,7 +91,7 @@ def compare(
             build=None, verdict="INCONCLUSIVE", headline="", reasons=[], limits={}
         ),
         valid=_valid(evidence),
-        caveats=[*caveats, *more, *_of_load(sorted_cells), *_of_runs(evidence)],
+        caveats=[*caveats, *more, *_of_load(sorted_cells), *uncertain, *_of_runs(evidence)],
     )
     return _decided(comparison, held, prices)
 
@@ -189,6 +195,24 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
                 Caveat("missing_cells", f"{grid.profile}: not measured: {', '.join(missing)}.")
             )
     return found
+
+
+def _few_repeats(grid: Grid, noise: Noise) -> list[Caveat]:
+    """Return a caveat where one repeat more would narrow intervals a good deal."""
+    repeats, free = grid.repeats(), noise.paired.df
+    if repeats < 2 or not 0 < free < _FEW_FREE:  # noqa: PLR2004
+        return []
+    now = half_width(1.0, free, repeats)
+    times = now / half_width(1.0, free * repeats / (repeats - 1), repeats + 1)
+    return [
+        Caveat(
+            "few_repeats",
+            f"{grid.profile}: {repeats} repeats of {len(grid.builds)} builds tell little of what "
+            f"runs differ by (about {free:.1f} degrees of freedom for {words.label(_TYPICAL)}), so "
+            f"intervals of ratios are wide; one repeat more would make them about {times:.1f} "
+            "times as narrow.",
+        )
+    ]
 
 
 def _few(grid: Grid) -> Iterator[str]:

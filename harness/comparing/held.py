@@ -109,7 +109,7 @@ def _doubted(found: _Finding) -> _Finding:
     return replace(
         found,
         verdict="INCONCLUSIVE",
-        text=f"{found.text}, but that measurement is invalid",
+        text=f"{found.text}; that measurement is invalid",
         settle="a valid measurement",
     )
 
@@ -227,10 +227,9 @@ def _plain(found: Value | float | None) -> tuple[float | None, Interval | None, 
 
 
 def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Finding]:
-    rows = [row for row in comparison.quality if row.build == build and _speaks_of(limit, row)]
+    rows = [row for row in comparison.quality if row.build == build and speaks_of(limit, row)]
     if limit.suite is not None:
-        named = [row for row in rows if row.suite == limit.suite]
-        rows = named or [row for row in rows if limit.suite in row.tasks]
+        rows = [row for row in rows if row.suite == limit.suite] or rows
     if not rows:
         known = dict.fromkeys(row.suite for row in comparison.quality)
         near = did_you_mean(limit.suite, known) if limit.suite else ""
@@ -255,8 +254,13 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
         yield finding if row.valid else _doubted(finding)
 
 
-def _speaks_of(limit: Limit, row: QualityRow) -> bool:
-    return is_perplexity(row) == limit.metric.startswith("perplexity") or limit.suite == row.suite
+def speaks_of(limit: Limit, row: QualityRow) -> bool:
+    """Whether a limit is of a suite or a task of it; one that names none is of all of its kind."""
+    if limit.kind != "quality":
+        return False
+    if limit.suite is None:
+        return is_perplexity(row) == limit.metric.startswith("perplexity")
+    return limit.suite == row.suite or limit.suite in row.tasks
 
 
 def _of_part(

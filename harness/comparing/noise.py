@@ -76,8 +76,13 @@ def interval(mean: float, variance: float, df: float, repeats: int) -> Interval 
     """Return the 95 % t interval of a mean of `repeats` logarithms."""
     if df <= 0 or not math.isfinite(variance):
         return None
-    reach = _t(df) * math.sqrt(variance / repeats)
+    reach = half_width(variance, df, repeats)
     return mean - reach, mean + reach
+
+
+def half_width(variance: float, df: float, repeats: int) -> float:
+    """Return how far the 95 % interval of a mean of `repeats` logarithms reaches to each side."""
+    return _t(df) * math.sqrt(variance / repeats)
 
 
 def _t(df: float) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.comparing import words
 from harness.comparing.comparison import LimitResult, Recommendation
-from harness.comparing.held import verdict
+from harness.comparing.held import speaks_of, verdict
 from harness.comparing.quality import is_perplexity
 from harness.evidence.limits import parse_limit
 
@@ -95,7 +95,7 @@ def _by_answers(comparison: Comparison, verdicts: Mapping[str, Verdict]) -> tupl
 
 def limit_results(comparison: Comparison, limits: Sequence[Limit]) -> dict[str, list[LimitResult]]:
     """Hold every build to the user's limits and the suites' own margins."""
-    margins = [] if any(one.kind == "quality" for one in limits) else list(_margins(comparison))
+    margins = list(_margins(comparison, limits))
     found: dict[str, list[LimitResult]] = {}
     for build in comparison.builds:
         found[build] = [verdict(one, build, comparison) for one in limits]
@@ -109,10 +109,12 @@ def limit_results(comparison: Comparison, limits: Sequence[Limit]) -> dict[str, 
     return found
 
 
-def _margins(comparison: Comparison) -> Iterator[Limit]:
-    """Yield the margins that evaluations tested, as limits."""
+def _margins(comparison: Comparison, limits: Sequence[Limit]) -> Iterator[Limit]:
+    """Yield the margins that evaluations tested, of suites that no limit speaks of."""
     for suite in dict.fromkeys(row.suite for row in comparison.quality):
         rows = [r for r in comparison.quality if r.suite == suite and r.noninferiority]
+        if any(speaks_of(one, row) for one in limits for row in rows):
+            continue
         for row in rows[:1]:
             assert row.noninferiority is not None  # noqa: S101 - just filtered
             margin = 100 * row.noninferiority.margin
@@ -275,6 +277,9 @@ def _for(comparison: Comparison, build: str, held: Sequence[LimitResult]) -> Ite
     for one in held:
         if not one.text.endswith("the baseline itself"):
             yield f"holds {one.limit}: {one.text}"
+    for crossover in comparison.crossovers:
+        if crossover.level is not None and build in {crossover.build, crossover.baseline}:
+            yield f"but mind where it crosses with another, {crossover.text}"
     for quality in comparison.quality:
         if quality.build == build and quality.regressed:
             yield f"but see {_regressed(quality)}"

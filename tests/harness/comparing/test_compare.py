@@ -124,9 +124,29 @@ def test_what_an_interrupted_repeat_lacks_costs_only_itself() -> None:
     )
 
 
+def test_two_repeats_of_noisy_visits_ask_for_a_third() -> None:
+    noisy = [
+        cell(build, level, n, 1 + 0.2 * ((n + len(build)) % 2))
+        for n, build, level in product((1, 2), ("fp16", "awq"), LEVELS)
+    ]
+    told = {c.code: c.text for c in compare(evidence(load(noisy)), baseline="fp16").caveats}
+    assert "about 1.0 degrees of freedom for e2e p50" in told["few_repeats"]
+    assert "about 3.6 times as narrow" in told["few_repeats"]  # t(1) / √2 to t(2) / √3
+
+
+def test_a_margin_counts_on_suites_that_no_limit_speaks_of() -> None:
+    quality = graded(
+        {"fp16": [suite(None), perplexity(None)], "awq": [suite(-0.002), perplexity(0.08)]}
+    )
+    found = compare(evidence(quality), baseline="fp16", limits="score(domain)>=50%")
+    assert [(o.limit, o.verdict) for o in found.recommendation.limits["awq"]] == [
+        ("score(domain)>=50%", "PASS"), ("perplexity_rise(perplexity)<=5%", "FAIL"),
+    ]  # fmt: skip
+
+
 def test_few_answers_are_told() -> None:
-    [one] = compare(evidence(load(cells())), baseline="fp16").caveats
-    assert one.code == "few_requests"
+    found = compare(evidence(load(cells())), baseline="fp16").caveats
+    [one] = [caveat for caveat in found if caveat.code == "few_requests"]
     assert "at c1, c8, c32, c64." in one.text  # of the made-up cells each has 40
 
 

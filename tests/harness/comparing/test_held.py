@@ -116,7 +116,7 @@ def test_what_an_invalid_measurement_says_is_no_verdict() -> None:
     there = msgspec.structs.replace(there, load=rows)
     found = verdict(parse_limit("e2e_p50_ms@c8<=110"), "awq", there)
     assert (found.verdict, found.settle) == ("INCONCLUSIVE", "a valid measurement")
-    assert found.text.endswith("but that measurement is invalid")
+    assert found.text.endswith("; that measurement is invalid")
     advice = recommend(there, ())
     assert (advice.build, advice.verdict) == (None, "INCONCLUSIVE")
     assert "awq: what was measured at c1 and c8 is invalid" in advice.unknown[1]
