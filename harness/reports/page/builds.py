@@ -14,7 +14,7 @@ from harness.reports.page.svg import Chart, dot, fitting, linear
 from harness.reports.page.verdict import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from evals.compare.records import Interval
     from harness.comparing.comparison import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from harness.reports.page.svg import Pen
 
-_GLANCE: Final = ("ttft_p95_ms", "ttft_due_p95_ms", "itl_p95_ms", "e2e_p95_ms", "aggregate_tps")
+_LATENCIES: Final = ("itl", "e2e")
 _FIRST: Final = (
     "ttft_p50_ms", "ttft_p95_ms", "ttft_due_p50_ms", "ttft_due_p95_ms", "itl_p50_ms", "itl_p95_ms",
     "tpot_p50_ms", "tpot_p95_ms", "e2e_p50_ms", "e2e_p95_ms", "sequence_p50_tps",
@@ -71,17 +71,15 @@ def glance(comparison: Comparison) -> list[Line]:
     """Quality, then load at the lowest and highest level, then what a server takes."""
     lines = [*_quality(comparison)]
     levels = _levels(comparison)
-    for profile, level in dict.fromkeys((levels[:1] + levels[-1:]) if levels else ()):
-        lines += _load(comparison, profile, level, _GLANCE)
+    for profile, level in dict.fromkeys(levels[:1] + levels[-1:]):
+        lines += _load(comparison, profile, level, glance_only=True)
     return lines + _servers(comparison)
 
 
 def everything(comparison: Comparison) -> list[Line]:
     """All metrics of all levels."""
     return [
-        line
-        for profile, level in _levels(comparison)
-        for line in _load(comparison, profile, level, None)
+        line for profile, level in _levels(comparison) for line in _load(comparison, profile, level)
     ]
 
 
@@ -94,22 +92,24 @@ def _load(
     comparison: Comparison,
     profile: str,
     level: tuple[str, float],
-    wanted: Iterable[str] | None,
+    *,
+    glance_only: bool = False,
 ) -> list[Line]:
     rows: dict[str, LevelRow] = {
         row.build: row
         for row in comparison.load
         if row.profile == profile and level in row.level.items()
     }
-    there = dict.fromkeys(name for row in rows.values() for name in row.metrics)
+    there = dict.fromkeys(
+        name
+        for row in rows.values()
+        for name, value in row.metrics.items()
+        if value.value is not None
+    )
     names: list[str] = [name for name in _FIRST if name in there]
     names += [name for name in there if name not in names]
-    if wanted is not None:
-        names = [name for name in names if name in tuple(wanted)]
-        if level[0] == "rate" and "ttft_due_p95_ms" in names:
-            names = [name for name in names if name != "ttft_p95_ms"]
-        elif "ttft_p95_ms" in names:
-            names = [name for name in names if name != "ttft_due_p95_ms"]
+    if glance_only:
+        names = _few(names, "ttft_due" if level[0] == "rate" else "ttft")
     where = told.at_level(dict([level]))
     if len({row.profile for row in comparison.load}) > 1:
         where = f"{profile} {where}"
@@ -121,6 +121,15 @@ def _load(
         )
         for name in names
     ]
+
+
+def _few(names: Sequence[str], ttft: str) -> list[str]:
+    """Return the metrics of a glance: latencies at p95, or at p50 where nothing has a p95."""
+    found = []
+    for stem in (ttft, *_LATENCIES):
+        known = [name for name in (f"{stem}_p95_ms", f"{stem}_p50_ms") if name in names]
+        found += known[:1]
+    return [*found, *(name for name in names if name == "aggregate_tps")]
 
 
 def _level_cell(row: LevelRow | None, name: str) -> Cell:

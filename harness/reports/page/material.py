@@ -130,10 +130,8 @@ class Material:
 
     @cached_property
     def builds(self) -> list[str]:
-        """Every build, in an order that decides its colour."""
-        if self.comparison is not None:
-            return [figures.plain(build) for build in self.comparison.builds]
-        return [figures.plain(build) for build in self.evidence.builds]
+        """Every build, in the order that decides its colour."""
+        return [figures.plain(build) for build in _order(self.evidence, self.comparison)]
 
     @property
     def seen(self) -> list[Seen]:
@@ -162,7 +160,7 @@ def gather(folder: RunFolder) -> Material:
         evidence=evidence,
         comparison=comparison,
         gate=gate,
-        traffic=_traffic(evidence),
+        traffic=_traffic(evidence, _order(evidence, comparison)),
     )
 
 
@@ -190,7 +188,16 @@ def _info(
         ) from error
 
 
-def _traffic(evidence: Evidence) -> list[Traffic]:
+def _order(evidence: Evidence, comparison: Comparison | None) -> list[str]:
+    """Return every build, baselines first."""
+    known = list(comparison.builds) if comparison is not None else []
+    known += [
+        run.manifest.baseline.build for run in evidence.quality if run.manifest.baseline is not None
+    ]
+    return list(dict.fromkeys([*known, *evidence.builds]))
+
+
+def _traffic(evidence: Evidence, order: Sequence[str]) -> list[Traffic]:
     """Put the cells of each profile together, which alone may be drawn on one axis."""
     several = len(evidence.load) > 1
     cells: dict[tuple[str, bool], list[tuple[LoadRun, CellMeasurement, str]]] = {}
@@ -202,6 +209,7 @@ def _traffic(evidence: Evidence) -> list[Traffic]:
     most = charts.points_a_chart(min(MOST_TIMELINES, sum(map(len, cells.values()))))
     found = []
     for (profile, _), members in cells.items():
+        members.sort(key=lambda member: order.index(member[1].build))
         kept = [msgspec.structs.replace(cell, id=name) for _, cell, name in members]
         first = members[0][0].measurements
         found.append(

@@ -183,6 +183,12 @@ def test_numbers_side_by_side_are_the_comparisons(composites: dict[str, RunFolde
     assert lines["text", "perplexity"][2].side == "bad"  # more is worse
 
 
+def test_a_build_has_one_colour_in_all_sections(composites: dict[str, RunFolder]) -> None:
+    found = gather(composites["compare"])
+    assert found.builds == ["fp16", "awq", "nf4"]
+    assert [traffic.builds for traffic in found.traffic] == [found.builds]
+
+
 def test_a_gate_begins_with_the_rule_that_fails_and_the_category(
     composites: dict[str, RunFolder],
 ) -> None:

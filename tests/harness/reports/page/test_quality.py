@@ -9,6 +9,7 @@ import pytest
 
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
+from harness.reports import load_report
 from harness.reports.page import flips
 from harness.reports.page.flips import browser
 from harness.reports.page.material import gather
@@ -154,3 +155,20 @@ def test_items_that_one_side_has_no_answer_to_are_no_flips(tmp_path: Path) -> No
     ours[1].outcome = "error"
     run.add("gptq", [one for one in ours if one.item != "item-0002"])
     assert browsed(graded(run)).found == 1
+
+
+def test_thousands_of_flips_leave_the_page_below_two_megabytes(tmp_path: Path) -> None:
+    start = "A worked example of a card that was used many times.\n" * 20
+    folder = quality_run(tmp_path, ("fp16", "damaged"), items=5_000, prompt=start)
+    page = load_report("html").render(folder)
+    found = browsed(folder)
+    assert found.found > 1_200
+    assert found.shown == found.found
+    assert len(page.encode()) < 700_000
+
+
+def test_the_baseline_has_the_first_colour_everywhere(made: RunFolder) -> None:
+    material = gather(made)
+    assert material.builds == ["fp16", "gptq"]
+    [table] = tables(material)
+    assert [row.colour for row in table.whole[0].rows] == [0, 1]
