@@ -169,8 +169,6 @@ class LimitResult(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None = None
     """The one furthest beyond, or nearest to, the bound where it is of several levels or suites."""
     ci95: Interval | None = None
-    p_fail: float | None = None
-    """One-sided p-value of "it holds", to be corrected where many limits are judged."""
     text: str
     """The finding in words."""
     settle: str | None = None

@@ -44,7 +44,6 @@ class _Finding:
     verdict: Verdict
     value: float | None = None
     ci95: Interval | None = None
-    p_fail: float | None = None
     text: str
     settle: str | None = None
 
@@ -74,7 +73,6 @@ def verdict(limit: Limit, build: str, comparison: Comparison) -> LimitResult:
         verdict=worst.verdict,
         value=worst.value,
         ci95=worst.ci95,
-        p_fail=worst.p_fail,
         text=text,
         settle=worst.settle,
     )
@@ -152,12 +150,13 @@ def _judged(limit: Limit, value: float, ci95: Interval | None, text: str, repeat
         if times is None:
             settle = "no number of repeats: it lies at the limit"
         else:
-            settle = f"about {max(repeats + 1, math.ceil(repeats * times))} repeats in all"
+            whole = max(repeats + 1, math.ceil(repeats * times))
+            more = words.more(whole - repeats, "more repeat", "more repeats")
+            settle = f"about {more} ({whole:,} in all)"
     return _Finding(
         verdict=found,
         value=value,
         ci95=ci95,
-        p_fail=_p_holds(limit, value, ci95),
         text=text,
         settle=settle,
     )
@@ -182,15 +181,6 @@ def _times(bound: float, value: float, ci95: Interval) -> float | None:
         return None
     times = (reach / away * (_Z + _POWER_Z) / _Z) ** 2
     return times if times < _MOST_TIMES else None
-
-
-def _p_holds(limit: Limit, value: float, ci95: Interval) -> float:
-    """Return the one-sided p-value of "the limit holds", read off the interval's near side."""
-    reach = (ci95[1] - value) if limit.value > value else (value - ci95[0])
-    if reach <= 0:
-        return 1.0 if limit.holds(value) else 0.0
-    z = (limit.value - value) / (reach / _Z)
-    return float(special.ndtr(z if limit.operator == "<=" else -z))
 
 
 # --- servers -------------------------------------------------------------------------------------
@@ -279,9 +269,9 @@ def _of_part(
     if test is not None and _same_margin(limit, test):
         settle = None
         if test.verdict == "INCONCLUSIVE":
-            settle = _items(test.items_needed)
+            settle = _items(test.items_needed, part.items)
         return _Finding(
-            verdict=test.verdict, value=value, ci95=ci95, p_fail=test.p_fail, text=text,
+            verdict=test.verdict, value=value, ci95=ci95, text=text,
             settle=settle,
         )  # fmt: skip
     if ci95 is None:
@@ -292,12 +282,11 @@ def _of_part(
     times = _times(limit.value, value, ci95) if found == "INCONCLUSIVE" else None
     settle = None
     if found == "INCONCLUSIVE":
-        settle = _items(None if times is None else math.ceil(times * part.items))
+        settle = _items(None if times is None else math.ceil(times * part.items), part.items)
     return _Finding(
         verdict=found,
         value=value,
         ci95=ci95,
-        p_fail=_p_holds(limit, value, ci95),
         text=text,
         settle=settle,
     )
@@ -340,10 +329,11 @@ def _same_margin(limit: Limit, test: Noninferiority) -> bool:
     )
 
 
-def _items(needed: int | None) -> str:
+def _items(needed: int | None, there: int) -> str:
     if needed is None:
         return "no number of items: it lies at the limit"
-    return f"about {needed:,} items in all"
+    more = max(1, needed - there)
+    return f"about {words.more(more, 'more item', 'more items')} ({there + more:,} in all)"
 
 
 def _shown(limit: Limit, value: float, ci95: Interval | None) -> str:

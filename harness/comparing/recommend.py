@@ -42,7 +42,7 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
     best, how = None, ""
     reasons: list[str] = []
     if not comparison.load and len(comparison.builds) > 1:
-        decided, headline = _by_answers(comparison, verdicts)
+        decided, headline = _by_answers(comparison, verdicts, held)
         for build in passed:
             reasons += [f"{build} holds {o.limit}: {o.text}" for o in held[build] if o.value]
     elif passed:
@@ -54,7 +54,7 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
         for build in passed:
             reasons += _behind(comparison, best, build) if build != best else []
     else:
-        decided, headline = _none(comparison.builds, verdicts)
+        decided, headline = _none(comparison.builds, verdicts, held)
     for build in comparison.builds:
         failed = [one for one in held[build] if one.verdict == "FAIL"]
         reasons += [f"do not ship {build}: {one.text} (limit {one.limit})" for one in failed]
@@ -73,20 +73,35 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
     )
 
 
-def _none(builds: Sequence[str], verdicts: Mapping[str, Verdict]) -> tuple[Verdict, str]:
+def _none(
+    builds: Sequence[str],
+    verdicts: Mapping[str, Verdict],
+    held: Mapping[str, Sequence[LimitResult]],
+) -> tuple[Verdict, str]:
     """Return what is said where no build holds all limits."""
     undecided = [build for build in builds if verdicts[build] == "INCONCLUSIVE"]
-    if undecided:
-        return "INCONCLUSIVE", f"cannot tell yet whether {_or(undecided)} can be shipped"
-    return "FAIL", "ship none of them: each breaks a limit"
+    if not undecided:
+        return "FAIL", "ship none of them: each breaks a limit"
+    headline = f"cannot tell yet whether {_or(undecided)} can be shipped"
+    settle = [
+        f"{build} takes {one.settle}"
+        for build in undecided
+        for one in held[build]
+        if one.settle and one.settle.startswith("about")
+    ]
+    return "INCONCLUSIVE", "; ".join([headline, *settle[:2]])
 
 
-def _by_answers(comparison: Comparison, verdicts: Mapping[str, Verdict]) -> tuple[Verdict, str]:
+def _by_answers(
+    comparison: Comparison,
+    verdicts: Mapping[str, Verdict],
+    held: Mapping[str, Sequence[LimitResult]],
+) -> tuple[Verdict, str]:
     """Return what is said where nothing but answers was compared."""
     others = [build for build in comparison.builds if build != comparison.baseline]
     passed = [build for build in others if verdicts[build] == "PASS"]
     if not passed:
-        return _none(others, verdicts)
+        return _none(others, verdicts, held)
     return "PASS", (
         f"{_and(passed)} can take the place of {comparison.baseline} by the answers; no load was "
         "measured, so none is preferred"
@@ -145,7 +160,6 @@ def _lost_parts(
                 verdict="FAIL",
                 value=part.difference,
                 ci95=part.difference_ci95,
-                p_fail=test.p_fail,
                 text=f"category {name} of {row.suite} "
                 f"{words.loss(part.difference, part.difference_ci95)}",
             )

@@ -94,6 +94,14 @@ def loss(difference: float, ci95: Interval | None) -> str:
     return f"{text} (95 % {low}{'–' if ci95[1] <= 0 else ' to '}{high})"
 
 
+def more(count: int, one: str, several: str) -> str:
+    """A number of things, to two digits where they are many: it is an estimate."""
+    if count == 1:
+        return f"1 {one}"
+    digits = len(str(count)) - 2
+    return f"{round(count, -max(0, digits)):,} {several}"
+
+
 def level(at: Mapping[str, float]) -> str:
     """A level, short: `c8`, `r2.5`."""
     [(kind, value)] = at.items()

@@ -108,7 +108,7 @@ def part(difference: float, reach: float = 0.01, *, margin: float = 0.02, items:
         retained=Retained(share=1 + difference / 0.9, ci95=(1 + low / 0.9, 1 + high / 0.9)),
         flips=Flips(lost=3, gained=1, rate=0.02),
         noninferiority=Noninferiority(
-            margin=margin, verdict=verdict, p_pass=0.01, p_fail=0.9, items_needed=400,
+            margin=margin, verdict=verdict, p_pass=0.01, p_fail=0.9, items_needed=3500,
         ),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import msgspec
@@ -76,11 +77,11 @@ def test_the_interval_decides(limit: str, expected: str) -> None:
 
 
 def test_what_would_settle_it_is_counted() -> None:
-    assert held("e2e_p50_ms@c8<=121").settle in {
-        f"about {n} repeats in all" for n in range(4, 10_000)
-    }
+    assert re.fullmatch(
+        r"about [\d,]+ more repeats? \([\d,]+ in all\)", held("e2e_p50_ms@c8<=121").settle or ""
+    )
     assert held("e2e_p50_ms@c4<=500").settle == "measure it (levels measured: c1, c8)"
-    assert "items in all" in (held("retained(domain)>=99%").settle or "")
+    assert "more items (" in (held("retained(domain)>=99%").settle or "")
     once = held("aggregate_tps@c8>=100", repeats=1)
     assert (once.verdict, once.settle) == (
         "INCONCLUSIVE", "at least 2 repeats: nothing is known of its noise",
@@ -120,11 +121,3 @@ def test_what_an_invalid_measurement_says_is_no_verdict() -> None:
     advice = recommend(there, ())
     assert (advice.build, advice.verdict) == (None, "INCONCLUSIVE")
     assert "awq: what was measured at c1 and c8 is invalid" in advice.unknown[1]
-
-
-def test_p_values_go_with_the_verdicts() -> None:
-    lost, kept = held("retained(domain)>=99.9%"), held("retained(domain)>=95%")
-    assert lost.p_fail is not None
-    assert lost.p_fail < 0.025
-    assert kept.p_fail is not None
-    assert kept.p_fail > 0.975

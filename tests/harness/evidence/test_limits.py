@@ -1,9 +1,12 @@
 """The limits' grammar."""
 
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.errors import BadInputError
 from harness.evidence.limits import Level, metrics_of, parse_limit, parse_limits
@@ -91,3 +94,11 @@ def test_every_limit_of_the_page_about_them_can_be_read() -> None:
     assert len(written) > 15
     for text in written:
         assert parse_limit(text, "docs").text == text
+
+
+@given(st.text(alphabet="retaindpx_95smc8@()<>=%./,- 0\n", max_size=40))
+def test_whatever_is_written_is_read_or_refused_in_words(text: str) -> None:
+    limits = ()
+    with contextlib.suppress(BadInputError):
+        limits = parse_limits(text)
+    assert all(parse_limit(one.text) == one for one in limits)
