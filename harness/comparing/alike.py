@@ -58,6 +58,7 @@ def of_evidence(evidence: Evidence, builds: Sequence[str]) -> Facts:
         profile = _table(run.manifest.get("profile"))
         asked: dict[str, object] = {f"request {name}": request.get(name) for name in _REQUEST}
         asked["load seed"] = run.measurements.run.seed
+        asked["harness"] = run.measurements.run.harness_version
         name = profile.get("name")
         asked |= {
             f"profile {name} {key}": value

@@ -91,7 +91,14 @@ def compare(
             build=None, verdict="INCONCLUSIVE", headline="", reasons=[], limits={}
         ),
         valid=_valid(evidence),
-        caveats=[*caveats, *more, *_of_load(sorted_cells), *uncertain, *_of_runs(evidence)],
+        caveats=[
+            *caveats,
+            *_of_sources(evidence, builds),
+            *more,
+            *_of_load(sorted_cells),
+            *uncertain,
+            *_of_runs(evidence),
+        ],
     )
     return _decided(comparison, held, prices)
 
@@ -162,6 +169,33 @@ def _valid(evidence: Evidence) -> bool:
     return all(run.measurements.valid for run in evidence.load) and all(
         run.result.valid for run in evidence.quality
     )
+
+
+def _of_sources(evidence: Evidence, builds: Sequence[str]) -> list[Caveat]:
+    """Return caveats about which runs the numbers are of."""
+    if len(builds) == 1:
+        return [
+            Caveat(
+                "one_build",
+                f"Only {builds[0]} has numbers here, so nothing is compared with it; one build at "
+                "different times is for `harness history`.",
+            )
+        ]
+    there = [{cell.build for cell in run.measurements.cells} for run in evidence.load]
+    if all(some == there[0] for some in there):
+        return []
+    listed = "; ".join(
+        f"{', '.join(build for build in builds if build in some)}: {run.measurements.run.started}"
+        for run, some in zip(evidence.load, there, strict=True)
+    )
+    return [
+        Caveat(
+            "apart",
+            "The builds were driven in different runs, so whatever changed between them is taken "
+            f"for a difference of the builds ({listed}). `harness compare` with the builds' names "
+            "takes them by turns.",
+        )
+    ]
 
 
 def _of_load(grids: Sequence[Grid]) -> list[Caveat]:

@@ -91,9 +91,19 @@ def test_one_repeat_has_intervals_of_its_requests_and_says_what_they_hide() -> N
 
 def test_builds_of_two_runs_are_paired_by_the_order_of_their_repeats() -> None:
     apart = evidence(load(cells(("fp16",)), "one"), load(cells(("awq",)), "two"))
-    assert row(compare(apart, baseline="fp16"), "awq", 8).against[
-        "e2e_p50_ms"
-    ].ratio == pytest.approx(0.7, rel=0.01)
+    found = compare(apart, baseline="fp16")
+    ratio = row(found, "awq", 8).against["e2e_p50_ms"].ratio
+    assert ratio == pytest.approx(0.7, rel=0.01)
+    assert "fp16: 2026-11-25T00:00:00+00:00; awq: 2026" in next(
+        caveat.text for caveat in found.caveats if caveat.code == "apart"
+    )
+
+
+def test_one_build_is_no_comparison() -> None:
+    found = compare(evidence(load(cells(("fp16",)))), baseline="fp16")
+    assert found.caveats[0].code == "one_build"
+    assert found.crossovers == []
+    assert found.front is None
 
 
 def test_a_cell_that_is_missing_is_named_and_the_rest_is_compared() -> None:
