@@ -110,6 +110,11 @@ def find_build(name: str, config: Config) -> tuple[Build, Path]:
     raise _unknown("server", name, {*shipped, *config.builds}, "harness list servers")
 
 
+def is_build(name: str, config: Config) -> bool:
+    """Whether a build is called so, shipped or of the configuration; a path is no name."""
+    return name in config.builds or name in builtin_builds()
+
+
 def find_profile(name: str, config: Config) -> Profile:
     """The profile called `name`.
 

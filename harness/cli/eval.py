@@ -12,7 +12,14 @@ from evals.records import ROUTES, Route
 from evals.suite import JudgeSettings
 from harness.cli.flags import at_least, names_of, share, urls_of
 from harness.cli.pairs import headers_of
-from harness.config import Config, find_build, find_profile, find_suite, load_config
+from harness.config import (
+    Config,
+    find_build,
+    find_profile,
+    find_suite,
+    is_build,
+    load_config,
+)
 from harness.errors import BadInputError
 from harness.history.baselines import find_baseline
 from harness.live import Live
@@ -32,7 +39,6 @@ from harness.reports.evaluation.terminal import print_evaluation
 from harness.rundir import RunFolder
 from harness.serving import Url
 from launchers.build import Build
-from launchers.model import builtin_builds
 from launchers.redact import redact_argv, redact_text
 
 _KEPT = frozenset(
@@ -287,7 +293,7 @@ def baseline_of(text: str | None, config: Config) -> tuple[Build, Path] | Earlie
     if text is None:
         return None
     blessed = None
-    if text not in {*builtin_builds(), *config.builds}:
+    if not is_build(text, config):
         blessed = find_baseline(text)
     return find_run(text if blessed is None else str(blessed.path)) or find_build(text, config)
 

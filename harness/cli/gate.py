@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.flags import at_least
-from harness.config import Config, find_build, find_rules, load_config
+from harness.config import Config, find_build, find_rules, is_build, load_config
 from harness.errors import BadInputError, ExitCode, did_you_mean
 from harness.gating.copied import find_finished
 from harness.gating.request import GateRequest, Who, name_of
@@ -73,8 +73,8 @@ def gate(  # noqa: PLR0913 - one parameter for each flag
     kept = _chosen(kept, stages, budget)
     command = redact_argv(["harness", *sys.argv[1:]])
     request = GateRequest(
-        candidate=_who(candidate, found, "CANDIDATE", baselines),
-        baseline=_who(baseline, found, "--baseline", baselines),
+        candidate=who(candidate, found, "CANDIDATE", baselines),
+        baseline=who(baseline, found, "--baseline", baselines),
         rules=kept,
         rules_dir=folder,
         rules_file=rules,
@@ -101,9 +101,13 @@ def gate(  # noqa: PLR0913 - one parameter for each flag
     return code
 
 
-def _who(text: str, config: Config, flag: str, baselines: Path) -> Who:
-    """Return whom a name or a path means: a run that is there, else a build."""
-    return find_finished(text, flag, baselines) or find_build(text, config)
+def who(text: str, config: Config, flag: str, baselines: Path) -> Who:
+    """Return whom a name or a path means: a build, a run that is there, or a blessed baseline.
+
+    A baseline that is called as a build goes by its folder: old numbers never stand in for a build.
+    """
+    finished = None if is_build(text, config) else find_finished(text, flag, baselines)
+    return finished or find_build(text, config)
 
 
 def _chosen(rules: Rules, stages: str | None, budget: float | None) -> Rules:

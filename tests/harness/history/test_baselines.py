@@ -8,10 +8,12 @@ import pytest
 
 from harness.cli import run
 from harness.cli.eval import baseline_of
+from harness.cli.gate import who
 from harness.config import load_config
 from harness.errors import BadInputError, InvalidRunError
 from harness.evidence.evidence import read_evidence
 from harness.evidence.figures import figures
+from harness.gating.request import Finished
 from harness.history.baselines import all_baselines, bless, find_baseline, read_baseline
 from harness.history.select import Selection, read_history
 from harness.measuring.measurement import Caveat
@@ -194,3 +196,17 @@ def test_of_a_gate_the_candidates_numbers_are_blessed_though_the_baseline_has_it
     seen = read_history(tmp_path, Selection(metrics=("ttft_p50_ms",)))
     [series] = seen.series
     assert [point.value for point in series.points] == [30], "a copy is no new measurement"
+
+
+def test_a_gate_does_not_read_old_numbers_for_a_build_that_a_baseline_is_called_as(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("fp16", "main"):
+        bless(graded(tmp_path / f"run-{name}"), "awq", name, command=COMMAND)
+    config, folder = load_config(None), tmp_path / "baselines"
+    assert not isinstance(who("fp16", config, "CANDIDATE", folder), Finished)
+    for named in ("main", "baselines/fp16"):
+        found = who(named, config, "--baseline", folder)
+        assert isinstance(found, Finished)
+        assert found.build == "awq"
