@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
@@ -73,7 +74,7 @@ class Json(Grader):
     def grade(self, text: str, item: Item, *, cut: bool = False) -> Grade:
         """See `Grader.grade`."""
         del cut  # a document that is whole is whole
-        found = list(_documents(text))
+        found = list(islice(_documents(text), 2))
         if len(found) != 1:
             several = "several JSON documents that differ" if found else "no JSON"
             return Grade("unparsed", 0.0, several)
@@ -142,14 +143,13 @@ def _documents(text: str) -> Iterator[Any]:
     if whole is not None:
         yield whole
         return
-    found = [_loads(fence[1]) for fence in _FENCE.finditer(text)]
-    if not any(value is not None for value in found):
-        found = list(_embedded(text))
-    seen: list[str] = []
-    for value in found:
-        key = "" if value is None else json.dumps(value, sort_keys=True)
-        if key and key not in seen:
-            seen.append(key)
+    fences = [_loads(fence[1]) for fence in _FENCE.finditer(text)]
+    fenced = [value for value in fences if value is not None]
+    seen = set()
+    for value in fenced or _embedded(text):
+        key = json.dumps(value, sort_keys=True)
+        if key not in seen:
+            seen.add(key)
             yield value
 
 
@@ -163,17 +163,20 @@ def _loads(text: str) -> Any | None:  # noqa: ANN401 - a JSON value
 
 _MOST_TRIES = 200
 """Braces and brackets at which no document begins, before a text is given up."""
+_MOST_TIMES = 4
+"""As often as a text may be read in vain."""
 
 
 def _embedded(text: str) -> Iterator[Any]:
-    at, tries = 0, 0
-    while tries < _MOST_TRIES:
+    at, tries, left = 0, 0, _MOST_TIMES * len(text)
+    while tries < _MOST_TRIES and left >= 0:
         match = re.compile(r"[{\[]").search(text, at)
         if match is None:
             return
         try:
             value, at = _DECODER.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            left -= getattr(error, "pos", len(text)) - match.start()
             at, tries = match.end(), tries + 1
             continue
         yield value

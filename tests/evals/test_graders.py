@@ -417,6 +417,23 @@ def test_a_schema_is_checked_before_anything_is_asked(tmp_path: Path) -> None:
     assert mark(found.beside(tmp_path), '{"name": "x"}', "") == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" * 200_000,
+        "[" * 200_000,
+        "".join(f"[{n}] " for n in range(30_000)),
+        "[" * 200 + "1," * 100_000,
+        '[{"a": ' * 30_000,
+    ],
+    ids=lambda text: text[:6],
+)
+def test_json_reads_long_texts_but_a_few_times(text: str) -> None:
+    began = time.process_time()
+    assert mark(grader("json"), text, {"a": 1}) == "unparsed"
+    assert time.process_time() - began < 1
+
+
 def test_a_schema_with_a_catastrophic_pattern_does_not_hang() -> None:
     rules = {"properties": {"a": {"pattern": "^(a+)+$"}}}
     text = json.dumps({"a": "a" * 5000 + "!"})
