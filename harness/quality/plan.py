@@ -15,7 +15,7 @@ from evals.power import reach
 from harness.errors import BadInputError
 from harness.quality.asking import ask_pass
 from harness.quality.checks import check, check_asked, job_of, sizes_of
-from harness.quality.kinds import kind_name, kind_of
+from harness.quality.kinds import kind_of
 from harness.quality.probing import probe_server
 from harness.quality.servers import endpoint_for
 from harness.rundir import RunFolder
@@ -104,11 +104,11 @@ def plan_evaluation(
         found, sample = sizes[suite.name], samples.get(suite.name)
         rate = None if sample is None else sample.items_per_s
         best = request.route or kind_of(suite).routes(suite)[0]
-        tasks = found.categories if kind_name(suite) == "lmeval" else None
+        tasks = found.categories if suite.kind == "lmeval" else None
         smallest = min(tasks, key=tasks.__getitem__) if tasks else None
         there = found.items if tasks is None or smallest is None else tasks[smallest]
         shown = None
-        if kind_name(suite) != "perplexity" and there:
+        if suite.kind != "perplexity" and there:
             shown = reach(
                 there,
                 margin=request.margin / 100,
@@ -120,7 +120,7 @@ def plan_evaluation(
         suites.append(
             SuitePlan(
                 suite=suite.name,
-                kind=kind_name(suite),
+                kind=suite.kind,
                 route=best if sample is None else sample.route,
                 items=found.items,
                 requests=found.requests,

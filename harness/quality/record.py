@@ -15,8 +15,8 @@ from harness.errors import BadInputError
 from harness.measuring.measurement import Caveat, RunInfo
 from harness.provenance import provenance
 from harness.quality.evaluation import SCHEMA, Evaluation, Evaluations
-from harness.quality.kinds import kind_name
 from harness.quality.passes import Pass  # noqa: TC001 - msgspec reads it at run time
+from harness.quality.suites import files_of
 from harness.rundir import MANIFEST_FILE, read_json
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
@@ -47,6 +47,8 @@ class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: str
     settings: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    """SHA-256 of each file of the user's that it is made of."""
 
 
 class BaselineFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,10 +182,11 @@ def new_manifest(
         suites=[
             SuiteFacts(
                 name=suite.name,
-                kind=kind_name(suite),
+                kind=suite.kind,
                 settings=suite.model_dump(mode="json", exclude_none=True),
+                files=files_of(suite, base_dir),
             )
-            for suite, _ in request.suites
+            for suite, base_dir in request.suites
         ],
         passes=list(passes),
         margin=request.margin,

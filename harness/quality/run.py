@@ -34,6 +34,7 @@ from harness.quality.record import (
 )
 from harness.quality.request import EarlierRun
 from harness.quality.servers import builds_of, endpoint_for
+from harness.quality.suites import demand_same
 from harness.reports.evaluation import write_evaluation
 from harness.rundir import MANIFEST_FILE, RunFolder
 from launchers.errors import LauncherError
@@ -121,6 +122,9 @@ class EvalJob:
         folder: the run's.
         sources: whom it will visit, the baseline first.
         live: what a person sees.
+
+    Raises:
+        BadInputError: the folder was begun with other suites.
     """
 
     def __init__(
@@ -129,6 +133,7 @@ class EvalJob:
         seen = list(contaminated(request))
         if (folder.path / MANIFEST_FILE).is_file():
             self._record = EvalRecord(folder, read_manifest(folder))
+            demand_same(self._record.manifest.suites, request.suites, folder.path)
             self._record.manifest.problems.clear()
         else:
             self._record = EvalRecord(folder, _manifest(request, folder, sources))

@@ -209,6 +209,13 @@ def test_another_server_does_not_go_on(asked: Workplace) -> None:
     [run] = asked.runs
     assert not json.loads((run / "evaluation.json").read_text())["valid"]
     assert (run / "report.md").is_file()
+    suite = asked.path / "quiz.toml"
+    as_it_was = suite.read_text()
+    suite.write_text(as_it_was.replace("max_tokens = 8", "max_tokens = 9"))
+    edited = asked.inside("eval", "--resume", str(run), "--quiet")
+    assert edited.code == 2
+    assert "domain.max_tokens was 8 and is 9" in edited.err
+    suite.write_text(as_it_was)
     config = asked.path / "harness.toml"
     config.write_text(config.read_text().replace('"40"', '"41"'))
     done = asked.harness("eval", "--resume", str(run), "--quiet")
