@@ -272,4 +272,5 @@ def _reason(rules: Sequence[RuleResult], verdict: Verdict) -> str:
     word, also = ("is broken", "Broken") if verdict == "FAIL" else ("cannot be told", "Open")
     settle = f"; {first.settle} would settle it" if first.settle else ""
     more = f" {also}, too: {', '.join(rule.rule for rule in others)}." if others else ""
-    return f"{first.rule} {word}: {first.text}{settle}.{more}"
+    told = f"{first.rule} {word}: {first.text}{settle}".rstrip(".")
+    return f"{told}.{more}"

@@ -162,7 +162,7 @@ class _Gate:
         end_s = self._began_s + self._request.rules.budget_s
         if now_s > end_s:
             record.ended = "out_of_time"
-            record.text = f"not begun: all {self._request.rules.budget_s:.0f} s were used up"
+            record.text = f"not begun: all {self._request.rules.budget_s:g} s were used up"
             return
         until_s = min(end_s, now_s + one.stage.budget_s) if one.stage.budget_s else end_s
         went = visiting.go_through(one, until_s)

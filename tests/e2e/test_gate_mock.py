@@ -107,6 +107,16 @@ def test_a_build_against_itself_is_blessed_and_then_the_baseline(place: Workplac
     assert "fp16: starting" not in again.err  # its answers were read
     assert (again.run / "baseline-1" / "manifest.json").is_file()
 
+    place.build("dead", serves="mock", program="import sys; sys.exit('no such device')")
+    dead = gate(place, "dead", "--baseline", "main", "--stages", "quiz")
+    assert dead.code == 3, dead.err
+    assert "no such device" in dead.err
+    assert dead.json["verdict"] == "INCONCLUSIVE"
+
+    hurry = gate(place, "bad", "--baseline", "main", "--stages", "quiz", "--budget", "0.1")
+    assert hurry.code == 5, hurry.err
+    assert "all 0.1 s were used up" in hurry.json["reason"]
+
     read = gate(place, str(again.run), "--baseline", "main", "--stages", "quiz", "--quiet")
     assert read.code == 1, read.err
     assert read.err == ""
