@@ -46,7 +46,7 @@ _KEPT: Final = frozenset(
 )
 """What a run keeps of its command line, so that --resume takes it from there."""
 _DEFAULTS: Final[dict[str, object]] = {
-    "names": (), "profile": PROFILE, "repeats": REPEATS, "suite": SUITES, "price_per_hour": (),
+    "names": (), "profile": PROFILE, "repeats": REPEATS, "suite": SUITES,
     "allow_different": False, "max_fail_ratio": 0.05, "seed": 0, "metadata": (),
 }  # fmt: skip
 
@@ -70,7 +70,7 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
     suite: str = SUITES,
     limit: int | None = None,
     slo: str | None = None,
-    price_per_hour: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    price_per_hour: str | None = None,
     allow_different: Annotated[bool, Parameter(negative="")] = False,
     tokenizer: Path | None = None,
     max_fail_ratio: float = 0.05,
@@ -104,7 +104,7 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
         limit: Items of each suite: a random subset that --seed decides, spread over categories.
         slo: Your limits, e.g. "ttft_p95_ms@c8<=500,retained(domain)>=95%,memory_peak_gib<=20".
             With them the exit code tells the verdict: 0 PASS, 1 FAIL, 5 INCONCLUSIVE.
-        price_per_hour: NAME=USD of what a build runs on, or one number for all.
+        price_per_hour: USD of what the builds run on: one number for all, or fp16=4,awq=2.5
         allow_different: Compare builds that differ in more than their weights; a caveat says so.
         tokenizer: Folder with the model's tokenizer.json, where the builds have none.
         max_fail_ratio: Share of failed requests above which a cell, or a suite, is invalid.
@@ -245,24 +245,32 @@ def _profile(shape: Profile, given: dict[str, Any]) -> Profile:
 def _weighing(given: dict[str, Any]) -> Weighing:
     if given["slo"] is not None:
         parse_limits(given["slo"])
-    prices: dict[str, float] = {}
-    for text in given["price_per_hour"]:
-        name, _, value = text.rpartition("=")
-        try:
-            prices[name.strip()] = float(value)
-        except ValueError:
-            prices[name.strip()] = -1.0
-        if not 0 < prices[name.strip()] < float("inf"):
-            raise BadInputError(
-                f'--price-per-hour: "{value}" is no price above 0',
-                hint="Give USD an hour, e.g. --price-per-hour 2.5, or fp16=4 awq=2.5",
-            )
     return Weighing(
         baseline=given["baseline"],
         limits=given["slo"],
-        prices=prices,
+        prices={} if given["price_per_hour"] is None else _prices(given["price_per_hour"]),
         allow_different=given["allow_different"],
     )
+
+
+def _prices(text: str) -> dict[str, float]:
+    """Return build → USD an hour; "" for every build."""
+    prices: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.rpartition("="))
+        try:
+            price = float(value)
+        except ValueError:
+            price = 0.0
+        if not 0 < price < float("inf"):
+            raise BadInputError(
+                f'--price-per-hour: "{value}" is no price above 0',
+                hint="Give USD an hour, e.g. --price-per-hour 2.5, or fp16=4,awq=2.5",
+            )
+        if name in prices:
+            raise BadInputError(f'--price-per-hour: "{name or value}" is there twice')
+        prices[name] = price
+    return prices
 
 
 def _slo(weighing: Weighing) -> Slo | None:

@@ -83,14 +83,23 @@ def compare_runs(
 ) -> tuple[RunFolder, ExitCode]:
     """Compare what finished runs hold; nothing is started.
 
-    A single comparison, with nothing said of how to weigh it, is weighed again in place.
+    A single comparison, with nothing said of how to weigh it, is weighed again in place; what is
+    said makes another comparison of the same runs, and the rest stays as it was.
 
     Raises:
         BadInputError: a run is broken, or they are not comparable; then there is no folder.
     """
     [first, *others] = runs
-    if not others and kind_of(first) == COMPARISON and weighing == Weighing():
-        return first, finish(first, live)
+    if not others and kind_of(first) == COMPARISON:
+        if weighing == Weighing():
+            return first, finish(first, live)
+        before = read_compare_manifest(first)
+        weighing = Weighing(
+            baseline=weighing.baseline or before.baseline,
+            limits=weighing.limits or before.limits,
+            prices=weighing.prices or before.prices,
+            allow_different=weighing.allow_different or before.allow_different,
+        )
     folder = RunFolder.create(parent, f"compare-{'-'.join(run.path.name for run in runs)}")
     manifest = new_manifest(
         folder,
@@ -154,7 +163,8 @@ class _Comparison:
         except KeyboardInterrupt:
             interrupted = True
             self._load.interrupted()
-            self._quality.interrupted()
+            if any(map(self._quality.todo, self._sources)):
+                self._quality.interrupted()
         finally:
             codes = [self._load.finish(), self._quality.finish()]
         if interrupted:

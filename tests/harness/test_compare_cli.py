@@ -54,7 +54,7 @@ def test_four_builds_as_they_come_take_less_than_twenty_minutes(
 def test_the_baseline_comes_first_wherever_it_is_named() -> None:
     given = {name: _DEFAULTS.get(name) for name in _KEPT} | {
         "names": ("awq", "nf4"), "baseline": "fp16", "limit": 10,
-        "slo": "ttft_p95_ms<=500,retained(domain)>=95%", "price_per_hour": ("2.5", "awq=1"),
+        "slo": "ttft_p95_ms<=500,retained(domain)>=95%", "price_per_hour": "2.5,awq=1",
     }  # fmt: skip
     request = request_of(given, ["harness", "compare"])
     assert [build.name for build, _ in request.builds] == ["fp16", "awq", "nf4"]
@@ -77,6 +77,7 @@ def test_the_baseline_comes_first_wherever_it_is_named() -> None:
         (["fp16", "awq", "--slo", "ttft_p95<=500"], "ttft_p95"),
         (["fp16", "awq", "--price-per-hour", "awk=2"], '"awk" is not among the builds'),
         (["fp16", "awq", "--price-per-hour", "awq=cheap"], '"cheap" is no price'),
+        (["--price-per-hour", "awq=1,awq=2", "fp16", "awq"], '"awq" is there twice'),
         (["fp16", "awq", "--rate", "3"], "keeps streams open"),
         (["fp16", "awq", "--suite", "domian"], 'did you mean "domain"'),
         (["fp16", "awq", "--repeats", "0"], "--repeats: 0"),
