@@ -85,10 +85,23 @@ def compare(
         if texts.metric == BITS_PER_BYTE:
             result.notes.append("bits per byte are compared as byte perplexity, 2 to their power")
         compare_perplexity(texts, result, perplexity_margin)
+        if len(texts) == len(pairs):
+            _doubt_lost_windows(result)
     graded = pairs.where(lambda a: not is_perplexity(a)) if len(texts) else pairs
     if len(graded):
         _compare_graded(graded, result, margin, groups, chance or {})
     return result
+
+
+def _doubt_lost_windows(result: Comparison) -> None:
+    """No verdict without the windows that failed: the rest is not the text that was to be told."""
+    test = result.noninferiority
+    if result.errors and test is not None and test.verdict != "INCONCLUSIVE":
+        result.notes.append(
+            f"INCONCLUSIVE and not {test.verdict}, which the other windows alone would be: ask for "
+            "what is missing (--resume)"
+        )
+        test.verdict, test.items_needed = "INCONCLUSIVE", None
 
 
 def _shifts(pairs: Pairs) -> dict[str, Shift]:

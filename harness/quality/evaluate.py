@@ -107,7 +107,7 @@ def _build(run: RunFolder, manifest: EvalManifest, build: str) -> Evaluation:
         for facts in manifest.suites
         if (result := _suite(run, manifest, build, facts, cells)) is not None
     ]
-    caveats = drift_caveats(run, build)
+    caveats = [*drift_caveats(run, build), *_tokenizer_caveats(manifest, build)]
     if len(manifest.builds) == 1:
         caveats += _baseline_caveats(run, manifest)
     invalid = any(caveat.invalidates for caveat in caveats) or any(
@@ -132,6 +132,22 @@ def _build(run: RunFolder, manifest: EvalManifest, build: str) -> Evaluation:
         valid=not invalid and len(suites) == len(manifest.suites),
         caveats=caveats,
     )
+
+
+def _tokenizer_caveats(manifest: EvalManifest, build: str) -> Iterator[Caveat]:
+    """Tell of a build whose tokenizer is not the baseline's, whether or not ids were sent."""
+    name = None if manifest.baseline is None else manifest.baseline.build
+    facts = manifest.servers
+    if name not in facts or build not in facts:
+        return
+    ours, theirs = facts[build].tokenizer_sha256, facts[name].tokenizer_sha256
+    if ours and theirs and ours != theirs:
+        yield Caveat(
+            "other_tokenizer",
+            f"{build} and {name} have different tokenizer.json files: the same text may be other "
+            "tokens to each, and what differs need not be due to the weights. Give both the "
+            "model's own, or see that the files differ in form alone.",
+        )
 
 
 def _baseline_caveats(run: RunFolder, manifest: EvalManifest) -> list[Caveat]:

@@ -39,6 +39,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     identity: str
     provenance: dict[str, Any] = {}
+    tokenizer_sha256: str | None = None
+    """Of its own `tokenizer.json`, or else of --tokenizer's; None where neither is known."""
 
 
 class SuiteFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ from harness.quality.record import (
 )
 from harness.quality.request import EarlierRun
 from harness.quality.servers import builds_of, endpoint_for
-from harness.quality.suites import demand_same
+from harness.quality.suites import demand_same, tokenizer_sha256
 from harness.reports.evaluation import write_evaluation
 from harness.rundir import MANIFEST_FILE, RunFolder
 from launchers.errors import LauncherError
@@ -238,6 +238,7 @@ class EvalJob:
             model=endpoint.model,
             identity=endpoint.identity,
             provenance=msgspec.to_builtins(served.server.provenance, enc_hook=str),
+            tokenizer_sha256=tokenizer_sha256(served.server.tokenizer or endpoint.tokenizer),
         )
         before = self._record.manifest.servers.get(build)
         if before is not None and before.identity != facts.identity:

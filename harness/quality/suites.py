@@ -1,8 +1,9 @@
-"""What a suite is made of, so that a run goes on with the very same one."""
+"""The files that suites and servers are made of: by them, the same is known again."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -12,7 +13,6 @@ from harness.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from harness.quality.record import SuiteFacts
 
@@ -40,6 +40,12 @@ def _files(suite: Suite, base_dir: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted(folder.rglob("*")):
             if path.suffix in _TASK_FILES:
                 yield str(path.relative_to(folder)), path
+
+
+def tokenizer_sha256(folder: Path | str | None) -> str | None:
+    """Return the SHA-256 of a folder's `tokenizer.json`; None where there is none."""
+    file = None if folder is None else Path(folder) / "tokenizer.json"
+    return None if file is None or not file.is_file() else _sha256(file)
 
 
 def demand_same(

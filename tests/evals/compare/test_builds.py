@@ -271,6 +271,23 @@ def test_verdicts_on_perplexity(answers: Answers, rise: float, noise: float, ver
     assert found.noninferiority.verdict == verdict
 
 
+@pytest.mark.parametrize("rise", [0.0, 0.2])
+def test_no_verdict_on_perplexity_without_every_window(answers: Answers, rise: float) -> None:
+    tokens = [100.0] * 20
+    ours = windows(answers, [250 + 100 * rise + n % 3 for n in range(20)], tokens)
+    base = windows(answers, [250.0 + n % 2 for n in range(20)], tokens)
+    verdict = "FAIL" if rise else "PASS"
+    whole = compare(ours, base).noninferiority
+    assert whole is not None
+    assert whole.verdict == verdict
+    ours[7].outcome = "error"
+    found = compare(ours, base)
+    assert found.noninferiority is not None
+    assert found.noninferiority.verdict == "INCONCLUSIVE"
+    assert found.score is not None
+    assert f"not {verdict}" in found.notes[-1]
+
+
 def test_other_windows_are_refused(answers: Answers) -> None:
     with pytest.raises(PairError, match="weight"):
         compare(windows(answers, [5], [2]), windows(answers, [5], [3]))

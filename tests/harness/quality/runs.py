@@ -52,6 +52,8 @@ class MadeRun:
     margin: float = 2.0
     passes: list[Pass] = field(default_factory=list)
     request: dict[str, Any] = field(default_factory=dict)
+    tokenizers: dict[str, str] = field(default_factory=dict)
+    """Build → SHA-256 of its tokenizer."""
 
     def add(
         self,
@@ -95,7 +97,13 @@ class MadeRun:
             max_fail_ratio=0.05,
             seed=0,
             servers={
-                build: ServerFacts(engine="mock", engine_version="1", model="m", identity=build)
+                build: ServerFacts(
+                    engine="mock",
+                    engine_version="1",
+                    model="m",
+                    identity=build,
+                    tokenizer_sha256=self.tokenizers.get(build),
+                )
                 for build in builds
             },
         )

@@ -41,6 +41,23 @@ def test_a_build_by_itself(tmp_path: Path) -> None:
     assert exit_code(found, ExitCode.OK, gated=True) is ExitCode.OK
 
 
+@pytest.mark.parametrize(
+    ("tokenizers", "told"),
+    [
+        ({"gptq": "aa", "fp16": "bb"}, ["other_tokenizer"]),
+        ({"gptq": "aa", "fp16": "aa"}, []),
+        ({"gptq": "aa"}, []),
+    ],
+)
+def test_other_tokenizers_are_told(
+    tmp_path: Path, tokenizers: dict[str, str], told: list[str]
+) -> None:
+    run = MadeRun(tmp_path, baseline="fp16", tokenizers=tokenizers)
+    found = one(run.add("fp16", answers([True] * 9)).add("gptq", answers([True] * 9)))
+    assert [caveat.code for caveat in found.caveats] == told
+    assert found.valid
+
+
 def test_against_a_baseline(tmp_path: Path) -> None:
     lost, gained = list(range(1, 61, 2)), [0, 2]  # 30 of category b, 2 of category a
     run = MadeRun(tmp_path, baseline="fp16")

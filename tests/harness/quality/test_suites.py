@@ -10,7 +10,7 @@ import pytest
 from evals.suite import Suite
 from harness.errors import BadInputError
 from harness.quality.record import SuiteFacts
-from harness.quality.suites import demand_same, files_of
+from harness.quality.suites import demand_same, files_of, tokenizer_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +83,11 @@ def test_texts_and_task_files_count(tmp_path: Path) -> None:
     ]
     embedded = Suite.model_validate({"name": "e", "domain": {"items": "embedded:transactions"}})
     assert files_of(embedded, tmp_path) == {}
+
+
+def test_a_tokenizer_is_known_by_its_file(tmp_path: Path) -> None:
+    assert tokenizer_sha256(None) is None
+    assert tokenizer_sha256(tmp_path) is None
+    (tmp_path / "tokenizer.json").write_text("")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert tokenizer_sha256(tmp_path) == tokenizer_sha256(str(tmp_path)) == empty
