@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.evidence.folders import EVAL, kind_of, parts
 from harness.measuring.remeasure import numbers_of, remeasure
-from harness.quality.evaluate import evaluate
 from harness.quality.evaluation import each
 from harness.quality.record import EVALUATION_FILE, read_evaluation, read_manifest
 from harness.rundir import MEASUREMENTS_FILE
@@ -88,10 +87,16 @@ def read_evidence(runs: Iterable[RunFolder], *, anew: bool = False) -> Evidence:
     for run in (part for given in runs for part in parts(given)):
         if kind_of(run) == EVAL:
             there = (run.path / EVALUATION_FILE).is_file() and not anew
-            result = read_evaluation(run) if there else evaluate(run)
+            result = read_evaluation(run) if there else _evaluate(run)
             quality.append(QualityRun(folder=run, manifest=read_manifest(run), result=result))
         else:
             there = (run.path / MEASUREMENTS_FILE).is_file() and not anew
             numbers = numbers_of(run) if there else remeasure(run)
             load.append(LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers))
     return Evidence(load=load, quality=quality)
+
+
+def _evaluate(run: RunFolder) -> Result:
+    from harness.quality.evaluate import evaluate  # with all that grades, which reading needs not
+
+    return evaluate(run)

@@ -20,7 +20,7 @@ import numpy as np
 from loadprofiles.records import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sized
 
     import numpy.typing as npt
 
@@ -72,29 +72,33 @@ class _Growing:
             known, words = self.known[name], map(attrgetter(name), samples)
             codes.extend([known.setdefault(word, len(known)) for word in words])
         for name, blob in self.texts.items():
-            ends = self.ends[name]
-            for text in map(attrgetter(name), samples):
-                blob.extend(_NO_TEXT if text is None else text.encode(errors="surrogatepass"))
-                ends.append(len(blob))
+            texts = map(attrgetter(name), samples)
+            found = [_NO_TEXT if t is None else t.encode(errors="surrogatepass") for t in texts]
+            blob.extend(b"".join(found))
+            self._end(name, found)
         for name in _LISTS:
             parts = list(map(attrgetter(name), samples))
-            self._extend(name, list(chain.from_iterable(parts)))
-            ends = self.ends[name]
-            ends.extend(list(accumulate(map(len, parts), initial=ends[-1]))[1:])
+            self._extend(name, parts)
+            self._end(name, parts)
         self.compression.extend([nan if s.compression is None else s.compression for s in samples])
         self.retried += bytes([sample.retried for sample in samples])
 
-    def _extend(self, name: str, values: list[int]) -> None:
+    def _end(self, name: str, parts: Sequence[Sized]) -> None:
+        """Note where each of the parts that were appended ends."""
+        ends = self.ends[name]
+        ends.extend(list(accumulate(map(len, parts), initial=ends[-1]))[1:])
+
+    def _extend(self, name: str, parts: Sequence[list[int]]) -> None:
         """Append to a list column: four bytes a number until one needs eight."""
         column, length = self.lists[name], len(self.lists[name])
         try:
-            column.extend(values)
+            column.extend(chain.from_iterable(parts))
         except OverflowError:
             del column[length:]
             if column.typecode == "q":
                 raise
             self.lists[name] = array("q", column)
-            self.lists[name].extend(values)
+            self.lists[name].extend(chain.from_iterable(parts))
 
     def order(self) -> Ints:
         """Put them by phase, number and, where these are the same, request id."""

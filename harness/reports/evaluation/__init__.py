@@ -9,7 +9,6 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import HarnessError
-from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation as write_numbers
 from harness.reports import report_of
 from harness.rundir import write_atomically
@@ -39,6 +38,8 @@ def write_evaluation(run: RunFolder) -> list[str]:
     Raises:
         BadInputError: the folder cannot be written (any more).
     """
+    from harness.quality.evaluate import evaluate  # with all that grades
+
     write_numbers(run, evaluate(run))
     problems = []
     for name in WRITTEN:
