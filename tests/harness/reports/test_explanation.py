@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jsonschema
 import msgspec
@@ -13,10 +14,10 @@ import pytest
 import harness
 from harness.cli import run as cli
 from harness.explaining import NAMES
+from harness.explaining.explain import explain
 from harness.explaining.explanation import Explanation
-
-if TYPE_CHECKING:
-    from harness.rundir import RunFolder
+from harness.explaining.shown import markdown
+from harness.rundir import RunFolder
 
 SCHEMA = Path(harness.__file__).parents[1] / "docs/schemas/explanation.json.schema.json"
 
@@ -39,3 +40,25 @@ def test_the_command_prints_json_of_its_schema_and_markdown(
     for metric in found.cells[0].metrics:
         assert metric.name in terminal
         assert f"`{metric.name}`" in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_run_is_too_odd_to_explain(runs: dict[str, RunFolder], name: str) -> None:
+    """Without answers, with stamps of nought, without cells or their files; nor does it warn."""
+    for kind, run in runs.items():
+        found = explain(run, name)
+        assert len(found.cells) == len(run.read_measurements().cells), kind
+        assert markdown(found) == markdown(explain(RunFolder.open(run.path), name))
+        for cell in found.cells:
+            numbers = [value for one in cell.metrics for value in one.theirs.values()]
+            assert not any(value is not None and math.isnan(value) for value in numbers), kind
+
+
+def test_what_could_not_be_read_is_said(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(runs["one-build"].path, copy)
+    for path in copy.glob("cells/*/samples.jsonl"):
+        path.unlink()
+    found = explain(RunFolder.open(copy), "vllm")
+    assert all("samples.jsonl" in cell.unknown[0] for cell in found.cells)
+    assert "samples.jsonl" in markdown(found)
