@@ -9,9 +9,9 @@ statistics. What these samples cannot tell is said in docs/explain.md.
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 
 from harness.explaining import vllm as like
@@ -48,10 +48,8 @@ class Vllm:
         info = numbers_of(run).run
         when = dt.datetime.fromisoformat(info.started).strftime("%Y%m%d-%H%M%S")
         for cell in cells_of(run):
-            text = json.dumps(
-                {"date": when, **_setup(cell, manifest), "harness_run": info.id, **result(cell)}
-            )
-            yield f"{info.id}-{cell.measurement.id}.json", text
+            told = {"date": when, **_setup(cell, manifest), "harness_run": info.id, **result(cell)}
+            yield f"{info.id}-{cell.measurement.id}.json", msgspec.json.encode(told).decode()
 
 
 def _setup(cell: Cell, manifest: Mapping[str, object]) -> dict[str, Any]:
@@ -111,7 +109,7 @@ def result(cell: Cell) -> dict[str, Any]:
         "start_times": (taken_up / NS_PER_S).tolist(),
         "queue_times": (waited / NS_PER_S).tolist(),
         "generated_texts": [""] * len(whole),
-        "errors": [_error(one.error, one.detail) for one in whole],
+        "errors": _errors(cell),
         "max_output_tokens_per_s": like.peak_events(cell) or 0.0,
         "max_concurrent_requests": int(like.peak_requests(cell) or 0),
         "rtfx": 0.0,
@@ -148,28 +146,33 @@ def _spread(rows: int, where: Ints, values: Floats | Ints) -> Floats:
 def _gaps(cell: Cell, rows: Ints) -> list[list[float]]:
     """Its ITLs of each request in seconds; none for those that failed."""
     found: list[list[float]] = [[] for _ in range(len(cell.measured))]
-    tails = cell.ms("last", "end")
-    for at, sample, tail in zip(rows.tolist(), cell.answered, tails.tolist(), strict=True):
-        found[at] = [gap / NS_PER_S for gap in sample.chunk_ns]
-        if tail > 0:
-            found[at].append(tail / 1000)
+    gaps = (cell.answered.values("chunk_ns") / NS_PER_S).tolist()
+    ends = np.cumsum(cell.answered.lengths("chunk_ns")).tolist()
+    tails = (cell.ms("last", "end") / 1000).tolist()
+    start = 0
+    for row, end, tail in zip(rows.tolist(), ends, tails, strict=True):
+        found[row] = [*gaps[start:end], tail] if tail > 0 else gaps[start:end]
+        start = end
     return found
 
 
 def _input_lengths(cell: Cell) -> list[int]:
     """As the server counted them, else as planned, else 0."""
-    planned = cell.plan.prompt_tokens if cell.plan else []
-    found = []
-    for sample in cell.measured:
-        length = sample.prompt_tokens
-        if length is None:
-            length = planned[sample.body] if sample.body < len(planned) else 0
-        found.append(length)
+    whole = cell.measured
+    planned = np.array([*(cell.plan.prompt_tokens if cell.plan else []), 0], dtype=np.int64)
+    body = whole.column("body")
+    at = np.where((body >= 0) & (body < planned.size), body, planned.size - 1)
+    counted = whole.column("prompt_tokens")
+    found: list[int] = np.where(whole.has("prompt_tokens"), counted, planned[at]).tolist()
     return found
 
 
-def _error(kind: str | None, detail: str | None) -> str:
-    return "" if kind is None else f"{kind}: {detail}" if detail else kind
+def _errors(cell: Cell) -> list[str]:
+    found = [""] * len(cell.measured)
+    failed = np.flatnonzero(~cell.measured.is_in("error", {None}))
+    for row, sample in zip(failed.tolist(), cell.measured.take(failed), strict=True):
+        found[row] = f"{sample.error}: {sample.detail}" if sample.detail else str(sample.error)
+    return found
 
 
 REPORT: Report = Vllm()
