@@ -11,7 +11,8 @@ from harness.gating.record import read_gate_manifest
 from harness.gating.request import Finished
 from harness.history.baselines import BASELINES, find_baseline, read_baseline
 from harness.history.portions import build_of, copy_portion
-from harness.quality.baseline import check_run
+from harness.quality.baseline import COPY, check_run
+from harness.quality.record import read_manifest
 from harness.quality.request import EarlierRun
 from harness.rundir import MANIFEST_FILE, RunFolder
 
@@ -36,7 +37,7 @@ def find_finished(text: str, flag: str, baselines: Path = BASELINES) -> Finished
             path, build = blessed.path, ""
     run = RunFolder(path)
     known = list(dict.fromkeys(name for part in parts(run) for name in build_of(part)))
-    known = [name for name in known if not _is_copy(run, name)]
+    known = [name for name in known if not name.startswith(COPY.format(""))] or known
     if not build:
         build = _own_build(run, known)
     if not build:
@@ -59,12 +60,9 @@ def _own_build(run: RunFolder, known: list[str]) -> str:
         return read_baseline(run).build
     if kind == GATE:
         return read_gate_manifest(run).candidate.name
+    if kind == EVAL and len(examined := read_manifest(run).builds) == 1:
+        return examined[0]
     return known[0] if len(known) == 1 else ""
-
-
-def _is_copy(run: RunFolder, name: str) -> bool:
-    """Whether these are answers that an evaluation copied from another run."""
-    return name.startswith("baseline-") and kind_of(run) == GATE
 
 
 def lacking(who: Finished, planned: Planned) -> str:
