@@ -13,7 +13,7 @@ import httpx
 
 from launchers.engines import Start, StartRequest, load_engine
 from launchers.errors import BuildError, LaunchError
-from launchers.model import resolve_model, weights_hash
+from launchers.model import memory_of_weights_gib, resolve_model, weights_hash
 from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
 from launchers.redact import redact_argv, redact_mapping
@@ -122,7 +122,11 @@ def _bring_up(
     weights = weights_hash(source.folder) if source.folder else {"hub_id": source.hub_id}
     facts = _facts(engine, process.log, request.port)
     server = _server(engine, request, start, facts, process)
-    server.provenance.update(weights=weights, ready_s=ready_s, first_token_s=first_token_s)
+    told = server.provenance
+    told.update(weights=weights, ready_s=ready_s, first_token_s=first_token_s)
+    size = weights.get("bytes") if weights else None
+    if told["weights_gib"] is None and source.folder and isinstance(size, int):
+        told["weights_gib"] = memory_of_weights_gib(request.build, source.folder, size)
     request.on_line(f"{request.build.name}: ready after {first_token_s:.0f} s at {server.base_url}")
     return server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +127,20 @@ def weights_hash(folder: Path) -> dict[str, object] | None:
         "files": len(files),
         "bytes": total,
     }
+
+
+def memory_of_weights_gib(build: Build, folder: Path, size: int) -> float | None:
+    """Return what weights of `size` bytes take once they are loaded, as far as files can tell.
+
+    None for a build that an engine quantizes while it loads: its argument `quantization` is set,
+    and the checkpoint itself is not quantized.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        config = {}
+    quantized = isinstance(config, dict) and "quantization_config" in config
+    return None if build.arguments.get("quantization") and not quantized else size / 2**30
 
 
 def hub_home(environment: Mapping[str, str]) -> Path:

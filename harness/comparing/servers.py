@@ -76,7 +76,7 @@ def _figures(
         first_token_s=times["first_token_s"],
         weights_gib=_number(reported.get("model_memory_gib"))
         or _number(first.get("weights_gib"))
-        or (None if size is None else size / _GIB),
+        or (None if size is None or "weights_gib" in first else size / _GIB),
         kv_cache_gib=_number(reported.get("kv_cache_gib")) or _number(first.get("kv_cache_gib")),
         kv_cache_tokens=None if tokens is None else int(tokens),
         memory_peak_gib=peak,

@@ -222,7 +222,8 @@ def _of_server(facts: Mapping[str, Any], frame: dict[str, Any]) -> Iterator[Figu
     found = {name: _number(facts.get(name, reported.get(name))) for name in SERVER}
     size = _number(_table(facts.get("weights")).get("bytes"))
     held = _number(reported.get("model_memory_gib"))
-    sizes = (held, found["weights_gib"], None if size is None else size / _GIB)
+    on_disk = None if size is None or "weights_gib" in facts else size / _GIB
+    sizes = (held, found["weights_gib"], on_disk)
     found["weights_gib"] = next((one for one in sizes if one is not None), None)
     yield from _known(found, frame)
 

@@ -12,7 +12,12 @@ from launchers import model as module
 from launchers.build import Build
 from launchers.engines import load_engine
 from launchers.errors import BuildError
-from launchers.model import builtin_builds, resolve_model, weights_hash
+from launchers.model import (
+    builtin_builds,
+    memory_of_weights_gib,
+    resolve_model,
+    weights_hash,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,3 +143,19 @@ def test_weights_that_cannot_be_read_name_the_field(checkpoint: Path, tmp_path: 
     (checkpoint / "model.safetensors").symlink_to("no-such-blob")
     with pytest.raises(BuildError, match=r"field `model`: .*model\.safetensors cannot be read"):
         resolve_model(build("tiny"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "expected"),
+    [
+        ({}, {}, 1.5),
+        ({"quantization_config": {}}, {"quantization": "gptq_marlin"}, 1.5),
+        ({}, {"quantization": "bitsandbytes"}, None),  # quantized while it is loaded
+    ],
+)
+def test_what_weights_take_once_loaded(
+    tmp_path: Path, config: dict[str, object], arguments: dict[str, str], expected: float | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    served = Build(name="b", model=".", arguments=dict(arguments))
+    assert memory_of_weights_gib(served, tmp_path, 3 * 2**29) == expected
