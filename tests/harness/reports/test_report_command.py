@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,19 +13,15 @@ import pytest
 from harness.cli import run as cli
 from harness.reports import NAMES
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from harness.rundir import RunFolder
+FOLDER = Path(__file__).parents[2] / "fixtures" / "runs"
 
 
 @pytest.fixture
-def two(runs: dict[str, RunFolder], tmp_path: Path) -> list[str]:
+def two(tmp_path: Path) -> list[str]:
     """Copies, since `harness report` may write into a folder."""
-    found = []
-    for kind in ("one-level", "closed-4x4"):
-        found.append(tmp_path / kind)
-        shutil.copytree(runs[kind].path, found[-1])
+    found = [tmp_path / "schema-1-load-open", tmp_path / "schema-1-load"]
+    for copy in found:
+        shutil.copytree(FOLDER / copy.name, copy)
     return list(map(str, found))
 
 
@@ -57,6 +53,7 @@ def test_junit_of_several_is_one_document(
     assert len(whole) == sum(map(len, alone))
     for name in ("tests", "failures", "errors", "skipped"):
         assert int(whole.get(name, "")) == sum(int(root.get(name, "")) for root in alone)
+    assert len({suite.get("name") for suite in whole}) == len(whole), "whose run each is"
 
 
 def test_vllm_of_several_is_an_object_a_line(
@@ -76,9 +73,9 @@ def test_into_a_folder_each_run_gets_a_file_and_of_vllm_each_cell(
     out.mkdir()
     told = printed(capsys, *two, "--format", "markdown", "--out", str(out)).split()
     assert sorted(told) == sorted(str(path) for path in out.iterdir())
-    assert {path.name for path in out.iterdir()} == {"one-level.md", "closed-4x4.md"}
+    assert {path.name for path in out.iterdir()} == {"schema-1-load-open.md", "schema-1-load.md"}
     printed(capsys, two[1], "--format", "vllm", "--out", str(out))
-    assert len(list(out.glob("*.json"))) == 16
+    assert len(list(out.glob("*.json"))) == 2
     for path in out.glob("*.json"):
         assert json.loads(path.read_text())["num_prompts"] > 0
 
@@ -107,7 +104,7 @@ def test_the_suffix_of_vllm_is_not_taken_for_json(
 def test_an_unknown_kind_is_bad_input(
     two: list[str], kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    path = tmp_path / "one-level" / "manifest.json"
+    path = tmp_path / "schema-1-load-open" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "kind": kind}))
     for name in NAMES:
         assert cli(["report", two[0], "--format", name]) == 2
