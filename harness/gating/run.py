@@ -84,21 +84,24 @@ class _Gate:
             self._live.note(f"Underpowered: {note}")
         try:
             self._save()
-            for role, who in (
-                ("baseline", self._request.baseline),
-                ("candidate", self._request.candidate),
-            ):
-                if isinstance(who, Finished):
-                    self._read(who, role)
-                else:
-                    self._visit(Visiting(self._request, who, self._folder, role, self._plan.stages,
-                                         self._live), role)  # fmt: skip
+            for role in ("baseline", "candidate"):
+                if self._code is ExitCode.OK:  # without a baseline there is nothing to decide
+                    self._side(role)
         except KeyboardInterrupt:
             self._problem("interrupted", "interrupted: what was measured until then is kept")
             self._code = ExitCode.INTERRUPTED
         finally:
             result = self._write()
         return exit_code(result, self._code)
+
+    def _side(self, role: str) -> None:
+        """Get one side's numbers."""
+        request, stages = self._request, self._plan.stages
+        who = request.baseline if role == "baseline" else request.candidate
+        if isinstance(who, Finished):
+            self._read(who, role)
+        else:
+            self._visit(Visiting(request, who, self._folder, role, stages, self._live), role)
 
     def _write(self) -> GateResult:
         self._save()

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from scipy import stats
 
+from harness.errors import ExitCode
 from harness.gating.judge import Tried, decide
 from harness.gating.record import GateManifest, Side, StageRecord
 from harness.gating.result import GateResult
+from harness.gating.run import exit_code
 from harness.gating.trial import Trial, holm
 from harness.measuring.measurement import RunInfo
+
+if TYPE_CHECKING:
+    from evals.compare.records import Verdict
 
 
 def manifest(*stages: StageRecord) -> GateManifest:
@@ -149,3 +156,24 @@ def test_a_value_as_seen_decides_without_a_test() -> None:
 def test_the_result_is_written_and_read() -> None:
     result = decide(manifest(stage()), [tried("domain", trial(0.01, 0.99, ci95=(0.8, 0.95)))])
     assert msgspec.json.decode(msgspec.json.encode(result), type=GateResult) == result
+
+
+@pytest.mark.parametrize(
+    ("verdict", "valid", "so_far", "code"),
+    [
+        ("PASS", True, ExitCode.OK, 0),
+        ("FAIL", True, ExitCode.OK, 1),
+        ("FAIL", False, ExitCode.OK, 1),
+        ("INCONCLUSIVE", True, ExitCode.OK, 5),
+        ("INCONCLUSIVE", False, ExitCode.OK, 4),
+        ("PASS", False, ExitCode.OK, 4),
+        ("PASS", True, ExitCode.SERVER, 3),
+        ("FAIL", True, ExitCode.INTERRUPTED, 130),
+    ],
+)
+def test_exit_codes(verdict: Verdict, so_far: ExitCode, code: int, *, valid: bool) -> None:
+    result = GateResult(
+        candidate="awq", baseline="fp16", rules_file="default", verdict=verdict,
+        rules=[], stages=[], elapsed_s=1, valid=valid,
+    )  # fmt: skip
+    assert exit_code(result, so_far) == code
