@@ -1,15 +1,15 @@
 """lm-eval over HTTP: this client and lm-eval's own `local-completions`, side by side.
 
-    python benchmarks/lmeval_speed.py [--build awq] [--items 100] [--shots 0] [--rounds 3]
+    python benchmarks/lmeval_speed.py [--build awq] [--items 80] [--shots 0] [--rounds 3]
 
 The same tasks, few-shot examples and server; only the client differs. Two tasks: `letters`, whose
 choices are one token, as MMLU's are, and `endings`, whose choices are several, as HellaSwag's.
 Timed is the call that answers all of lm-eval's log-likelihood requests, tokenizing included,
 building prompts not. Ratios are of runs next to each other, since other work on the machine comes
-and goes, and goals are held to the median. The server
-runs without a prefix cache, so that nobody profits from what another asked before (lm-eval's own
-echo requests do not read it anyway; the next route, ours, does). Prints choices a second, the
-ratios to lm-eval's best, and whether scores agree. Compare rows of one run.
+and goes, and goals are held to the median. The server runs without a prefix cache, so that nobody
+profits from what another asked before (lm-eval's own echo requests do not read it anyway; the next
+route, ours, does). Prints choices a second, the ratios to lm-eval's best settings, and whether
+scores agree. Compare rows of one run.
 """
 
 from __future__ import annotations
@@ -298,7 +298,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="awq")
     parser.add_argument("--url", help="API base of a vLLM that is up and serves that build")
-    parser.add_argument("--items", type=int, default=100, help="questions of four choices")
+    parser.add_argument("--items", type=int, default=80, help="questions of four choices")
     parser.add_argument("--shots", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", choices=KINDS, action="append", help="these alone")
