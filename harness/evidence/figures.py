@@ -96,12 +96,13 @@ def _of_load(run: LoadRun, wanted: Collection[str]) -> Iterator[Figure]:
     servers = _table(manifest.get("servers"))
     profile = _table(manifest.get("profile"))
     traffic = _told({name: at for name, at in profile.items() if name not in _NO_TRAFFIC})
+    conditions = _digest(traffic) if traffic else None
     words = {name: machine_word(manifest.get("host"), _table(servers[name])) for name in servers}
     here = machine_word(manifest.get("host"))
     for cell in run.measurements.cells:
         frame = _frame(cell) | {
             "route": _route(cell, request),
-            "conditions": _digest(traffic) if traffic else None,
+            "conditions": conditions,
             "machine": words.get(cell.build, here),
             "run": info.id,
             "started": info.started,

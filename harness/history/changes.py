@@ -29,8 +29,10 @@ MOST: Final = 200
 """Values that are looked at, the last ones: the work grows with their square."""
 BESIDE: Final = 2
 """Values on each side of a change, at least: one by itself is an outlier."""
-ORDERS: Final = 1999
-"""Random orders that a p-value is of."""
+ORDERS: Final = (1999, 9999)
+"""Random orders that a p-value is of, at least and at most: the more values, the fewer orders."""
+_RANKS: Final = 600_000
+"""Ranks put in order for a p-value, about."""
 STEP_SHARE: Final = 0.8
 """Share of the level that is spent on steps; the rest is for changes that went back again."""
 _ROUNDING: Final = 1e-9
@@ -104,7 +106,7 @@ def _search(values: Floats) -> _Found:
     step, middle = _largest(ranks[np.newaxis])
     steps, middles = _by_chance(tuple(sorted(ranks.tolist())))
     p_step, p_middle = (
-        (1 + int((chance >= found.size[0] - _ROUNDING).sum())) / (1 + ORDERS)
+        (1 + int((chance >= found.size[0] - _ROUNDING).sum())) / (1 + len(chance))
         for chance, found in ((steps, step), (middles, middle))
     )
     if p_step / STEP_SHARE <= p_middle / (1 - STEP_SHARE):
@@ -114,9 +116,10 @@ def _search(values: Floats) -> _Found:
 
 @lru_cache(maxsize=512)
 def _by_chance(ranks: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """(ORDERS,) and (ORDERS,): what `_largest` finds in random orders; fixed for given ranks."""
+    """Two arrays (orders,): what `_largest` finds in random orders; the same for the same ranks."""
     rng = np.random.default_rng(len(ranks))
-    orders = rng.permuted(np.tile(np.asarray(ranks), (ORDERS, 1)), axis=1)
+    count = min(max(_RANKS // len(ranks), ORDERS[0]), ORDERS[1])
+    orders = rng.permuted(np.tile(np.asarray(ranks), (count, 1)), axis=1)
     step, middle = _largest(orders)
     return step.size, middle.size
 
