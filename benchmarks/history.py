@@ -46,7 +46,6 @@ SLOWER_FROM = 0.7
 """Share of the runs after which awq is slower by a tenth."""
 DRAWS: dict[str, Draw] = {
     "normal": lambda rng, n: rng.standard_normal(n),
-    "log-normal": lambda rng, n: rng.lognormal(sigma=0.5, size=n),
     "t, 2 degrees": lambda rng, n: rng.standard_t(2, n),
     "three values": lambda rng, n: rng.integers(0, 3, n).astype(float),
 }
