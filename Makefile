@@ -49,6 +49,7 @@ benchmarks: $(READY) ## print the figures that the README quotes
 	$(BIN)/python benchmarks/figures.py
 	$(BIN)/python benchmarks/eval_statistics.py --quick
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/report_speed.py
 	$(BIN)/python benchmarks/history.py
 
 peers: $(READY) ## this client and its peers side by side; installs them first (pip, ~8 GB)
