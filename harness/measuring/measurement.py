@@ -376,7 +376,8 @@ def measurements(
 ) -> Measurements:
     """Put a run's numbers together: valid if all planned cells have valid ones, and no caveat."""
     caveats = [caveat for caveat in caveats if caveat.code != INCOMPLETE]
-    if len(cells) < planned and not caveats:  # it is under way, or it was killed
+    told = any(caveat.invalidates for caveat in caveats)
+    if len(cells) < planned and not told:  # it is under way, or it was killed
         text = f"The run did not end: {len(cells)} of {planned} cells have numbers."
         caveats.append(Caveat(INCOMPLETE, text, invalidates=True))
     return Measurements(

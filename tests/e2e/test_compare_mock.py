@@ -100,6 +100,10 @@ def test_killed_in_the_middle_it_goes_on_as_it_began(place: Workplace) -> None:
     assert [(row["build"], row["items"]) for row in told["quality"] if row["build"] == "slow"] == [
         ("slow", ITEMS)
     ]
+    # Answers are compared with the baseline's also where those came later.
+    cells = json.loads((run / "load/measurements.json").read_text())["cells"]
+    for cell in cells:
+        assert bool(cell["outputs"]["compared"]) == (cell["build"] == "slow"), cell["id"]
     # A report computes all anew, and finds the same.
     shown = place.harness("report", str(run), "--format", "json")
     assert shown.code == 0

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harness.config import find_profile, load_config
 from harness.live import Live
 from harness.load.job import LoadJob
 from harness.load.request import LoadRequest
+from harness.measuring.remeasure import measure_folder
 from harness.rundir import RunFolder
+from loadprofiles.records import DRIVE_FILE, read_drive_report
+from tests.harness.test_remeasure import drive_cell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,3 +39,46 @@ def test_a_manifest_names_the_dialect_though_no_flag_did(
         "no_stream": False,
         "names": ["fp16"],
     }
+
+
+def test_a_run_goes_on_with_the_cells_that_were_not_driven_to_their_end(tmp_path: Path) -> None:
+    def job() -> LoadJob:
+        request = LoadRequest(
+            servers=[],
+            profile=find_profile("closed", load_config(None)),
+            levels=[1.0, 8.0],
+            repeats=2,
+            order="mirrored",
+            command=["harness", "compare", "awq", "nf4"],
+        )
+        return LoadJob(request, RunFolder(tmp_path), Live(quiet=True), ["awq", "nf4"])
+
+    before = job()
+    whole, cut = before.visits[0].cells
+    unread = before.visits[1].cells[0]
+    for cell in (whole, cut, unread):
+        folder = before.folder.cell(cell.id)
+        drive_cell(folder, int(cell.level))
+        if cell != unread:  # killed after it was driven, and before its numbers were made
+            before.record.add_cell(measure_folder(folder, None))
+    cut_off = before.folder.cell(cut.id)
+    report = msgspec.structs.replace(read_drive_report(cut_off), ended="interrupted")
+    (cut_off / DRIVE_FILE).write_bytes(msgspec.json.encode(report))
+    before.record.add_server(before.visits[0], {"ready_s": 20.0})
+    before.record.add_problem("interrupted", "interrupted: 2 of 8 cells have numbers")
+    before.record.save()
+
+    after = job()
+    assert [visit.cells for visit in after.visits] == [visit.cells for visit in before.visits]
+    assert cut in after.todo(after.visits[0])
+    assert whole not in after.todo(after.visits[0])
+    assert after.todo(after.visits[1]) == list(after.visits[1].cells)
+    assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == [whole.id]
+    after.record.save()
+    told = after.record.measurements()
+    assert [cell.id for cell in told.cells] == [whole.id]
+    assert [one.code for one in told.caveats] == ["resumed", "incomplete"]
+    assert "1 of 8 cells are from before" in told.caveats[0].text
+    manifest: Any = after.folder.read_manifest()
+    assert manifest["visits"] == [{"build": "awq", "visit": 1, "ready_s": 20.0}]
+    assert manifest["run"] == msgspec.to_builtins(before.record.measurements().run)
