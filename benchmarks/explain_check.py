@@ -46,12 +46,11 @@ def requests_of(cell: Cell) -> dict[str, Any]:
     """What goes to a tool: the answered requests' stamps in ns, and the time they took in all."""
     names = ("submitted", "sent", "first", "last", "end", "done")
     stamps = {name: cell.at(name).tolist() for name in names}
-    sent = cell.measured.where(cell.measured.has("submitted_ns") & cell.measured.has("done_ns"))
     prompts, tokens = cell.prompt_tokens.tolist(), cell.tokens.tolist()
     return {
         "duration_s": cell.duration_s,
-        "start": int(sent.column("submitted_ns").min()),
-        "end": int(sent.column("done_ns").max()),
+        "start": cell.began_ns,
+        "end": cell.ended_ns,
         "requests": [
             {
                 **{name: stamps[name][at] for name in names},

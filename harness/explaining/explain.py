@@ -62,11 +62,13 @@ def cells_of(run: RunFolder) -> Iterator[Cell]:
     asked = request.get("slo") if isinstance(request, dict) else None
     for measurement in numbers_of(run).cells:
         records = read_cell(run, measurement.id)
+        opened = records.plan is not None and records.plan.mode == "open"
         yield Cell(
             records.measured,
             measurement,
             slo=asked if isinstance(asked, str) else None,
             plan=records.plan,
+            schedule_ns=records.drive.window_start_ns if opened and records.drive else None,
             problems=records.problems,
         )
 

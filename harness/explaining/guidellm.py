@@ -32,7 +32,7 @@ _LATENCY: Final = (
     "there. Ours ends with the last text and begins when the request was due."
 )
 _REQUESTS: Final = (
-    "The mean of the rate over time: answers / the time from the first request to the end. Ours "
+    "The mean of the rate over time: answers / the time from the schedule's begin to the end. Ours "
     "counts answers that ended in the measured window."
 )
 _OUTPUT: Final = (

@@ -34,6 +34,8 @@ class Cell:
     measurement: CellMeasurement
     slo: str | None = None
     plan: DrivePlan | None = None
+    schedule_ns: int | None = None
+    """Open loop: when the schedule began, which may be before its first request."""
     problems: tuple[str, ...] = ()
     """What of its files could not be read."""
 
@@ -104,15 +106,24 @@ class Cell:
         return len(self.measured) - len(self.measured.answered)
 
     @cached_property
-    def duration_s(self) -> float:
-        """From the first measured request that was taken up to the end of the last, failed or not.
+    def _sent(self) -> Samples:
+        return self.measured.where(self.measured.has("submitted_ns") & self.measured.has("done_ns"))
 
-        What tools that wait for all their tasks divide by.
-        """
-        sent = self.measured.where(self.measured.has("submitted_ns") & self.measured.has("done_ns"))
-        if not len(sent):
-            return 0.0
-        return float(sent.column("done_ns").max() - sent.column("submitted_ns").min()) / NS_PER_S
+    @property
+    def began_ns(self) -> int:
+        """When tools begin to count: with the schedule in an open loop, else the first request."""
+        first = int(self._sent.column("submitted_ns").min()) if len(self._sent) else 0
+        return first if self.schedule_ns is None else min(first, self.schedule_ns)
+
+    @property
+    def ended_ns(self) -> int:
+        """The end of the last measured request, failed or not."""
+        return int(self._sent.column("done_ns").max()) if len(self._sent) else 0
+
+    @cached_property
+    def duration_s(self) -> float:
+        """From the one to the other: what tools that wait for all their tasks divide by."""
+        return (self.ended_ns - self.began_ns) / NS_PER_S if len(self._sent) else 0.0
 
     def our(self, name: str | None) -> dict[str, float | None]:
         """Our own values of a metric, by statistic."""

@@ -36,7 +36,8 @@ _E2EL: Final = (
     "count. Ours ends with the last text and begins when the request was due."
 )
 _RATE: Final = (
-    "Answered requests / the whole duration, until the last task, failed or not. Ours counts "
+    "Answered requests / the whole duration, from the first task (in an open loop the "
+    "schedule's begin) until the last one's end, failed or not. Ours counts "
     "answers that ended in the measured window, warm-up and stragglers too, so that ramp-up and "
     "drain do not lower it."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,18 @@ def test_guidellm() -> None:
     assert value(found, "request_latency", "mean") == pytest.approx((155 + 245 + 105 + 131) / 4)
     assert value(found, "requests_per_second") == pytest.approx(4 / 2)
     assert value(found, "request_concurrency") == pytest.approx(0.636 / 2)
+
+
+def test_an_open_loop_begins_with_its_schedule() -> None:
+    """vLLM and GuideLLM wait for the first gap, too; AIPerf begins with the first request."""
+    cell = replace(cell_of(ANSWERS), schedule_ns=START - 500 * MS)
+    for name, metric, seconds in (
+        ("vllm", "request_throughput", 1.534),
+        ("guidellm", "requests_per_second", 1.534),
+        ("aiperf", "request_throughput", 1.022),
+    ):
+        found = explain_cell(load_tool(name), cell)
+        assert value(found, metric) == pytest.approx(4 / seconds), name
 
 
 def test_guidellm_hides_a_stall() -> None:
