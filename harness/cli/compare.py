@@ -135,9 +135,6 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
     if dry_run:
         return _plan(request, out, json=json)
     with Live(quiet=quiet) as live, naming_flags(given):
-        _, sizes = check(request, out)
-        for line in words(plan_comparison(request, sizes)):
-            live.note(line)
         folder, code = run_compare(request, out, live)
     return _show(folder, code, json=json)
 

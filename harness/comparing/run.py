@@ -13,7 +13,7 @@ from harness.comparing.manifest import (
     weigh,
     write_manifest,
 )
-from harness.comparing.plan import minutes, plan_comparison
+from harness.comparing.plan import minutes, plan_comparison, words
 from harness.comparing.record import write_comparison
 from harness.comparing.request import Weighing
 from harness.errors import ExitCode, HarnessError
@@ -69,8 +69,10 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
         write_manifest(folder, manifest)
     else:
         check_same(read_compare_manifest(folder), request)
-    job = _Comparison(request, folder, sources, plan_comparison(request, sizes), live)
-    return folder, job.run()
+    plan = plan_comparison(request, sizes)
+    for line in words(plan):
+        live.note(line)
+    return folder, _Comparison(request, folder, sources, plan, live).run()
 
 
 def compare_runs(
