@@ -67,8 +67,15 @@ class Table:
 
     @property
     def open(self) -> bool:
-        """Whether its parts stand open."""
-        return sum(len(group.rows) for group in self.parts) <= FEW
+        """Whether its parts stand open: where they are few, and compared if the whole is."""
+        rows = [row for group in self.parts for row in group.rows]
+        compared = self.difference_axis is None or any(row.difference for row in rows)
+        return len(rows) <= FEW and compared
+
+    @property
+    def lost(self) -> list[Group]:
+        """The parts in which some build lost more than noise."""
+        return [group for group in self.parts if any(row.regressed for row in group.rows)]
 
 
 @dataclass

@@ -63,7 +63,7 @@ def head(material: Material) -> Head:
         points, unknown = list(map(plain, found.reasons)), list(map(plain, found.unknown))
     elif material.kind == EVAL:
         points = [
-            f"{build} {text}" if len(material.evidence.quality[0].evaluations) > 1 else text
+            f"{build} · {text}" if len(material.evidence.quality[0].evaluations) > 1 else text
             for build, text in sentences(material)
         ]
     return Head(

@@ -10,12 +10,13 @@ import pytest
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
 from harness.reports import load_report
-from harness.reports.page import flips
+from harness.reports.page import flips, quality
 from harness.reports.page.flips import browser
 from harness.reports.page.material import gather
 from harness.reports.page.quality import tables
 from tests.harness.quality.runs import MadeRun, answers
 from tests.harness.reports.page.composites import quality_run
+from tests.harness.reports.page.reading import Page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,19 @@ def test_baseline_and_build_stand_in_every_part(made: RunFolder) -> None:
     assert [row.regressed for group in table.parts for row in group.rows] == [
         False, False, False, True,
     ]  # fmt: skip
+
+
+def test_of_many_parts_those_that_lost_stand_open(
+    made: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [table] = tables(gather(made))
+    assert table.open
+    monkeypatch.setattr(quality, "FEW", 3)
+    assert not table.open
+    assert [group.label for group in table.lost] == ["b"]
+    page = Page(load_report("html").render(made))
+    assert page.words.index("Against fp16") < page.words.index("▼ lost")
+    assert page.words.index("▼ lost") < page.words.index("by task and category: all 2 parts")
 
 
 def test_marks_stand_where_the_axis_has_them(made: RunFolder) -> None:
