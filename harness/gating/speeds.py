@@ -59,7 +59,23 @@ def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
         if level not in other:
             raise UnknownError(f"the baseline has no {limit.metric}{_at(limit)}")
         found.append(_ratio(limit, name, values, other[level]))
+    if all(trial.as_seen == "PASS" for trial in found):
+        _check_valid(limit, ours, "the candidate")
+        if limit.ratio:
+            _check_valid(limit, theirs, "the baseline")
     return found
+
+
+def _check_valid(limit: Limit, evidence: Evidence, who: str) -> None:
+    """Look that what was seen may be believed; what breaks a rule does so in any cell.
+
+    Raises:
+        UnknownError: a cell that it was seen in is invalid.
+    """
+    for one in figures(evidence, metrics=[limit.metric]):
+        named = limit.level is None or limit.level.is_(one.level or {})
+        if named and not one.valid:
+            raise UnknownError(f"{who}: {_why(evidence, one)}", invalid=True)
 
 
 def is_estimated(metric: str) -> bool:
@@ -70,7 +86,8 @@ def is_estimated(metric: str) -> bool:
 def _by_level(limit: Limit, evidence: Evidence, who: str) -> dict[str, list[float]]:
     """Return the values of the repeats by level.
 
-    What is read as it was seen is read of invalid cells, too: too many errors make a cell invalid.
+    What is read as it was seen is read of invalid cells, too: too many errors make a cell invalid,
+    and break a rule all the same.
     """
     found: dict[str, list[float]] = {}
     for one in figures(evidence, metrics=[limit.metric]):

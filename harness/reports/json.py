@@ -1,12 +1,9 @@
-"""`measurements.json` as it stands in the run folder, and what the IETF drafts ask for besides."""
+"""`measurements.json` as it stands in the run folder."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from harness.reports.ietf import ietf_facts
 from harness.rundir import MEASUREMENTS_FILE
 
 if TYPE_CHECKING:
@@ -15,16 +12,14 @@ if TYPE_CHECKING:
 
 
 class Json:
-    """The run's measurements as the file has them; `ietf` is added."""
+    """The run's measurements, to the byte."""
 
     suffix = ".json"
 
     def render(self, run: RunFolder) -> str:
-        """Return the text, after checking that the file can be read as measurements."""
-        facts = ietf_facts(run.read_measurements(), run.read_manifest())
-        raw: dict[str, Any] = msgspec.json.decode((run.path / MEASUREMENTS_FILE).read_bytes())
-        raw["ietf"] = facts
-        return msgspec.json.format(msgspec.json.encode(raw), indent=2).decode() + "\n"
+        """Return the file's text, after checking that it can be read as measurements."""
+        run.read_measurements()
+        return (run.path / MEASUREMENTS_FILE).read_text(encoding="utf-8")
 
 
 REPORT: Report = Json()

@@ -184,7 +184,9 @@ def test_kill_leaves_no_process_and_readable_samples(workplace: Workplace) -> No
     assert found.cells == []
     report = workplace.harness("report", str(run))
     assert report.code == 0, report.err
-    assert "own-closed-c2-1" in (run / "report.html").read_text()
+    found = msgspec.json.decode((run / "measurements.json").read_bytes(), type=Measurements)
+    assert [cell.id for cell in found.cells] == ["own-closed-c2-1"]
+    assert "2 streams" in (run / "report.html").read_text()
 
 
 def test_kill_before_anything_was_driven(workplace: Workplace) -> None:

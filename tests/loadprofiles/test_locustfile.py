@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -32,6 +33,10 @@ def locust(
 ) -> tuple[list[Sample], dict[str, dict[str, Any]], str]:
     """Run a locustfile headless; return the exact records, Locust's rows, and what it said."""
     (folder / "locustfile.py").write_text(text)
+    if "--processes" in argv:  # several of these tests may run at once
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        argv += ("--master-bind-port", port, "--master-port", port)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "locust", "-f", "locustfile.py", "--headless", "--json"),

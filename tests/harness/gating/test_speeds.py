@@ -112,7 +112,10 @@ def test_an_invalid_cell_is_told_by_its_own_words() -> None:
     with pytest.raises(UnknownError, match="the candidate: awq-8-1: the client was late") as caught:
         trial("ratio(ttft_p95_ms@c8)<=150%", ours)
     assert caught.value.invalid
-    assert trial("error_rate<=1%", ours).as_seen == "PASS"  # read as it was seen
+    with pytest.raises(UnknownError, match="the client was late") as caught:
+        trial("error_rate<=1%", ours)  # nothing that was seen in it shows that a rule is kept
+    assert caught.value.invalid
+    assert trial("memory_peak_gib<=0.001", ours).as_seen == "FAIL"
 
 
 def test_too_few_values_ask_for_longer_cells() -> None:

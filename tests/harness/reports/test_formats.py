@@ -113,10 +113,9 @@ def one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def test_json_is_the_file_with_what_the_ietf_asks_for(runs: dict[str, RunFolder]) -> None:
-    found = json.loads(load_report("json").render(runs["bursty"]))
-    assert found.pop("ietf")
-    assert found == json.loads((runs["bursty"].path / "measurements.json").read_text())
+def test_json_is_the_file(runs: dict[str, RunFolder]) -> None:
+    text = load_report("json").render(runs["bursty"])
+    assert text == (runs["bursty"].path / "measurements.json").read_text()
 
 
 def test_csv_has_one_row_a_request_and_lists_as_numbers(runs: dict[str, RunFolder]) -> None:
