@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
-import traceback
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import __version__
 from harness.calibration import find, summarize
-from harness.errors import HarnessError
 from harness.measuring.measurement import (
     Caveat,
     CellMeasurement,
@@ -20,8 +18,8 @@ from harness.measuring.measurement import (
     measurements,
 )
 from harness.provenance import provenance
-from harness.reports import load_report
-from harness.rundir import MEASUREMENTS_FILE, write_atomically
+from harness.reports import load_report, write_files
+from harness.rundir import MEASUREMENTS_FILE
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from harness.load.order import Visit
     from harness.rundir import RunFolder
 
-REPORTS = ("html", "markdown")
+REPORTS = {"html": "report.html", "markdown": "report.md"}
 RESUMED = "resumed"
 """The code of the caveat of a run that went on after it was cut off."""
 
@@ -154,17 +152,7 @@ class RunRecord:
 
     def write_reports(self) -> list[str]:
         """Write the reports. One that fails costs a line of the answer, never the run."""
-        problems = []
-        for name in REPORTS:
-            try:
-                report = load_report(name)
-                text = report.render(self.folder)
-                write_atomically(self.folder.path / f"report{report.suffix}", text.encode())
-            except HarnessError as error:
-                problems.append(f"no {name} report: {error}")
-            except Exception:  # noqa: BLE001 - a bug in it must not cost the numbers
-                problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
-        return problems
+        return write_files(self.folder, load_report, REPORTS)
 
     @cached_property
     def _provenance(self) -> dict[str, object]:

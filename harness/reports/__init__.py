@@ -6,13 +6,15 @@ A format is one module of this package that ends in an annotated constant,
 
 from __future__ import annotations
 
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, TextIO, runtime_checkable
 
-from harness.errors import BadInputError, did_you_mean
+from harness.errors import BadInputError, HarnessError, did_you_mean
+from harness.rundir import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.rundir import RunFolder
 
@@ -72,3 +74,24 @@ def report_of(package: str, name: str, names: Sequence[str], complaint: str) -> 
     raise BadInputError(
         f'{complaint} "{name}"{did_you_mean(name, names)}', hint=f"Formats: {', '.join(names)}."
     )
+
+
+def write_files(
+    run: RunFolder, load: Callable[[str], Report], files: Mapping[str, str]
+) -> list[str]:
+    """Write the reports that lie in a run's folder; return what went wrong, in words.
+
+    Args:
+        run: the run.
+        load: the `load_report` of its kind.
+        files: format → name of the file.
+    """
+    problems = []
+    for name, file in files.items():
+        try:
+            write_atomically(run.path / file, load(name).render(run).encode())
+        except HarnessError as error:
+            problems.append(f"no {name} report: {error}")
+        except Exception:  # noqa: BLE001 - a bug in it must not cost the numbers
+            problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
+    return problems

@@ -5,13 +5,10 @@ A format is one module of this package that ends in `REPORT: Report = …`.
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Final
 
-from harness.errors import HarnessError
 from harness.quality.record import write_evaluation as write_numbers
-from harness.reports import report_of
-from harness.rundir import write_atomically
+from harness.reports import report_of, write_files
 
 if TYPE_CHECKING:
     from harness.reports import Report
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("csv", "html", "json", "junit", "markdown", "terminal")
 """The formats, for help texts; a test keeps it equal to the modules that have a `REPORT`."""
-WRITTEN: Final = ("html", "markdown")
+WRITTEN: Final = {"html": "report.html", "markdown": "report.md"}
 """Those that lie in every run's folder."""
 
 
@@ -41,14 +38,4 @@ def write_evaluation(run: RunFolder) -> list[str]:
     from harness.quality.evaluate import evaluate  # with all that grades
 
     write_numbers(run, evaluate(run))
-    problems = []
-    for name in WRITTEN:
-        try:
-            report = load_report(name)
-            text = report.render(run)
-            write_atomically(run.path / f"report{report.suffix}", text.encode())
-        except HarnessError as error:
-            problems.append(f"no {name} report: {error}")
-        except Exception:  # noqa: BLE001 - a bug in it must not cost the numbers
-            problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
-    return problems
+    return write_files(run, load_report, WRITTEN)

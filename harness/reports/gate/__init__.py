@@ -5,12 +5,9 @@ A format is one module of this package that ends in `REPORT: Report = …`.
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Final
 
-from harness.errors import HarnessError
-from harness.reports import report_of
-from harness.rundir import write_atomically
+from harness.reports import report_of, write_files
 
 if TYPE_CHECKING:
     from harness.reports import Report
@@ -33,12 +30,4 @@ def load_report(name: str) -> Report:
 
 def write_reports(run: RunFolder) -> list[str]:
     """Write the reports that lie in the folder; return what went wrong, in words."""
-    problems = []
-    for name, file in WRITTEN.items():
-        try:
-            write_atomically(run.path / file, load_report(name).render(run).encode())
-        except HarnessError as error:
-            problems.append(f"no {name} report: {error}")
-        except Exception:  # noqa: BLE001 - a bug in it must not cost the verdict
-            problems.append(f"no {name} report, which is a bug:\n{traceback.format_exc()}")
-    return problems
+    return write_files(run, load_report, WRITTEN)
