@@ -149,15 +149,23 @@ def check_alike(lines: Sequence[str], *, allow_different: bool) -> list[Caveat]:
 def _of_server(server: Mapping[str, Any]) -> dict[str, object]:
     reported = _table(server.get("reported"))
     found: dict[str, object] = {name: reported.get(name) for name in _REPORTED}
-    argv = server.get("argv")
-    flags = [str(word) for word in argv if str(word).startswith("--")] if argv else []
-    pairs = (flag.removeprefix("--").partition("=") for flag in flags)
-    given = {name: value if equals else True for name, equals, value in pairs}
-    for name, value in _flags(given).items():
+    for name, value in _flags(_given(server.get("argv") or ())).items():
         if found.get(name) is None:
             found[name] = value
     environment = _table(server.get("environment"))
     found |= {f"environment {name}": value for name, value in environment.items() if value}
+    return found
+
+
+def _given(argv: Iterable[object]) -> dict[str, object]:
+    """Return the flags of a command line: `--name=value`, `--name value`, or `--name` alone."""
+    words = [str(word) for word in argv]
+    found: dict[str, object] = {}
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if word.startswith("-") and (flag := word.lstrip("-")):
+            name, equals, value = flag.partition("=")
+            alone = not following or following.startswith("-")
+            found[name] = value if equals else True if alone else following
     return found
 
 

@@ -20,6 +20,7 @@ from harness.comparing.values import CLOSED, OPEN, grids, rows
 from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import metrics_of, parse_limits
 from harness.measuring.measurement import Caveat
+from harness.reports.figures import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,9 +108,10 @@ def _decided(
     comparison: Comparison, limits: Sequence[Limit], prices: Mapping[str, float]
 ) -> Comparison:
     """Add costs, front and recommendation."""
-    found, where = costs(comparison.load, prices, _broken(comparison, limits))
+    load = [row for row in comparison.load if row.valid]
+    found, where = costs(load, prices, _broken(comparison, limits))
     known, missing = objectives(
-        comparison.builds, comparison.load, comparison.quality, comparison.servers, found
+        comparison.builds, load, comparison.quality, comparison.servers, found
     )
     comparison = msgspec.structs.replace(
         comparison,
@@ -166,8 +168,10 @@ def _broken(comparison: Comparison, limits: Sequence[Limit]) -> dict[str, set[st
 
 
 def _valid(evidence: Evidence) -> bool:
-    return all(run.measurements.valid for run in evidence.load) and all(
-        run.result.valid for run in evidence.quality
+    return (
+        not evidence.missing
+        and all(run.measurements.valid for run in evidence.load)
+        and all(run.result.valid for run in evidence.quality)
     )
 
 
@@ -264,7 +268,10 @@ def _few(grid: Grid) -> Iterator[str]:
 
 def _of_runs(evidence: Evidence) -> list[Caveat]:
     """Return what invalidates a run that this is made of, and that a load run was resumed."""
-    found = []
+    found = [
+        Caveat("missing_part", f"The part {plain(name)} is not there.", invalidates=True)
+        for name in evidence.missing
+    ]
     for load in evidence.load:
         found += load.measurements.caveats
         bad = [cell.id for cell in load.measurements.cells if not cell.client.valid]

@@ -140,8 +140,12 @@ class Crossover(msgspec.Struct, frozen=True, kw_only=True):
     """The build that is better at low levels; None where neither is shown to be."""
     above: str | None
     level: float | None = None
-    """Where they cross; None where they do not within the levels measured."""
+    """Where they cross on a straight line between two levels; None where they do not cross within
+    the levels measured."""
     ci95: Interval | None = None
+    """The levels measured between which they cross."""
+    line_ci95: Interval | None = None
+    """Of `level`, as far as the line holds."""
     unit: Literal["concurrency", "rate"] = "concurrency"
     text: str
 

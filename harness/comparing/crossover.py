@@ -2,9 +2,10 @@
 
 Between two levels measured the logarithm of the ratio is taken to be linear in the logarithm of
 the level. A crossing is told only where the intervals leave no doubt of the sides before and after
-it. Its interval holds the levels at which the interpolated ratio is not shown to differ from 1:
-the test of each level inverted (as E. C. Fieller did for ratios, J. R. Statist. Soc. B 16 (1954)
-175-185), which needs no distribution of the crossing itself.
+it, and all that is sure is that it lies between those two levels: that is its interval. The
+interpolated level comes with the levels at which the interpolated ratio is not shown to differ from
+1: the test of each level inverted (as E. C. Fieller did for ratios, J. R. Statist. Soc. B 16 (1954)
+175-185); that holds only as far as the line between the levels does.
 """
 
 from __future__ import annotations
@@ -104,14 +105,16 @@ def _crossover(
     name = words.label(metric)
     best = {"better": build, "worse": baseline}
     span = f"{points[0].level:g}–{points[-1].level:g} {_unit(unit)}"
-    below = above = level = ci95 = None
+    below = above = level = ci95 = line = None
     if len(changes) == 1:
         [(before, after)] = changes
         below, above = best[before.side], best[after.side]
-        level, ci95 = _crossing(points, before, after)
+        level, line = _crossing(points, before, after)
+        ci95 = (before.level, after.level)
         text = (
-            f"{name}: {below} is {_good(metric)} below {level:.3g} {_unit(unit)}"
-            f"{words.between(ci95)}, {above} above."
+            f"{name}: {below} is {_good(metric)} up to {before.level:g} {_unit(unit)}, {above} "
+            f"from {after.level:g} on; on a straight line between them they cross at {level:.3g}"
+            f"{words.between(line)}."
         )
     elif changes:
         sides = ", ".join(f"{best[p.side]} at {p.level:g}" for p in told)
@@ -144,6 +147,7 @@ def _crossover(
         above=above,
         level=level,
         ci95=ci95,
+        line_ci95=line,
         unit=unit,
         text=text,
     )

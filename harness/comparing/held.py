@@ -222,7 +222,8 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
         rows = [row for row in rows if row.suite == limit.suite] or rows
     if not rows:
         known = dict.fromkeys(row.suite for row in comparison.quality)
-        near = did_you_mean(limit.suite, known) if limit.suite else ""
+        typo = limit.suite if limit.suite not in known else None
+        near = did_you_mean(typo, known) if typo else ""
         what = f"{limit.suite}{near}" if limit.suite else f"suite that has a {limit.metric}"
         yield _nothing(f"{build} was not asked {what}", f"ask it: {limit.suite or 'a suite'}")
     for row in rows:

@@ -59,6 +59,10 @@ def recommend(comparison: Comparison, limits: Sequence[Limit]) -> Recommendation
         failed = [one for one in held[build] if one.verdict == "FAIL"]
         reasons += [f"do not ship {build}: {one.text} (limit {one.limit})" for one in failed]
     unknown = [f"{build}: {why}" for build, why in doubted.items()]
+    if decided == "PASS" and not comparison.valid:
+        decided = "INCONCLUSIVE"
+        headline = f"no recommendation yet; what is known so far says: {headline}"
+        unknown.insert(0, "what the invalid or missing parts would show: measure them again")
     unknown += _unknown(comparison, held)
     if not any(one.kind == "load" for one in limits) and comparison.load:
         unknown.append("no limits on latency or throughput were given: none was held to any")

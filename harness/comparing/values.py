@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import numpy as np
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
@@ -234,10 +235,12 @@ def rows(
             keys = sorted(cells.valid)
             values = {}
             against = {}
+            other = grid.cells.get((baseline, level))
+            valid = all(cells.valid.values())
+            both = valid and other is not None and all(other.valid.values())
             for metric in metrics:
                 if metric == ERRORS:
                     values[metric] = error_rate(cells, keys)
-                    other = grid.cells.get((baseline, level))
                     if build != baseline and other is not None:
                         against[metric] = error_difference(cells, other)
                     continue
@@ -248,13 +251,18 @@ def rows(
                 theirs = grid.readings(baseline, level, metric)
                 if build != baseline and readings and theirs:
                     against[metric] = difference(metric, readings, theirs, noise[metric], level)
+            if not both:  # nothing is shown by what must not be believed
+                against = {
+                    metric: msgspec.structs.replace(one, side="unlike")
+                    for metric, one in against.items()
+                }
             found.append(
                 LevelRow(
                     build=build,
                     profile=grid.profile,
                     level={level[0]: level[1]},
                     repeats=len(keys),
-                    valid=all(cells.valid.values()),
+                    valid=valid,
                     stable=all(cells.stable.values()),
                     metrics=values,
                     against=against,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.evidence.folders import EVAL, kind_of, parts
+from harness.evidence.folders import EVAL, kind_of, missing, parts
 from harness.measuring.remeasure import numbers_of, remeasure
 from harness.quality.evaluation import each
 from harness.quality.record import EVALUATION_FILE, read_evaluation, read_manifest
@@ -50,6 +50,8 @@ class Evidence:
 
     load: list[LoadRun]
     quality: list[QualityRun]
+    missing: tuple[str, ...] = ()
+    """Parts that a run should have and that are not there."""
 
     @property
     def cells(self) -> list[tuple[LoadRun, CellMeasurement]]:
@@ -84,7 +86,8 @@ def read_evidence(runs: Iterable[RunFolder], *, anew: bool = False) -> Evidence:
     """
     load: list[LoadRun] = []
     quality: list[QualityRun] = []
-    for run in (part for given in runs for part in parts(given)):
+    given = list(runs)
+    for run in (part for one in given for part in parts(one)):
         if kind_of(run) == EVAL:
             there = (run.path / EVALUATION_FILE).is_file() and not anew
             result = read_evaluation(run) if there else _evaluate(run)
@@ -93,7 +96,8 @@ def read_evidence(runs: Iterable[RunFolder], *, anew: bool = False) -> Evidence:
             there = (run.path / MEASUREMENTS_FILE).is_file() and not anew
             numbers = numbers_of(run) if there else remeasure(run)
             load.append(LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers))
-    return Evidence(load=load, quality=quality)
+    gone = tuple(name for one in given for name in missing(one))
+    return Evidence(load=load, quality=quality, missing=gone)
 
 
 def _evaluate(run: RunFolder) -> Result:

@@ -55,6 +55,19 @@ def parts(run: RunFolder) -> list[RunFolder]:
     return own + [part for other in there for part in parts(other)]
 
 
+def missing(run: RunFolder) -> list[str]:
+    """Return the names of a comparison's or a gate's parts that are not there.
+
+    Raises:
+        BadInputError: a manifest is missing or broken.
+    """
+    manifest = run.read_manifest()
+    if manifest.get("kind", LOAD) not in {COMPARISON, GATE, BASELINE}:
+        return []
+    names = [str(name) for key in ("parts", "runs") for name in manifest.get(key) or ()]  # type: ignore[attr-defined]
+    return [name for name in names if not (run.path / name / MANIFEST_FILE).is_file()]
+
+
 def made_here(run: RunFolder) -> list[RunFolder]:
     """Return the parts that were measured in this run, and not in an earlier one that it reads.
 

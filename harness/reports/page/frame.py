@@ -84,7 +84,9 @@ def _compared(pen: Pen, material: Material) -> dict[str, Any] | None:
         "front": builds.front(pen, found),
         "limits": found.recommendation.limits,
         "costs": list(comparison_words.costs(found)),
-        "crossovers": [figures.plain(one.text) for one in found.crossovers],
+        "crossovers": [
+            figures.plain(f"{one.build}, {one.profile}: {one.text}") for one in found.crossovers
+        ],
     }
 
 

@@ -159,7 +159,12 @@ def signed(value: float | None) -> str:
 
 
 def objectives(material: Material) -> list[str]:
-    """For each limit that a load run was given: which cells hold it and which break it."""
+    """For each limit that a load run was given: which cells hold it and which break it.
+
+    A comparison's limits have a table of their own, over the repeats.
+    """
+    if material.comparison is not None:
+        return []
     found: Sequence[list[str]] = [
         words.objectives(run.measurements, run.manifest) for run in material.evidence.load
     ]

@@ -2,9 +2,10 @@
 
 import pytest
 
-from harness.comparing.alike import check_alike, unlike, unlike_builds
+from harness.comparing.alike import check_alike, of_evidence, unlike, unlike_builds
 from harness.errors import BadInputError
 from launchers.build import Build
+from tests.harness.comparing.made import cell, evidence, load, server
 
 
 def build(name: str, **fields: object) -> Build:
@@ -50,3 +51,20 @@ def test_refused_or_a_caveat() -> None:
         check_alike(["dtype: a x, b y"], allow_different=False)
     [caveat] = check_alike(["dtype: a x, b y"], allow_different=True)
     assert (caveat.code, caveat.invalidates) == ("unlike", False)
+
+
+def test_an_argument_is_read_whichever_way_it_is_written() -> None:
+    def started(*argv: str) -> dict[str, dict[str, list[str]]]:
+        return {
+            name: of_evidence(
+                evidence(load([cell(name, 1, 1)], servers={name: server() | {"argv": words}})),
+                [name],
+            )[name]
+            for name, words in zip(("a", "b"), (argv[0].split(), argv[1].split()), strict=True)
+        }
+
+    assert unlike(started("v --max-num-seqs 4 --eager", "v --max-num-seqs=4 --eager"), "a") == []
+    assert unlike(started("v --max-num-seqs 4", "v --max-num-seqs 8 --port 2"), "a") == [
+        "max_num_seqs: a 4, b 8"
+    ]
+    assert unlike(started("v --eager -p 1 --host x", "v --host y -p 2"), "a") == ["p: a 1, b 2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import product
 
@@ -158,6 +159,31 @@ def test_few_answers_are_told() -> None:
     found = compare(evidence(load(cells())), baseline="fp16").caveats
     [one] = [caveat for caveat in found if caveat.code == "few_requests"]
     assert "at c1, c8, c32, c64." in one.text  # of the made-up cells each has 40
+
+
+def test_nothing_is_shown_by_what_must_not_be_believed() -> None:
+    some = [
+        msgspec.structs.replace(one, client=msgspec.structs.replace(one.client, valid=False))
+        if one.id == "awq-64-1"
+        else one
+        for one in cells()
+    ]
+    found = compare(evidence(load(some)), baseline="fp16", prices={"": 1.0})
+    assert row(found, "awq", 64).against["aggregate_tps"].side == "unlike"
+    assert row(found, "awq", 32).against["aggregate_tps"].side == "better"
+    assert not found.valid
+    assert found.recommendation.verdict == "INCONCLUSIVE"
+    assert found.recommendation.headline.startswith("no recommendation yet; ")
+    assert found.cost_levels["awq"] == "c32"
+
+
+def test_a_part_that_is_gone_is_missed() -> None:
+    found = compare(
+        dataclasses.replace(evidence(load(cells())), missing=("quality",)), baseline="fp16"
+    )
+    assert not found.valid
+    assert found.recommendation.verdict == "INCONCLUSIVE"
+    assert "The part quality is not there." in [one.text for one in found.caveats]
 
 
 def test_unlike_builds_are_refused_and_told_of_where_that_is_allowed() -> None:

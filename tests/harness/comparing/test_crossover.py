@@ -31,17 +31,19 @@ def test_where_they_cross_between_two_levels_by_the_logarithm() -> None:
     one = found({1: 0.8, 4: 0.8, 16: 1.25, 64: 1.5})
     assert (one.below, one.above) == ("awq", "fp16")
     assert one.level == pytest.approx(8)  # half way from 4 to 16
-    low, high = one.ci95 or (0.0, 0.0)
+    assert one.ci95 == (4, 16), "whatever the curve does between, it crosses there"
+    low, high = one.line_ci95 or (0.0, 0.0)
     # Where the line from −0.223 to 0.223 is within ± 0.05.
     assert low == pytest.approx(4 * 4 ** ((0.2231 - 0.05) / 0.4463), rel=0.02)
     assert low * high == pytest.approx(64, rel=0.02)
-    assert one.text.startswith("e2e p50: awq is faster below 8 streams (95 % ")
-    assert "fp16 above" in one.text
+    assert one.text.startswith("e2e p50: awq is faster up to 4 streams, fp16 from 16 on; ")
+    assert "they cross at 8 (95 % " in one.text.replace("8.00", "8")
 
 
 def test_a_level_at_which_they_are_alike_widens_the_interval() -> None:
     one = found({1: 0.8, 8: 1.01, 64: 1.25})
-    low, high = one.ci95 or (0.0, 0.0)
+    assert one.ci95 == (1, 64)
+    low, high = one.line_ci95 or (0.0, 0.0)
     assert 1 < low < 8 < high < 64
     assert one.level is not None
     assert low < one.level < 8
