@@ -14,7 +14,7 @@ from harness.gating.answers import EVERY
 from harness.gating.copied import lacking
 from harness.gating.power import unreachable
 from harness.gating.request import Finished
-from harness.gating.speeds import is_estimated
+from harness.gating.speeds import ERRORS, is_estimated
 from harness.load.checks import check as check_load
 from harness.load.request import LoadRequest
 from harness.quality.checks import check as check_quality
@@ -71,7 +71,8 @@ class Planned:
     def _tests(self, limit: Limit) -> int:
         if limit.kind != "quality":
             levels = 1 if limit.level is not None or limit.kind == "server" else len(self.levels)
-            return levels if is_estimated(limit.metric) else 0
+            tested = is_estimated(limit.metric) or limit.metric == ERRORS
+            return levels if tested else 0
         categories = {} if self.size is None else self.size.categories or {}
         return max(1, len(categories)) if limit.part == EVERY else 1
 

@@ -123,13 +123,16 @@ class _Gate:
     def _visit(self, visiting: Visiting, role: str) -> None:
         """Bring one side up, and ask and drive it; what it lacks then is told by the rules."""
         try:
-            with visiting.serve(self._earlier() if role == "candidate" else None):
+            with visiting.serve(self._earlier() if role == "candidate" else None, self._end_s):
                 self._know(role, visiting.parts)
                 self._contract(visiting, role)
                 for one in self._plan.stages:
                     self._stage(visiting, one, role)
                     self._know(role, visiting.parts)
         except (LauncherError, ServerError, ReachError) as error:
+            if isinstance(error, LauncherError) and time.monotonic() >= self._end_s:
+                self._out_of_time(f"{role}: it did not come up before")
+                return
             self._problem("server_failed", f"{role}: {error}")
             self._code = ExitCode.SERVER
         except KeyboardInterrupt:
@@ -162,12 +165,11 @@ class _Gate:
             record.text = _AFTER_FAIL
             return
         now_s = time.monotonic()
-        end_s = self._began_s + self._request.rules.budget_s
-        if now_s > end_s:
-            record.ended = "out_of_time"
-            record.text = f"not begun: all {self._request.rules.budget_s:g} s were used up"
+        if now_s > self._end_s:
+            self._out_of_time("not begun")
             return
-        until_s = min(end_s, now_s + one.stage.budget_s) if one.stage.budget_s else end_s
+        budget_s = one.stage.budget_s
+        until_s = min(self._end_s, now_s + budget_s) if budget_s else self._end_s
         went = visiting.go_through(one, until_s)
         record.elapsed_s += time.monotonic() - now_s
         if went.ended != "done":
@@ -176,6 +178,18 @@ class _Gate:
         elif role == "candidate":
             record.ended = "done"
         self._look()
+
+    @property
+    def _end_s(self) -> float:
+        """When all of its time is used up, on the monotonic clock."""
+        return self._began_s + self._request.rules.budget_s
+
+    def _out_of_time(self, text: str) -> None:
+        """Give up all stages that have not begun."""
+        for record in self._manifest.stages:
+            if record.ended == "not_begun":
+                record.ended = "out_of_time"
+                record.text = f"{text}: all {self._request.rules.budget_s:g} s were used up"
 
     def _look(self) -> None:
         """See whether a rule is broken by now."""

@@ -19,7 +19,7 @@ from harness.gating.trial import ALPHA, Trial, UnknownError
 from harness.reports.figures import figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.evidence.evidence import Evidence
     from harness.evidence.figures import Figure
@@ -31,7 +31,8 @@ _MOST: Final = 100
 """Repeats up to which is looked how many would settle a rule."""
 _ESTIMATED: Final = ("_ms", "_tps", "request_rate", "goodput")
 """Ends of the names whose values differ from repeat to repeat; others are read as they were seen:
-a peak is the largest of all repeats, an error rate counts what went wrong."""
+a peak is the largest of all repeats."""
+ERRORS: Final = "error_rate"
 _UNITS: Final[dict[str, Unit]] = {"ms": "ms", "tps": "tok/s", "rps": "req/s", "GiB": "GiB"}
 
 
@@ -46,10 +47,14 @@ def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
     Raises:
         UnknownError: there is no such number, or it must not be believed.
     """
+    if limit.metric == ERRORS and not limit.ratio:
+        return _errors(limit, ours)
     mine = _by_level(limit, ours, "the candidate")
     if not mine:
         raise UnknownError(f"the candidate has no {limit.metric}{_at(limit)}")
     other = _by_level(limit, theirs, "the baseline") if limit.ratio else {}
+    if limit.ratio:
+        _check_alike(limit, ours, theirs)
     found = []
     for level, values in mine.items():
         name = level if limit.level is None and len(mine) > 1 else ""
@@ -64,6 +69,67 @@ def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
         if limit.ratio:
             _check_valid(limit, theirs, "the baseline")
     return found
+
+
+def _errors(limit: Limit, ours: Evidence) -> list[Trial]:
+    """Try a limit on the share of requests that failed, over all repeats of a level.
+
+    A share within the limit is taken as it was seen: to show that one in a hundred fails at most
+    takes 300 requests without a failure. One beyond it breaks the rule where the exact binomial
+    test says that it is no chance.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    for _, cell in ours.cells:
+        if limit.level is None or limit.level.is_(cell.level):
+            bad, asked = counts.get(level := _level(cell.level), (0, 0))
+            asked_here = cell.requests.sent + cell.requests.dropped
+            counts[level] = bad + cell.requests.failed + cell.requests.dropped, asked + asked_here
+    found = []
+    for level, (bad, asked) in counts.items():
+        if not asked:
+            raise UnknownError(f"the candidate was sent nothing at {level}")
+        test = stats.binomtest(bad, asked, min(limit.value, 1.0), alternative="greater")
+        low, high = stats.binomtest(bad, asked).proportion_ci(method="wilson")
+        kept = limit.holds(bad / asked)
+        found.append(
+            Trial(
+                name=level if limit.level is None and len(counts) > 1 else "",
+                value=bad / asked,
+                ci95=(float(low), float(high)),
+                unit="share",
+                text=f"{bad} of {asked} requests failed",
+                as_seen="PASS" if kept else None,
+                p_fail=None if kept else float(test.pvalue),
+                settle=None if kept else "more requests: a longer duration_s of the stage",
+                excess=_excess(limit, bad / asked),
+            )
+        )
+    if not found:
+        raise UnknownError(f"the candidate has no {limit.metric}{_at(limit)}")
+    if all(trial.as_seen == "PASS" for trial in found):
+        _check_valid(limit, ours, "the candidate")
+    return found
+
+
+def _check_alike(limit: Limit, ours: Evidence, theirs: Evidence) -> None:
+    """Look that both were driven on one machine by the same traffic, or a ratio is of these.
+
+    Raises:
+        UnknownError: they were not.
+    """
+    for what in ("machine", "conditions"):
+        sides = [
+            {getattr(one, what) for one in figures(evidence, metrics=[limit.metric])}
+            for evidence in (ours, theirs)
+        ]
+        if sides[0] == sides[1] and len(sides[0]) <= 1:
+            continue
+        if what == "machine":
+            mine, other = (" and ".join(sorted(map(str, side))) for side in sides)
+            text = f"the baseline was driven on another machine: {other}, the candidate on {mine}"
+        else:
+            text = "the baseline was driven by other traffic: another profile, length or dialect"
+        raise UnknownError(text, settle="both builds driven side by side")
 
 
 def _check_valid(limit: Limit, evidence: Evidence, who: str) -> None:
@@ -100,7 +166,7 @@ def _by_level(limit: Limit, evidence: Evidence, who: str) -> dict[str, list[floa
                 f"{who}: a cell has too few values for {limit.metric}",
                 settle="a longer duration_s of the stage",
             )
-        found.setdefault("" if limit.kind == "server" else _level(one), []).append(one.value)
+        found.setdefault("" if limit.kind == "server" else _level(one.level), []).append(one.value)
     return found
 
 
@@ -114,8 +180,8 @@ def _why(evidence: Evidence, one: Figure) -> str:
     return "a cell is not valid"
 
 
-def _level(one: Figure) -> str:
-    unit, value = next(iter((one.level or {}).items()), ("", 0.0))
+def _level(level: Mapping[str, float] | None) -> str:
+    unit, value = next(iter((level or {}).items()), ("", 0.0))
     return f"{unit[:1]}{value:g}"
 
 

@@ -69,10 +69,21 @@ class Visiting:
         self.parts: list[str] = []
 
     @contextmanager
-    def serve(self, earlier: EarlierRun | None) -> Iterator[None]:
-        """Bring the build up; `earlier` has the baseline's answers, where it has been asked."""
+    def serve(self, earlier: EarlierRun | None, until_s: float) -> Iterator[None]:
+        """Bring the build up by then at the latest.
+
+        Args:
+            earlier: has the baseline's answers, where it has been asked.
+            until_s: on the monotonic clock.
+
+        Raises:
+            LauncherError: it did not come up.
+        """
+        build, base_dir = self._who
+        left_s = max(1.0, min(build.ready_timeout_s, until_s - time.monotonic()))
+        hurried = build.model_copy(update={"ready_timeout_s": left_s})
         request = eval_request(self._request, self._who, self._asked, earlier)
-        with Launched(*self._who).serve(self._folder, self._live) as served:
+        with Launched(hurried, base_dir).serve(self._folder, self._live) as served:
             self._served = served
             if self._asked:
                 part = self._part("quality")

@@ -117,6 +117,11 @@ def test_a_build_against_itself_is_blessed_and_then_the_baseline(place: Workplac
     assert hurry.code == 5, hurry.err
     assert "all 0.1 s were used up" in hurry.json["reason"]
 
+    place.build("slow", serves="mock", program="import time; time.sleep(600)")
+    slow = gate(place, "slow", "--baseline", "main", "--stages", "quiz", "--budget", "2")
+    assert slow.code == 5, slow.err  # its build would have waited for ten minutes
+    assert "it did not come up before: all 2 s were used up" in slow.json["reason"]
+
     read = gate(place, str(again.run), "--baseline", "main", "--stages", "quiz", "--quiet")
     assert read.code == 1, read.err
     assert read.err == ""

@@ -70,7 +70,7 @@ def test_tests_are_counted_before_anything_is_asked(tmp_path: Path) -> None:
     assert domain.size is not None
     assert domain.size.items == 1400
     assert domain.tests == 1 + 7  # the whole, and each category
-    assert load.tests == 1 + 2  # at its level, and at both; an error rate is read as seen
+    assert load.tests == 1 + 2 + 2  # at its level, and the others at both
     assert (domain.asks, load.asks) == ("domain", "closed")
 
 

@@ -95,6 +95,44 @@ def test_peaks_and_counts_are_read_as_seen() -> None:
     assert trial("error_rate<=1%", more).as_seen == "PASS"
 
 
+def test_failures_are_counted_over_the_repeats_and_break_a_rule_only_by_more_than_chance() -> None:
+    def failing(*failed: int) -> Evidence:
+        cells = []
+        for n, bad in enumerate(failed):
+            one = made.cell("awq", 8, n + 1)
+            counts = msgspec.structs.replace(
+                one.requests, sent=100, ok=100 - bad, failed=bad, dropped=0
+            )
+            cells.append(msgspec.structs.replace(one, requests=counts))
+        return Evidence(load=[made.load(cells)], quality=[])
+
+    kept = trial("error_rate<=1%", failing(2, 0, 0))  # 2 % of one cell, 0.67 % of all
+    assert (kept.as_seen, kept.text) == ("PASS", "2 of 300 requests failed")
+    chance = trial("error_rate<=1%", failing(2, 2, 1))
+    assert chance.as_seen is None
+    assert chance.p_pass is None
+    # P(X >= 5) of 300 at 1 %.
+    assert chance.p_fail == pytest.approx(
+        1 - sum(math.comb(300, k) * 0.01**k * 0.99 ** (300 - k) for k in range(5))
+    )
+    assert chance.settle
+    broken = trial("error_rate<=1%", failing(10, 10, 10))
+    assert broken.p_fail is not None
+    assert broken.p_fail < 1e-6
+
+
+def test_a_ratio_to_another_machine_or_other_traffic_is_none() -> None:
+    cells = [made.cell("awq", 8, n) for n in (1, 2)]
+    moved = Evidence(load=[made.load(cells, host={"cpu": "another", "cores": 96})], quality=[])
+    with pytest.raises(UnknownError, match="another machine"):
+        trial("ratio(ttft_p95_ms@c8)<=150%", moved)
+    profile = {"name": "closed", "levels": [8], "prompt_tokens": 2000}
+    longer = Evidence(load=[made.load(cells, profile=profile)], quality=[])
+    with pytest.raises(UnknownError, match="other traffic"):
+        trial("ratio(memory_peak_gib)<=110%", longer)
+    assert trial("memory_peak_gib<=110", longer).as_seen == "PASS"
+
+
 def test_without_a_level_every_level_is_tried() -> None:
     cells = [made.cell("awq", level, n, 1.0) for level in (1, 8) for n in (1, 2)]
     ours = Evidence(load=[made.load(cells)], quality=[])
