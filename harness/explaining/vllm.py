@@ -139,8 +139,12 @@ class Vllm:
         good = goodput(cell)
         if good is not None:
             why = (
-                "Answers within all its limits / the whole duration. Ours: those due, / the window."
+                "Answers within its limits (it knows ttft, tpot and e2el) / the whole duration. "
+                "Ours: those due, / the window."
             )
+            unknown = _unknown_to_it(cell)
+            if unknown:
+                why += f" It does not know {unknown}, which ours holds answers to as well."
             found.append(
                 Metric(
                     name="request_goodput", unit="req/s", ours="goodput", why=why,
@@ -176,7 +180,11 @@ def _silent(cell: Cell) -> tuple[str, str]:
 
 def _bundled(cell: Cell) -> str:
     ratio = cell.measurement.tokens_per_chunk
-    return "" if ratio is None else f"Tokens per chunk: {ratio:.3g}."
+    told = [] if ratio is None else [f"Tokens per chunk: {ratio:.3g}."]
+    at_once = int(((cell.ms("first", "last") == 0) & (cell.tokens > 1)).sum())
+    if at_once:
+        told.append(f"Answers whose text came at one moment, which ours leaves out: {at_once}.")
+    return " ".join(told)
 
 
 def _length(cell: Cell, duration: float) -> str:
@@ -206,6 +214,16 @@ def peak_requests(cell: Cell) -> float | None:
     change = np.repeat([1, -1], begin.size)
     order = np.lexsort((change, second))  # those that left the second before go first
     return float(np.cumsum(change[order]).max())
+
+
+def _unknown_to_it(cell: Cell) -> str:
+    """List the limits that its `--goodput` has no name for."""
+    limits = parse_slo(cell.slo).limits if cell.slo else ()
+    return ", ".join(
+        limit.text
+        for limit in limits
+        if limit.per_request and limit.metric not in VLLM_NAMES.values()
+    )
 
 
 def goodput(cell: Cell) -> int | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmarks.lies import TOKENIZER, mock
+from benchmarks.lies import mock
+from benchmarks.lies_graded import TOKENIZER
 
 if TYPE_CHECKING:
     from pathlib import Path

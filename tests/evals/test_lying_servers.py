@@ -12,19 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from benchmarks.lies import (
-    COMBINED,
-    ENGINES,
-    NAMES,
-    TEXTS,
-    TOKENIZER,
-    codes_of_honest,
-    judge,
-    mock,
-    score,
-    tokens,
-    write,
-)
+from benchmarks.lies import COMBINED, ENGINES, NAMES, codes_of_honest, judge, mock
+from benchmarks.lies_graded import TEXTS, TOKENIZER, score, tokens, write
 from evals.client.http import Client
 from evals.endpoint import Endpoint
 from evals.errors import ResumeError

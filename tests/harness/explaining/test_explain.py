@@ -136,6 +136,13 @@ def test_vllm_goodput_has_tpot_zero_for_one_token() -> None:
     assert "request_goodput" not in metrics(told("vllm", slo="itl_p95_ms<=1"))
 
 
+def test_vllm_limits_without_a_name_there_are_named() -> None:
+    both = metrics(told("vllm", slo="ttft_p95_ms<=1000,itl_p95_ms<=1"))["request_goodput"]
+    assert "It does not know itl_p95_ms<=1" in both.why
+    alone = metrics(told("vllm", slo="ttft_p95_ms<=1000"))["request_goodput"]
+    assert "does not know" not in alone.why
+
+
 def test_guidellm() -> None:
     found = told("guidellm")
     # from sent: 100, 200, 100, 100; the lowest value whose share reaches q
