@@ -99,15 +99,7 @@ def find_build(name: str, config: Config) -> tuple[Build, Path]:
     Raises:
         BadInputError: there is none, or its file has mistakes.
     """
-    if _is_path(name):
-        path = Path(name).absolute()
-        return _from_file(Build, path), path.parent
-    if name in config.builds and config.path is not None:
-        return config.builds[name], config.path.parent
-    shipped = builtin_builds()
-    if name in shipped:
-        return _from_file(Build, shipped[name]), shipped[name].parent
-    raise _unknown("server", name, {*shipped, *config.builds}, "harness list servers")
+    return _find(Build, name, config.builds, builtin_builds(), config, "server")
 
 
 def is_build(name: str, config: Config) -> bool:
@@ -121,16 +113,8 @@ def find_profile(name: str, config: Config) -> Profile:
     Raises:
         BadInputError: there is none, or its file has mistakes.
     """
-    if _is_path(name):
-        path = Path(name).absolute()
-        return _from_file(Profile, path).beside(path.parent)
-    if name in config.profiles:
-        assert config.path is not None  # noqa: S101 - it has profiles
-        return config.profiles[name].beside(config.path.parent)
-    shipped = builtin_profiles()
-    if name in shipped:
-        return _from_file(Profile, shipped[name]).beside(shipped[name].parent)
-    raise _unknown("profile", name, {*shipped, *config.profiles}, "harness list profiles")
+    profile, folder = _find(Profile, name, config.profiles, builtin_profiles(), config, "profile")
+    return profile.beside(folder)
 
 
 def find_suite(name: str, config: Config) -> tuple[Suite, Path]:
@@ -139,15 +123,7 @@ def find_suite(name: str, config: Config) -> tuple[Suite, Path]:
     Raises:
         BadInputError: there is none, or its file has mistakes.
     """
-    if _is_path(name):
-        path = Path(name).absolute()
-        return _from_file(Suite, path), path.parent
-    if name in config.suites and config.path is not None:
-        return config.suites[name], config.path.parent
-    shipped = builtin_suites()
-    if name in shipped:
-        return _from_file(Suite, shipped[name]), shipped[name].parent
-    raise _unknown("suite", name, {*shipped, *config.suites}, "harness list suites")
+    return _find(Suite, name, config.suites, builtin_suites(), config, "suite")
 
 
 def find_rules(name: str, config: Config) -> tuple[Rules, Path]:
@@ -156,15 +132,28 @@ def find_rules(name: str, config: Config) -> tuple[Rules, Path]:
     Raises:
         BadInputError: there are none, or their file has mistakes.
     """
+    return _find(Rules, name, config.rules, builtin_rules(), config, "rules")
+
+
+def _find(
+    kind: type[_Model],
+    name: str,
+    named: Mapping[str, _Model],
+    shipped: Mapping[str, Path],
+    config: Config,
+    what: str,
+) -> tuple[_Model, Path]:
+    """Return the thing called `name`, and the folder that its relative paths count from."""
     if _is_path(name):
         path = Path(name).absolute()
-        return _from_file(Rules, path), path.parent
-    if name in config.rules and config.path is not None:
-        return config.rules[name], config.path.parent
-    shipped = builtin_rules()
+        return _from_file(kind, path), path.parent
+    if name in named:
+        assert config.path is not None  # noqa: S101 - it has some
+        return named[name], config.path.parent
     if name in shipped:
-        return _from_file(Rules, shipped[name]), shipped[name].parent
-    raise _unknown("rules", name, {*shipped, *config.rules}, "harness list rules")
+        return _from_file(kind, shipped[name]), shipped[name].parent
+    listed = f"harness list {what.removesuffix('s')}s"
+    raise _unknown(what, name, {*shipped, *named}, listed)
 
 
 def _is_path(name: str) -> bool:
