@@ -36,6 +36,7 @@ _FIRST: Final = (
 )  # fmt: skip
 """Metrics that come first in the table of all, in this order."""
 _MOST_PLANES: Final = 6
+_HUNDREDFOLD: Final = 100
 _ERRORS: Final = "error_rate"
 
 
@@ -160,8 +161,15 @@ def _change(value: float | None, ci95: Interval | None, unit: str = "") -> tuple
     """A change in hundredths and its interval, as text."""
     if value is None:
         return "", ""
-    around = "" if ci95 is None else f"{100 * ci95[0]:+.1f} … {100 * ci95[1]:+.1f}"
-    return f"{100 * value:+.1f}{unit}".replace("-", "−"), around.replace("-", "−")
+    around = "" if ci95 is None else " … ".join(map(_hundredths, ci95))
+    return _hundredths(value) + unit, around
+
+
+def _hundredths(value: float) -> str:
+    """A change in hundredths with its sign; beyond a hundredfold the digits say nothing."""
+    if value > _HUNDREDFOLD:
+        return f"> +{100 * _HUNDREDFOLD:,}"
+    return f"{100 * value:+.1f}".replace("-", "−")
 
 
 def _beyond_one(ratio: float | None, ci95: Interval | None) -> tuple[str, str]:
