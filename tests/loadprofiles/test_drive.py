@@ -601,8 +601,10 @@ def test_a_driver_whose_parent_is_killed_ends(mock: StartMock, make_cell: MakeCe
         wait_for_samples(parent, folder, 5)
         parent.kill()
     deadline = time.monotonic() + 20
+    stat = Path(f"/proc/{child}/stat")
     while not (folder / DRIVE_FILE).exists():
-        assert time.monotonic() < deadline
+        state = stat.read_text() if stat.exists() else "gone"
+        assert time.monotonic() < deadline, f"the driver's state and CPU time: {state}"
         time.sleep(0.1)
     assert results(folder)[1].ended == "interrupted"
     while Path(f"/proc/{child}").exists():
