@@ -153,7 +153,13 @@ def run_client(
 
     It gets a session of its own; whatever is left of it at its end, or after `limit_s`, is killed.
     """
-    _adopt_orphans()
+    with _adopting_orphans():
+        return _run_client(argv, folder, cpu, env, limit_s)
+
+
+def _run_client(
+    argv: list[str], folder: Path, cpu: int, env: dict[str, str], limit_s: float
+) -> Used:
     others = {one.pid for one in _descendants()}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
@@ -223,9 +229,15 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _adopt_orphans() -> None:
-    """Become the parent of descendants whose own parent ends, so that their time is counted."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+@contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """Be the parent of descendants whose own parent ends, so that their time is counted."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def _end(process: subprocess.Popen[bytes], others: set[int]) -> None:
