@@ -78,6 +78,9 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the request line, e.g. `/v1/completions`."""
     replicas: list[Endpoint] = []
     """Further addresses of a replicated deployment; requests go round robin over all of them."""
+    turns: list[int] | None = None
+    """Interleaved builds: for each body, by its line, the address that it goes to (as
+    `Sample.endpoint`). None: round robin."""
     tls: bool = False
     """Speak https to all of them."""
     ca_file: str | None = None
@@ -281,6 +284,8 @@ class DriveReport(msgspec.Struct, frozen=True, kw_only=True):
     thinking_s: float = 0.0
     """Closed loop: how long streams, added up, kept still in the window since their users were to
     think."""
+    elsewhere_s: float = 0.0
+    """Interleaved builds: how much of the window was the others' turn."""
     connections: int
     samples: int
     """Lines of `samples.jsonl`; a reader that finds fewer has lost some."""

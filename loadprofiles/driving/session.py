@@ -107,7 +107,7 @@ class Session:
     ) -> Stream:
         """Send the next request of `phase`; of sessions, `turn` or a new session's first.
 
-        Addresses have their turns, one request each.
+        Addresses have their turns, one request each, or those that the plan says.
 
         `waiter` is switched to once it has ended, with whether it is known to have failed.
         """
@@ -123,7 +123,8 @@ class Session:
             body = self._body_index(phase, seq)
             content = self._bodies[body]
         due_ns = _now() if due_ns is None else due_ns
-        endpoint = (self.sent[phase] - 1) % len(self._heads)
+        turns = self.plan.turns
+        endpoint = (self.sent[phase] - 1) % len(self._heads) if turns is None else turns[body]
         request_id = f"{self._prefix}-{phase[0]}{seq}"
         ticket = Ticket(seq, body, request_id, phase, due_ns, turn, endpoint)
         request = b"".join((
