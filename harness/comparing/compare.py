@@ -16,6 +16,7 @@ from harness.comparing.noise import half_width
 from harness.comparing.quality import quality_rows
 from harness.comparing.recommend import recommend
 from harness.comparing.servers import server_figures
+from harness.comparing.tested import with_tests
 from harness.comparing.values import CLOSED, OPEN, grids, rows
 from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import metrics_of, parse_limits
@@ -76,6 +77,7 @@ def compare(
         crossed += crossovers(found, baseline, noise)
         uncertain += _few_repeats(grid, noise[_TYPICAL])
     quality, more = quality_rows(evidence, builds, baseline)
+    quality = with_tests(quality, evidence, baseline, held)
     comparison = Comparison(
         run=run,
         runs=[

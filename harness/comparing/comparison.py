@@ -106,6 +106,21 @@ class QualityPart(msgspec.Struct, frozen=True, kw_only=True):
     noninferiority: Noninferiority | None = None
 
 
+class LimitTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the user's limits tested on one build's answers, as a gate tests it."""
+
+    part: str = ""
+    """The task or category; empty where the limit is one test."""
+    verdict: Verdict
+    value: float | None
+    ci95: Interval | None = None
+    p_pass: float | None = None
+    """One-sided p-value of "the limit is broken"; PASS below 0.05."""
+    p_fail: float | None = None
+    """Of "the limit is kept", by Holm's correction for the build's tests; FAIL below 0.05."""
+    settle: str | None = None
+
+
 class QualityRow(QualityPart, frozen=True, kw_only=True):
     """One build's answers to one suite."""
 
@@ -126,6 +141,8 @@ class QualityRow(QualityPart, frozen=True, kw_only=True):
     tasks: dict[str, QualityPart] = {}
     """Where there are several; those of lm-eval: mmlu, hellaswag, …"""
     flips: Flips | None = None
+    tests: dict[str, list[LimitTest]] = {}
+    """By the text of the user's limit that is tested."""
     valid: bool = True
 
 

@@ -1,8 +1,8 @@
 """A limit held to what was measured: PASS, FAIL or INCONCLUSIVE, by the interval.
 
-PASS: the whole 95 % interval is within the limit. FAIL: all of it is beyond. Where an evaluation
-has tested the very same margin on pairs, its two one-sided tests at 5 % decide. A limit on several
-levels or suites holds where it holds on each.
+PASS: the whole 95 % interval is within the limit. FAIL: all of it is beyond. Limits on answers are
+tested one-sided at 5 % to either side, as a gate tests them (`harness.comparing.tested`). A limit
+on several levels or suites holds where it holds on each.
 """
 
 from __future__ import annotations
@@ -227,6 +227,9 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
         what = f"{limit.suite}{near}" if limit.suite else f"suite that has a {limit.metric}"
         yield _nothing(f"{build} was not asked {what}", f"ask it: {limit.suite or 'a suite'}")
     for row in rows:
+        if limit.text in row.tests:
+            yield from _of_tests(limit, row)
+            continue
         part: QualityPart = row
         name = row.suite
         if limit.suite is not None and row.suite != limit.suite:
@@ -243,6 +246,34 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
             part, name = parts[key], f"{name}/{limit.part}"
         finding = _of_part(limit, row, part, name, comparison)
         yield finding if row.valid else _doubted(finding)
+
+
+def _of_tests(limit: Limit, row: QualityRow) -> Iterator[_Finding]:
+    """Yield what the tests of a limit on a suite's answers found."""
+    name = row.suite if limit.suite in {None, row.suite} else limit.suite
+    for test in row.tests[limit.text]:
+        own = test.part or limit.part
+        told = f"{name}/{own}" if own else f"{name}"
+        settle = None
+        if test.verdict == "INCONCLUSIVE":
+            settle = test.settle or _more_items(limit, test.value, test.ci95, row.items)
+        text = f"{told}: {_shown(limit, test.value or 0.0, test.ci95)}"
+        if not own and row.regressed and limit.metric in _OF_SCORES:
+            text += f"; {_categories(row)}"
+        finding = _Finding(
+            verdict=test.verdict, value=test.value, ci95=test.ci95, text=text, settle=settle,
+        )  # fmt: skip
+        yield finding if row.valid else _doubted(finding)
+
+
+_OF_SCORES: Final = frozenset(("retained", "difference", "score"))
+
+
+def _more_items(limit: Limit, value: float | None, ci95: Interval | None, there: int) -> str:
+    if value is None or ci95 is None:
+        return "items of more than one cluster"
+    times = _times(limit.value, value, ci95)
+    return _items(None if times is None else math.ceil(times * there), there)
 
 
 def speaks_of(limit: Limit, row: QualityRow) -> bool:
@@ -264,7 +295,7 @@ def _of_part(
         what = f"{limit.metric} of {name} is not known of {row.build}"
         return _nothing(what, f"ask {comparison.baseline} the same items")
     text = f"{name}: {_shown(limit, value, ci95)}"
-    if part is row and row.regressed and limit.metric in {"retained", "difference", "score"}:
+    if part is row and row.regressed and limit.metric in _OF_SCORES:
         text += f"; {_categories(row)}"
     test = part.noninferiority
     if test is not None and _same_margin(limit, test):
@@ -275,15 +306,10 @@ def _of_part(
             verdict=test.verdict, value=value, ci95=ci95, text=text,
             settle=settle,
         )  # fmt: skip
-    if ci95 is None:
-        return _Finding(
-            verdict="INCONCLUSIVE", value=value, text=text, settle="items of more than one cluster"
-        )
-    found = _by_interval(limit, ci95)
-    times = _times(limit.value, value, ci95) if found == "INCONCLUSIVE" else None
+    found: Verdict = "INCONCLUSIVE" if ci95 is None else _by_interval(limit, ci95)
     settle = None
     if found == "INCONCLUSIVE":
-        settle = _items(None if times is None else math.ceil(times * part.items), part.items)
+        settle = _more_items(limit, value, ci95, part.items)
     return _Finding(
         verdict=found,
         value=value,

@@ -20,7 +20,7 @@ from harness.gating.record import read_gate_manifest
 from harness.gating.result import STAGE_SKIPPED, GateResult, RuleResult, StageResult
 from harness.gating.rules import CONTRACT
 from harness.gating.sides import read_side
-from harness.gating.trial import ALPHA, UnknownError, holm
+from harness.gating.trial import UnknownError, finding, holm
 from harness.measuring.measurement import Caveat
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _rule(one: Tried, adjusted: dict[int, float]) -> RuleResult:
             text=one.unknown,
             settle=one.settle,
         )
-    findings = {id(trial): _finding(trial, adjusted.get(id(trial))) for trial in one.trials}
+    findings = {id(trial): finding(trial, adjusted.get(id(trial))) for trial in one.trials}
     verdict = _whole(findings.values())
     deciding = max(
         (trial for trial in one.trials if findings[id(trial)] == verdict), key=lambda t: t.excess
@@ -211,14 +211,6 @@ def _rule(one: Tried, adjusted: dict[int, float]) -> RuleResult:
         p_fail=p,
         settle=settle,
     )
-
-
-def _finding(trial: Trial, adjusted: float | None) -> Verdict:
-    if trial.as_seen is not None:
-        return trial.as_seen
-    if adjusted is not None and adjusted < ALPHA:
-        return "FAIL"
-    return "PASS" if trial.p_pass is not None and trial.p_pass < ALPHA else "INCONCLUSIVE"
 
 
 def _whole(findings: Iterable[Finding]) -> Verdict:

@@ -50,6 +50,20 @@ class Trial:
     """How far beyond the limit, in units of the limit; what is worst is told first."""
 
 
+def finding(trial: Trial, adjusted: float | None) -> Verdict:
+    """Return what a test finds: of a gate's rule, and of a limit that builds are compared under.
+
+    Args:
+        trial: the test.
+        adjusted: its `p_fail` after Holm's correction; None: not known.
+    """
+    if trial.as_seen is not None:
+        return trial.as_seen
+    if adjusted is not None and adjusted < ALPHA:
+        return "FAIL"
+    return "PASS" if trial.p_pass is not None and trial.p_pass < ALPHA else "INCONCLUSIVE"
+
+
 def holm(ps: list[float], family: int) -> list[float]:
     """Return Holm's adjusted p-values of tests of which `family` were planned.
 
