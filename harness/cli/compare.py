@@ -41,13 +41,15 @@ _KEPT: Final = frozenset(
     {
         *("names", "baseline", "profile", "level", "rate", "duration", "requests", "warmup"),
         *("repeats", "prompt_tokens", "output_tokens", "suite", "limit", "slo", "price_per_hour"),
-        *("allow_different", "tokenizer", "max_fail_ratio", "seed", "metadata", "config"),
+        *("allow_different", "interleave", "tokenizer", "max_fail_ratio", "seed", "metadata"),
+        "config",
     }
 )
 """What a run keeps of its command line, so that --resume takes it from there."""
 _DEFAULTS: Final[dict[str, object]] = {
     "names": (), "profile": PROFILE, "repeats": REPEATS, "suite": SUITES,
-    "allow_different": False, "max_fail_ratio": 0.05, "seed": 0, "metadata": (),
+    "allow_different": False, "interleave": False, "max_fail_ratio": 0.05, "seed": 0,
+    "metadata": (),
 }  # fmt: skip
 
 
@@ -72,6 +74,7 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
     slo: str | None = None,
     price_per_hour: str | None = None,
     allow_different: Annotated[bool, Parameter(negative="")] = False,
+    interleave: Annotated[bool, Parameter(negative="")] = False,
     tokenizer: Path | None = None,
     max_fail_ratio: float = 0.05,
     seed: int = 0,
@@ -106,6 +109,8 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
             With them the exit code tells the verdict: 0 PASS, 1 FAIL, 5 INCONCLUSIVE.
         price_per_hour: USD of what the builds run on: one number for all, or fp16=4,awq=2.5
         allow_different: Compare builds that differ in more than their weights; a caveat says so.
+        interleave: Have all builds up at once and ask them by turns, request by request: one
+            stream, closed loop. Each is started but once.
         tokenizer: Folder with the model's tokenizer.json, where the builds have none.
         max_fail_ratio: Share of failed requests above which a cell, or a suite, is invalid.
         seed: Decides prompts, lengths, arrivals, items and the order of levels.
@@ -152,9 +157,11 @@ def request_of(
     weighing = replace(_weighing(given), baseline=builds[0][0].name)
     with naming_flags(given):
         shape = _profile(find_profile(given["profile"], found), given)
-        levels = levels_of(shape, given["level"], given["rate"], as_recorded=False)
+        alone = "1" if given["interleave"] and shape.is_closed else None
+        levels = levels_of(shape, given["level"] or alone, given["rate"], as_recorded=False)
     if run is not None and (run.path / LOAD / MANIFEST_FILE).is_file():
         shape = Profile.model_validate(RunFolder(run.path / LOAD).read_manifest()["profile"])
+    interleave = bool(given["interleave"])
     asked = {**given, **redacted(given), "config": found.path}
     limits = _slo(weighing)
     load = LoadRequest(
@@ -162,12 +169,15 @@ def request_of(
         profile=shape,
         levels=levels,
         repeats=at_least("repeats", given["repeats"], 1),
-        order="mirrored",
+        order="each" if interleave else "mirrored",
+        interleave=interleave,
         seed=at_least("seed", given["seed"], 0),
         slo=limits,
         tokenizer=None if given["tokenizer"] is None else Path(given["tokenizer"]),
         max_fail_ratio=share("max-fail-ratio", given["max_fail_ratio"]),
-        asked={**asked, "levels": levels, "order": "mirrored", "slo": limits and str(limits)},
+        asked=asked
+        | {"levels": levels, "order": "interleaved" if interleave else "mirrored"}
+        | {"slo": limits and str(limits)},
         command=command,
     )
     quality = eval_request_of(

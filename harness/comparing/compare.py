@@ -1,4 +1,4 @@
-"""From the evidence to a comparison: pure, and the same bytes for the same runs."""
+"""From the evidence to a comparison: the same bytes for the same runs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from harness.comparing.crossover import crossovers
 from harness.comparing.front import costs, front, objectives
 from harness.comparing.held import verdict
 from harness.comparing.noise import half_width
+from harness.comparing.pairs import one_start, pair_rows
 from harness.comparing.quality import quality_rows
 from harness.comparing.recommend import recommend
 from harness.comparing.servers import server_figures
@@ -89,6 +90,7 @@ def compare(
         servers=server_figures(evidence, builds, sorted_cells, facts),
         load=load,
         quality=quality,
+        pairs=pair_rows(evidence, baseline),
         crossovers=crossed,
         recommendation=Recommendation(
             build=None, verdict="INCONCLUSIVE", headline="", reasons=[], limits={}
@@ -100,6 +102,7 @@ def compare(
             *more,
             *_of_load(sorted_cells),
             *uncertain,
+            *one_start(evidence),
             *_of_runs(evidence),
         ],
     )

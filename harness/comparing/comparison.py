@@ -167,6 +167,27 @@ class Crossover(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """What pairs of requests say of one metric."""
+
+    pairs: int
+    """Prompts that both builds have answered."""
+    ratio: float
+    """Ours ÷ the baseline's, the median of the pairs."""
+    ci95: Interval | None = None
+    """None where there are too few pairs."""
+
+
+class PairRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One build interleaved with the baseline: the same prompts to both, one after the other."""
+
+    build: str
+    profile: str
+    level: dict[str, float]
+    ratios: dict[str, Ratio]
+    """`ttft_ms`, `tpot_ms`, `e2e_ms`; one is missing where no answer has it."""
+
+
 class Front(msgspec.Struct, frozen=True, kw_only=True):
     """The Pareto front: builds to which no other is at least equal in all and better in one."""
 
@@ -227,6 +248,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     servers: list[ServerFigures]
     load: list[LevelRow]
     quality: list[QualityRow]
+    pairs: list[PairRow] = []
+    """Empty where builds were not interleaved."""
     crossovers: list[Crossover] = []
     front: Front | None = None
     costs: dict[str, Value] = {}

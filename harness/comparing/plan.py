@@ -43,6 +43,8 @@ class ComparePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     visits: list[VisitPlan]
     cells: int
+    interleaved: bool = False
+    """All builds are up at the same time, and asked by turns."""
     items: dict[str, int]
     """Suite → items that each build is asked."""
     about_s: float
@@ -73,6 +75,7 @@ def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> Compa
     return ComparePlan(
         visits=planned,
         cells=len(cells),
+        interleaved=load.interleave,
         items={name: size.items for name, size in sizes.items()},
         about_s=sum(visit.about_s for visit in planned),
     )
@@ -83,6 +86,8 @@ def words(plan: ComparePlan) -> list[str]:
     order = " ".join(visit.build for visit in plan.visits)
     asked = ", ".join(f"{name} ({items} items)" for name, items in plan.items.items())
     lines = [f"{len(plan.visits)} server starts: {order}", f"{plan.cells} load cells"]
+    if plan.interleaved:
+        lines.append("all are up at once, and asked by turns, request by request")
     if asked:
         lines.append(f"each build is asked once: {asked}")
     return [*lines, f"about {minutes(plan.about_s)} in all"]

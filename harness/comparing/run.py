@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from harness.comparing.checks import check, check_same, described
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from harness.comparing.request import CompareRequest
     from harness.live import Live
     from harness.load.order import Visit
-    from harness.serving import Source
+    from harness.serving import Served, Source
 
 QUALITY: Final = "quality"
 _WORST: Final = (ExitCode.INTERRUPTED, ExitCode.SERVER, ExitCode.INVALID)
@@ -151,6 +152,7 @@ class _Comparison:
         self._spent_s = self._planned_s = 0.0
         self._live = live
         self._asked: set[str] = set()
+        self._interleave = request.load.interleave
         self._load = LoadJob(request.load, folder.part(LOAD), live, list(self._sources))
         self._quality = EvalJob(request.quality, folder.part(QUALITY), sources, live)
 
@@ -160,7 +162,9 @@ class _Comparison:
         try:
             self._load.record.save()
             self._quality.begin()
-            for visit in self._load.visits:
+            if self._interleave:
+                self._all_at_once()
+            for visit in [] if self._interleave else self._load.visits:
                 self._visit(visit)
         except KeyboardInterrupt:
             interrupted = True
@@ -197,6 +201,28 @@ class _Comparison:
                 self._quality.visit(Connected(served.server, served.running))
             self._load.drive(visit, served)
         self._tell(time.monotonic() - began_s, planned_s)
+
+    def _all_at_once(self) -> None:
+        """Bring all builds up, ask each the suites, and drive their cells by turns."""
+        grade = [name for name in self._sources if self._quality.todo(name)]
+        if not grade and not any(map(self._load.todo, self._load.visits)):
+            return
+        up: dict[str, Served] = {}
+        with ExitStack() as stack:
+            for name, source in self._sources.items():
+                with self._load.guarded(name):
+                    up[name] = stack.enter_context(source.serve(self._load.folder, self._live))
+                if name not in up:
+                    self._live.problem(
+                        f"--interleave needs all builds up at once, and {name} did not come up "
+                        f"beside {' and '.join(up) or 'nothing'}: if memory is short, limit each "
+                        "build's (its cache, its share of the GPU), or leave --interleave out"
+                    )
+                    return
+            with self._load.guarded(" and ".join(up)):
+                for name in grade:
+                    self._quality.visit(Connected(up[name].server, up[name].running))
+                self._load.interleave(up)
 
     def _tell(self, took_s: float, planned_s: float) -> None:
         """Say how long the rest will take, at the pace so far."""

@@ -75,6 +75,13 @@ def ratio(value: float | None) -> str:
     return NOTHING if value is None else f"×{value:.2f}" if value < 10 else f"×{figure(value)}"  # noqa: PLR2004
 
 
+def ratio_exactly(value: float, ci95: Interval | None) -> str:
+    """A ratio to a tenth of a per cent, with its interval: `×1.034 (95 % 1.029–1.041)`."""
+    if ci95 is None:
+        return f"×{value:.3f}"
+    return f"×{value:.3f} (95 % {ci95[0]:.3f}–{ci95[1]:.3f})"
+
+
 def points(value: float | None) -> str:
     """A difference of scores in points, with its sign."""
     return NOTHING if value is None else f"{100 * value:+.1f}".replace("-", "−")

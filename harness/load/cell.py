@@ -10,6 +10,7 @@ from harness.load.target import is_here, pin_of, target_of
 from harness.measuring.measure import CellFacts
 from harness.measuring.measurement import ServerUse
 from harness.measuring.remeasure import write_facts
+from harness.serving import Url
 from launchers.memory import MemoryUse
 from loadprofiles.plan import make_plan
 
@@ -73,6 +74,9 @@ def facts_of(
     cell, plan, server = under_way.cell, under_way.plan, under_way.server
     on_gpu = server.provenance.get("device") == "cuda"
     memory_gib = None if on_gpu else under_way.memory.peak_gib
+    others: list[str] = []
+    if request.interleave and not isinstance(request.servers, Url):
+        others = [build.name for build, _ in request.servers if build.name != cell.build]
     hosts = [plan.host, *(one.host for one in plan.replicas)]
     return CellFacts(
         id=cell.id,
@@ -89,6 +93,7 @@ def facts_of(
         output_pinned=bool(pin_of(request, cell, server)),
         lengths=cell.lengths,
         ended_with_grading=ended_with_grading,
+        interleaved_with=others,
         server=ServerUse(
             memory_peak_gib=memory_gib,
             memory_kind=None if memory_gib is None else "rss",

@@ -14,6 +14,7 @@ from launchers.redact import redact_text
 from launchers.trust import Trust
 from launchers.url import candidates
 from loadprofiles.dialects import load_dialect
+from loadprofiles.interleave import check_interleaved
 from loadprofiles.prompts.fits import check_fits
 from loadprofiles.prompts.recorded import check_dataset
 from loadprofiles.prompts.texts import load_tokenizer
@@ -29,10 +30,7 @@ def check(request: LoadRequest) -> None:
     Raises:
         BadInputError, BuildError, LoadProfilesError: with the fix.
     """
-    for level in request.levels:
-        request.profile.check_level(level)
-        for repeat in range(1, request.repeats + 1):
-            check_schedule(request.profile, level, repeat, request.seed)
+    _check_levels(request)
     if request.tokenizer is not None:
         load_tokenizer(request.tokenizer)
     check_dataset(request.profile)
@@ -57,6 +55,15 @@ def check(request: LoadRequest) -> None:
             check_schedule(
                 request.profile, level, 1, request.seed, build.max_model_len, request.dialect
             )
+
+
+def _check_levels(request: LoadRequest) -> None:
+    if request.interleave:
+        check_interleaved(request.profile, request.levels)
+    for level in request.levels:
+        request.profile.check_level(level)
+        for repeat in range(1, request.repeats + 1):
+            check_schedule(request.profile, level, repeat, request.seed)
 
 
 def _check_dialect(request: LoadRequest) -> None:

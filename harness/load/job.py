@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,10 +23,13 @@ from harness.measuring.remeasure import measure_folder, write_facts
 from harness.rundir import CELLS, MANIFEST_FILE
 from launchers.errors import LauncherError
 from launchers.memory import sample_memory
+from loadprofiles.draw import Draw
+from loadprofiles.interleave import interleave, split
 from loadprofiles.records import DRIVE_FILE, read_drive_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.live import Live
     from harness.load.request import LoadRequest
@@ -68,7 +71,8 @@ class LoadJob:
         )
         self.visits: list[Visit] = visits(cells, request.order, request.seed)
         self._cells = [cell for visit in self.visits for cell in visit.cells]
-        self._under_way: UnderWay | None = None
+        self._groups = self._interleaved() if request.interleave else [(c,) for c in self._cells]
+        self._under_way: list[UnderWay] = []
         self.code = ExitCode.OK
         self.record = RunRecord(
             folder,
@@ -111,6 +115,29 @@ class LoadJob:
             with self._driver(cells[0]) as driver:
                 self._drive_all(visit, cells, served, driver, until_s)
 
+    def interleave(self, served: Mapping[str, Served]) -> None:
+        """Drive all cells that have no numbers yet at builds that are all up, by turns.
+
+        Raises:
+            LauncherError, ServerError, InvalidRunError, KeyboardInterrupt: as for `drive`.
+        """
+        todo = [group for group in self._groups if not all(self.record.has(c.id) for c in group)]
+        if not todo:
+            return
+        for visit in self.visits:
+            self.record.add_server(visit, served[visit.build].server.provenance)
+        self.record.save()
+        for group in todo:
+            folder = self._together(group)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            with Driver(folder, self._request.headers) as driver:
+                self._drive(group, [served[cell.build] for cell in group], driver)
+                self._keep()
+            for one in served.values():
+                self._check_alive(f"during {group[0].id}", one)
+            self._check_ended(group[0])
+
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
         """Turn what goes wrong with one server into a problem of this run, which goes on."""
@@ -148,7 +175,8 @@ class LoadJob:
 
     def _go_on(self) -> None:
         """Keep the cells that were driven to their end; the others are driven again."""
-        whole = {cell.id for cell in self._cells if self._is_whole(cell)}
+        groups = [group for group in self._groups if all(map(self._is_whole, group))]
+        whole = {cell.id for group in groups for cell in group}
         self.record.go_on(whole)
         for cell in self._cells:
             if not self.record.has(cell.id):
@@ -173,7 +201,7 @@ class LoadJob:
             for cell, following in zip(cells, [*cells[1:], None], strict=True):
                 if until_s is not None and time.monotonic() > until_s:
                     raise OutOfTimeError(f"time ran out before {cell.id}")
-                self._drive(cell, served, driver)
+                self._drive((cell,), [served], driver)
                 if following is not None:
                     driver = stack.enter_context(self._driver(following))
                 self._keep()
@@ -186,36 +214,64 @@ class LoadJob:
             fleet = msgspec.structs.replace(fleet, last=cell == self._cells[-1])
         return Driver(self.folder.cell(cell.id), self._request.headers, fleet)
 
-    def _drive(self, cell: Cell, served: Served, driver: Driver) -> None:
-        """Plan one cell and drive it; `_keep` then makes numbers of it."""
-        request, server = self._request, served.server
-        title = f"{cell.build} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
+    def _drive(self, group: Sequence[Cell], served: Sequence[Served], driver: Driver) -> None:
+        """Plan one cell, or several that take turns, and drive; `_keep` then makes numbers."""
+        cell, request = group[0], self._request
+        names = " and ".join(one.build for one in group)
+        title = f"{names} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
         self._live.status(title)
-        self._under_way = under_way = plan_cell(self.folder.cell(cell.id), request, cell, server)
+        self._under_way = [
+            plan_cell(self.folder.cell(cell.id), request, cell, one.server)
+            for cell, one in zip(group, served, strict=True)
+        ]
+        if len(group) > 1:
+            draw = Draw(request.seed, cell.profile, cell.level, cell.repeat)
+            interleave(self._together(group), self._folders(group), draw)
         with ExitStack() as stack:
-            if server.pid is not None:
-                under_way.memory = stack.enter_context(sample_memory(server.pid))
-            driver.drive(lambda progress: self._live.progress(title, progress), served.is_up)
+            for under_way in self._under_way:
+                if under_way.server.pid is not None:
+                    under_way.memory = stack.enter_context(sample_memory(under_way.server.pid))
+            driver.drive(
+                lambda progress: self._live.progress(title, progress),
+                lambda: all(one.is_up() for one in served),
+            )
 
     def _keep(self) -> None:
-        """Turn the samples of the cell under way into numbers and write all numbers so far."""
-        if self._under_way is None:
+        """Turn the samples of what is under way into numbers and write all numbers so far."""
+        if not self._under_way:
             return
-        under_way, request = self._under_way, self._request
-        cell = under_way.cell
-        folder = self.folder.cell(cell.id)
-        write_facts(folder, facts_of(request, under_way))  # by now the memory's peak is known
+        group = [under_way.cell for under_way in self._under_way]
+        for under_way in self._under_way:  # by now the memory's peak is known
+            folder = self.folder.cell(under_way.cell.id)
+            write_facts(folder, facts_of(self._request, under_way))
         try:
-            self._measure(cell)
+            if len(group) > 1:
+                split(self._together(group), self._folders(group))
+                shutil.rmtree(self._together(group))
+                with suppress(OSError):  # there is another's
+                    self._together(group).parent.rmdir()
+            for cell in group:
+                self._measure(cell)
             for other in self._cells:  # those that were measured before their baseline
-                if other.baseline == cell.id and self.record.has(other.id):
+                if other.baseline == group[0].id and self.record.has(other.id):
                     self._measure(other)
         except OSError as error:
             raise InvalidRunError(
-                f"{cell.id}: the driver did not get to write {error.filename}"
+                f"{group[0].id}: the driver did not get to write {error.filename}"
             ) from error
-        self._under_way = None
+        self._under_way = []
         self.record.save()
+
+    def _interleaved(self) -> list[tuple[Cell, ...]]:
+        """The cells that are driven together: one of each build."""
+        return list(zip(*(visit.cells for visit in self.visits), strict=True))
+
+    def _folders(self, group: Sequence[Cell]) -> list[Path]:
+        return [self.folder.cell(cell.id) for cell in group]
+
+    def _together(self, group: Sequence[Cell]) -> Path:
+        """Where the driver of several cells works, until each has its samples."""
+        return self.folder.path / "interleaved" / group[0].id
 
     def _measure(self, cell: Cell) -> None:
         baseline = None if cell.baseline is None else self.folder.path / CELLS / cell.baseline

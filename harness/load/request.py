@@ -31,6 +31,8 @@ class LoadRequest:
     levels: list[float]
     repeats: int = 1
     order: Order = "each"
+    interleave: bool = False
+    """All builds are up at once, and asked by turns, request by request."""
     lengths: tuple[Lengths, ...] = ("forced",)
     seed: int = 0
     slo: Slo | None = None

@@ -5,7 +5,7 @@ The rules that judge the client itself are in `harness.measuring.validity`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -54,6 +54,7 @@ class Evidence:
     prompt_length_estimated: bool
     output_pinned: bool
     ended_with_grading: bool = False
+    interleaved_with: Sequence[str] = ()
     natural: bool = False
     """Answers were to end where the model ends them."""
     outputs: Outputs | None = None
@@ -340,6 +341,14 @@ def _circumstances(case: Case) -> Iterator[Caveat]:
             "shared_machine",
             "Server and client ran on one machine and shared it. Drive from a second machine, or "
             "leave cores to the client, for figures to size a deployment with.",
+        )
+    if others := case.evidence.interleaved_with:
+        yield Caveat(
+            "interleaved",
+            f"{', '.join(others)} {'was' if len(others) == 1 else 'were'} up at the same time and "
+            "asked by turns, one request at a time: the builds' difference is what counts. Alone "
+            "it may be faster, as it then shares memory and caches with nobody. Throughput is per "
+            "second of its own turns.",
         )
     if case.plan.tls and not case.plan.tls_verify:
         yield Caveat(

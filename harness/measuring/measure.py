@@ -1,7 +1,8 @@
 """From the samples of a cell to its numbers. Pure; every definition is in docs/method.md.
 
 Latencies are those of the measured requests that were answered. Throughput and requests in
-flight are about the window: they count what every phase did within it.
+flight are about the window: they count what every phase did within it. Of interleaved builds each
+has its own turns for a window.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class CellFacts:
     """Natural: nothing was asked of the engine but to stop at the planned length."""
     ended_with_grading: bool = False
     """It ran beside answers being graded, and was ended when those had come."""
+    interleaved_with: list[str] = field(default_factory=list)
+    """Builds that were up at the same time and asked by turns with this one."""
     server: ServerUse = field(default_factory=ServerUse)
 
 
@@ -92,8 +95,11 @@ def measure(
     measured = samples.measured
     answered = measured.answered
     start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
-    window_s = max(0.0, (end_ns - start_ns) / NS_PER_S)
+    whole_s = max(0.0, (end_ns - start_ns) / NS_PER_S)
+    window_s = max(0.0, whole_s - drive.elsewhere_s)
     mean_in_flight, peak = in_flight(samples, start_ns, end_ns)
+    if drive.elsewhere_s and window_s:
+        mean_in_flight *= whole_s / window_s
     queue = Backlog(growth_rps=0.0, stable=True)
     if plan.mode == "open":
         queue = backlog(samples, start_ns, end_ns)
@@ -163,6 +169,7 @@ def measure(
                 output_pinned=facts.output_pinned,
                 natural=facts.lengths == "natural",
                 ended_with_grading=facts.ended_with_grading,
+                interleaved_with=facts.interleaved_with,
                 outputs=found.outputs,
                 stalls=found.stalls,
                 arrivals=arrivals,
@@ -170,6 +177,7 @@ def measure(
         ),
         server=facts.server,
         lengths=facts.lengths,
+        interleaved_with=facts.interleaved_with,
         bursts=found.bursts,
         mixture=found.mixture,
         stalls=found.stalls,

@@ -335,6 +335,9 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerUse
     lengths: Literal["forced", "natural"] = "forced"
     """Whether the engine was told to make exactly as many tokens as planned, where it can be."""
+    interleaved_with: list[str] = []
+    """Builds that were up at the same time and asked by turns with this one; `window_s` is then
+    the time that was this one's turn."""
     bursts: Bursts | None = None
     mixture: Mixture | None = None
     stalls: Stalls | None = None

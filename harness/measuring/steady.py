@@ -65,7 +65,7 @@ def measure_steady(
     """
     start, end = drive.window_start_ns, drive.window_end_ns
     answered = samples.measured.answered
-    reason = _no_steady_load(plan)
+    reason = "builds took turns" if drive.elsewhere_s else _no_steady_load(plan)
     if not reason and (len(answered) < _LEAST or end <= start):
         reason = f"fewer than {_LEAST} answers"
     if reason or not stable:

@@ -10,6 +10,7 @@ from harness.load.job import LoadJob
 from harness.load.request import LoadRequest
 from harness.measuring.remeasure import measure_folder
 from harness.rundir import RunFolder
+from launchers.build import Build
 from loadprofiles.records import DRIVE_FILE, read_drive_report
 from tests.harness.test_remeasure import drive_cell
 
@@ -82,3 +83,32 @@ def test_a_run_goes_on_with_the_cells_that_were_not_driven_to_their_end(tmp_path
     manifest: Any = after.folder.read_manifest()
     assert manifest["visits"] == [{"build": "awq", "visit": 1, "ready_s": 20.0}]
     assert manifest["run"] == msgspec.to_builtins(before.record.measurements().run)
+
+
+def test_interleaved_cells_go_on_together(tmp_path: Path) -> None:
+    """A cell whose pair is missing is driven again: they are requests in turns."""
+    builds = [
+        (Build.model_validate({"name": name, "engine": "vllm", "model": "m"}), tmp_path)
+        for name in ("awq", "nf4")
+    ]
+
+    def job() -> LoadJob:
+        request = LoadRequest(
+            servers=builds,
+            profile=find_profile("closed", load_config(None)),
+            levels=[1.0],
+            repeats=2,
+            interleave=True,
+            command=["harness", "compare", "awq", "nf4", "--interleave"],
+        )
+        return LoadJob(request, RunFolder(tmp_path), Live(quiet=True), ["awq", "nf4"])
+
+    before = job()
+    first, second = (visit.cells for visit in before.visits)
+    for cell in (first[0], second[0], first[1]):  # of the second repeat one is not there
+        drive_cell(before.folder.cell(cell.id), 1)
+        before.record.add_cell(measure_folder(before.folder.cell(cell.id), None))
+    before.record.save()
+    after = job()
+    assert [after.todo(visit) for visit in after.visits] == [[first[1]], [second[1]]]
+    assert not (tmp_path / "cells" / first[1].id).exists()

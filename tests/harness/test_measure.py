@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -234,6 +235,25 @@ def test_throughput_is_what_arrived_within_the_window_whatever_its_phase() -> No
     assert got.metrics.aggregate_tps == pytest.approx((2 + 4 + 3) / 10)
     assert got.metrics.request_rate == pytest.approx(2 / 10)  # the warm-up's and seq 0
     assert got.window_s == 10.0
+
+
+def test_interleaved_builds_are_each_measured_over_their_own_turns() -> None:
+    alone = [sample(n, 200 * n) for n in range(50)]
+    by_turns = [sample(n, 400 * n) for n in range(25)]  # and as long for another build
+    whole = measure(FACTS, plan(), alone, report(50))
+    facts = dataclasses.replace(FACTS, interleaved_with=["fp16"])
+    half = measure(facts, plan(), by_turns, report(25, elsewhere_s=5.0))
+    assert (whole.window_s, half.window_s) == (10.0, 5.0)
+    assert half.achieved_rate == whole.achieved_rate == 5.0
+    assert half.in_flight_mean == pytest.approx(whole.in_flight_mean)
+    for name in ("aggregate_tps", "request_rate"):
+        assert getattr(half.metrics, name) == pytest.approx(getattr(whole.metrics, name))
+    assert half.interleaved_with == ["fp16"]
+    told = {caveat.code: caveat.text for caveat in half.client.caveats}
+    assert told["interleaved"].startswith("fp16 was up at the same time")
+    assert told.keys() - {caveat.code for caveat in whole.client.caveats} == {"interleaved"}
+    assert half.steady is not None
+    assert half.steady.reason == "builds took turns"
 
 
 def test_rates_of_an_open_loop() -> None:

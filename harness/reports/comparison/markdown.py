@@ -38,12 +38,7 @@ class Markdown:
             listed = "\n".join(f"- {escape(text)}" for text in advice.unknown)
             parts.append(f"**What could not be told**\n\n{listed}")
         parts += [text for text in (_levels(found), _quality(found), _limits(found)) if text]
-        told = [
-            *(f"{one.build}, {one.profile}: {one.text}" for one in found.crossovers),
-            *words.front(found),
-            *words.costs(found),
-        ]
-        if told:
+        if told := list(words.told(found)):
             parts.append("\n".join(f"- {escape(text)}" for text in told))
         parts += [text for text in (_servers(found), _caveats(found)) if text]
         if found.run is not None:

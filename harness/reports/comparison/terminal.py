@@ -56,9 +56,7 @@ def print_comparison(run: RunFolder, console: Console) -> None:
             if table.title == "Load":
                 console.print(Text(words.legend(found), style="dim"))
             console.print()
-    for one in found.crossovers:
-        console.print(Text(plain(f"{one.build}, {one.profile}: {one.text}")))
-    for text in (*words.front(found), *words.costs(found)):
+    for text in words.told(found):
         console.print(Text(text))
     for caveat in found.caveats:
         note = Text("Invalid: " if caveat.invalidates else "Caveat: ", style="yellow")

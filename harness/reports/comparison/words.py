@@ -158,6 +158,32 @@ SERVER: Final = (
 )  # fmt: skip
 
 
+def told(found: Comparison) -> Iterator[str]:
+    """What stands below the tables."""
+    yield from (*pairs(found), *crossovers(found), *front(found), *costs(found))
+
+
+def pairs(found: Comparison) -> Iterator[str]:
+    """What the requests of interleaved builds say, pair by pair."""
+    for row in found.pairs:
+        listed = [
+            f"{title} {words.ratio_exactly(one.ratio, one.ci95)}"
+            for metric, title in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("e2e_ms", "e2e"))
+            if (one := row.ratios.get(metric)) is not None
+        ]
+        most = max((one.pairs for one in row.ratios.values()), default=0)
+        yield plain(
+            f"{row.build}, {row.profile}: request by request against {found.baseline}, medians of "
+            f"{count(most)} pairs: {', '.join(listed) or NOTHING}"
+        )
+
+
+def crossovers(found: Comparison) -> Iterator[str]:
+    """Where one build overtakes another."""
+    for one in found.crossovers:
+        yield plain(f"{one.build}, {one.profile}: {one.text}")
+
+
 def front(found: Comparison) -> Iterator[str]:
     """Yield what there is to say of the Pareto front."""
     if found.front is None:

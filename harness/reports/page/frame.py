@@ -84,9 +84,8 @@ def _compared(pen: Pen, material: Material) -> dict[str, Any] | None:
         "front": builds.front(pen, found),
         "limits": found.recommendation.limits,
         "costs": list(comparison_words.costs(found)),
-        "crossovers": [
-            figures.plain(f"{one.build}, {one.profile}: {one.text}") for one in found.crossovers
-        ],
+        "pairs": list(comparison_words.pairs(found)),
+        "crossovers": list(comparison_words.crossovers(found)),
     }
 
 
