@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import numpy as np
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from harness.comparing.comparison import Difference, LevelRow, Value
 from harness.comparing.noise import (
@@ -335,6 +334,8 @@ def difference(
 
 def error_rate(cells: Cells, keys: Sequence[RepeatKey]) -> Value:
     """Return the share of all repeats' requests that failed, with Wilson's interval."""
+    from statsmodels.stats.proportion import proportion_confint  # slow to load
+
     listed = [
         cells.counts[key][0] / cells.counts[key][1] if cells.counts[key][1] else None
         for key in keys
@@ -348,6 +349,8 @@ def error_rate(cells: Cells, keys: Sequence[RepeatKey]) -> Value:
 
 def error_difference(ours: Cells, theirs: Cells) -> Difference:
     """Return the difference of two shares, with Newcombe's interval (Stat. Med. 17 (1998) 873)."""
+    from statsmodels.stats.proportion import confint_proportions_2indep  # slow to load
+
     a, n = (sum(pair[place] for pair in ours.counts.values()) for place in (0, 1))
     b, m = (sum(pair[place] for pair in theirs.counts.values()) for place in (0, 1))
     if not n or not m:

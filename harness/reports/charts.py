@@ -7,7 +7,6 @@ stays small; what is left out of a scatter never includes its extremes.
 from __future__ import annotations
 
 import math
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -31,9 +30,8 @@ from loadprofiles.traffic.schedule import OpenArrival, cumulative_rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from harness.measuring.measurement import CellMeasurement, Measurements, Stat
+    from harness.measuring.measurement import CellMeasurement, Measurements
     from harness.reports.cells import CellRecords
-    from harness.reports.figures import Percentile
     from harness.reports.series import Floats, Ints
 
 Chart = dict[str, Any]
@@ -56,7 +54,6 @@ _POINTS_A_CHART: Final = 2_000
 _POINTS_A_CDF: Final = 160
 _FAILURES_SHOWN: Final = 400
 _TABLE_ROWS: Final = 20
-_LOG_FROM_RATIO: Final = 40
 
 
 def points_a_chart(cells: int) -> int:
@@ -191,89 +188,8 @@ def _first_tokens(cell: CellMeasurement, records: CellRecords, start: int, most:
     }
 
 
-def by_level(measurements: Measurements) -> Chart | None:
-    """p50 and p95 of TTFT, ITL and e2e, and tokens/s, against the level; None for one level.
-
-    Where a level was repeated, a point is the median of its repeats and has no interval.
-    """
-    cells = measurements.cells
-    levels = sorted({level_value(cell) for cell in cells})
-    if len(levels) < 2 or levels[0] <= 0:  # noqa: PLR2004 - a line needs two points
-        return None
-    builds = unique(series_of(cell) for cell in cells)
-    ttft = "TTFT from due" if is_open(cells[0]) else "TTFT"
-    wanted = (
-        (ttft, "ms", headline_ttft),
-        (itl_name(cells), "ms", lambda cell: cell.metrics.itl_ms),
-        ("e2e", "ms", lambda cell: cell.metrics.e2e_ms),
-    )
-    panels = []
-    for title, unit, stat_of in wanted:
-        lines = [
-            _level_line(builds.index(build), name, [_at(cells, build, x, stat_of) for x in levels])
-            for build in builds
-            for name in ("p50", "p95")
-        ]
-        panels.append({"title": title, "unit": unit, "lines": lines, "log": _wide(lines)})
-    speed = [
-        {
-            "colour": index,
-            "q": "",
-            "y": [
-                _middle(c.metrics.aggregate_tps for c in _cells_at(cells, build, x)) for x in levels
-            ],
-            "ci": [None] * len(levels),
-        }
-        for index, build in enumerate(builds)
-    ]
-    panels.append({"title": "Tokens per second in all", "unit": "tok/s", "lines": speed})
-    return {
-        "x": [math.log2(value) for value in levels],
-        "ticks": [f"{value:g}" for value in levels],
-        "unit": _level_unit(cells[0]),
-        "panels": panels,
-    }
-
-
-def _level_unit(cell: CellMeasurement) -> str:
-    if cell.sessions:
-        return "sessions per second" if is_open(cell) else "users"
-    return "requests per second" if is_open(cell) else "streams"
-
-
 def _cells_at(cells: Iterable[CellMeasurement], build: str, x: float) -> list[CellMeasurement]:
     return [cell for cell in cells if series_of(cell) == build and level_value(cell) == x]
-
-
-def _at(
-    cells: Sequence[CellMeasurement],
-    build: str,
-    x: float,
-    stat_of: Callable[[CellMeasurement], Stat],
-) -> list[Stat]:
-    return [stat_of(cell) for cell in _cells_at(cells, build, x)]
-
-
-def _level_line(colour: int, name: Percentile, stats: Sequence[Sequence[Stat]]) -> Chart:
-    spread = [
-        _short(np.array(repeats[0].ci95[name]))
-        if len(repeats) == 1 and name in repeats[0].ci95
-        else None
-        for repeats in stats
-    ]
-    values = [_middle(getattr(stat, name) for stat in repeats) for repeats in stats]
-    return {"colour": colour, "q": name, "y": values, "ci": spread}
-
-
-def _middle(values: Iterable[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return _round(median(there)) if there else None
-
-
-def _wide(lines: Sequence[Chart]) -> bool:
-    """True when only a log axis shows all of it, and one can: it has no place for zeros."""
-    values = [y for line in lines for y in line["y"] if y is not None]
-    return bool(values) and min(values) > 0 and max(values) / min(values) > _LOG_FROM_RATIO
 
 
 def values_of(cell: CellMeasurement, records: CellRecords) -> Values:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from statistics import median
-from typing import TYPE_CHECKING, Literal
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from harness.reports import charts, figures
-from harness.reports.latencies import Metric, metrics
+from harness.comparing.comparison import Value
+from harness.reports import figures
+from harness.reports.latencies import metrics
 from harness.reports.page.panels import Panel, hue, line_kind, panel
+from harness.reports.page.repeats import QUANTILES, SPEED, name_of
 from harness.reports.page.svg import Chart, Scale, Strip, Tick, bar, dot, fitting, logarithmic, path
 
 if TYPE_CHECKING:
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import Comparison, LevelRow
     from harness.measuring.measurement import CellMeasurement, Stat
     from harness.reports.page.material import Traffic
+    from harness.reports.page.repeats import Spots
     from harness.reports.page.svg import Pen
 
-Quantile = Literal["p50", "p95"]
+_REACH = 2.5
+"""An interval widens its axis by this factor beyond the values; what is wider runs to the edge."""
+_DODGE = 0.007
+"""Lines stand beside each other at a level: this share of the width apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,78 +41,50 @@ class Spot:
     y_ci: Interval | None
 
 
-def trade(pen: Pen, traffic: Traffic, comparison: Comparison | None) -> list[Panel]:
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One percentile of one build against the level."""
+
+    colour: int
+    q: str
+    values: list[Value]
+    """One a level; without a value where it is not known."""
+
+
+def trade(pen: Pen, traffic: Traffic, spots: Spots) -> list[Panel]:
     """Latency against tokens per second: a line a build, its levels on it.
 
     By p95, or by p50 where there are too few requests for p95 somewhere.
     """
     if len(traffic.levels) < 2:  # noqa: PLR2004 - a curve needs two points
         return []
-    rows = _rows(comparison, traffic)
     found = []
     for metric in metrics(traffic.cells):
-        by_p95, by_p50 = (_lines(traffic, rows, metric, q) for q in ("p95", "p50"))
+        by_p95, by_p50 = (_lines(traffic, spots, name_of(metric.key, q)) for q in ("p95", "p50"))
         whole = sum(map(len, by_p95)) >= sum(map(len, by_p50))
         title = f"{metric.title} {'p95' if whole else 'p50'}"
         found.append(_trade(pen, traffic, title, by_p95 if whole else by_p50))
     return found
 
 
-def _lines(
-    traffic: Traffic, rows: dict[tuple[str, float], LevelRow], metric: Metric, q: Quantile
-) -> list[list[Spot]]:
+def _lines(traffic: Traffic, spots: Spots, name: str) -> list[list[Spot]]:
     return [
-        [spot for level in traffic.levels if (spot := _spot(traffic, rows, b, level, metric, q))]
+        [spot for level in traffic.levels if (spot := _spot(spots.get((b, level)), level, name))]
         for b in traffic.builds
     ]
 
 
-def _rows(comparison: Comparison | None, traffic: Traffic) -> dict[tuple[str, float], LevelRow]:
-    if comparison is None:
-        return {}
-    return {
-        (figures.plain(row.build), next(iter(row.level.values()), 0.0)): row
-        for row in comparison.load
-        if figures.plain(row.profile) == traffic.title
-    }
-
-
-def _spot(
-    traffic: Traffic,
-    rows: dict[tuple[str, float], LevelRow],
-    build: str,
-    level: float,
-    metric: Metric,
-    q: Quantile,
-) -> Spot | None:
-    row = rows.get((build, level))
-    if row is not None:
-        x, y = row.metrics.get("aggregate_tps"), row.metrics.get(f"{metric.key}_{q}_ms")
-        if x is not None and y is not None and x.value is not None and y.value is not None:
-            return Spot(level=level, x=x.value, x_ci=x.ci95, y=y.value, y_ci=y.ci95)
-    cells = [
-        cell
-        for cell in traffic.cells
-        if figures.plain(figures.series_of(cell)) == build and figures.level_value(cell) == level
-    ]
-    stats = [metric.stat_of(cell) for cell in cells]
-    values = [value for stat in stats if (value := getattr(stat, q)) is not None]
-    if not values:
+def _spot(known: dict[str, Value] | None, level: float, name: str) -> Spot | None:
+    x, y = (known or {}).get(SPEED), (known or {}).get(name)
+    if x is None or y is None or x.value is None or y.value is None:
         return None
-    return Spot(
-        level=level,
-        x=median(cell.metrics.aggregate_tps for cell in cells),
-        x_ci=None,
-        y=median(values),
-        y_ci=stats[0].ci95.get(q) if len(stats) == 1 else None,
-    )
+    return Spot(level=level, x=x.value, x_ci=x.ci95, y=y.value, y_ci=y.ci95)
 
 
 def _trade(pen: Pen, traffic: Traffic, title: str, lines: Sequence[Sequence[Spot]]) -> Panel:
     spots = [spot for line in lines for spot in line]
-    xs = [v for s in spots for v in (s.x, *(s.x_ci or ()))]
-    ys = [v for s in spots for v in (s.y, *(s.y_ci or ())) if v > 0 or s.y <= 0]
-    x, y = fitting(xs, log_from=1e9), fitting(ys)
+    x = fitting(_reached((s.x, s.x_ci) for s in spots), log_from=1e9)
+    y = fitting(_reached((s.y, s.y_ci) for s in spots))
     chart = Chart(
         title=f"{title} against throughput",
         x=x,
@@ -127,77 +104,111 @@ def _trade(pen: Pen, traffic: Traffic, title: str, lines: Sequence[Sequence[Spot
                 low, high = spot.x_ci
                 chart.marks.append(bar((low, spot.y), (high, spot.y), x, y, hue(index)))
         for spot in line:
-            name = f"{traffic.builds[index]} at {spot.level:g}: {figures.figure(spot.y)} ms, "
-            name += f"{figures.figure(spot.x)} tok/s"
+            name = f"{traffic.builds[index]} at {spot.level:g}: "
+            name += f"{_with(spot.y, spot.y_ci)} ms, {_with(spot.x, spot.x_ci)} tok/s"
             chart.marks.append(dot((spot.x, spot.y), x, y, hue(index), name))
             chart.spots.append(((spot.x, spot.y), f"{spot.level:g}"))
     return panel(pen, chart, "ms; the figure at a point is the level")
+
+
+def _reached(values: Iterable[tuple[float, Interval | None]]) -> list[float]:
+    """Return the values, and their intervals' ends where these are not far beyond all of them."""
+    known = list(values)
+    if not known:
+        return []
+    low, high = min(v for v, _ in known) / _REACH, max(v for v, _ in known) * _REACH
+    ends = [max(a, low) for _, ci in known if ci for a in ci[:1]]
+    ends += [min(b, high) for _, ci in known if ci for b in ci[1:]]
+    return [*(v for v, _ in known), *ends]
+
+
+def _with(value: float, ci95: Interval | None) -> str:
+    told = figures.figure(value)
+    return told if ci95 is None else f"{told} ({figures.figure(ci95[0])}–{figures.figure(ci95[1])})"
 
 
 def _told(traffic: Traffic, title: str, lines: Sequence[Sequence[Spot]]) -> str:
     parts = [
         f"{build}: "
         + ", ".join(
-            f"at {s.level:g} {figures.figure(s.x)} tok/s and {figures.figure(s.y)} ms" for s in line
+            f"at {s.level:g} {_with(s.x, s.x_ci)} tok/s and {_with(s.y, s.y_ci)} ms" for s in line
         )
         for build, line in zip(traffic.builds, lines, strict=True)
         if line
     ]
-    return f"{title} by build and level. {'; '.join(parts)}."
+    return f"{title} by build and level, with 95 % intervals. {'; '.join(parts)}."
 
 
-def by_level(pen: Pen, traffic: Traffic) -> list[Panel]:
-    """p50 and p95 of TTFT, ITL and e2e, and tokens per second, against the level."""
-    data = charts.by_level(traffic.measurements)
-    if data is None:
+def by_level(pen: Pen, traffic: Traffic, spots: Spots) -> list[Panel]:
+    """p50 and p95 of TTFT, ITL and e2e, and tokens per second, against the level.
+
+    None for one level.
+    """
+    levels = traffic.levels
+    if len(levels) < 2 or levels[0] <= 0:  # noqa: PLR2004 - a line needs two points
         return []
-    x = Scale(
-        low=data["x"][0] - 0.25,
-        high=data["x"][-1] + 0.25,
-        ticks=_level_ticks(data["x"], data["ticks"]),
+    places = [math.log2(level) for level in levels]
+    x = Scale(low=places[0] - 0.25, high=places[-1] + 0.25)
+    x = replace(
+        x, ticks=[Tick(x.at(at), f"{level:g}") for at, level in zip(places, levels, strict=True)]
     )
+    wanted: list[tuple[str, str, list[tuple[str, str]]]] = [
+        (metric.title, "ms", [(q, name_of(metric.key, q)) for q in QUANTILES])
+        for metric in metrics(traffic.cells)
+    ]
+    wanted.append(("Tokens per second in all", "tok/s", [("", SPEED)]))
     found = []
-    for one in data["panels"]:
-        values = [v for line in one["lines"] for v in line["y"] if v is not None]
-        ends = [v for line in one["lines"] for ci in line["ci"] if ci for v in ci]
-        log = bool(one.get("log"))
-        whole = [v for v in (*values, *ends) if v > 0 or not log]
-        y = logarithmic(whole) if log else fitting(whole, log_from=1e9)
+    for title, unit, names in wanted:
+        lines = [
+            Line(
+                colour=index,
+                q=q,
+                values=[
+                    spots.get((build, level), {}).get(name, Value(value=None)) for level in levels
+                ],
+            )
+            for index, build in enumerate(traffic.builds)
+            for q, name in names
+        ]
+        there = [(one.value, one.ci95) for line in lines for one in line.values]
+        drawn = _reached((value, ci95) for value, ci95 in there if value is not None)
         chart = Chart(
-            title=one["title"], x=x, y=y, unit=data["unit"],
-            described=f"{one['title']} against the level, a line a build.",
+            title=title, x=x, y=fitting(drawn, log_from=40 if unit == "ms" else 1e9),
+            unit=level_unit(traffic.cells[0]),
+            described=f"{title} against the level, a line a build, with 95 % intervals.",
         )  # fmt: skip
-        for line in one["lines"]:
-            _level_line(chart, line, data, traffic.builds[line["colour"]], one["unit"])
-        found.append(panel(pen, chart, one["unit"]))
+        for number, line in enumerate(lines):
+            aside = _DODGE * (x.high - x.low) * (number - (len(lines) - 1) / 2)
+            _level_line(chart, line, [at + aside for at in places], traffic, unit)
+        found.append(panel(pen, chart, unit))
     return found
 
 
-def _level_ticks(xs: Sequence[float], names: Sequence[str]) -> list[Tick]:
-    low, high = xs[0] - 0.25, xs[-1] + 0.25
-    return [Tick((x - low) / (high - low), name) for x, name in zip(xs, names, strict=True)]
+def level_unit(cell: CellMeasurement) -> str:
+    """Return what the levels count, e.g. `streams`."""
+    if cell.sessions:
+        return "sessions per second" if figures.is_open(cell) else "users"
+    return "requests per second" if figures.is_open(cell) else "streams"
 
 
 def _level_line(
-    chart: Chart, line: charts.Chart, data: charts.Chart, build: str, unit: str
+    chart: Chart, line: Line, places: Sequence[float], traffic: Traffic, unit: str
 ) -> None:
-    x, y, colour = chart.x, chart.y, line["colour"]
+    x, y, colour = chart.x, chart.y, line.colour
     points = [
-        None if value is None else (place, value)
-        for place, value in zip(data["x"], line["y"], strict=True)
+        (at, one.value, one.ci95, level)
+        for at, one, level in zip(places, line.values, traffic.levels, strict=True)
+        if one.value is not None
     ]
-    dashed = " p95" if line["q"] == "p95" else ""
-    if any(points):
-        chart.marks.append(path([p for p in points if p], x, y, line_kind(colour) + dashed))
-    for point, ci, name in zip(points, line["ci"], data["ticks"], strict=True):
-        if point is None:
-            continue
-        if ci and (ci[0] > 0 or not y.log):
-            chart.marks.append(bar((point[0], ci[0]), (point[0], ci[1]), x, y, hue(colour)))
-        told = f"{build}, {name} {data['unit']}: {line['q']} {figures.figure(point[1])} {unit}"
-        if ci:
-            told += f" ({figures.figure(ci[0])}–{figures.figure(ci[1])})"
-        chart.marks.append(dot(point, x, y, hue(colour), told))
+    if points:
+        kind = line_kind(colour) + (" p95" if line.q == "p95" else "")
+        chart.marks.append(path([(at, value) for at, value, _, _ in points], x, y, kind))
+    for at, value, ci95, level in points:
+        if ci95:
+            chart.marks.append(bar((at, ci95[0]), (at, ci95[1]), x, y, hue(colour)))
+        told = f"{traffic.builds[colour]}, {level:g} {chart.unit}: "
+        told += f"{line.q} {_with(value, ci95)} {unit}".lstrip()
+        chart.marks.append(dot((at, value), x, y, hue(colour), told))
 
 
 @dataclass(frozen=True, kw_only=True)

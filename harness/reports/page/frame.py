@@ -23,6 +23,7 @@ from harness.reports.page import (
     flips,
     provenance,
     quality,
+    repeats,
     timeline,
     verdict,
 )
@@ -94,13 +95,14 @@ def _traffic(pen: Pen, material: Material, one: Traffic) -> dict[str, Any]:
     cells = one.cells
     runs = [run for run in material.evidence.load if any(
         figures.plain(c.profile) == one.title for c in run.measurements.cells)]  # fmt: skip
+    spots = repeats.spots(one, material.comparison)
     return {
         "t": one,
         "summary": words.summary(one.measurements, runs[0].manifest),
         "calibration": words.calibration(runs[0].manifest),
         "goodput": any(cell.metrics.goodput is not None for cell in cells),
-        "trade": curves.trade(pen, one, material.comparison),
-        "by_level": curves.by_level(pen, one),
+        "trade": curves.trade(pen, one, spots),
+        "by_level": curves.by_level(pen, one, spots),
         "ranges": curves.ranges(one),
         "distributions": distributions.distributions(pen, one),
         "timelines": timeline.timelines(pen, one),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
+from harness.reports.page.labels import place
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -21,7 +23,7 @@ FULL: Final = 1000
 COLOURS: Final = 6
 _TICKS: Final = 4
 _NEAR: Final = 0.07
-"""Labels of points that are closer than this share of the height are moved apart."""
+"""Of labels of points that are closer than this share of the height one is left out."""
 _LEADS: Final = ((2000, (1,)), (30, (1, 2, 5)), (3, (1, 1.5, 2, 3, 5, 7)))
 """Leading digits of a log axis's labels, by the ratio of its ends."""
 
@@ -231,7 +233,7 @@ class Chart:
     """`low` or `tall`."""
     marks: list[Markup] = field(default_factory=list)
     names: list[tuple[Point, str]] = field(default_factory=list)
-    """Of points; all are shown, moved apart where they are close."""
+    """Of points; all are shown, each where there is room."""
     spots: list[tuple[Point, str]] = field(default_factory=list)
     """Short labels above points, of which those that find no room are left out."""
     readout: tuple[str, str] | None = None
@@ -306,21 +308,23 @@ def _rank(index: int, ticks: Sequence[Tick]) -> str:
 
 
 def _names(chart: Chart) -> list[Markup]:
-    """Names beside points: to the left in the right half, and moved apart where they are close."""
-    placed: list[tuple[float, float]] = []
+    """Names beside points, with a line to those that found no room there."""
+    points = [((chart.x.at(x), 1 - chart.y.at(y)), name) for (x, y), name in chart.names]
     found = []
-    order = sorted(chart.names, key=lambda named: (-named[0][1], named[0][0], named[1]))
-    for (px, py), name in order:
-        x, y = chart.x.at(px), 1 - chart.y.at(py)
-        while any(abs(x - a) < 0.3 and abs(y - b) < _NEAR for a, b in placed):  # noqa: PLR2004
-            y += _NEAR
-        placed.append((x, y))
-        right = x > 0.6  # noqa: PLR2004 - no room for the name beyond
+    for one in place(points):
+        (px, py), x, y = one.point, one.x, one.y
+        if one.led:
+            found.append(
+                Markup('<line class="lead" x1="{}%" y1="{}%" x2="{}%" y2="{}%"/>').format(
+                    *map(_percent, (px, py, x, y))
+                )
+            )
         found.append(
             Markup('<text x="{}%" dx="{}" y="{}%" dy="4" class="{}">{}</text>').format(
-                _percent(x), -9 if right else 9, _percent(y), "end name" if right else "name", name
+                _percent(x), -2 if one.end else 2, _percent(y),
+                "end name" if one.end else "name", one.name,
             )
-        )
+        )  # fmt: skip
     return found
 
 

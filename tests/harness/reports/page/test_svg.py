@@ -105,5 +105,9 @@ def test_names_of_close_points_do_not_stand_on_each_other() -> None:
     x = linear([0, 1])
     chart = Chart(title="t", x=x, y=x, marks=[path([(0, 0)], x, x, "line")])
     chart.names += [((0.1, 0.5), "a"), ((0.1, 0.505), "b"), ((0.1, 0.51), "c")]
-    ys = re.findall(r'y="([\d.]+)%" dy="4" class="name"', Pen().draw(chart))
-    assert all(abs(float(a) - float(b)) >= 6.9 for a, b in itertools.combinations(ys, 2))
+    drawn = Pen().draw(chart)
+    spots = re.findall(r'<text x="([-\d.]+)%" dx="-?2" y="([\d.]+)%" dy="4" class=', drawn)
+    assert len(spots) == 3
+    for (ax, ay), (bx, by) in itertools.combinations(spots, 2):
+        assert abs(float(ay) - float(by)) >= 7.5 or abs(float(ax) - float(bx)) >= 4
+    assert 1 <= drawn.count('class="lead"') <= 3
