@@ -9,8 +9,9 @@ from harness.comparing import words as told
 from harness.comparing.front import COST
 from harness.comparing.quality import is_perplexity
 from harness.reports.figures import NOTHING, count, figure, plain
+from harness.reports.page.axes import fitting, linear
 from harness.reports.page.panels import Panel, hue, panel
-from harness.reports.page.svg import Chart, dot, fitting, linear
+from harness.reports.page.svg import Chart, dot
 from harness.reports.page.verdict import spread
 
 if TYPE_CHECKING:

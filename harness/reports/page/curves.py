@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from harness.comparing.comparison import Value
 from harness.reports import figures
 from harness.reports.latencies import metrics
+from harness.reports.page.axes import Scale, Tick, fitting, logarithmic
 from harness.reports.page.panels import Panel, hue, line_kind, panel
 from harness.reports.page.repeats import QUANTILES, SPEED, name_of
-from harness.reports.page.svg import Chart, Scale, Strip, Tick, bar, dot, fitting, logarithmic, path
+from harness.reports.page.svg import Chart, Strip, bar, dot, path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

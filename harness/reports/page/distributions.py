@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.reports import charts, figures
+from harness.reports.page.axes import linear, log_between
 from harness.reports.page.panels import Panel, line_kind, panel
-from harness.reports.page.svg import Chart, linear, log_between, path
+from harness.reports.page.svg import Chart, path
 
 if TYPE_CHECKING:
     from harness.reports.page.material import Traffic

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from harness.reports.evaluation import words
 from harness.reports.figures import count, plain
+from harness.reports.page.axes import Scale, Tick, linear
 from harness.reports.page.panels import hue
-from harness.reports.page.svg import Scale, Strip, Tick, linear
+from harness.reports.page.svg import Strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

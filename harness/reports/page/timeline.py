@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.reports import figures, words
+from harness.reports.page.axes import Scale, fitting, linear
 from harness.reports.page.panels import Panel, panel
-from harness.reports.page.svg import Chart, Scale, area, bar, dots, fitting, linear, steps
+from harness.reports.page.svg import Chart, area, bar, dots, steps
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reports.page.svg import (
-    FULL,
-    Chart,
-    Pen,
-    Scale,
-    dots,
-    fitting,
-    linear,
-    log_between,
-    logarithmic,
-    path,
-    steps,
-)
+from harness.reports.page.axes import Scale, fitting, linear, log_between, logarithmic
+from harness.reports.page.svg import FULL, Chart, Pen, dots, path, steps
 
 POSITIVE = st.floats(1e-6, 1e9)
 
