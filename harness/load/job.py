@@ -134,8 +134,8 @@ class LoadJob:
             with Driver(folder, self._request.headers) as driver:
                 self._drive(group, [served[cell.build] for cell in group], driver)
                 self._keep()
-            for one in served.values():
-                self._check_alive(f"during {group[0].id}", one)
+            for cell in group:
+                self._check_alive(f"during {cell.id}", served[cell.build])
             self._check_ended(group[0])
 
     @contextmanager
