@@ -30,7 +30,15 @@ _REPORTED: Final = (
     "enable_prefix_caching", "enable_chunked_prefill",
 )  # fmt: skip
 """What an engine says of itself that must be alike."""
-_REQUEST: Final = ("dialect", "no_stream", "lengths", "ignore_eos", "tokenizer", "workers")
+_REQUEST: Final = (
+    "dialect",
+    "no_stream",
+    "lengths",
+    "ignore_eos",
+    "tokenizer",
+    "workers",
+    "interleave",
+)
 _NO_TRAFFIC: Final = frozenset(("name", "description", "levels"))
 
 

@@ -102,6 +102,8 @@ def _by_answers(
     held: Mapping[str, Sequence[LimitResult]],
 ) -> tuple[Verdict, str]:
     """Return what is said where nothing but answers was compared."""
+    if not any(held.values()):
+        return "INCONCLUSIVE", "nothing was measured, so no build is told from another"
     others = [build for build in comparison.builds if build != comparison.baseline]
     passed = [build for build in others if verdicts[build] == "PASS"]
     if not passed:

@@ -318,6 +318,7 @@ def _route(cell: CellMeasurement, request: Mapping[str, Any]) -> str | None:
     words = [str(dialect)]
     words += ["not streamed"] if request.get("no_stream") else []
     words += ["natural lengths"] if cell.lengths == "natural" else []
+    words += ["interleaved"] if cell.interleaved_with else []
     return ", ".join(words)
 
 

@@ -97,6 +97,12 @@ def _uncertain(cell: Cell, found: CellMeasurement) -> Iterator[str]:
                 f"{count} requests {_DECIDED_ELSEWHERE[kind]} ({kind}) and count as failed here; "
                 "whether that tool had counted them as answers cannot be told."
             )
+    if found.interleaved_with:
+        yield (
+            f"{', '.join([found.build, *found.interleaved_with])} were asked by turns, so whatever "
+            "that tool gives per second of a duration holds the others' time, too. It would have "
+            "asked this server alone: go by its latencies here, not by its rates."
+        )
     whole = len(cell.measured.answered) - len(cell.answered)
     if whole:
         yield (

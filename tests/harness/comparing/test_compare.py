@@ -301,6 +301,14 @@ def test_what_cannot_be_told_names_what_would_settle_it() -> None:
     assert alone.headline == "ship none of them: each breaks a limit"
 
 
+def test_without_load_and_answers_nobody_takes_anybodys_place() -> None:
+    found = compare(evidence(graded({"fp16": [], "awq": []})), baseline="fp16")
+    assert found.builds == ["fp16", "awq"]
+    advice = found.recommendation
+    assert (advice.build, advice.verdict) == (None, "INCONCLUSIVE")
+    assert advice.headline == "nothing was measured, so no build is told from another"
+
+
 def test_without_load_it_is_about_answers_alone() -> None:
     quality = graded({"awq": [suite(-0.002)], "gptq": [suite(-0.05)]})
     found = compare(evidence(quality), baseline="fp16")

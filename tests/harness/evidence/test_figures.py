@@ -46,6 +46,11 @@ def test_a_figure_of_a_cell_has_its_number_and_all_that_decides_on_comparing(
     assert (ready.value, ready.level, ready.engine_version) == (24.5, None, "0.32.0")
 
 
+def test_an_interleaved_cell_is_no_like_of_one_that_was_alone(tmp_path: Path) -> None:
+    run = load_run(tmp_path / "r1", [a_cell(interleaved_with=["fp16"])])
+    assert found(run, "ttft_p50_ms").route == "openai-completions, interleaved"
+
+
 def test_an_invalid_cell_is_not_believed(tmp_path: Path) -> None:
     run = load_run(tmp_path / "r1", [a_cell(valid=False), a_cell("fp16")])
     assert not found(run, "ttft_p50_ms", build="awq").valid

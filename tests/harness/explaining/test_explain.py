@@ -220,6 +220,16 @@ def test_answers_in_one_document_are_left_out_and_said_so(name: str) -> None:
     assert any("as one document" in text for text in found.unknown)
 
 
+def test_builds_asked_by_turns_have_no_rates_of_a_tool_that_asks_one() -> None:
+    cell = cell_of(ANSWERS)
+    by_turns = msgspec.structs.replace(cell.measurement, interleaved_with=["b"])
+    cell = Cell(cell.measured, by_turns)
+    assert any(
+        "a, b were asked by turns" in one for one in explain_cell(load_tool("vllm"), cell).unknown
+    )
+    assert not any("by turns" in one for one in told("vllm").unknown)
+
+
 def test_an_unknown_tool_is_bad_input() -> None:
     with pytest.raises(BadInputError, match='did you mean "guidellm"'):
         load_tool("guidelm")
