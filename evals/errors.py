@@ -6,6 +6,7 @@ EvalError
 ├── ReachError     nothing usable answers at the endpoint
 ├── RouteError     no route that this suite could take was proved by the probe
 ├── PairError      answers of two builds are not to the same questions by the same route
+├── DamagedError   answers in a folder are not as they were written
 └── ResumeError    what is in the folder was asked differently, or of another server
 
 Errors of single items are no exceptions: they are `Failure`s, kept as records.
@@ -36,6 +37,10 @@ class RouteError(EvalError):
 
 class PairError(EvalError):
     """Answers cannot be compared item by item."""
+
+
+class DamagedError(EvalError):
+    """A file is not as it was written; the message names file and line."""
 
 
 class ResumeError(EvalError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from evals.errors import ResumeError
+from evals.errors import DamagedError, ResumeError
 from evals.records import Answer
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class AnswerStore:
 
         Raises:
             ResumeError: the folder was begun with another plan; names the fields that differ.
+            DamagedError: a line of its answers is none.
         """
         folder.mkdir(parents=True, exist_ok=True)
         _settle_plan(folder / PLAN_FILE, plan)
@@ -58,16 +59,47 @@ class AnswerStore:
 
 
 def read_answers(folder: Path) -> list[Answer]:
-    """Return a folder's answers, the last one where an item was asked again after an error."""
+    """Return a folder's answers, the last one where an item was asked again after an error.
+
+    Half an answer at the end, which a killed writer leaves, is none: see `cut_bytes`.
+
+    Raises:
+        DamagedError: a line is not an answer.
+    """
     path = folder / ANSWERS_FILE
     if not path.is_file():
         return []
     last = {}
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not line.endswith(b"\n") and _is_cut(line):
+            break
+        try:
             answer = _decoder.decode(line)
-            last[answer.task, answer.item] = answer
+        except msgspec.DecodeError as error:
+            raise DamagedError(
+                f"{path}, line {number} is not an answer: {error}; "
+                "take that line out to go on with the others"
+            ) from error
+        last[answer.task, answer.item] = answer
     return list(last.values())
+
+
+def cut_bytes(folder: Path) -> int:
+    """Return how long the half an answer is that the answers end with; 0: there is none."""
+    path = folder / ANSWERS_FILE
+    if not path.is_file():
+        return 0
+    line = path.read_bytes().rpartition(b"\n")[2]
+    return len(line) if _is_cut(line) else 0
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether a file's last bytes are the beginning of an answer: not a whole one, nor else."""
+    try:
+        _decoder.decode(line)
+    except msgspec.DecodeError as error:
+        return line.startswith(b"{") and "truncated" in str(error)
+    return False
 
 
 def _settle_plan(path: Path, plan: dict[str, object]) -> None:

@@ -7,7 +7,8 @@ the requests, unless the text says "offset".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import os
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +21,8 @@ PLAN_FILE = "plan.json"
 BODIES_FILE = "bodies.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 DRIVE_FILE = "drive.json"
+_TAIL_BYTES: Final = 1 << 16
+_T = TypeVar("_T")
 
 HEADERS_VARIABLE = "LOADPROFILES_HEADERS"
 
@@ -323,21 +326,53 @@ def read_plan(folder: Path) -> DrivePlan:
         msgspec.ValidationError: it is not one.
         OSError: it cannot be read.
     """
-    return msgspec.json.decode((folder / PLAN_FILE).read_bytes(), type=DrivePlan)
+    return _read(folder / PLAN_FILE, DrivePlan)
 
 
 def read_samples(folder: Path) -> Iterator[Sample]:
     """Yield the samples of a cell's folder, about in the order they finished.
 
+    Half a sample at the end, which a killed driver may leave, is none: see `cut_bytes`.
+
     Raises:
-        msgspec.ValidationError: a line is not a sample.
+        msgspec.DecodeError: a line is not a sample; the text names file and line.
         OSError: the file cannot be read.
     """
     decode = msgspec.json.Decoder(Sample).decode
+    number = 0
     with (folder / SAMPLES_FILE).open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):  # a killed driver may leave half a line
-                yield decode(line)
+        try:
+            for number, line in enumerate(file, 1):  # noqa: B007 - the error tells it
+                if line.endswith(b"\n") or not _is_cut(line):
+                    yield decode(line)
+        except msgspec.DecodeError as error:
+            raise msgspec.DecodeError(f"{SAMPLES_FILE}, line {number}: {error}") from error
+
+
+def cut_bytes(folder: Path) -> int:
+    """Return how long the half a sample is that `samples.jsonl` ends with; 0: there is none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with (folder / SAMPLES_FILE).open("rb") as file:
+        end = start = file.seek(0, os.SEEK_END)
+        tail = b""
+        while start and b"\n" not in tail:
+            start = max(0, start - _TAIL_BYTES)
+            file.seek(start)
+            tail = file.read(end - start)
+    line = tail[tail.rfind(b"\n") + 1 :]
+    return len(line) if _is_cut(line) else 0
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether a file's last bytes are the beginning of a sample: not a whole one, nor else."""
+    try:
+        msgspec.json.decode(line, type=Sample)
+    except msgspec.DecodeError as error:
+        return line.startswith(b"{") and "truncated" in str(error)
+    return False
 
 
 def read_drive_report(folder: Path) -> DriveReport:
@@ -347,4 +382,11 @@ def read_drive_report(folder: Path) -> DriveReport:
         msgspec.ValidationError: it is not one.
         OSError: it cannot be read.
     """
-    return msgspec.json.decode((folder / DRIVE_FILE).read_bytes(), type=DriveReport)
+    return _read(folder / DRIVE_FILE, DriveReport)
+
+
+def _read(path: Path, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise type(error)(f"{path.name}: {error}") from error

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from harness.errors import BadInputError
 from harness.measuring.measure import CellFacts, measure
 from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
-from harness.measuring.measurement import CellMeasurement, Measurements, measurements
+from harness.measuring.measurement import Caveat, CellMeasurement, Measurements, measurements
 from harness.measuring.outputs import Answers, compare, stops_early
 from harness.measuring.samples import Samples
 from harness.measuring.slo import parse_slo
 from harness.rundir import CELLS, MEASUREMENTS_FILE, read_json, write_atomically
-from loadprofiles.records import read_drive_report, read_plan, read_samples
+from loadprofiles.records import (
+    SAMPLES_FILE,
+    cut_bytes,
+    read_drive_report,
+    read_plan,
+    read_samples,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from harness.measuring.measurement import Client
     from harness.measuring.slo import Slo
     from harness.rundir import RunFolder
 
 FACTS_FILE = "facts.json"
+DAMAGED: Final = "damaged"
+"""The code of the caveat about a cell whose files are not as they were written."""
 
 
 def write_facts(folder: Path, facts: CellFacts) -> None:
@@ -52,6 +61,13 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
     facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
     samples = Samples.of(read_samples(folder))
     found = measure(facts, read_plan(folder), samples, read_drive_report(folder), slo)
+    if cut := cut_bytes(folder):
+        caveat = Caveat(
+            "cut_line",
+            f"{SAMPLES_FILE} ends in the first {cut} bytes of a sample, as a killed driver leaves "
+            "them: that request is in no number.",
+        )
+        found = msgspec.structs.replace(found, client=_more_caveats(found, [caveat]))
     if baseline is None:
         return found
     own = Answers.of(samples.measured)
@@ -74,14 +90,18 @@ def _with_baseline(found: CellMeasurement, own: Answers, folder: Path) -> CellMe
     return msgspec.structs.replace(
         found,
         outputs=msgspec.structs.replace(found.outputs, compared=compared),
-        client=msgspec.structs.replace(
-            found.client, caveats=[*found.client.caveats, *stops_early(compared)]
-        ),
+        client=_more_caveats(found, stops_early(compared)),
     )
+
+
+def _more_caveats(found: CellMeasurement, caveats: Iterable[Caveat]) -> Client:
+    return msgspec.structs.replace(found.client, caveats=[*found.client.caveats, *caveats])
 
 
 def remeasure(run: RunFolder) -> Measurements:
     """Compute all numbers of a run anew; those of a cell whose files are damaged or gone stay.
+
+    What is damaged, with file and line, is a caveat that makes the run invalid.
 
     A cell that was under way when the harness was killed has its files, and gets numbers here.
 
@@ -95,16 +115,21 @@ def remeasure(run: RunFolder) -> Measurements:
     planned = [cell["id"] for cell in described]
     baselines = {cell["id"]: cell.get("baseline") for cell in described}
     known = {cell.id: cell for cell in before.cells}
+    caveats = [caveat for caveat in before.caveats if caveat.code != DAMAGED]
     for cell_id in planned:
         try:
             baseline = baselines[cell_id]
             known[cell_id] = measure_folder(
                 run.path / CELLS / cell_id, slo, baseline and run.path / CELLS / baseline
             )
-        except (OSError, msgspec.DecodeError):
+        except OSError:
             continue
+        except msgspec.DecodeError as error:
+            kept = "its earlier numbers stay" if cell_id in known else "it has no numbers"
+            text = f"The cell {cell_id} cannot be measured anew, and {kept}: {error}."
+            caveats.append(Caveat(DAMAGED, text, invalidates=True))
     cells = [known[cell_id] for cell_id in planned if cell_id in known]
-    return measurements(before.run, cells, len(planned), before.caveats)
+    return measurements(before.run, cells, len(planned), caveats)
 
 
 def numbers_of(run: RunFolder) -> Measurements:

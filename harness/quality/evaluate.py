@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from evals.store import read_answers
-from harness.errors import ExitCode
+from evals.errors import DamagedError
+from evals.store import ANSWERS_FILE, cut_bytes, read_answers
+from harness.errors import BadInputError, ExitCode
 from harness.measuring.measurement import Caveat
 from harness.measuring.remeasure import measure_folder
 from harness.quality import scores
@@ -158,13 +159,20 @@ def _baseline_caveats(run: RunFolder, manifest: EvalManifest) -> list[Caveat]:
 
 
 def asked(run: RunFolder, suite: str, build: str, what: What = "idle") -> Asked | None:
-    """Read a pass; None where it has not begun, or no route was proved for it."""
+    """Read a pass; None where it has not begun, or no route was proved for it.
+
+    Raises:
+        BadInputError: its record is missing or broken, or a line of its answers is none.
+    """
     folder = run.path / EVALS / suite / Pass(suite=suite, build=build, what=what).folder
     record = read_pass(folder)
     if record.route is None:
         return None
     # They lie as they came, and numbers must not depend on what came first.
-    answers = sorted(read_answers(folder), key=lambda answer: (answer.task, answer.item))
+    try:
+        answers = sorted(read_answers(folder), key=lambda answer: (answer.task, answer.item))
+    except DamagedError as error:
+        raise BadInputError(str(error)) from error
     return Asked(folder=folder, record=record, answers=answers)
 
 
@@ -233,6 +241,12 @@ def pass_caveats(
             f"{of}{len(one.answers)} of {one.record.items} items of {facts.name} were asked{why}.",
             invalidates=True,
         )
+    if cut := cut_bytes(one.folder):
+        yield Caveat(
+            "cut_line",
+            f"{of}{ANSWERS_FILE} of {facts.name} ends in the first {cut} bytes of an answer, as a "
+            "killed process leaves them: it is in no score.",
+        )
     if errors:
         ratio, limit = len(errors) / len(one.answers), manifest.max_fail_ratio
         kinds = Counter((answer.error or "").partition(":")[0] for answer in errors)
@@ -248,11 +262,11 @@ def pass_caveats(
         yield Caveat("part_of_the_text", f"{of}{facts.name}: {part}.")
     for note in scores.notes(one, facts):
         yield Caveat("few_shot", f"{of}{facts.name}: {note}.")
-    cut = sum(answer.outcome == "truncated" for answer in one.answers)
-    if cut:
+    limited = sum(answer.outcome == "truncated" for answer in one.answers)
+    if limited:
         yield Caveat(
             "truncated",
-            f"{of}{cut} of {len(one.answers)} answers were cut off at the output limit before "
+            f"{of}{limited} of {len(one.answers)} answers were cut off at the output limit before "
             "they said anything that could be graded; they count as wrong. A larger max_tokens "
             "in the suite tells whether they are.",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
@@ -16,6 +16,7 @@ from loadprofiles.records import (
     SAMPLES_FILE,
     DrivePlan,
     DriveReport,
+    cut_bytes,
     read_drive_report,
     read_plan,
     read_samples,
@@ -99,18 +100,29 @@ class _Times(msgspec.Struct, gc=False):
     retried: ClassVar = False
 
 
+_decode_times: Final = msgspec.json.Decoder(_Times).decode_lines
+
+
 def _read_times(folder: Path) -> Iterator[Sample]:
     """Yield what `read_samples` would, as far as charts need it; several times as fast."""
-    decode = msgspec.json.Decoder(_Times).decode_lines
     rest = b""
     with (folder / SAMPLES_FILE).open("rb") as file:
         while block := file.read(_BLOCK):
-            whole, end, torn = (rest + block).rpartition(b"\n")
-            rest = torn
+            whole, end, rest = (rest + block).rpartition(b"\n")
             if end:
-                with _no_collection():  # that many lists at once set it off again and again
-                    found = decode(whole + end)
-                yield from cast("list[Sample]", found)
+                yield from _times(folder, whole + end)
+    if rest and not cut_bytes(folder):
+        yield from _times(folder, rest)
+
+
+def _times(folder: Path, lines: bytes) -> list[Sample]:
+    try:
+        with _no_collection():  # that many lists at once set it off again and again
+            return cast("list[Sample]", _decode_times(lines))
+    except msgspec.DecodeError:
+        for _ in read_samples(folder):  # raises, too, and names the line
+            pass
+        raise
 
 
 @contextmanager
@@ -155,6 +167,12 @@ def read_cell(
         drive = read_drive_report(folder)
     except (OSError, msgspec.DecodeError) as error:
         problems.append(f"Cannot read drive.json of {cell_id}: {_reason(error)}.")
+    with suppress(OSError):  # said above
+        if cut := cut_bytes(folder):
+            problems.append(
+                f"samples.jsonl of {cell_id} ends in the first {cut:,} bytes of a sample, "
+                "which is in no number."
+            )
     if drive is not None and not problems and len(samples) != drive.samples:
         problems.append(
             f"samples.jsonl of {cell_id}: {len(samples):,} samples, but the driver wrote "

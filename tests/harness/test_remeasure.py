@@ -12,8 +12,9 @@ from harness.errors import ExitCode
 from harness.load.matrix import expand
 from harness.load.record import RunRecord
 from harness.measuring.measure import CellFacts
-from harness.measuring.remeasure import measure_folder, remeasure, write_facts
+from harness.measuring.remeasure import DAMAGED, measure_folder, remeasure, write_facts
 from harness.measuring.slo import parse_slo
+from harness.reports.cells import read_cell, read_drawn
 from harness.rundir import RunFolder
 from loadprofiles.records import (
     DRIVE_FILE,
@@ -106,7 +107,57 @@ def test_files_that_are_damaged_leave_the_old_numbers(
     path.unlink()
     if content is not None:
         path.write_bytes(content)
+    after = remeasure(run)
+    assert after.cells[0] == run.read_measurements().cells[0]
+    told = [caveat.text for caveat in after.caveats if caveat.code == DAMAGED]
+    if content is None:
+        assert told == []  # a cell that was not driven yet has none, either
+    else:
+        assert (
+            f"awq-closed-c1-1 cannot be measured anew, and its earlier numbers stay: {name}"
+            in (told[0])
+        )
+        assert not after.valid
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\n", b"garbage", b"\0\0\0\0", b'{"seq": "x"'])
+def test_what_is_no_sample_makes_a_run_invalid_and_is_named_once(
+    run: RunFolder, garbage: bytes
+) -> None:
+    with (run.cell("awq-closed-c1-1") / SAMPLES_FILE).open("ab") as file:
+        file.write(garbage)
+    run.write_measurements(remeasure(run))
+    after = remeasure(run)
+    assert [caveat.code for caveat in after.caveats] == [DAMAGED]
+    assert "samples.jsonl, line 31: " in after.caveats[0].text
+    assert not after.valid
+    for read in (read_cell, read_drawn):
+        [problem] = read(run, "awq-closed-c1-1").problems
+        assert "samples.jsonl, line 31: " in problem
+
+
+def test_a_cut_last_line_is_no_sample_and_is_told(run: RunFolder) -> None:
+    folder = run.cell("awq-closed-c1-1")
+    path = folder / SAMPLES_FILE
+    whole = path.read_bytes()
+    last = whole.splitlines(keepends=True)[-1]
+    for cut in (1, len(last) // 2, len(last) - 2):
+        path.write_bytes(whole + last[:cut])
+        cell = remeasure(run).cells[0]
+        assert cell.client.valid
+        [told] = [caveat for caveat in cell.client.caveats if caveat.code == "cut_line"]
+        assert f"the first {cut} bytes of a sample" in told.text
+        for read in (read_cell, read_drawn):
+            records = read(run, cell.id)
+            assert len(records.samples) == 30
+            assert f"the first {cut} bytes of a sample" in records.problems[0]
+
+
+def test_a_last_line_without_its_end_is_a_sample(run: RunFolder) -> None:
+    path = run.cell("awq-closed-c1-1") / SAMPLES_FILE
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
     assert remeasure(run).cells[0] == run.read_measurements().cells[0]
+    assert len(read_drawn(run, "awq-closed-c1-1").samples) == 30
 
 
 def test_harness_report_takes_the_numbers_from_the_samples(

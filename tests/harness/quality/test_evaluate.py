@@ -9,7 +9,8 @@ import pytest
 
 import harness
 from evals.records import Answer
-from harness.errors import ExitCode
+from evals.store import ANSWERS_FILE
+from harness.errors import BadInputError, ExitCode
 from harness.quality.evaluate import evaluate, exit_code
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.record import read_evaluation, write_evaluation
@@ -169,6 +170,32 @@ def test_outcomes_are_counted_by_themselves(tmp_path: Path) -> None:
     assert (suite.truncated, suite.unparsed, suite.empty) == (1, 1, 1)
     assert suite.items == N
     assert suite.score == pytest.approx(397 / 400)
+
+
+def append(run: MadeRun, text: bytes) -> None:
+    with (run.path / "evals" / "domain" / "gptq" / ANSWERS_FILE).open("ab") as file:
+        file.write(text)
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\n", b"\n", b"garbage", b"{}", b"\0\0"])
+def test_what_is_no_answer_is_named(tmp_path: Path, garbage: bytes) -> None:
+    run = MadeRun(tmp_path).add("gptq", answers(right([])))
+    append(run, garbage)
+    with pytest.raises(BadInputError, match=rf"gptq/answers.jsonl, line {N + 1} is not an answer"):
+        one(run)
+
+
+def test_a_cut_last_line_is_no_answer_and_is_told(tmp_path: Path) -> None:
+    found_answers = answers(right([]))
+    line = msgspec.json.encode(found_answers[0])
+    run = MadeRun(tmp_path).add("gptq", found_answers[:-1])
+    append(run, line[:40])
+    found = one(run)
+    [suite] = found.suites
+    assert suite.items == N - 1
+    told = {caveat.code: caveat for caveat in suite.caveats}
+    assert "ends in the first 40 bytes of an answer" in told["cut_line"].text
+    assert not told["cut_line"].invalidates
 
 
 def test_the_order_in_which_answers_came_changes_nothing(tmp_path: Path) -> None:

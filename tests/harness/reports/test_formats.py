@@ -213,7 +213,7 @@ def test_half_a_line_at_the_end_is_no_sample(
         out.write('{"seq": 1, "bo')
     found = cells.read_cell(run, cell.id)
     assert len(found.samples) == whole
-    assert not found.problems
+    assert "ends in the first 14 bytes of a sample" in found.problems[0]
 
 
 @pytest.mark.parametrize(
