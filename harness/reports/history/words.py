@@ -153,7 +153,7 @@ def interval(point: Point) -> str:
 
 def run_row(run: RunLine) -> list[str]:
     """A run in the list."""
-    verdict = run.verdict or ("valid" if run.valid else "INVALID")
+    verdict = " ".join(filter(None, (run.verdict, None if run.valid else "INVALID"))) or "valid"
     return [
         moment(run.started),
         plain(run.run),
