@@ -25,6 +25,7 @@ import numpy as np
 
 from harness.comparing.noise import interval, log_variance, own_spread, paired_spread
 from harness.comparing.plan import BESIDE_S, START_S
+from harness.comparing.tails import least_answers, missed
 from harness.measuring import stats
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ REQUESTS = (20, 80, 200, 400)
 """At the four levels, in a window of 12 s: a tenth to a third of what the demo model answers."""
 WINDOW_S = 12
 PLANS = (
-    (2, 2, 50), (2, 4, 20), (2, 6, 10), (2, 8, 5), (3, 2, 28), (3, 4, 9), (3, 6, 3),
+    (2, 2, 50), (2, 4, 20), (2, 6, 10), (2, 8, 5), (3, 2, 28), (3, 4, 10), (3, 6, 3),
     (4, 2, 16), (4, 3, 8), (4, 4, 4),
 )  # fmt: skip
 """Builds, repeats, window in s: about as long altogether."""
@@ -65,7 +66,7 @@ class Held(NamedTuple):
     """What the intervals of one kind are worth."""
 
     levels: list[float]
-    """Share that hold the truth, at each level; those without an interval are left out."""
+    """Share that hold the truth, at each level; NaN: of too few answers, so without intervals."""
     width: float
     """Median half-width, of the logarithm."""
     shown: dict[float, float]
@@ -123,35 +124,43 @@ def coverage(setting: Setting, trials: int, seed: int) -> dict[str, dict[str, He
     ends: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     for _ in range(trials):
         for name, (logs, within) in trial(rng, setting).items():
-            for kind, level, got in _intervals(logs, within):
+            for kind, level, got in _intervals(name, logs, within, setting.requests):
                 true = LEVELS[level] + truth(name) if kind == "value" else 0.0
                 ends.setdefault((name, kind, level), []).append((got[0] - true, got[1] - true))
     found: dict[str, dict[str, Held]] = {}
     for name, kind in dict.fromkeys((name, kind) for name, kind, _ in ends):
-        rows = [np.array(got) for key, got in ends.items() if key[:2] == (name, kind)]
-        whole = np.concatenate(rows)
+        rows = {level: np.array(ends.get((name, kind, level), [])) for level in range(len(LEVELS))}
+        whole = np.concatenate([row for row in rows.values() if row.size])
         found.setdefault(name, {})[kind] = Held(
-            levels=[float(np.mean((row[:, 0] <= 0) & (row[:, 1] >= 0))) for row in rows],
+            levels=[
+                float(np.mean((row[:, 0] <= 0) & (row[:, 1] >= 0))) if row.size else math.nan
+                for row in rows.values()
+            ],
             width=float(np.median(whole[:, 1] - whole[:, 0]) / 2),
             shown={ratio: float(np.mean(whole[:, 0] + math.log(ratio) > 0)) for ratio in SHOWN},
         )
     return found
 
 
-def _intervals(logs: Floats, within: Floats) -> Iterator[tuple[str, int, tuple[float, float]]]:
+def _intervals(
+    name: str, logs: Floats, within: Floats, requests: Sequence[int]
+) -> Iterator[tuple[str, int, tuple[float, float]]]:
     """Yield kind, level and interval of the second build, as a comparison has them."""
+    metric = f"e2e_{name}_ms"
     there = np.flatnonzero(np.isfinite(logs).all(axis=(0, 2)))
     noise = within[:, there].mean(axis=(0, 2))
     repeats = logs.shape[2]
-    logs = logs[:, there]
-    own, paired = own_spread(logs, noise), paired_spread(logs, noise)
+    own, paired = own_spread(logs[:, there], noise), paired_spread(logs[:, there], noise)
     for place, level in enumerate(there.tolist()):
-        mine = float(logs[1, place].mean())
+        if requests[level] < least_answers(metric):
+            continue
+        mine, theirs = (float(logs[build, level].mean()) for build in (1, 0))
         value = interval(mine, own.levels[place], own.df, repeats)
         if value is not None:
-            yield "value", level, value
-        apart = mine - float(logs[0, place].mean())
-        ratio = interval(apart, 2 * paired.levels[place], paired.df, repeats)
+            known = within[1, level].tolist()
+            below = [missed(metric, requests[level], variance) for variance in known]
+            yield "value", level, (value[0], value[1] + float(np.mean(below)))
+        ratio = interval(mine - theirs, 2 * paired.levels[place], paired.df, repeats)
         if ratio is not None:
             yield "ratio", level, ratio
 
@@ -172,7 +181,7 @@ def plans(trials: int, seed: int) -> None:
             one = kinds["ratio"]
             print(
                 f"{builds:>2} {repeats:>2} {window_s:>5} s {time_s / 60:>5.1f} min"
-                f" {visit:>5.0%} {cell:>5.0%}  {name}       {float(np.mean(one.levels)):6.1%}"
+                f" {visit:>5.0%} {cell:>5.0%}  {name}       {float(np.nanmean(one.levels)):6.1%}"
                 f" {math.expm1(one.width):5.0%}       {one.shown[1.1]:6.0%} {one.shown[1.2]:6.0%}",
                 flush=True,
             )
@@ -196,10 +205,12 @@ def main() -> int:
         found = coverage(Setting(builds, repeats, visit, cell), given.trials, given.seed)
         for name, kinds in found.items():
             for kind, one in kinds.items():
-                levels = " ".join(f"{100 * share:5.1f}" for share in one.levels)
+                levels = " ".join(
+                    "  few" if math.isnan(share) else f"{100 * share:5.1f}" for share in one.levels
+                )
                 print(
                     f"{builds:>2} {repeats:>2} {visit:>6.0%} {cell:>5.0%}  {name} {kind}"
-                    f"  {100 * float(np.mean(one.levels)):6.1f}  {levels}"
+                    f"  {100 * float(np.nanmean(one.levels)):6.1f}  {levels}"
                     f"  {math.expm1(one.width):6.1%}"
                 )
     return 0

@@ -17,6 +17,7 @@ from harness.comparing.pairs import one_start, pair_rows
 from harness.comparing.quality import quality_rows
 from harness.comparing.recommend import recommend
 from harness.comparing.servers import server_figures
+from harness.comparing.tails import least_answers
 from harness.comparing.tested import with_tests
 from harness.comparing.values import CLOSED, OPEN, grids, rows
 from harness.errors import BadInputError, did_you_mean
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 _TYPICAL: Final = "e2e_p50_ms"
 _FEW_FREE: Final = 4
 """Degrees of freedom below which Student's t is far wider than the normal distribution."""
-FEW_REQUESTS: Final = 80
-"""Answers in a cell below which intervals of a p95 are too narrow (docs/method.md)."""
+_TAIL: Final = "e2e_p95_ms"
 
 
 def compare(
@@ -222,9 +222,10 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
             found.append(
                 Caveat(
                     "few_requests",
-                    f"{grid.profile}: fewer than {FEW_REQUESTS} answers in a cell at "
-                    f"{', '.join(few)}. A p95 of so few is biased and its interval too narrow "
-                    "(docs/method.md, §14 says by how much); measure longer at these levels.",
+                    f"{grid.profile}: fewer than {least_answers(_TAIL)} answers in a cell at "
+                    f"{', '.join(few)}. A p95 of so few (†) lies below the truth: it has no "
+                    "interval there and decides nothing (docs/method.md, §14); measure longer "
+                    "(--duration), or so many requests (--requests), at these levels.",
                 )
             )
         missing = [
@@ -261,13 +262,8 @@ def _few_repeats(grid: Grid, noise: Noise) -> list[Caveat]:
 def _few(grid: Grid) -> Iterator[str]:
     """Yield the levels at which a cell has too few answers for its p95."""
     for level in grid.levels:
-        answered = [
-            asked - failed
-            for build in grid.builds
-            if (build, level) in grid.cells
-            for failed, asked in grid.cells[build, level].counts.values()
-        ]
-        if min(answered) < FEW_REQUESTS:
+        cells = [grid.cells.get((build, level)) for build in grid.builds]
+        if any(one is not None and one.few(_TAIL) for one in cells):
             yield f"{level[0][0]}{level[1]:g}"
 
 

@@ -35,6 +35,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     where nothing can be said of its noise."""
     repeats: list[float | None] = []
     """Repeat by repeat, in the order in which they were measured."""
+    few: bool = False
+    """A percentile of so few answers in a cell that it has no interval, and decides nothing."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Ours ÷ the baseline's."""
     ratio_ci95: Interval | None = None
     side: Side = "unlike"
+    few: bool = False
+    """Either is a percentile of too few answers."""
 
 
 class LevelRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,8 @@ class LevelRow(msgspec.Struct, frozen=True, kw_only=True):
     level: dict[str, float]
     """{"concurrency": N} or {"rate": requests per second}."""
     repeats: int
+    answers: int | None = None
+    """The fewest in one of its cells."""
     valid: bool
     """Whether all its cells are."""
     stable: bool = True

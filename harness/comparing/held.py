@@ -16,6 +16,7 @@ from scipy import special
 from harness.comparing import words
 from harness.comparing.comparison import LimitResult
 from harness.comparing.quality import is_perplexity
+from harness.comparing.tails import longer
 from harness.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -120,17 +121,23 @@ def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> _Finding:
         against = row.against.get(limit.metric)
         value = against.ratio if against else None
         ci95 = against.ratio_ci95 if against else None
+        few = against is not None and against.few
         shown = f"{words.ratio(value)} of {comparison.baseline}{words.between(ci95)}"
     else:
         own = row.metrics.get(limit.metric)
         value, ci95 = (own.value, own.ci95) if own else (None, None)
+        few = own is not None and own.few
         shown = f"{words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
     name = words.label(limit.metric)
+    more = f"more answers a cell {at}: {longer(limit.metric, row.answers)}"
     if value is None:
         if not row.stable:
             text = f"{name} {at}: the queue grew throughout, so no limit on it is held"
             return _Finding(verdict="FAIL", text=text)
-        return _nothing(f"{name} {at} is not known of {row.build}", "measure more requests")
+        return _nothing(f"{name} {at} is not known of {row.build}", more)
+    if few:
+        text = f"{name} {shown} {at}, of too few answers to decide by"
+        return _Finding(verdict="INCONCLUSIVE", value=value, text=text, settle=more)
     return _judged(limit, value, ci95, f"{name} {shown} {at}", row.repeats)
 
 
@@ -153,13 +160,7 @@ def _judged(limit: Limit, value: float, ci95: Interval | None, text: str, repeat
             whole = max(repeats + 1, math.ceil(repeats * times))
             more = words.more(whole - repeats, "more repeat", "more repeats")
             settle = f"about {more} ({whole:,} in all)"
-    return _Finding(
-        verdict=found,
-        value=value,
-        ci95=ci95,
-        text=text,
-        settle=settle,
-    )
+    return _Finding(verdict=found, value=value, ci95=ci95, text=text, settle=settle)
 
 
 _CERTAIN: Final = frozenset(("weights_gib", "kv_cache_gib", "kv_cache_tokens", "memory_peak_gib"))
@@ -310,13 +311,7 @@ def _of_part(
     settle = None
     if found == "INCONCLUSIVE":
         settle = _more_items(limit, value, ci95, part.items)
-    return _Finding(
-        verdict=found,
-        value=value,
-        ci95=ci95,
-        text=text,
-        settle=settle,
-    )
+    return _Finding(verdict=found, value=value, ci95=ci95, text=text, settle=settle)
 
 
 def _known(

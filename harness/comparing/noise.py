@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from evals.compare.records import Interval
+    from harness.comparing.comparison import Side
+    from harness.evidence.metrics import Better
 
     Floats = npt.NDArray[np.float64]
 
@@ -89,6 +91,13 @@ def _t(df: float) -> float:
     """Two-sided 5 % point of Student's t; of the normal distribution where df is infinite."""
     p = 1 - _ALPHA / 2
     return float(special.ndtri(p) if math.isinf(df) else special.stdtrit(df, p))
+
+
+def side_of(better: Better | None, ci95: Interval | None, same: float) -> Side:
+    """Return what an interval shows of a change: nothing where it holds `same`."""
+    if ci95 is None or better is None or ci95[0] <= same <= ci95[1]:
+        return "unlike"
+    return "better" if (ci95[0] > same) == (better == "more") else "worse"
 
 
 def log_variance(value: float, ci95: Interval | None) -> float:

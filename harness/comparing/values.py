@@ -11,13 +11,16 @@ import msgspec
 import numpy as np
 
 from harness.comparing.comparison import Difference, LevelRow, Value
+from harness.comparing.failures import error_difference, error_rate
 from harness.comparing.noise import (
     Spread,
     interval,
     log_variance,
     own_spread,
     paired_spread,
+    side_of,
 )
+from harness.comparing.tails import least_answers, missed
 from harness.evidence.figures import figures
 from harness.evidence.metrics import METRICS
 
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import Side
     from harness.evidence.evidence import Evidence
 
 CLOSED: Final = (
@@ -49,6 +51,8 @@ class Reading(NamedTuple):
     value: float
     within: float
     """Variance of its logarithm that the cell's requests account for; 0: unknown."""
+    missed: float = 0.0
+    """How far below the truth its logarithm lies on average, as a percentile of few answers."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,19 @@ class Cells:
     """Requests that failed or were dropped, and all."""
     valid: dict[RepeatKey, bool] = field(default_factory=dict)
     stable: dict[RepeatKey, bool] = field(default_factory=dict)
+
+    def answers(self, key: RepeatKey) -> int:
+        """Return how many requests of a repeat were answered."""
+        failed, asked = self.counts[key]
+        return asked - failed
+
+    def least(self) -> int:
+        """Return the fewest answers of a repeat."""
+        return min(map(self.answers, self.counts))
+
+    def few(self, metric: str) -> bool:
+        """Whether a metric is a percentile of too few answers in some repeat."""
+        return self.least() < least_answers(metric)
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,9 @@ def grids(evidence: Evidence, builds: Sequence[str], more: Iterable[str] = ()) -
         cells = found.get(one.profile, {}).get((one.build, _level_key(one.level)))
         if cells is not None and one.value is not None and one.repeat is not None:
             key = (runs[one.run], one.repeat)
-            cells.metrics[one.metric][key] = Reading(one.value, log_variance(one.value, one.ci95))
+            within = log_variance(one.value, one.ci95)
+            below = missed(one.metric, cells.answers(key), within)
+            cells.metrics[one.metric][key] = Reading(one.value, within, below)
     return [
         Grid(
             profile=profile,
@@ -246,10 +265,13 @@ def rows(
                 readings = grid.readings(build, level, metric)
                 if not readings and metric not in METRICS_ALWAYS:
                     continue
-                values[metric] = value(readings, keys, noise[metric], level)
+                own = value(readings, keys, noise[metric], level)
+                values[metric] = _undecided(own) if cells.few(metric) else own
                 theirs = grid.readings(baseline, level, metric)
                 if build != baseline and readings and theirs:
-                    against[metric] = difference(metric, readings, theirs, noise[metric], level)
+                    change = difference(metric, readings, theirs, noise[metric], level)
+                    few = cells.few(metric) or (other is not None and other.few(metric))
+                    against[metric] = _open(change) if few else change
             if not both:  # nothing is shown by what must not be believed
                 against = {
                     metric: msgspec.structs.replace(one, side="unlike")
@@ -261,6 +283,7 @@ def rows(
                     profile=grid.profile,
                     level={level[0]: level[1]},
                     repeats=len(keys),
+                    answers=cells.least(),
                     valid=valid,
                     stable=all(cells.stable.values()),
                     metrics=values,
@@ -272,6 +295,16 @@ def rows(
 
 METRICS_ALWAYS: Final = frozenset(("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "e2e_p95_ms"))
 """Told of even where there is no number: the queue grew throughout, or requests were too few."""
+
+
+def _undecided(own: Value) -> Value:
+    return msgspec.structs.replace(own, ci95=None, few=own.value is not None)
+
+
+def _open(change: Difference) -> Difference:
+    return msgspec.structs.replace(
+        change, ci95=None, ratio_ci95=None, side="unlike", few=change.ratio is not None
+    )
 
 
 def value(
@@ -291,6 +324,7 @@ def value(
         ci95 = interval(mean, *spread, len(known))
     elif within := float(np.mean([one.within for one in readings.values()])):
         ci95 = interval(mean, within, math.inf, len(known))
+    ci95 = _wider(ci95, float(np.mean([one.missed for one in readings.values()])))
     middle = known[0] if len(known) == 1 else math.exp(mean)
     return Value(value=middle, ci95=_exp(ci95), repeats=listed)
 
@@ -319,53 +353,24 @@ def difference(
     ci95 = None
     within = [a.within + b.within for a, b in pairs]
     if spread is not None:
-        ci95 = _exp(interval(mean, 2 * spread[0], spread[1], len(keys)))
+        ci95 = interval(mean, 2 * spread[0], spread[1], len(keys))
     elif all(a.within and b.within for a, b in pairs):
-        ci95 = _exp(interval(mean, float(np.mean(within)), math.inf, len(keys)))
+        ci95 = interval(mean, float(np.mean(within)), math.inf, len(keys))
+    ci95 = _exp(_wider(ci95, float(np.mean([a.missed - b.missed for a, b in pairs]))))
     ratio = math.exp(mean)
     return Difference(
         difference=base * (ratio - 1),
         ci95=None if ci95 is None else (base * (ci95[0] - 1), base * (ci95[1] - 1)),
         ratio=ratio,
         ratio_ci95=ci95,
-        side=_side(metric, ci95, 1.0),
+        side=side_of(METRICS[metric].better, ci95, 1.0),
     )
 
 
-def error_rate(cells: Cells, keys: Sequence[RepeatKey]) -> Value:
-    """Return the share of all repeats' requests that failed, with Wilson's interval."""
-    from statsmodels.stats.proportion import proportion_confint  # slow to load
-
-    listed = [
-        cells.counts[key][0] / cells.counts[key][1] if cells.counts[key][1] else None
-        for key in keys
-    ]
-    failed, asked = (sum(pair[place] for pair in cells.counts.values()) for place in (0, 1))
-    if not asked:
-        return Value(value=None, repeats=listed)
-    low, high = proportion_confint(failed, asked, method="wilson")
-    return Value(value=failed / asked, ci95=(float(low), float(high)), repeats=listed)
-
-
-def error_difference(ours: Cells, theirs: Cells) -> Difference:
-    """Return the difference of two shares, with Newcombe's interval (Stat. Med. 17 (1998) 873)."""
-    from statsmodels.stats.proportion import confint_proportions_2indep  # slow to load
-
-    a, n = (sum(pair[place] for pair in ours.counts.values()) for place in (0, 1))
-    b, m = (sum(pair[place] for pair in theirs.counts.values()) for place in (0, 1))
-    if not n or not m:
-        return Difference(difference=None)
-    low, high = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
-    ci95 = (float(low), float(high))
-    return Difference(difference=a / n - b / m, ci95=ci95, side=_side(ERRORS, ci95, 0.0))
+def _wider(ci95: Interval | None, missed: float) -> Interval | None:
+    """Make room for a bias: to the side on which the truth lies."""
+    return None if ci95 is None else (ci95[0] + min(missed, 0.0), ci95[1] + max(missed, 0.0))
 
 
 def _exp(ci95: Interval | None) -> Interval | None:
     return None if ci95 is None else (math.exp(ci95[0]), math.exp(ci95[1]))
-
-
-def _side(metric: str, ci95: Interval | None, same: float) -> Side:
-    better = METRICS[metric].better
-    if ci95 is None or better is None or ci95[0] <= same <= ci95[1]:
-        return "unlike"
-    return "better" if (ci95[0] > same) == (better == "more") else "worse"

@@ -38,6 +38,7 @@ LEGEND: Final = (
 )
 
 
+FEW: Final = "† of too few answers in a cell: it lies below the truth, and decides nothing."
 DUE: Final = "* from the moment at which a request was due."
 
 
@@ -51,7 +52,13 @@ def columns(found: Comparison) -> dict[str, str]:
 
 def legend(found: Comparison) -> str:
     """What stands in the table of levels."""
-    return f"{LEGEND} {DUE}" if "ttft_due_p95_ms" in columns(found) else LEGEND
+    shown = columns(found)
+    parts = [LEGEND]
+    if "ttft_due_p95_ms" in shown:
+        parts.append(DUE)
+    if any(one.few for row in found.load for name, one in row.metrics.items() if name in shown):
+        parts.append(FEW)
+    return " ".join(parts)
 
 
 def heading(found: Comparison) -> str:
@@ -79,7 +86,7 @@ def levels(found: Comparison) -> list[tuple[str, str, list[LevelRow]]]:
 
 def value(one: Value | None) -> str:
     """A value of several repeats."""
-    return figure(one.value) if one else NOTHING
+    return f"{figure(one.value)}{'†' if one.few else ''}" if one else NOTHING
 
 
 def ratio(one: Difference | None) -> str:

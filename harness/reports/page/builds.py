@@ -146,11 +146,12 @@ def _level_cell(row: LevelRow | None, name: str) -> Cell:
 def _cell(value: Value | None, against: Difference | None = None) -> Cell:
     if value is None:
         return Cell(text=NOTHING)
+    text = f"{figure(value.value)}{'†' if value.few else ''}"
     if against is None:
-        return Cell(text=figure(value.value), spread=spread(value.ci95))
+        return Cell(text=text, spread=spread(value.ci95))
     change, around = _beyond_one(against.ratio, against.ratio_ci95)
     return Cell(
-        text=figure(value.value),
+        text=text,
         spread=spread(value.ci95),
         change=change,
         change_spread=around,

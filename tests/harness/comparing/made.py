@@ -42,7 +42,7 @@ def stat(value: float, within: float = 0.03) -> Stat:
 
 def cell(
     build: str, level: float, repeat: int, slow: float = 1.0, *, kind: str = "concurrency",
-    memory: float = 1.0, **changes: Any,  # noqa: ANN401 - a cell's fields
+    memory: float = 1.0, answers: int = 200, **changes: Any,  # noqa: ANN401 - a cell's fields
 ) -> CellMeasurement:  # fmt: skip
     """One cell; `slow` multiplies its latencies and divides its rates."""
     base = a_cell(build)
@@ -63,7 +63,8 @@ def cell(
         base,
         **{
             "id": f"{build}-{level:g}-{repeat}", "repeat": repeat, "level": {kind: float(level)},
-            "metrics": metrics, "server": ServerUse(memory_peak_gib=memory, memory_kind="rss"),
+            "metrics": metrics, "requests": msgspec.structs.replace(base.requests, sent=answers),
+            "server": ServerUse(memory_peak_gib=memory, memory_kind="rss"),
         } | changes,
     )  # fmt: skip
 

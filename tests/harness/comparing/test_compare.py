@@ -156,9 +156,24 @@ def test_a_margin_counts_on_suites_that_no_limit_speaks_of() -> None:
 
 
 def test_few_answers_are_told() -> None:
-    found = compare(evidence(load(cells())), baseline="fp16").caveats
-    [one] = [caveat for caveat in found if caveat.code == "few_requests"]
-    assert "at c1, c8, c32, c64." in one.text  # of the made-up cells each has 40
+    made = [
+        cell(build, level, n, 1 + 0.1 * n, answers=79 if level == 1 else 80)
+        for n, build, level in product((1, 2), ("fp16", "awq"), LEVELS)
+    ]
+    found = compare(evidence(load(made)), baseline="fp16", limits="ttft_p95_ms@c1<=900")
+    [one] = [caveat for caveat in found.caveats if caveat.code == "few_requests"]
+    assert "answers in a cell at c1. A p95" in one.text
+    low, high = row(found, "awq", 1), row(found, "awq", 8)
+    assert (low.answers, high.answers) == (79, 80)
+    assert low.metrics["e2e_p95_ms"].few
+    assert low.metrics["e2e_p95_ms"].ci95 is low.against["e2e_p95_ms"].ratio_ci95 is None
+    assert not high.metrics["e2e_p95_ms"].few
+    assert high.metrics["e2e_p95_ms"].ci95 is not None
+    assert low.metrics["e2e_p50_ms"].ci95 is not None
+    [limit] = found.recommendation.limits["awq"]
+    assert limit.verdict == "INCONCLUSIVE"
+    assert limit.settle is not None
+    assert "79 are there, 80 needed: a --duration about 1.1 times as long" in limit.settle
 
 
 def test_nothing_is_shown_by_what_must_not_be_believed() -> None:
