@@ -7,7 +7,6 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from harness.comparing.manifest import reweigh
 from harness.errors import ExitCode
 from harness.reports.anew import recompute
 from harness.reports.kinds import format_of, jobs_of
@@ -36,7 +35,7 @@ def report(run: Path, /, *runs: Path, format: str | None = None, out: Path | Non
     name = format or format_of(folders[0], out)
     jobs = [job for folder in folders for job in jobs_of(folder, name)]
     for folder in folders:
-        for told in (*recompute(folder), *reweigh(folder)):
+        for told in recompute(folder):
             print(told, file=sys.stderr)
     if out is not None and out.is_dir():
         for job in jobs:

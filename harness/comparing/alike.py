@@ -9,6 +9,7 @@ from harness.errors import BadInputError
 from harness.evidence.machines import machine_word
 from harness.measuring.measurement import Caveat
 from harness.reports.figures import plain
+from launchers.redact import MASK, is_secret, redact_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ Facts = dict[str, dict[str, list[str]]]
 
 CAVEAT: Final = "unlike"
 ALLOW: Final = "--allow-different"
+_VARIABLE: Final = "environment "
 _WEIGHTS: Final = frozenset(
     ("quantization", "load-format", "model", "served-model-name", "host", "port", "api-key")
 )
@@ -53,7 +55,7 @@ def of_build(build: Build) -> dict[str, list[str]]:
         "max_model_len": build.max_model_len,
     }
     found |= _flags(build.arguments)
-    found |= {f"environment {name}": value for name, value in build.environment.items()}
+    found |= {f"{_VARIABLE}{name}": value for name, value in build.environment.items()}
     return {name: [str(value)] for name, value in found.items() if value is not None}
 
 
@@ -117,13 +119,33 @@ def unlike(facts: Mapping[str, Mapping[str, Sequence[str]]], baseline: str) -> l
 
 
 def unlike_builds(builds: Iterable[Build], baseline: str) -> list[str]:
-    """Say in what builds' TOML files differ beside the weights; what is not set counts, too."""
+    """Say in what builds' TOML files differ beside the weights; what is not set counts, too.
+
+    Values that may be secrets are numbered in place of shown.
+    """
     facts = {build.name: of_build(build) for build in builds}
-    names = dict.fromkeys(name for told in facts.values() for name in told)
-    whole = {
-        b: {name: told.get(name, ["(not set)"]) for name in names} for b, told in facts.items()
-    }
+    whole: Facts = {build: {} for build in facts}
+    for name in dict.fromkeys(name for told in facts.values() for name in told):
+        values = {build: told.get(name, [""])[0] for build, told in facts.items()}
+        hidden = [value for value in dict.fromkeys(values.values()) if _is_hidden(name, value)]
+        shown = {value: f"{MASK} {number}" for number, value in enumerate(hidden, 1)}
+        for build, value in values.items():
+            there = shown.get(value, value) if name in facts[build] else "(not set)"
+            whole[build][name] = [there]
     return unlike(whole, baseline)
+
+
+def _is_hidden(name: str, value: str) -> bool:
+    if name.startswith(_VARIABLE):
+        variable = {name.removeprefix(_VARIABLE): value}
+        return redact_mapping(variable) != variable
+    return is_secret(name)
+
+
+def together(known: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Put lines of `unlike_builds` behind those of `unlike` that name other things."""
+    names = {line.partition(":")[0] for line in found}
+    return [*found, *(line for line in known if line.partition(":")[0] not in names)]
 
 
 def check_alike(lines: Sequence[str], *, allow_different: bool) -> list[Caveat]:
@@ -161,7 +183,7 @@ def _of_server(server: Mapping[str, Any]) -> dict[str, object]:
         if found.get(name) is None:
             found[name] = value
     environment = _table(server.get("environment"))
-    found |= {f"environment {name}": value for name, value in environment.items() if value}
+    found |= {f"{_VARIABLE}{name}": value for name, value in environment.items() if value}
     return found
 
 

@@ -36,11 +36,15 @@ def check(request: CompareRequest, parent: Path) -> tuple[list[Source], dict[str
     _check_weighing(request)
     check_load(request.load)
     sources, sizes = check_quality(request.quality)
-    builds = [build for build, _ in request.builds]
-    lines = unlike_builds(builds, builds[0].name)
-    check_alike(lines, allow_different=request.weighing.allow_different)
+    check_alike(unlike_of(request), allow_different=request.weighing.allow_different)
     _check_room(parent)
     return sources, sizes
+
+
+def unlike_of(request: CompareRequest) -> list[str]:
+    """Say in what the builds' TOML files differ beside the weights."""
+    builds = [build for build, _ in request.builds]
+    return unlike_builds(builds, builds[0].name)
 
 
 def described(build: Build, base_dir: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from harness.comparing import words
-from harness.comparing.alike import check_alike, of_evidence, unlike
+from harness.comparing.alike import check_alike, of_evidence, together, unlike
 from harness.comparing.comparison import Comparison, Recommendation, Value
 from harness.comparing.crossover import crossovers
 from harness.comparing.front import costs, front, objectives
@@ -47,6 +47,7 @@ def compare(
     limits: str | None = None,
     prices: Mapping[str, float] | None = None,
     allow_different: bool = False,
+    known_unlike: Sequence[str] = (),
     run: RunInfo | None = None,
 ) -> Comparison:
     """Weigh builds against a baseline.
@@ -57,6 +58,7 @@ def compare(
         limits: the user's own, by the grammar of `harness.evidence.limits`.
         prices: build → USD an hour of what it runs on; "" for every build.
         allow_different: builds may differ in more than their weights; a caveat says in what.
+        known_unlike: in what their TOML files differ, by `unlike_builds`.
         run: the comparison's own run; None over finished runs.
 
     Raises:
@@ -67,7 +69,8 @@ def compare(
     held = parse_limits(limits) if limits else ()
     builds = _builds(evidence, baseline, prices)
     facts = of_evidence(evidence, builds)
-    caveats = check_alike(unlike(facts, baseline), allow_different=allow_different)
+    lines = together(known_unlike, unlike(facts, baseline))
+    caveats = check_alike(lines, allow_different=allow_different)
     sorted_cells = grids(evidence, builds, metrics_of(held))
     load: list[LevelRow] = []
     crossed = []

@@ -248,7 +248,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     run: RunInfo | None
     """None where finished runs are compared."""
     runs: list[str]
-    """Folders of the load runs and evaluations that this is made of."""
+    """Folders of the load runs and evaluations that this is made of: those within the comparison's
+    from there, others absolute."""
     baseline: str
     builds: list[str]
     servers: list[ServerFigures]

@@ -11,16 +11,15 @@ import msgspec
 
 from harness import __version__
 from harness.comparing.compare import compare
-from harness.comparing.record import read_comparison, write_comparison
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
-from harness.evidence.folders import COMPARISON, COMPARISON_FILE, kind_of
+from harness.evidence.folders import COMPARISON, kind_of, missing
 from harness.measuring.measurement import RunInfo
 from harness.provenance import provenance
 from harness.rundir import MANIFEST_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.comparing.comparison import Comparison
     from harness.comparing.request import Weighing
@@ -38,6 +37,8 @@ class CompareManifest(msgspec.Struct, kw_only=True):
     limits: str | None = None
     prices: dict[str, float] = {}
     allow_different: bool = False
+    unlike: list[str] = []
+    """In what beside the weights the TOML files of builds differ that were brought up."""
     builds: dict[str, dict[str, Any]] = {}
     """Those that were brought up, as their TOML had them, secrets masked."""
     parts: list[str] = []
@@ -112,6 +113,16 @@ def read_compare_manifest(run: RunFolder) -> CompareManifest:
         ) from error
 
 
+def runs_gone(run: RunFolder) -> list[str]:
+    """Return the finished runs that a comparison is of and that are not there any more.
+
+    Raises:
+        BadInputError: its manifest is missing or broken.
+    """
+    named = read_compare_manifest(run).runs
+    return [name for name in missing(run) if name in named]
+
+
 def weigh(run: RunFolder, *, anew: bool = False) -> Comparison:
     """Compute what a comparison's folder amounts to; with `anew` from samples and answers.
 
@@ -119,36 +130,32 @@ def weigh(run: RunFolder, *, anew: bool = False) -> Comparison:
     since then is a caveat, and no reason to lose what was measured.
 
     Raises:
-        BadInputError: a file is missing or broken, or finished runs are not comparable.
+        BadInputError: a file is missing or broken, a finished run that it compares is not there
+            any more, or finished runs are not comparable.
     """
     manifest = read_compare_manifest(run)
+    if gone := runs_gone(run):
+        raise BadInputError(
+            f"{run.path} compares runs that are not there any more: {', '.join(gone)}",
+            hint="Put them back, or compare them anew from where they are now.",
+        )
     evidence = read_evidence([run], anew=anew)
     baseline = manifest.baseline or next(iter(evidence.builds), None)
     if baseline is None:
         raise BadInputError(f"{run.path}: no build has any numbers")
-    return compare(
+    found = compare(
         evidence,
         baseline=baseline,
         limits=manifest.limits,
         prices=manifest.prices,
         allow_different=manifest.allow_different or bool(manifest.builds),
+        known_unlike=manifest.unlike,
         run=manifest.run,
     )
+    return msgspec.structs.replace(found, runs=[_from(run, name) for name in found.runs])
 
 
-def reweigh(run: RunFolder) -> Iterator[str]:
-    """Weigh a comparison again, and say so where that changed its file; nothing for other runs.
-
-    Raises:
-        BadInputError: a file is missing or broken, or the folder cannot be written.
-    """
-    if kind_of(run) != COMPARISON:
-        return
-    found = weigh(run)
-    try:
-        same = found == read_comparison(run)
-    except BadInputError:
-        same = False
-    if not same:
-        write_comparison(run, found)
-        yield f"{run.path}: {COMPARISON_FILE} computed anew from the numbers of its parts"
+def _from(run: RunFolder, path: str) -> str:
+    """A part's folder from this one, so that a moved one says the same; others' where they are."""
+    part = Path(path)
+    return str(part.relative_to(run.path)) if part.is_relative_to(run.path) else path

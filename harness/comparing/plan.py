@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from harness.comparing.checks import unlike_of
 from harness.load.matrix import expand
 from harness.load.order import visits
 
@@ -49,6 +50,8 @@ class ComparePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Suite → items that each build is asked."""
     about_s: float
     """Of all; docs/compare.md says what is taken for what."""
+    unlike: list[str] = []
+    """In what beside the weights the builds' TOML files differ, with --allow-different."""
 
 
 def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> ComparePlan:
@@ -78,6 +81,7 @@ def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> Compa
         interleaved=load.interleave,
         items={name: size.items for name, size in sizes.items()},
         about_s=sum(visit.about_s for visit in planned),
+        unlike=unlike_of(request),
     )
 
 
@@ -90,6 +94,7 @@ def words(plan: ComparePlan) -> list[str]:
         lines.append("all are up at once, and asked by turns, request by request")
     if asked:
         lines.append(f"each build is asked once: {asked}")
+    lines += [f"they differ in more than their weights: {one}" for one in plan.unlike]
     return [*lines, f"about {minutes(plan.about_s)} in all"]
 
 

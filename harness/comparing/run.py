@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from harness.comparing.checks import check, check_same, described
+from harness.comparing.checks import check, check_same, described, unlike_of
 from harness.comparing.manifest import (
     new_manifest,
     read_compare_manifest,
@@ -67,6 +67,7 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
             builds={build.name: described(build, base) for build, base in request.builds},
             parts=[QUALITY, LOAD],
         )
+        manifest.unlike = unlike_of(request)
         write_manifest(folder, manifest)
     else:
         check_same(read_compare_manifest(folder), request)

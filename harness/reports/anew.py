@@ -50,10 +50,13 @@ def _evaluation(run: RunFolder) -> Iterator[str]:
 
 
 def _comparison(run: RunFolder) -> Iterator[str]:
-    from harness.comparing.manifest import weigh
+    from harness.comparing.manifest import runs_gone, weigh
     from harness.comparing.record import read_comparison, write_comparison
     from harness.evidence.folders import COMPARISON_FILE
 
+    if (run.path / COMPARISON_FILE).is_file() and (gone := runs_gone(run)):
+        yield f"{COMPARISON_FILE} stays as it was: {', '.join(gone)} not there any more"
+        return
     numbers = weigh(run)
     if _differs(numbers, lambda: read_comparison(run)):
         write_comparison(run, numbers)

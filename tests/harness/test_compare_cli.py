@@ -102,4 +102,7 @@ def test_builds_that_differ_in_more_than_their_weights_are_refused_unless_told_t
     text = told(argv, capsys)
     assert "max_model_len: fp16 2048, short 1024" in text
     assert "--allow-different" in text
+    capsys.readouterr()
     assert main(["compare", *argv, "--allow-different"]) == 0
+    told_again = capsys.readouterr().out
+    assert "differ in more than their weights: max_model_len: fp16 2048, short 1024" in told_again

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.comparing.alike import check_alike, of_evidence, unlike, unlike_builds
+from harness.comparing.alike import check_alike, of_evidence, together, unlike, unlike_builds
 from harness.errors import BadInputError
 from launchers.build import Build
 from tests.harness.comparing.made import cell, evidence, load, server
@@ -31,6 +31,24 @@ def test_all_else_is_told_and_an_argument_left_out_counts() -> None:
         "max_num_seqs: fp16 (not set), awq 8",
         "environment VLLM_CPU_KVCACHE_SPACE: fp16 (not set), awq 2",
     ]
+
+
+def test_values_that_may_be_secrets_differ_and_stay_hidden() -> None:
+    builds = [
+        build(name, environment={"SOME_TOKEN": token, "OTHER": "same"}, arguments={"hf_token": arg})
+        for name, token, arg in (("fp16", "abc123", "x1"), ("awq", "def456", "x2"))
+    ]
+    assert unlike_builds(builds, "fp16") == [
+        "hf_token: fp16 *** 1, awq *** 2",
+        "environment SOME_TOKEN: fp16 *** 1, awq *** 2",
+    ]
+
+
+def test_what_a_server_says_stands_in_place_of_what_its_file_said() -> None:
+    known = ["dtype: a auto, b half", "environment X: a 1, b (not set)"]
+    assert together(known, ["dtype: a bfloat16, b float16", "cpus: a 0, b 1"]) == [
+        "dtype: a bfloat16, b float16", "cpus: a 0, b 1", "environment X: a 1, b (not set)",
+    ]  # fmt: skip
 
 
 def test_only_those_unlike_the_baseline_are_named() -> None:
