@@ -186,9 +186,13 @@ def pairs(found: Comparison) -> Iterator[str]:
 
 
 def crossovers(found: Comparison) -> Iterator[str]:
-    """Where one build overtakes another."""
+    """Where one build overtakes another; metrics of which the same is to be said stand together."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for one in found.crossovers:
-        yield plain(f"{one.build}, {one.profile}: {one.text}")
+        metric, _, finding = one.text.partition(": ")
+        alike.setdefault((one.build, one.profile, finding), []).append(metric)
+    for (build, profile, finding), metrics in alike.items():
+        yield plain(f"{build}, {profile}: {', '.join(metrics)}: {finding}")
 
 
 def front(found: Comparison) -> Iterator[str]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from harness.reports.page.material import Material, Traffic
     from harness.rundir import RunFolder
 
+_MOST_ON_PAPER: Final = 8
+"""Cells whose every number is printed."""
+
 
 def render(run: RunFolder) -> str:
     """Return the page of a run. All text is escaped: names, prompts and answers are not trusted.
@@ -58,6 +61,7 @@ def render(run: RunFolder) -> str:
         missing=missing(material.evidence.load),
         problems=[problem for seen in material.seen for problem in seen.problems],
         machines=words.unique(filter(None, map(words.machine, _manifests(material)))),
+        dig=Markup(' class="dig"') if _left_to_the_file(material) else "",
         compared=_compared(pen, material),
         traffics=[_traffic(pen, material, one) for one in material.traffic],
         quality_tables=quality.tables(material),
@@ -67,6 +71,12 @@ def render(run: RunFolder) -> str:
         origins=provenance.origins(material),
         versions=list(provenance.client_versions(material)),
     )  # fmt: skip
+
+
+def _left_to_the_file(material: Material) -> bool:
+    """Whether paper goes without the tables of every cell: they are for who digs."""
+    decided = material.comparison is not None or material.gate is not None
+    return decided or sum(len(one.cells) for one in material.traffic) > _MOST_ON_PAPER
 
 
 def _manifests(material: Material) -> list[Any]:

@@ -71,14 +71,6 @@
     });
   }
 
-  // --- printing: everything is open, and as it was afterwards
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    for (const one of opened) one.open = true;
-  });
-  addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
-
   // --- changed answers; all that is foreign is text content, never markup
   const form = $("filters");
   if (!form || !$("data")) return;

@@ -221,8 +221,43 @@ def test_a_pointer_reads_values_off_the_lines(browser: Browser, pages: dict[str,
     assert re.fullmatch(r"[\d.]+ ms: 10/s (99\.\d|100)\d* %", told)
 
 
-def test_on_paper_everything_is_open(browser: Browser, pages: dict[str, Path]) -> None:
-    browser.open(pages["gate"])
+PRINTED = "(() => [...document.querySelectorAll('%s')].filter(e => e.getClientRects().length))()"
+
+
+@pytest.mark.parametrize(("kind", "most"), [("compare", 8), ("gate", 6), ("closed-4x4", 8)])
+def test_paper_holds_the_decision_and_says_what_it_leaves_out(
+    browser: Browser, pages: dict[str, Path], kind: str, most: int
+) -> None:
+    browser.open(pages[kind])
     paper = browser.printed()
-    assert 4 <= len(re.findall(rb"/Type /Page\b", paper)) <= 12
-    assert browser.ask("document.querySelectorAll('details[open]').length") == 0  # as it was before
+    assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= most
+    browser.do("Emulation.setEmulatedMedia", media="print", features=[])
+    seen = browser.ask("document.body.innerText")
+    assert "On paper:" in seen
+    assert "report.html of" in seen
+    assert "Throughput and requests" not in seen
+    assert browser.ask(PRINTED % ".flip" + ".length") == (0 if kind == "closed-4x4" else 3)
+    assert ("changed answers beyond the first three" in seen) == (kind != "closed-4x4")
+    assert browser.ask(PRINTED % "svg.chart" + ".length") == {
+        "compare": 4 + 3 + 4 + 4, "gate": 0, "closed-4x4": 3 + 4 + 8,
+    }[kind]  # fmt: skip
+
+
+def test_paper_has_a_small_runs_tables_and_what_was_unfolded(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    browser.open(pages["bursty"])
+    browser.do("Emulation.setEmulatedMedia", media="print", features=[])
+    told = "document.body.innerText.includes('All metrics, all percentiles')"
+    assert "Throughput and requests" in browser.ask("document.body.innerText")
+    assert not browser.ask(told)
+    browser.ask("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.ask(told)
+
+
+@pytest.mark.parametrize("width", [1000, 1200])
+def test_a_screen_shows_tables_whole(browser: Browser, pages: dict[str, Path], width: int) -> None:
+    browser.open(pages["closed-4x4"], width=width)
+    wide = "one => one.scrollWidth > one.clientWidth + 1"
+    names = f"[...document.querySelectorAll('.scroll')].filter({wide}).map(one => one.ariaLabel)"
+    assert browser.ask(names) == []

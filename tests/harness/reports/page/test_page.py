@@ -292,10 +292,14 @@ def test_only_an_open_loop_is_judged_steady(
     runs: dict[str, RunFolder],
 ) -> None:
     ends = r"<td[^>]*>([^<]*)</td><td[^>]*>yes</td></tr>"
-    part = html_in(runs["closed-4x4"].path).partition('id="throughput"')[2]
-    assert re.findall(ends, part.partition("</table>")[0]) == ["–"] * 16
-    part = html_in(runs["bursty"].path).partition('id="throughput"')[2]
-    assert re.findall(ends, part.partition("</table>")[0]) == ["yes"]
+    closed, opened = (
+        html_in(runs[name].path).partition('id="throughput"')[2].partition("</table>")[0]
+        for name in ("closed-4x4", "bursty")
+    )
+    assert re.findall(ends, closed) == ["1.93"] * 16  # GiB: whether it is valid follows
+    assert "Steady" not in closed
+    assert re.findall(ends, opened) == ["yes"]
+    assert "Steady" in opened
 
 
 def test_failures_are_marked_and_in_no_latency(runs: dict[str, RunFolder]) -> None:
