@@ -65,7 +65,7 @@ def measured(run: Path) -> list[str]:
         return []
 
 
-def test_killed_in_the_middle_it_goes_on_as_it_began(place: Workplace) -> None:
+def test_killed_in_the_middle_and_renamed_it_goes_on_as_it_began(place: Workplace) -> None:
     process = place.start(*COMPARE)
     place.wait_for(lambda: place.runs and len(measured(place.runs[0])) >= 3, 60)
     os.killpg(process.pid, signal.SIGKILL)
@@ -77,6 +77,7 @@ def test_killed_in_the_middle_it_goes_on_as_it_began(place: Workplace) -> None:
     }
     asked = (run / "quality/evals/quiz/fast/answers.jsonl").read_bytes()
     assert 3 <= len(before) < 8
+    run = run.rename(run.with_name("renamed"))
 
     done = place.harness("compare", "--resume", str(run), "--json")
     told = done.json
@@ -93,6 +94,7 @@ def test_killed_in_the_middle_it_goes_on_as_it_began(place: Workplace) -> None:
         assert (run / f"load/cells/{name}/samples.jsonl").read_bytes() == samples
     assert (run / "quality/evals/quiz/fast/answers.jsonl").read_bytes() == asked
     assert "resumed" in [one["code"] for one in told["caveats"]]
+    assert told["runs"] == ["load", "quality"]
     assert told["builds"] == ["fast", "slow"]
     assert {row["repeats"] for row in told["load"]} == {2}
     slower = [row["against"]["itl_p50_ms"] for row in told["load"] if row["build"] == "slow"]
