@@ -143,6 +143,7 @@ def load_request(request: GateRequest, who: tuple[Build, Path], one: Planned) ->
         profile=one.profile,
         levels=list(one.levels),
         repeats=one.stage.repeats,
+        order="mirrored",
         seed=request.seed,
         asked=request.asked,
         command=request.command,

@@ -52,6 +52,20 @@ class StageRecord(msgspec.Struct, kw_only=True):
     """Where it ran out of time: seconds that were missing, at the pace it had."""
 
 
+class TurnRecord(msgspec.Struct, kw_only=True):
+    """One time that a side's server was up."""
+
+    role: Literal["baseline", "candidate"]
+    asks: bool = False
+    """Whether it was probed and asked the suites."""
+    repeats: list[int] = []
+    """Repeats of the load stages that were due."""
+    began_s: float = 0.0
+    """Since the gate began, when its server was about to start."""
+    start_s: float | None = None
+    """Until it was ready; None: it did not come up."""
+
+
 class GateManifest(msgspec.Struct, kw_only=True):
     """`manifest.json` of a gate, as far as its verdict depends on it."""
 
@@ -68,6 +82,8 @@ class GateManifest(msgspec.Struct, kw_only=True):
     parts: list[str] = []
     """Folders within this one, those of finished runs too."""
     stages: list[StageRecord] = []
+    turns: list[TurnRecord] = []
+    """In their order; empty where both sides are finished runs, or the gate is an older one."""
     elapsed_s: float = 0.0
     problems: list[Caveat] = []
     host: Any = None

@@ -1,8 +1,9 @@
-"""One gate end to end: the baseline's numbers, then the candidate's, stage by stage, until told."""
+"""One gate end to end: both sides' suites, then their loads in turns, until a rule is broken."""
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import shlex
 import time
 from pathlib import Path
@@ -16,9 +17,10 @@ from harness.errors import BadInputError, ExitCode, ServerError
 from harness.gating.copied import copy_side
 from harness.gating.judge import judge
 from harness.gating.plan import plan_gate
-from harness.gating.record import GateManifest, Side, StageRecord, write_gate
+from harness.gating.record import GateManifest, Side, StageRecord, TurnRecord, write_gate
 from harness.gating.request import Finished, name_of
 from harness.gating.rules import CONTRACT
+from harness.gating.turns import ROLES, plan_turns
 from harness.gating.visit import Visiting
 from harness.measuring.measurement import Caveat, RunInfo
 from harness.provenance import provenance
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from harness.gating.plan import Plan, Planned
     from harness.gating.request import GateRequest, Who
     from harness.gating.result import GateResult
+    from harness.gating.turns import Role, Turn
     from harness.live import Live
 
-_AFTER_FAIL = "not begun: a rule before it is broken"
+_AFTER_FAIL = "not gone through: a rule before it is broken"
 
 
 def run_gate(request: GateRequest, parent: Path, live: Live) -> tuple[RunFolder, ExitCode]:
@@ -72,6 +75,8 @@ class _Gate:
         self._plan = plan
         self._folder = folder
         self._live = live
+        self._sides: dict[Role, Visiting] = {}
+        self._turns: list[Turn] = []
         self._began_s = time.monotonic()
         self._broken = False
         self._code = ExitCode.OK
@@ -84,26 +89,57 @@ class _Gate:
             self._live.note(f"Underpowered: {note}")
         try:
             self._save()
-            for role in ("baseline", "candidate"):
-                if self._code is ExitCode.OK:  # without a baseline there is nothing to decide
-                    self._side(role)
+            self._begin()
+            for turn in self._turns:
+                if self._code is ExitCode.OK and self._is_due(turn):
+                    self._take(turn)
         except KeyboardInterrupt:
             self._problem("interrupted", "interrupted: what was measured until then is kept")
             self._code = ExitCode.INTERRUPTED
+            for visiting in self._sides.values():
+                visiting.interrupted()
         finally:
+            for visiting in self._sides.values():
+                if visiting.finish() is not ExitCode.OK and self._code is ExitCode.OK:
+                    self._code = ExitCode.SERVER
             result = self._write()
         return exit_code(result, self._code)
 
-    def _side(self, role: str) -> None:
-        """Get one side's numbers."""
+    def _begin(self) -> None:
+        """Take the numbers of sides that are finished runs; the others get their turns."""
         request, stages = self._request, self._plan.stages
-        who = request.baseline if role == "baseline" else request.candidate
-        if isinstance(who, Finished):
-            self._read(who, role)
-        else:
-            self._visit(Visiting(request, who, self._folder, role, stages, self._live), role)
+        for role, who in zip(ROLES, (request.baseline, request.candidate), strict=True):
+            if isinstance(who, Finished):
+                self._know(role, copy_side(who, self._folder, role))
+            else:
+                self._sides[role] = Visiting(request, who, self._folder, role, stages, self._live)
+        for record in self._manifest.stages:
+            if record.ended == "not_begun" and not self._sides:
+                record.ended = "done"
+        loads = [one.stage.repeats for one in stages if one.suite is None and not one.skipped]
+        asks = any(one.suite is not None and not one.skipped for one in stages)
+        self._turns = plan_turns(self._sides, asks=asks, repeats=max(loads, default=0))
+        if self._sides and loads:
+            shown = " ".join(getattr(self._manifest, turn.role).name for turn in self._turns)
+            self._live.note(f"server starts, {len(self._turns)} at most: {shown}")
+
+    def _is_due(self, turn: Turn) -> bool:
+        """Whether a turn has anything to do by now, and time to do it."""
+        if self._broken:
+            return False
+        if turn.asks and turn.role == "candidate":
+            return True
+        due = any(record.ended == "not_begun" for record in self._manifest.stages)
+        if due and time.monotonic() > self._end_s:
+            self._out_of_time("not finished")
+            return False
+        return due
 
     def _write(self) -> GateResult:
+        if self._broken:
+            for record in self._manifest.stages:
+                if record.ended == "not_begun":
+                    record.text = _AFTER_FAIL
         self._save()
         result = judge(self._folder)
         write_gate(self._folder, result)
@@ -111,43 +147,50 @@ class _Gate:
             self._live.problem(problem)
         return result
 
-    def _read(self, who: Finished, role: str) -> None:
-        """Take a finished run's numbers."""
-        self._know(role, copy_side(who, self._folder, role))
-        if role == "candidate":
-            for record in self._manifest.stages:
-                if record.ended == "not_begun":
-                    record.ended = "done"
-        self._save()
-
-    def _visit(self, visiting: Visiting, role: str) -> None:
+    def _take(self, turn: Turn) -> None:
         """Bring one side up, and ask and drive it; what it lacks then is told by the rules."""
+        role, visiting = turn.role, self._sides[turn.role]
+        told = TurnRecord(
+            role=role, asks=turn.asks, repeats=list(turn.repeats), began_s=self._elapsed_s
+        )
+        self._manifest.turns.append(told)
         try:
             with visiting.serve(self._earlier() if role == "candidate" else None, self._end_s):
+                told.start_s = self._elapsed_s - told.began_s
                 self._know(role, visiting.parts)
-                self._contract(visiting, role)
-                for one in self._plan.stages:
-                    self._stage(visiting, one, role)
-                    self._know(role, visiting.parts)
+                if turn.asks:
+                    self._contract(visiting, role)
+                    self._go_through(turn, visiting)
+                    if visiting.graded() is not ExitCode.OK:
+                        self._code = ExitCode.SERVER
+                        return
+                if turn.repeats:
+                    self._go_through(turn, visiting, loads=True)
         except (LauncherError, ServerError, ReachError) as error:
             if isinstance(error, LauncherError) and time.monotonic() >= self._end_s:
                 self._out_of_time(f"{role}: it did not come up before")
                 return
             self._problem("server_failed", f"{role}: {error}")
             self._code = ExitCode.SERVER
-        except KeyboardInterrupt:
-            visiting.interrupted()
-            raise
         finally:
             self._know(role, visiting.parts)
-            if visiting.finish() is not ExitCode.OK:
+            if visiting.lost:
                 self._code = ExitCode.SERVER
+
+    def _go_through(self, turn: Turn, visiting: Visiting, *, loads: bool = False) -> None:
+        """Go through the suites of a turn, or its loads."""
+        for one in self._plan.stages:
+            if (one.suite is None) == loads:
+                self._stage(visiting, one, turn)
+                self._know(turn.role, visiting.parts)
 
     def _contract(self, visiting: Visiting, role: str) -> None:
         """See whether a server can do what the stages need; the candidate must."""
-        record = self._records[CONTRACT]
+        record = self._records.get(CONTRACT)
         began_s = time.monotonic()
         problem = visiting.contract()
+        if record is None:  # the candidate is a finished run, and can do what it has done
+            record = StageRecord(name=CONTRACT)
         record.elapsed_s += time.monotonic() - began_s
         if problem and role == "baseline":
             self._problem("baseline_contract", f"the baseline keeps no contract: {problem}")
@@ -156,28 +199,40 @@ class _Gate:
             record.text = problem
             self._look()
 
-    def _stage(self, visiting: Visiting, one: Planned, role: str) -> None:
+    def _stage(self, visiting: Visiting, one: Planned, turn: Turn) -> None:
         """Go through one stage of one side, unless it is settled that it does not matter."""
         record = self._records[one.stage.name]
-        if record.ended != "not_begun":
+        if record.ended != "not_begun" or self._broken:
             return
-        if self._broken:
-            record.text = _AFTER_FAIL
+        repeats = [repeat for repeat in turn.repeats if repeat <= one.stage.repeats]
+        if one.suite is None and not repeats:
             return
         now_s = time.monotonic()
         if now_s > self._end_s:
-            self._out_of_time("not begun")
+            self._out_of_time("not finished")
             return
-        budget_s = one.stage.budget_s
-        until_s = min(self._end_s, now_s + budget_s) if budget_s else self._end_s
-        went = visiting.go_through(one, until_s)
+        if one.suite is None:
+            went = visiting.drive(one, repeats, self._end_s)
+        else:
+            went = visiting.ask(one, self._end_s)
         record.elapsed_s += time.monotonic() - now_s
         if went.ended != "done":
             record.ended, record.needs_s = went.ended, went.needs_s
-            record.text = f"{role}: {went.text}"
-        elif role == "candidate":
+            record.text = f"{turn.role}: {went.text}"
+        elif self._is_last(one, turn):
             record.ended = "done"
         self._look()
+
+    def _is_last(self, one: Planned, turn: Turn) -> bool:
+        """Whether no later turn goes on with a stage."""
+        later = self._turns[self._turns.index(turn) + 1 :]
+        if one.suite is not None:
+            return not any(other.asks for other in later)
+        return all(min(other.repeats, default=math.inf) > one.stage.repeats for other in later)
+
+    @property
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._began_s
 
     @property
     def _end_s(self) -> float:
@@ -221,7 +276,7 @@ class _Gate:
         self._live.problem(text)
 
     def _save(self) -> None:
-        self._manifest.elapsed_s = time.monotonic() - self._began_s
+        self._manifest.elapsed_s = self._elapsed_s
         self._folder.write_manifest(msgspec.to_builtins(self._manifest, enc_hook=str))
 
 

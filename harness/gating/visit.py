@@ -1,7 +1,8 @@
-"""One side of a gate that is brought up: once, for all that is asked of it."""
+"""One side of a gate that is brought up, in one turn or several (`harness.gating.turns`)."""
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from evals.store import read_answers
 from harness.errors import ExitCode, OutOfTimeError
 from harness.gating.plan import eval_request, load_request
 from harness.load.job import LoadJob
+from harness.load.order import Visit
 from harness.quality.kinds import kind_of
 from harness.quality.passes import EVALS, Pass, read_pass
 from harness.quality.probing import probe_server
@@ -20,7 +22,7 @@ from harness.quality.servers import endpoint_for
 from harness.serving import Connected, Launched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from harness.gating.plan import Planned
@@ -46,7 +48,7 @@ class Went:
 
 
 class Visiting:
-    """A build that is up, and the runs that are made of it."""
+    """A build that is up in its turns, and the runs that are made of it."""
 
     def __init__(
         self,
@@ -64,13 +66,16 @@ class Visiting:
         self._live = live
         self._asked = [one for one in stages if one.suite is not None and not one.skipped]
         self._quality: EvalJob | None = None
-        self._loads: list[LoadJob] = []
+        self._loads: dict[str, LoadJob] = {}
+        self._spent_s: dict[str, float] = {}
+        self._graded = False
+        self._turn = 0
         self._served: Served | None = None
         self.parts: list[str] = []
 
     @contextmanager
     def serve(self, earlier: EarlierRun | None, until_s: float) -> Iterator[None]:
-        """Bring the build up by then at the latest.
+        """Bring the build up by then at the latest; its suites can be asked in its first turn.
 
         Args:
             earlier: has the baseline's answers, where it has been asked.
@@ -85,7 +90,8 @@ class Visiting:
         request = eval_request(self._request, self._who, self._asked, earlier)
         with Launched(hurried, base_dir).serve(self._folder, self._live) as served:
             self._served = served
-            if self._asked:
+            self._turn += 1
+            if self._asked and self._quality is None:
                 part = self._part("quality")
                 self._quality = EvalJob(request, part, [self._source], self._live)
                 self._quality.begin()
@@ -121,9 +127,9 @@ class Visiting:
                 problems.append(f"{one.asks}: {error}")
         return "; ".join(problems)
 
-    def go_through(self, one: Planned, until_s: float) -> Went:
-        """Ask or drive one stage."""
-        return self._drive(one, until_s) if one.suite is None else self._ask(one, until_s)
+    def ask(self, one: Planned, until_s: float) -> Went:
+        """Ask one stage's suite."""
+        return self._ask(one, min(until_s, time.monotonic() + (one.stage.budget_s or math.inf)))
 
     def _ask(self, one: Planned, until_s: float) -> Went:
         assert self._quality is not None  # noqa: S101 - there is a stage that asks
@@ -140,34 +146,71 @@ class Visiting:
         left_s = (record.items - done) * record.wall_s / done if done else None
         return Went(ended="out_of_time", text=text, needs_s=left_s)
 
-    def _drive(self, one: Planned, until_s: float) -> Went:
+    def drive(self, one: Planned, repeats: Collection[int], until_s: float) -> Went:
+        """Drive some repeats of one stage, within what is left of its budget for this build."""
         assert self._served is not None  # noqa: S101 - only while it is up
-        request = load_request(self._request, self._who, one)
-        what = "load" if not self._loads else f"load-{one.stage.name}"
-        job = LoadJob(request, self._part(what), self._live, [self._who[0].name])
-        self._loads.append(job)
-        [visit] = job.visits
-        began_s = time.monotonic()
+        job = self._load(one)
+        due = [visit for visit in job.visits if {cell.repeat for cell in visit.cells} & {*repeats}]
+        cells = tuple(cell for visit in due for cell in visit.cells)
+        began_s, spent_s = time.monotonic(), self._spent_s.get(one.stage.name, 0.0)
+        until_s = min(until_s, began_s + (one.stage.budget_s or math.inf) - spent_s)
+        visit = Visit(build=self._who[0].name, number=self._turn, cells=cells)
         try:
             with job.guarded(self._who[0].name):
                 job.drive(visit, self._served, until_s)
         except OutOfTimeError as error:
-            left = job.todo(visit)
-            done = len(visit.cells) - len(left)
-            window_s = request.profile.duration_s or 0.0
-            each_s = (time.monotonic() - began_s) / done if done else window_s + _CELL_S
-            return Went(ended="out_of_time", text=error.text, needs_s=each_s * len(left))
+            self._spend(one, began_s)
+            return Went(ended="out_of_time", text=error.text, needs_s=self._left_s(one, job))
+        self._spend(one, began_s)
         if job.todo(visit):
             return Went(ended="failed", text="not all cells were driven")
         return Went()
 
+    def _load(self, one: Planned) -> LoadJob:
+        """Return the load run of a stage, begun where it is not."""
+        name = one.stage.name
+        if name not in self._loads:
+            request = load_request(self._request, self._who, one)
+            part = self._part(f"load-{name}" if self._loads else "load")
+            self._loads[name] = LoadJob(request, part, self._live, [self._who[0].name])
+        return self._loads[name]
+
+    def _spend(self, one: Planned, began_s: float) -> None:
+        name = one.stage.name
+        self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - began_s
+
+    def _left_s(self, one: Planned, job: LoadJob) -> float:
+        """Return what the cells take that this build was not driven by yet, at the pace so far."""
+        planned = sum(len(visit.cells) for visit in job.visits)
+        left = sum(len(job.todo(visit)) for visit in job.visits)
+        window_s = 0.0 if one.profile is None else one.profile.duration_s or 0.0
+        done = planned - left
+        return left * (self._spent_s[one.stage.name] / done if done else window_s + _CELL_S)
+
     def interrupted(self) -> None:
-        """Keep what the cell under way has."""
-        for job in (self._quality, *self._loads[-1:]):
-            if job is not None:
+        """Keep what the cell under way has, and say so in each run that is not whole."""
+        if self._quality is not None and not self._graded:
+            self._quality.interrupted()
+        for job in self._loads.values():
+            if any(job.todo(visit) for visit in job.visits):
                 job.interrupted()
 
+    def graded(self) -> ExitCode:
+        """Write the evaluation's numbers and report, once; SERVER where the server was lost."""
+        if self._quality is None or self._graded:
+            return ExitCode.OK
+        self._graded = True
+        return _lost([self._quality.finish()])
+
     def finish(self) -> ExitCode:
-        """Write the runs' numbers and reports; SERVER where a server was lost."""
-        codes = [job.finish() for job in (self._quality, *self._loads) if job is not None]
-        return ExitCode.SERVER if ExitCode.SERVER in codes else ExitCode.OK
+        """Write all runs' numbers and reports; SERVER where a server was lost."""
+        return _lost([self.graded(), *(job.finish() for job in self._loads.values())])
+
+    @property
+    def lost(self) -> bool:
+        """Whether a server was lost while it was driven."""
+        return any(job.code is ExitCode.SERVER for job in self._loads.values())
+
+
+def _lost(codes: Sequence[ExitCode]) -> ExitCode:
+    return ExitCode.SERVER if ExitCode.SERVER in codes else ExitCode.OK

@@ -85,7 +85,11 @@ def test_a_broken_build_fails_early_and_names_the_category(place: Workplace) -> 
     assert rules["retained(quiz/*) >= 80%"]["category"] == "green"
     assert rules["error_rate <= 1%"]["verdict"] == "SKIPPED"
     assert not (done.run / "load-candidate").exists()
-    assert (done.run / "load-baseline" / "measurements.json").is_file()
+    assert not (done.run / "load-baseline").exists()  # nor was the baseline's time taken by it
+    turns = json.loads((done.run / "manifest.json").read_text())["turns"]
+    assert [(turn["role"], turn["repeats"]) for turn in turns] == [
+        ("baseline", []), ("candidate", [1]),
+    ]  # fmt: skip
     assert (done.run / "report.md").read_text().startswith("## ❌ bad against fp16: FAIL")
     [suite] = json.loads((done.run / "quality-candidate" / "evaluation.json").read_text())["suites"]
     assert suite["baseline"]["flips"]["lost"] > 20  # the page shows which
@@ -145,6 +149,17 @@ def test_load_rules_over_repeats(place: Workplace) -> None:
     for role in ("baseline", "candidate"):
         cells = json.loads((done.run / f"load-{role}" / "measurements.json").read_text())["cells"]
         assert [cell["repeat"] for cell in cells] == [1, 2]
+    turns = json.loads((done.run / "manifest.json").read_text())["turns"]
+    order = [(turn["role"], turn["repeats"]) for turn in turns]
+    assert order == [("candidate", [1]), ("baseline", [1, 2]), ("candidate", [2])]
+    drives = [
+        (json.loads(path.read_text())["window_start_ns"], role, int(path.parent.name[-1]))
+        for role in ("baseline", "candidate")
+        for path in (done.run / f"load-{role}" / "cells").glob("*/drive.json")
+    ]
+    assert [drive[1:] for drive in sorted(drives)] == [
+        ("candidate", 1), ("baseline", 1), ("baseline", 2), ("candidate", 2),
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_shown_is_refused_before_anything_starts(place: Workplace) -> None:
