@@ -16,7 +16,7 @@ from harness.cli.pairs import pairs_of
 from harness.cli.tables import print_json
 from harness.comparing.checks import check
 from harness.comparing.manifest import read_compare_manifest
-from harness.comparing.plan import plan_comparison, words
+from harness.comparing.plan import default_repeats, plan_comparison, words
 from harness.comparing.request import CompareRequest, Weighing
 from harness.comparing.run import compare_runs, run_compare
 from harness.config import find_build, find_profile, load_config
@@ -34,9 +34,8 @@ from loadprofiles.profile import Overrides, Profile
 
 PROFILE: Final = "closed"
 SUITES: Final = "domain,perplexity"
-WINDOW_S: Final = 12.0
-"""A closed-loop cell's, where nothing is said: four builds at four levels twice take < 20 min."""
-REPEATS: Final = 2
+WINDOW_S: Final = 10.0
+"""A closed-loop cell's, where nothing is said."""
 _KEPT: Final = frozenset(
     {
         *("names", "baseline", "profile", "level", "rate", "duration", "requests", "warmup"),
@@ -47,7 +46,7 @@ _KEPT: Final = frozenset(
 )
 """What a run keeps of its command line, so that --resume takes it from there."""
 _DEFAULTS: Final[dict[str, object]] = {
-    "names": (), "profile": PROFILE, "repeats": REPEATS, "suite": SUITES,
+    "names": (), "profile": PROFILE, "suite": SUITES,
     "allow_different": False, "interleave": False, "max_fail_ratio": 0.05, "seed": 0,
     "metadata": (),
 }  # fmt: skip
@@ -66,7 +65,7 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
         int | None, Parameter(name=["--requests", "--num-requests", "--num-prompts"])
     ] = None,
     warmup: int | None = None,
-    repeats: int = REPEATS,
+    repeats: int | None = None,
     prompt_tokens: Annotated[int | None, Parameter(name=["--prompt-tokens", "--isl"])] = None,
     output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
     suite: str = SUITES,
@@ -97,10 +96,11 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
         profile: Shape of the traffic: a name of `harness list profiles`, or a TOML file.
         level: Streams held open, by comma (closed-loop profiles).
         rate: Mean requests per second, by comma (open-loop profiles).
-        duration: Length of each measured window in seconds; 12 for closed-loop profiles.
+        duration: Length of each measured window in seconds; 10 for closed-loop profiles.
         requests: Measured requests per cell.
         warmup: Requests sent and discarded first.
         repeats: Bring each build up and measure it so often; below 2 there are no intervals.
+            Unless said: 6 times for two builds, 4 for three, 2 for more.
         prompt_tokens: Length of every prompt, instead of the profile's distribution.
         output_tokens: Length of every answer, instead of the profile's distribution.
         suite: Suites of `harness list suites`, or TOML files, by comma.
@@ -154,6 +154,8 @@ def request_of(
     """
     found = load_config(None if given["config"] is None else Path(given["config"]))
     builds = [find_build(name, found) for name in _names(given)]
+    if given["repeats"] is None:
+        given = {**given, "repeats": default_repeats(len(builds))}
     weighing = replace(_weighing(given), baseline=builds[0][0].name)
     with naming_flags(given):
         shape = _profile(find_profile(given["profile"], found), given)

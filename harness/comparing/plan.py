@@ -28,6 +28,15 @@ REQUEST_S: Final = 1.0
 """Taken for a request, where a cell is so many requests and not so many seconds long."""
 
 
+def default_repeats(builds: int) -> int:
+    """Return how often builds are measured where nothing is said.
+
+    About a dozen server starts, since two builds tell less of what starts differ by than four; an
+    even number, so that a steady drift cancels (`benchmarks/compare_statistics.py --plans`).
+    """
+    return {2: 6, 3: 4}.get(builds, 2)
+
+
 class VisitPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One time that a build is up."""
 
@@ -43,6 +52,7 @@ class ComparePlan(msgspec.Struct, frozen=True, kw_only=True):
     """`harness compare --dry-run --json`."""
 
     visits: list[VisitPlan]
+    repeats: int = 0
     cells: int
     interleaved: bool = False
     """All builds are up at the same time, and asked by turns."""
@@ -77,6 +87,7 @@ def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> Compa
     ]
     return ComparePlan(
         visits=planned,
+        repeats=load.repeats,
         cells=len(cells),
         interleaved=load.interleave,
         items={name: size.items for name, size in sizes.items()},
@@ -89,7 +100,14 @@ def words(plan: ComparePlan) -> list[str]:
     """Say it in lines for a person."""
     order = " ".join(visit.build for visit in plan.visits)
     asked = ", ".join(f"{name} ({items} items)" for name, items in plan.items.items())
-    lines = [f"{len(plan.visits)} server starts: {order}", f"{plan.cells} load cells"]
+    builds = len({visit.build for visit in plan.visits})
+    usual = default_repeats(builds)
+    same = "as usual" if plan.repeats == usual else f"{usual} are usual"
+    said = f"{same} for {builds} builds; more with --repeats narrow the intervals"
+    lines = [
+        f"{len(plan.visits)} server starts: {order}",
+        f"{plan.cells} load cells, {plan.repeats} repeats ({said})",
+    ]
     if plan.interleaved:
         lines.append("all are up at once, and asked by turns, request by request")
     if asked:

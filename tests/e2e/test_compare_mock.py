@@ -66,7 +66,7 @@ def measured(run: Path) -> list[str]:
 
 
 def test_killed_in_the_middle_and_renamed_it_goes_on_as_it_began(place: Workplace) -> None:
-    process = place.start(*COMPARE)
+    process = place.start(*COMPARE, "--repeats", "2")
     place.wait_for(lambda: place.runs and len(measured(place.runs[0])) >= 3, 60)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -29,7 +29,8 @@ def told(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_dry_run_says_the_order_and_starts_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["fp16", "awq", "nf4", "--level", "1,8", "--limit", "40", "--dry-run", "--json"]
+    argv = ["fp16", "awq", "nf4", "--level", "1,8", "--limit", "40", "--repeats", "2"]
+    argv += ["--dry-run", "--json"]
     assert main(["compare", *argv]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert [one["build"] for one in plan["visits"]] == ["fp16", "awq", "nf4", "nf4", "awq", "fp16"]
@@ -51,6 +52,13 @@ def test_four_builds_as_they_come_take_less_than_twenty_minutes(
     assert plan["about_s"] < 20 * 60
 
 
+def test_two_builds_are_measured_six_times(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "fp16", "awq", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "12 server starts: fp16 awq awq fp16 fp16 awq" in told
+    assert "6 repeats (as usual for 2 builds" in told.replace("\n", " ")
+
+
 def test_the_baseline_comes_first_wherever_it_is_named() -> None:
     given = {name: _DEFAULTS.get(name) for name in _KEPT} | {
         "names": ("awq", "nf4"), "baseline": "fp16", "limit": 10,
@@ -63,7 +71,9 @@ def test_the_baseline_comes_first_wherever_it_is_named() -> None:
     assert request.quality.baseline == request.builds[0]
     assert str(request.load.slo) == "ttft_p95_ms<=500"  # what a cell alone can be held to
     plan = plan_comparison(request, {})
-    assert [one.build for one in plan.visits] == ["fp16", "awq", "nf4", "nf4", "awq", "fp16"]
+    once = ["fp16", "awq", "nf4", "nf4", "awq", "fp16"]
+    assert [one.build for one in plan.visits] == once * 2
+    assert (request.load.repeats, request.asked["repeats"]) == (4, 4)
 
 
 @pytest.mark.parametrize(
