@@ -91,7 +91,7 @@ def _none(
         f"{build} takes {one.settle}"
         for build in undecided
         for one in held[build]
-        if one.settle and one.settle.startswith("about")
+        if one.settle and one.settle.startswith(("about", "at least", "more", "somewhat"))
     ]
     return "INCONCLUSIVE", "; ".join([headline, *settle[:2]])
 
