@@ -117,7 +117,7 @@ def _check_alike(limit: Limit, ours: Evidence, theirs: Evidence) -> None:
     Raises:
         UnknownError: they were not.
     """
-    for what in ("machine", "conditions"):
+    for what in ("machine", "route", "conditions"):
         sides = [
             {getattr(one, what) for one in figures(evidence, metrics=[limit.metric])}
             for evidence in (ours, theirs)
@@ -127,8 +127,11 @@ def _check_alike(limit: Limit, ours: Evidence, theirs: Evidence) -> None:
         if what == "machine":
             mine, other = (" and ".join(sorted(map(str, side))) for side in sides)
             text = f"the baseline was driven on another machine: {other}, the candidate on {mine}"
+        elif what == "route":
+            mine, other = (" and ".join(sorted(map(str, side))) for side in sides)
+            text = f"the baseline was asked otherwise: {other}, the candidate {mine}"
         else:
-            text = "the baseline was driven by other traffic: another profile, length or dialect"
+            text = "the baseline was driven by other traffic: another profile, window or length"
         raise UnknownError(text, settle="both builds driven side by side")
 
 

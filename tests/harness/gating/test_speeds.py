@@ -130,6 +130,9 @@ def test_a_ratio_to_another_machine_or_other_traffic_is_none() -> None:
     longer = Evidence(load=[made.load(cells, profile=profile)], quality=[])
     with pytest.raises(UnknownError, match="other traffic"):
         trial("ratio(memory_peak_gib)<=110%", longer)
+    natural = driven("awq", (1.0, 1.0), lengths="natural")
+    with pytest.raises(UnknownError, match=r"asked otherwise: .*, the candidate .*natural lengths"):
+        trial("ratio(ttft_p95_ms@c8)<=150%", natural)
     assert trial("memory_peak_gib<=110", longer).as_seen == "PASS"
 
 
