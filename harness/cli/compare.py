@@ -173,6 +173,7 @@ def request_of(
         repeats=at_least("repeats", given["repeats"], 1),
         order="each" if interleave else "mirrored",
         interleave=interleave,
+        again=True,
         seed=at_least("seed", given["seed"], 0),
         slo=limits,
         tokenizer=None if given["tokenizer"] is None else Path(given["tokenizer"]),

@@ -144,6 +144,7 @@ def load_request(request: GateRequest, who: tuple[Build, Path], one: Planned) ->
         levels=list(one.levels),
         repeats=one.stage.repeats,
         order="mirrored",
+        again=True,
         seed=request.seed,
         asked=request.asked,
         command=request.command,

@@ -20,6 +20,7 @@ from harness.load.matrix import Cell, expand
 from harness.load.order import Visit, visits
 from harness.load.record import RunRecord
 from harness.measuring.remeasure import measure_folder, write_facts
+from harness.measuring.validity import PASSING
 from harness.rundir import CELLS, MANIFEST_FILE
 from launchers.errors import LauncherError
 from launchers.memory import sample_memory
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
     from harness.serving import Served, Source
 
+SET_ASIDE: Final = "set_aside"
+"""The folder of the cells that were driven anew: the first time of each."""
 _WHOLE: Final = "done"
 """How a cell ended that need not be driven again."""
 
@@ -197,6 +200,16 @@ class LoadJob:
         self._check_alive(f"before {cells[0].id}", served)
         self.record.add_server(visit, served.server.provenance)
         self.record.save()
+        self._drive_each(cells, served, driver, until_s)
+        if late := [cell for cell in cells if self._request.again and self._was_late(cell)]:
+            for cell in late:
+                self._set_aside(cell)
+            with self._driver(late[0]) as another:
+                self._drive_each(late, served, another, until_s)
+
+    def _drive_each(
+        self, cells: Sequence[Cell], served: Served, driver: Driver, until_s: float | None
+    ) -> None:
         with ExitStack() as stack:
             for cell, following in zip(cells, [*cells[1:], None], strict=True):
                 if until_s is not None and time.monotonic() > until_s:
@@ -207,6 +220,23 @@ class LoadJob:
                 self._keep()
                 self._check_alive(f"during {cell.id}", served)
                 self._check_ended(cell)
+
+    def _was_late(self, cell: Cell) -> bool:
+        """Whether the client, and nothing else, made a cell invalid."""
+        client = self.record.cell(cell.id).client
+        codes = {caveat.code for caveat in client.caveats if caveat.invalidates}
+        return bool(codes) and codes <= PASSING
+
+    def _set_aside(self, cell: Cell) -> None:
+        """Keep what was measured of a cell where nobody reads it, and say why."""
+        [worst, *_] = self.record.cell(cell.id).client.caveats
+        aside = self.folder.path / SET_ASIDE
+        aside.mkdir(exist_ok=True)
+        times = len(list(aside.glob(f"{cell.id}.*")))  # one for each process that went on here
+        kept = self.folder.cell(cell.id).rename(aside / f"{cell.id}.{times + 1}")
+        self.record.set_aside(cell.id, f"{SET_ASIDE}/{kept.name}", worst.text)
+        self.record.save()
+        self._live.note(f"{cell.id}: the client was late; it is driven once more")
 
     def _driver(self, cell: Cell) -> Driver:
         fleet = self._request.fleet

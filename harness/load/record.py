@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 REPORTS = {"html": "report.html", "markdown": "report.md"}
 RESUMED = "resumed"
 """The code of the caveat of a run that went on after it was cut off."""
+DRIVEN_AGAIN = "driven_again"
+"""The code of the caveat of a cell that has a second time's numbers."""
 
 
 class RunRecord:
@@ -79,6 +81,19 @@ class RunRecord:
         """Whether a cell has numbers."""
         return cell_id in self._measured
 
+    def cell(self, cell_id: str) -> CellMeasurement:
+        """The numbers of a cell that has some."""
+        return self._measured[cell_id]
+
+    def set_aside(self, cell_id: str, kept: str, why: str) -> None:
+        """Forget a cell's numbers, since it is driven anew; the first time lies in `kept`."""
+        del self._measured[cell_id]
+        text = (
+            f"{cell_id} was driven a second time and has that one's numbers, whatever they are. "
+            f"The time before lies in {kept}: {why}"
+        )
+        self._caveats.append(Caveat(DRIVEN_AGAIN, text))
+
     def go_on(self, whole: Collection[str]) -> None:
         """Take up what an earlier process left in the folder: the numbers of the cells in `whole`.
 
@@ -92,7 +107,7 @@ class RunRecord:
         servers, visits = manifest.get("servers"), manifest.get("visits")
         self._servers = dict(servers) if isinstance(servers, dict) else {}
         self._visits = list(visits) if isinstance(visits, list) else []
-        self._caveats = [one for one in before.caveats if one.code == RESUMED]
+        self._caveats = [one for one in before.caveats if one.code in {RESUMED, DRIVEN_AGAIN}]
         self._caveats.append(Caveat(RESUMED, self._gap(len(known))))
 
     def _gap(self, kept: int) -> str:

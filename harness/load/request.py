@@ -33,6 +33,9 @@ class LoadRequest:
     order: Order = "each"
     interleave: bool = False
     """All builds are up at once, and asked by turns, request by request."""
+    again: bool = False
+    """A cell that the client alone made invalid is driven once more while its server is up, and has
+    that time's numbers, whatever they are."""
     lengths: tuple[Lengths, ...] = ("forced",)
     seed: int = 0
     slo: Slo | None = None

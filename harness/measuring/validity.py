@@ -42,6 +42,8 @@ LAG_SHARE: Final = 0.5
 CPU_SHARE: Final = 0.85
 RUN_DELAY_SHARE: Final = 0.02
 CLOCK_STEP_NS: Final = 50_000
+PASSING: Final = frozenset({"itl_smeared", "late_departures", "streams_not_held"})
+"""Caveats that a machine which stood still for a moment leaves, too: they need not come back."""
 
 
 def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evidence) -> Client:

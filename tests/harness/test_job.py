@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psutil
 
 from harness.config import find_profile, load_config
 from harness.live import Live
@@ -10,7 +13,10 @@ from harness.load.job import LoadJob
 from harness.load.request import LoadRequest
 from harness.measuring.remeasure import measure_folder
 from harness.rundir import RunFolder
+from harness.serving import Connected, Url
 from launchers.build import Build
+from launchers.url import connect
+from loadprofiles.profile import Overrides
 from loadprofiles.records import DRIVE_FILE, read_drive_report
 from tests.harness.test_remeasure import drive_cell
 
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from tests.conftest import StartMock
 
 
 def test_a_manifest_names_the_dialect_though_no_flag_did(
@@ -112,3 +120,49 @@ def test_interleaved_cells_go_on_together(tmp_path: Path) -> None:
     after = job()
     assert [after.todo(visit) for visit in after.visits] == [[first[1]], [second[1]]]
     assert not (tmp_path / "cells" / first[1].id).exists()
+
+
+def test_a_cell_that_the_client_made_invalid_is_driven_once_more(
+    tmp_path: Path, mock: StartMock
+) -> None:
+    """The driver is made to stand still for a while, as on a machine that others use, too."""
+    root = mock("--ttft-ms", "5", "--itl-ms", "2")
+    shape = find_profile("closed", load_config(None))
+
+    def job() -> LoadJob:
+        request = LoadRequest(
+            servers=Url(urls=(root,)),
+            profile=shape.with_overrides(Overrides(duration_s=2, warmup=2, output_tokens=64)),
+            levels=[2.0],
+            again=True,
+            command=["harness", "compare", "mock", "other"],
+        )
+        return LoadJob(request, RunFolder(tmp_path), Live(quiet=True), ["mock"])
+
+    def stand_still(cell: Path) -> None:
+        while not (cell / "samples.jsonl").exists() or not (cell / "samples.jsonl").stat().st_size:
+            time.sleep(0.05)
+        for child in psutil.Process().children(recursive=True):
+            if "loadprofiles.drive" in child.cmdline():
+                child.suspend()
+                time.sleep(0.5)
+                child.resume()
+
+    before = job()
+    [visit] = before.visits
+    [cell] = visit.cells
+    stopper = threading.Thread(target=stand_still, args=(tmp_path / "cells" / cell.id,))
+    stopper.start()
+    before.visit(visit, Connected(connect(root)))
+    stopper.join()
+    before.finish()
+
+    told = before.record.measurements()
+    assert [one.code for one in told.caveats] == ["driven_again"]
+    assert not told.caveats[0].invalidates
+    assert f"set_aside/{cell.id}.1" in told.caveats[0].text
+    first = measure_folder(tmp_path / "set_aside" / f"{cell.id}.1", None)
+    assert "itl_smeared" in {one.code for one in first.client.caveats if one.invalidates}
+    [second] = told.cells
+    assert second.metrics != first.metrics
+    assert job().record.measurements().caveats[0].code == "driven_again", "who goes on knows it"
