@@ -1,0 +1,1 @@
+"""What a server would do at loads nobody measured: a simulator of continuous batching."""

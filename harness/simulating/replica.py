@@ -1,0 +1,250 @@
+"""One engine, simulated step by step: continuous batching with chunked prefill and preemption.
+
+Scheduling by iteration (Yu et al., Orca, OSDI 2022), prompts taken in beside decoding up to a
+budget of tokens (Agrawal et al., Sarathi-Serve, OSDI 2024), first come first served, the latest
+pushed back and computed anew when the KV cache is full: the rules of vLLM's v1 scheduler.
+
+Between two events (an arrival, a completion, a full cache) a batch that only decodes grows by one
+token a sequence and step, so its steps' lengths are an arithmetic series: they are taken in one
+leap, which changes no time. KV is counted in tokens, not in blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from harness.simulating.engine import Limits, StepCost
+
+    Floats = npt.NDArray[np.float64]
+
+NEVER: Final = math.inf
+
+
+class Work:
+    """Requests, and what became of them; shared by the replicas of a fleet.
+
+    Args:
+        prompts: tokens of each request's prompt.
+        outputs: tokens of each answer, at least 1.
+    """
+
+    def __init__(self, prompts: Sequence[int], outputs: Sequence[int]) -> None:
+        count = len(prompts)
+        self.prompts, self.outputs = prompts, outputs
+        self.first_s = [math.nan] * count
+        """When the first token came."""
+        self.last_s = [math.nan] * count
+        """When the last token came; NaN of what was lost."""
+        self.gap_s, self.gap_weight = array("d"), array("q")
+        """Gaps between tokens, and how many there were of (about) that length."""
+        self.preemptions = 0
+
+
+class Replica:
+    """One engine under way; its clock is the end of its last step."""
+
+    def __init__(self, cost: StepCost, limits: Limits, work: Work) -> None:
+        self.cost, self.limits, self.work = cost, limits, work
+        self.clock = 0.0
+        self.busy_s = 0.0
+        self.waiting: deque[int] = deque()
+        self.running: dict[int, None] = {}
+        """In the order in which they were let in."""
+        self._prefilling: dict[int, int] = {}
+        """Prompt tokens that each has still to take in."""
+        self._end: dict[int, int] = {}
+        """The step with the last token of each decoding sequence."""
+        self._ends: list[tuple[int, int]] = []
+        self._left: dict[int, int] = {}
+        """Of requests that were pushed back: tokens they lack, and since when."""
+        self._since: dict[int, float] = {}
+        self._step = 0
+        self._context = 0
+        self._used = 0
+        """Tokens in the KV cache: of decoding sequences (`_context`), and of prompts taken in."""
+
+    @property
+    def load(self) -> int:
+        """Requests that it has, waiting ones included."""
+        return len(self.waiting) + len(self.running)
+
+    def offer(self, request: int, at_s: float) -> None:
+        """Put a request into the queue; the replica must have run until then."""
+        if not self.load:
+            self.clock = max(self.clock, at_s)
+        self.waiting.append(request)
+
+    def run_until(self, at_s: float) -> None:
+        """Compute all steps that begin before `at_s`."""
+        while self.clock < at_s and (self.waiting or self.running):
+            self.advance(at_s)
+
+    def drop_all(self) -> list[int]:
+        """Forget everything, as a server does that dies; return the requests it had."""
+        lost = [*self.running, *self.waiting]
+        for held in (self.running, self._prefilling, self._end, self._left, self._since):
+            held.clear()
+        self.waiting.clear()
+        self._ends.clear()
+        self._context = self._used = 0
+        return lost
+
+    def advance(self, horizon_s: float = NEVER) -> list[int]:
+        """Compute one step, or as many alike as begin before `horizon_s` and bring no event.
+
+        Returns:
+            The requests that got their last token, all at the new `clock`.
+        """
+        taken, finished = self._take_in()
+        if taken:
+            return self._mixed(taken, finished)
+        return self._decode(horizon_s)
+
+    # --- a step that takes in prompts ------------------------------------------------------------
+
+    def _take_in(self) -> tuple[int, list[int]]:
+        """Let requests in and spend the budget on their prompts.
+
+        Returns:
+            Prompt tokens of this step, and the requests whose prompt it finishes.
+        """
+        if not self._prefilling and not self.waiting:
+            return 0, []
+        self._make_room()
+        budget = room = self.limits.max_num_batched_tokens - len(self._end)
+        finished = []
+        for request, left in self._prefilling.items():
+            if left > budget:
+                self._prefilling[request] = left - budget
+                budget = 0
+                break
+            budget -= left
+            finished.append(request)
+        while budget > 0 and self.waiting and len(self.running) < self.limits.max_num_seqs:
+            request = self.waiting[0]
+            size = self._size(request)
+            if self._used + size + len(self._end) + 1 > self.limits.kv_tokens:
+                break
+            self.waiting.popleft()
+            self.running[request] = None
+            self._used += size
+            if size > budget:
+                self._prefilling[request] = size - budget
+                budget = 0
+            else:
+                budget -= size
+                finished.append(request)
+        for request in finished:
+            self._prefilling.pop(request, None)
+        return room - budget, finished
+
+    def _size(self, request: int) -> int:
+        """Tokens to take in: the prompt, and of one pushed back what it had said, too."""
+        had = self.work.outputs[request] - self._left.get(request, self.work.outputs[request])
+        return self.work.prompts[request] + had
+
+    def _mixed(self, taken: int, finished: list[int]) -> list[int]:
+        decoding = len(self._end)
+        length = self.cost.of(decoding + len(finished), taken, self._context, len(finished))
+        self._pass(length, decoding, 1)
+        done = []
+        for request in finished:
+            size, left = self._size(request), self._left.pop(request, self.work.outputs[request])
+            if request in self._since:
+                self._gap(self.clock - self._since.pop(request), 1)
+            else:
+                self.work.first_s[request] = self.clock
+            self._used += 1
+            if left == 1:
+                self.work.last_s[request] = self.clock
+                self._used -= size + 1
+                del self.running[request]
+                done.append(request)
+            else:
+                self._context += size + 1
+                self._end[request] = self._step + left - 1
+                heappush(self._ends, (self._end[request], request))
+        return done + self._ended()
+
+    # --- steps that only decode ------------------------------------------------------------------
+
+    def _decode(self, horizon_s: float) -> list[int]:
+        self._make_room()
+        decoding = len(self._end)
+        steps = self._next_end() - self._step
+        steps = min(steps, (self.limits.kv_tokens - self._used) // decoding)
+        length = self.cost.of(decoding, 0, self._context, 0)
+        growth = self.cost.context_token_s * decoding
+        if horizon_s < NEVER:
+            steps = min(steps, _steps_until(horizon_s - self.clock, length, growth))
+        self._pass(steps * length + growth * (steps * (steps - 1) // 2), decoding, steps)
+        return self._ended()
+
+    def _pass(self, length_s: float, decoding: int, steps: int) -> None:
+        """Let time and steps pass in which `decoding` sequences get a token each."""
+        self.clock += length_s
+        self.busy_s += length_s
+        self._step += steps
+        self._context += decoding * steps
+        self._used += decoding * steps
+        if decoding:
+            self._gap(length_s / steps, decoding * steps)
+
+    def _gap(self, length_s: float, count: int) -> None:
+        self.work.gap_s.append(length_s)
+        self.work.gap_weight.append(count)
+
+    def _next_end(self) -> int:
+        ends, end = self._ends, self._end
+        while end.get(ends[0][1]) != ends[0][0]:  # it was pushed back
+            heappop(ends)
+        return ends[0][0]
+
+    def _ended(self) -> list[int]:
+        """Take out the sequences whose last step this was."""
+        done = []
+        ends, end, step = self._ends, self._end, self._step
+        while ends and ends[0][0] <= step:
+            at, request = heappop(ends)
+            if end.get(request) != at:
+                continue
+            del end[request], self.running[request]
+            held = self.work.prompts[request] + self.work.outputs[request]
+            self._context -= held
+            self._used -= held
+            self.work.last_s[request] = self.clock
+            done.append(request)
+        return done
+
+    def _make_room(self) -> None:
+        """Push the latest back until each decoding sequence has room for its next token."""
+        while self._used + len(self._end) > self.limits.kv_tokens:
+            request, _ = self.running.popitem()
+            if (at := self._end.pop(request, None)) is not None:
+                self._left[request] = at - self._step
+                self._since.setdefault(request, self.clock)
+                self._context -= self._size(request)
+            self._prefilling.pop(request, None)
+            self._used -= self._size(request)
+            self.waiting.appendleft(request)
+            self.work.preemptions += 1
+
+
+def _steps_until(time_s: float, length_s: float, growth_s: float) -> int:
+    """Return the least number of steps that take at least `time_s`: l, l + g, l + 2 g, …"""
+    if growth_s <= 0:
+        return max(1, math.ceil(time_s / length_s)) if length_s > 0 else 1
+    half = length_s - growth_s / 2
+    root = math.sqrt(half * half + 2 * growth_s * time_s)
+    return max(1, math.ceil((root - half) / growth_s))

@@ -1,0 +1,91 @@
+"""How long an engine's steps take, found from when tokens came at the client.
+
+From a request's first token to its last the engine makes one step for each further token. What
+was computed in these steps is known: every token that came meanwhile, and every prompt whose first
+token came meanwhile. So each request is one equation
+
+    last - first = base · steps + sequence · tokens + prefill · prompt tokens + context · Σ context
+
+(`tokens`: those of all requests; Σ context: over these tokens, how long their sequence was then).
+Single gaps are not used: a server sends a step's tokens one after the other, which smears them.
+
+The coefficients, none below 0, have the least sum of squares of relative errors, relative to what
+they predict, not to what was seen, which would favour short ones (iteratively reweighted, as in
+McCullagh & Nelder, Generalized Linear Models, 1989); Lawson & Hanson's NNLS (1974) finds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.optimize import nnls
+
+from harness.errors import BadInputError
+from harness.simulating.engine import StepCost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from harness.simulating.observed import Observed
+
+    Floats = npt.NDArray[np.float64]
+
+_FEWEST_STEPS: Final = 4
+_ROUNDS: Final = 20
+
+
+def equations(cell: Observed) -> tuple[Floats, Floats]:
+    """Return one row a measured request: (steps, tokens, prompt tokens, Σ context), and seconds."""
+    ends = np.cumsum(cell.chunks)
+    starts = ends - cell.chunks
+    owner = np.repeat(np.arange(cell.chunks.size), cell.chunks)
+    first = np.zeros(owner.size, dtype=np.bool_)
+    first[starts] = True
+    each = (cell.outputs / cell.chunks)[owner]
+    said = (np.arange(owner.size) - starts[owner] + 1) * each
+    order = np.argsort(cell.chunk_s, kind="stable")
+    # a first token's own step is another's further token
+    came = np.stack([each, np.where(first, cell.prompts[owner], 0), np.where(first, 0, each * (cell.prompts[owner] + said))])
+    totals = np.cumsum(came[:, order], axis=1)
+    stamps = cell.chunk_s[order]
+    steps = cell.outputs - cell.outputs / cell.chunks
+    use = cell.measured & (steps >= _FEWEST_STEPS) & (cell.last_s > cell.first_s)
+    until = np.searchsorted(stamps, cell.last_s[use], side="right") - 1
+    since = np.searchsorted(stamps, cell.first_s[use], side="right") - 1
+    rows = np.column_stack([steps[use], *(totals[:, until] - totals[:, since])])
+    return rows, (cell.last_s - cell.first_s)[use]
+
+
+def step_cost(cells: Sequence[Observed]) -> StepCost:
+    """Find the length of steps from cells of several levels.
+
+    Raises:
+        BadInputError: no request had enough tokens.
+    """
+    found = [equations(cell) for cell in cells]
+    # each cell counts the same, however many requests it had
+    weight = np.concatenate([np.full(len(y), len(y) ** -0.5 if len(y) else 0.0) for _, y in found])
+    rows, seconds = np.vstack([x for x, _ in found]), np.concatenate([y for _, y in found])
+    if seconds.size < rows.shape[1]:
+        raise BadInputError(
+            "the steps of the engine cannot be told: no answers of several tokens",
+            hint=f"Measure with --output-tokens of {_FEWEST_STEPS + 1} or more.",
+        )
+    expected = seconds
+    coefficients = np.zeros(rows.shape[1])
+    for _ in range(_ROUNDS):
+        scale = weight / expected
+        sizes = np.linalg.norm(rows * scale[:, None], axis=0)
+        sizes[sizes == 0] = 1.0
+        solved, _ = nnls(rows * scale[:, None] / sizes, seconds * scale)
+        if np.allclose(solved / sizes, coefficients, rtol=1e-6, atol=0):
+            break
+        coefficients = solved / sizes
+        expected = np.maximum(rows @ coefficients, seconds / 10)
+    base, sequence, prefill, context = coefficients.tolist()
+    return StepCost(
+        base_s=base, sequence_s=sequence, prefill_token_s=prefill, context_token_s=context
+    )
