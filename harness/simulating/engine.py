@@ -43,3 +43,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens computed in one step; a longer prompt takes several (chunked prefill)."""
     kv_tokens: int = UNLIMITED
     """Tokens that the KV cache holds."""
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """One simulated server."""
+
+    cost: StepCost
+    limits: Limits
+    overhead_s: float = 0.0
+    """Of each request outside the steps: client, network, API server."""
+    overhead_each_s: float = 0.0
+    """Further, of each request for each other that the server has: its API server is one process."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from harness.simulating.engine import Limits, StepCost
+    from harness.simulating.engine import Engine
 
     Floats = npt.NDArray[np.float64]
 
@@ -54,10 +54,13 @@ class Work:
 class Replica:
     """One engine under way; its clock is the end of its last step."""
 
-    def __init__(self, cost: StepCost, limits: Limits, work: Work) -> None:
-        self.cost, self.limits, self.work = cost, limits, work
+    def __init__(self, engine: Engine, work: Work) -> None:
+        self.engine, self.work = engine, work
+        self.cost, self.limits = engine.cost, engine.limits
         self.clock = 0.0
         self.busy_s = 0.0
+        self.coming: list[tuple[float, int]] = []
+        """Requests sent that have not reached the engine yet, and when they will; a heap."""
         self.waiting: deque[int] = deque()
         self.running: dict[int, None] = {}
         """In the order in which they were let in."""
@@ -76,27 +79,30 @@ class Replica:
 
     @property
     def load(self) -> int:
-        """Requests that it has, waiting ones included."""
-        return len(self.waiting) + len(self.running)
+        """Requests that it has, those on their way and waiting ones included."""
+        return len(self.coming) + len(self.waiting) + len(self.running)
 
-    def offer(self, request: int, at_s: float) -> None:
-        """Put a request into the queue; the replica must have run until then."""
-        if not self.load:
-            self.clock = max(self.clock, at_s)
-        self.waiting.append(request)
+    def send(self, request: int, at_s: float) -> None:
+        """Send it a request; the replica must have run until then."""
+        reaches = at_s + self.engine.overhead_s + self.engine.overhead_each_s * self.load
+        heappush(self.coming, (reaches, request))
 
     def run_until(self, at_s: float) -> None:
         """Compute all steps that begin before `at_s`."""
-        while self.clock < at_s and (self.waiting or self.running):
+        while self.running or self.waiting or self.coming:
+            if not self.running and not self.waiting:
+                self.clock = max(self.clock, self.coming[0][0])
+            if self.clock >= at_s:
+                return
             self.advance(at_s)
 
     def drop_all(self) -> list[int]:
         """Forget everything, as a server does that dies; return the requests it had."""
-        lost = [*self.running, *self.waiting]
+        lost = [*self.running, *self.waiting, *(request for _, request in self.coming)]
         for held in (self.running, self._prefilling, self._end, self._left, self._since):
             held.clear()
-        self.waiting.clear()
-        self._ends.clear()
+        for queue in (self.waiting, self.coming, self._ends):
+            queue.clear()
         self._context = self._used = 0
         return lost
 
@@ -106,9 +112,16 @@ class Replica:
         Returns:
             The requests that got their last token, all at the new `clock`.
         """
+        coming = self.coming
+        if coming and not self.running and not self.waiting:
+            self.clock = max(self.clock, coming[0][0])
+        while coming and coming[0][0] <= self.clock:
+            self.waiting.append(heappop(coming)[1])
         taken, finished = self._take_in()
         if taken:
             return self._mixed(taken, finished)
+        if coming:
+            horizon_s = min(horizon_s, coming[0][0])
         return self._decode(horizon_s)
 
     # --- a step that takes in prompts ------------------------------------------------------------

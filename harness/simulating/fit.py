@@ -1,0 +1,239 @@
+"""An engine fitted to measured cells, and its errors at levels that the fit did not see.
+
+Two stages. `steps` finds the lengths of steps directly. Then all parameters are moved until the
+simulator, given the same requests, comes to the same percentiles and throughput as the cells did
+(simulated moments: McFadden, A method of simulated moments, Econometrica 57, 1989): only so do
+the overheads outside the steps get a value, and stamps that a busy API server smears do not bias it.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import numpy as np
+from scipy.optimize import least_squares, nnls
+
+from harness.errors import BadInputError
+from harness.simulating.engine import Engine, Limits, StepCost
+from harness.simulating.rehearse import METRICS, measured, rehearsed
+from harness.simulating.steps import equations, step_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from harness.simulating.observed import Observed
+    from harness.simulating.rehearse import Figures
+
+    Floats = npt.NDArray[np.float64]
+
+_WEIGHTS: Final = {
+    "ttft_p50_ms": 1.0, "ttft_p95_ms": 0.5, "e2e_p50_ms": 1.0, "e2e_p95_ms": 0.5,
+    "aggregate_tps": 2.0,
+}  # fmt: skip
+"""Of a relative error: tails of short cells vary by themselves."""
+_PULL: Final = 0.1
+"""Weight of a coefficient's distance (log) from what the steps alone said."""
+_FURTHEST: Final = math.log(5)
+_STEP: Final = 0.03
+_ROUNDS: Final = 12
+_LEAST_S: Final = 1e-6
+
+
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of a level that the fit did not see."""
+
+    cell: str
+    mode: Literal["open", "closed"]
+    level: float
+    metric: str
+    predicted: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Predicted ÷ measured - 1."""
+        return self.predicted / self.measured - 1
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cells of the fit covered; a prediction beyond it is an extrapolation."""
+
+    batch: float
+    """The largest mean of sequences in a step of a cell."""
+    prompt_tokens: tuple[int, int]
+    """The shortest and the longest."""
+    output_tokens: tuple[int, int]
+    tokens_per_s: float
+    """The highest output of a cell."""
+
+
+class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine's parameters, how they came about and how wrong they are."""
+
+    engine: Engine
+    fitted_on: list[str]
+    """Cells."""
+    held_out: list[HeldOut]
+    """Empty where there were too few levels to leave any out."""
+    seen: Seen
+    caveats: list[str] = []
+
+    def worst(self) -> dict[str, float]:
+        """Return the largest error of each metric over the held-out levels, without its sign."""
+        metrics = dict.fromkeys(one.metric for one in self.held_out)
+        return {
+            name: max(abs(one.error) for one in self.held_out if one.metric == name)
+            for name in metrics
+        }
+
+
+def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
+    """Fit an engine to half of the levels and predict the other half.
+
+    Every second level is left out, the lowest and the highest of a sweep never; repeats go
+    together. The engine stays the one of the half that it was fitted to, so that its errors are
+    those of every prediction made with it.
+
+    Args:
+        cells: of one build on one server, several levels.
+        limits: of the engine; None: none.
+
+    Raises:
+        BadInputError: there are no cells, or they show no steps.
+    """
+    if not cells:
+        raise BadInputError(
+            "the simulator has no measured cell to be fitted to",
+            hint="Measure a sweep first, e.g. harness load --profile closed --level 1,2,4,8,16,32.",
+        )
+    used, left_out = _halves(cells)
+    engine = refined(used, Engine(cost=step_cost(used), limits=limits or Limits()))
+    held_out = [one for cell in left_out for one in _compared(cell, engine)]
+    caveats = []
+    if not left_out:
+        caveats.append(
+            f"The simulator was fitted to {len(used)} cells and none was left to check it: "
+            "its error is unknown. Measure at least three levels of one kind."
+        )
+    return Fitted(
+        engine=engine,
+        fitted_on=[cell.id for cell in used],
+        held_out=held_out,
+        seen=_seen(used),
+        caveats=caveats,
+    )
+
+
+def _halves(cells: Sequence[Observed]) -> tuple[list[Observed], list[Observed]]:
+    def kind(cell: Observed) -> tuple[bool, float]:
+        return cell.streams is None, cell.level
+
+    used: list[Observed] = []
+    left_out: list[Observed] = []
+    for _, sweep in groupby(sorted(cells, key=kind), key=lambda cell: cell.streams is None):
+        levels = [list(level) for _, level in groupby(sweep, key=kind)]
+        for index, level in enumerate(levels):
+            out = index % 2 == 1 and index < len(levels) - 1
+            (left_out if out else used).extend(level)
+    return used, left_out
+
+
+def _compared(cell: Observed, engine: Engine) -> Iterable[HeldOut]:
+    truth, guess = measured(cell), rehearsed(cell, engine)
+    for name in METRICS:
+        yield HeldOut(
+            cell=cell.id,
+            mode="open" if cell.streams is None else "closed",
+            level=cell.level,
+            metric=name,
+            predicted=getattr(guess, name),
+            measured=getattr(truth, name),
+        )
+
+
+def _seen(cells: Sequence[Observed]) -> Seen:
+    batches = []
+    for cell in cells:
+        rows, _ = equations(cell)
+        batches.append(float(rows[:, 1].sum() / rows[:, 0].sum()) if len(rows) else 1.0)
+    return Seen(
+        batch=max(batches),
+        prompt_tokens=_range(np.concatenate([cell.prompts for cell in cells])),
+        output_tokens=_range(np.concatenate([cell.outputs for cell in cells])),
+        tokens_per_s=max(measured(cell).aggregate_tps for cell in cells),
+    )
+
+
+def _range(values: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(values.min()), int(values.max())
+
+
+# --- the second stage ----------------------------------------------------------------------------
+
+
+def refined(cells: Sequence[Observed], start: Engine) -> Engine:
+    """Move all parameters until simulated cells come to the measured figures."""
+    truths = [measured(cell) for cell in cells]
+    start = _with_overheads(cells, truths, start)
+    names = [name for name in StepCost.__struct_fields__ if getattr(start.cost, name) > 0]
+    overheads = np.array([start.overhead_s, start.overhead_each_s])
+
+    def engine_at(at: Floats) -> Engine:
+        factors = dict(zip(names, np.exp(at[2:]).tolist(), strict=True))
+        cost = {name: getattr(start.cost, name) * factor for name, factor in factors.items()}
+        first, each = (overheads * np.exp(at[:2])).tolist()
+        return msgspec.structs.replace(
+            start,
+            cost=msgspec.structs.replace(start.cost, **cost),
+            overhead_s=first,
+            overhead_each_s=each,
+        )
+
+    def misses(at: Floats) -> Floats:
+        engine = engine_at(at)
+        errors = [
+            _errors(rehearsed(cell, engine), truth)
+            for cell, truth in zip(cells, truths, strict=True)
+        ]
+        return np.concatenate([*errors, _PULL * at[2:]])
+
+    found = least_squares(
+        misses,
+        np.zeros(2 + len(names)),
+        bounds=(-_FURTHEST, _FURTHEST),
+        diff_step=_STEP,
+        x_scale=0.1,
+        loss="soft_l1",
+        f_scale=0.3,
+        max_nfev=_ROUNDS,
+    )
+    return engine_at(found.x)
+
+
+def _errors(guess: Figures, truth: Figures) -> Floats:
+    """Return weighted logs of predicted ÷ measured; a large one where nothing was predicted."""
+    errors = []
+    for name, weight in _WEIGHTS.items():
+        ratio = getattr(guess, name) / getattr(truth, name)
+        errors.append(weight * (math.log(ratio) if ratio > 0 else 3.0))
+    return np.array(errors)
+
+
+def _with_overheads(cells: Sequence[Observed], truths: list[Figures], start: Engine) -> Engine:
+    """Guess the overheads: what TTFT lacks without them, as a line over requests under way."""
+    lacks, under_way = [], []
+    for cell, truth in zip(cells, truths, strict=True):
+        lacks.append((truth.ttft_p50_ms - rehearsed(cell, start).ttft_p50_ms) / 1000)
+        took = (cell.last_s - cell.sent_s)[cell.measured].sum()
+        under_way.append(float(took) / cell.window_s)
+    size = np.array([truth.ttft_p50_ms for truth in truths])
+    rows = np.column_stack([np.ones(len(cells)), under_way]) / size[:, None]
+    (first, each), _ = nnls(rows, np.maximum(lacks, 0.0) / size)
+    return msgspec.structs.replace(
+        start, overhead_s=max(float(first), _LEAST_S), overhead_each_s=max(float(each), _LEAST_S)
+    )

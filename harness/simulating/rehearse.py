@@ -1,0 +1,112 @@
+"""A measured cell done again by the simulator, and what both say of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from harness.measuring import stats
+from harness.simulating.drive import by_schedule, closed_loop
+from harness.simulating.replica import Replica, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from harness.simulating.engine import Engine
+    from harness.simulating.observed import Observed
+
+    Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
+
+METRICS: Final = ("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "e2e_p95_ms", "aggregate_tps")
+_AGAIN: Final = 8
+"""A simulated closed loop may get so many times as far as the measured one did."""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a level came to."""
+
+    ttft_p50_ms: float
+    """First token - sent, as the p95."""
+    ttft_p95_ms: float
+    e2e_p50_ms: float
+    """Last token - due, as the p95."""
+    e2e_p95_ms: float
+    aggregate_tps: float
+    """Tokens per second in the window."""
+
+
+def measured(cell: Observed) -> Figures:
+    """Return what was measured."""
+    inside = (cell.chunk_s >= 0) & (cell.chunk_s < cell.window_s)
+    each = np.repeat(cell.outputs / cell.chunks, cell.chunks)
+    return _figures(
+        (cell.first_s - cell.sent_s)[cell.measured],
+        (cell.last_s - cell.due_s)[cell.measured],
+        float(each[inside].sum()) / cell.window_s,
+    )
+
+
+def rehearsed(cell: Observed, engine: Engine) -> Figures:
+    """Simulate the same requests: in open loop at the same moments, else by as many streams."""
+    return _scheduled(cell, engine) if cell.streams is None else _by_turns(cell, engine)
+
+
+def _scheduled(cell: Observed, engine: Engine) -> Figures:
+    work = Work(cell.prompts.tolist(), cell.outputs.tolist())
+    start = cell.sent_s[0]
+    by_schedule(cell.sent_s - start, [Replica(engine, work)])
+    first, last = np.array(work.first_s) + start, np.array(work.last_s) + start
+    kept = cell.measured
+    return _figures(
+        (first - cell.sent_s)[kept],
+        (last - cell.due_s)[kept],
+        _rate(first, last, cell.outputs, 0.0, cell.window_s),
+    )
+
+
+def _by_turns(cell: Observed, engine: Engine) -> Figures:
+    """Each stream finishes one request first; then the window opens, as in a measured cell."""
+    assert cell.streams is not None  # noqa: S101 - a closed loop
+    prompts, outputs = np.tile(cell.prompts, _AGAIN), np.tile(cell.outputs, _AGAIN)
+    work = Work(prompts.tolist(), outputs.tolist())
+    before = float(-cell.sent_s[0])
+    sent = closed_loop(Replica(engine, work), cell.streams, before + cell.window_s)
+    first, last = np.array(work.first_s), np.array(work.last_s)
+    kept = (sent >= before) & np.isfinite(last)
+    return _figures(
+        (first - sent)[kept],
+        (last - sent)[kept],
+        _rate(first, last, outputs, before, before + cell.window_s),
+    )
+
+
+def _figures(ttft_s: Floats, e2e_s: Floats, rate: float) -> Figures:
+    ttft, e2e = np.sort(ttft_s) * 1000, np.sort(e2e_s) * 1000
+    return Figures(
+        ttft_p50_ms=_percentile(ttft, 0.5),
+        ttft_p95_ms=_percentile(ttft, 0.95),
+        e2e_p50_ms=_percentile(e2e, 0.5),
+        e2e_p95_ms=_percentile(e2e, 0.95),
+        aggregate_tps=rate,
+    )
+
+
+def _percentile(ordered: Floats, share: float) -> float:
+    found = stats.percentile(ordered, share) if ordered.size else None
+    return float("nan") if found is None else found
+
+
+def _rate(first: Floats, last: Floats, outputs: Iterable[int], start: float, end: float) -> float:
+    """Tokens per second of [start, end): the first of each answer, the others spread evenly."""
+    tokens = np.asarray(outputs, dtype=np.float64)
+    some = np.isfinite(last)
+    first, last, tokens = first[some], last[some], tokens[some]
+    inside = np.clip(last, start, end) - np.clip(first, start, end)
+    spread = (tokens - 1) * inside / np.maximum(last - first, 1e-12)
+    firsts = (first >= start) & (first < end)
+    return float(spread.sum() + firsts.sum()) / (end - start)
