@@ -53,4 +53,4 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     overhead_s: float = 0.0
     """Of each request outside the steps: client, network, API server."""
     overhead_each_s: float = 0.0
-    """Further, of each request for each other that the server has: its API server is one process."""
+    """Further, for each other request that the server has: its API server is one process."""

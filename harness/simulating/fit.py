@@ -2,8 +2,9 @@
 
 Two stages. `steps` finds the lengths of steps directly. Then all parameters are moved until the
 simulator, given the same requests, comes to the same percentiles and throughput as the cells did
-(simulated moments: McFadden, A method of simulated moments, Econometrica 57, 1989): only so do
-the overheads outside the steps get a value, and stamps that a busy API server smears do not bias it.
+(simulated moments: McFadden, A method of simulated moments, Econometrica 57, 1989; the simplex of
+Nelder & Mead, 1965, since a schedule's figures jump): only so do the overheads outside the steps
+get a value, and stamps that a busy API server smears do not bias it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import numpy as np
-from scipy.optimize import least_squares, nnls
+from scipy.optimize import minimize, nnls
 
 from harness.errors import BadInputError
 from harness.simulating.engine import Engine, Limits, StepCost
@@ -39,15 +40,17 @@ _WEIGHTS: Final = {
 _PULL: Final = 0.1
 """Weight of a coefficient's distance (log) from what the steps alone said."""
 _FURTHEST: Final = math.log(5)
-_STEP: Final = 0.03
-_ROUNDS: Final = 12
+_LARGE: Final = 0.3
+_SIZE: Final = 0.3
+"""Of the first simplex (log)."""
+_MOST_TRIES: Final = 400
 _LEAST_S: Final = 1e-6
 
 
 class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
-    """One number of a level that the fit did not see."""
+    """One number of a level that the fit did not see, the mean over its repeats."""
 
-    cell: str
+    cells: list[str]
     mode: Literal["open", "closed"]
     level: float
     metric: str
@@ -113,7 +116,7 @@ def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
         )
     used, left_out = _halves(cells)
     engine = refined(used, Engine(cost=step_cost(used), limits=limits or Limits()))
-    held_out = [one for cell in left_out for one in _compared(cell, engine)]
+    held_out = [one for level in left_out for one in _compared(level, engine)]
     caveats = []
     if not left_out:
         caveats.append(
@@ -129,30 +132,35 @@ def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
     )
 
 
-def _halves(cells: Sequence[Observed]) -> tuple[list[Observed], list[Observed]]:
+def _halves(cells: Sequence[Observed]) -> tuple[list[Observed], list[list[Observed]]]:
+    """Return the cells to fit, and the levels to check, each with all its repeats."""
+
     def kind(cell: Observed) -> tuple[bool, float]:
         return cell.streams is None, cell.level
 
     used: list[Observed] = []
-    left_out: list[Observed] = []
+    left_out: list[list[Observed]] = []
     for _, sweep in groupby(sorted(cells, key=kind), key=lambda cell: cell.streams is None):
         levels = [list(level) for _, level in groupby(sweep, key=kind)]
         for index, level in enumerate(levels):
-            out = index % 2 == 1 and index < len(levels) - 1
-            (left_out if out else used).extend(level)
+            if index % 2 == 1 and index < len(levels) - 1:
+                left_out.append(level)
+            else:
+                used += level
     return used, left_out
 
 
-def _compared(cell: Observed, engine: Engine) -> Iterable[HeldOut]:
-    truth, guess = measured(cell), rehearsed(cell, engine)
+def _compared(level: Sequence[Observed], engine: Engine) -> Iterable[HeldOut]:
+    truths = [measured(cell) for cell in level]
+    guesses = [rehearsed(cell, engine) for cell in level]
     for name in METRICS:
         yield HeldOut(
-            cell=cell.id,
-            mode="open" if cell.streams is None else "closed",
-            level=cell.level,
+            cells=[cell.id for cell in level],
+            mode="open" if level[0].streams is None else "closed",
+            level=level[0].level,
             metric=name,
-            predicted=getattr(guess, name),
-            measured=getattr(truth, name),
+            predicted=float(np.mean([getattr(guess, name) for guess in guesses])),
+            measured=float(np.mean([getattr(truth, name) for truth in truths])),
         )
 
 
@@ -202,17 +210,22 @@ def refined(cells: Sequence[Observed], start: Engine) -> Engine:
         ]
         return np.concatenate([*errors, _PULL * at[2:]])
 
-    found = least_squares(
-        misses,
-        np.zeros(2 + len(names)),
-        bounds=(-_FURTHEST, _FURTHEST),
-        diff_step=_STEP,
-        x_scale=0.1,
-        loss="soft_l1",
-        f_scale=0.3,
-        max_nfev=_ROUNDS,
-    )
-    return engine_at(found.x)
+    start_at = np.zeros(2 + len(names))
+    simplex = np.vstack([start_at, np.diag(np.full(start_at.size, _SIZE))])
+    found = minimize(
+        lambda at: _soft(misses(np.clip(at, -_FURTHEST, _FURTHEST))),
+        start_at,
+        method="Nelder-Mead",
+        options={
+            "initial_simplex": simplex, "maxfev": _MOST_TRIES, "xatol": 0.01, "fatol": 1e-4
+        },
+    )  # fmt: skip
+    return engine_at(np.clip(found.x, -_FURTHEST, _FURTHEST))
+
+
+def _soft(errors: Floats) -> float:
+    """Return the sum of squares, large errors (a level that was disturbed) counted less."""
+    return float((np.sqrt(1 + (errors / _LARGE) ** 2) - 1).sum())
 
 
 def _errors(guess: Figures, truth: Figures) -> Floats:

@@ -76,9 +76,7 @@ class Observed:
         )
 
     @classmethod
-    def of(
-        cls, facts: CellFacts, plan: DrivePlan, samples: Samples, drive: DriveReport
-    ) -> Self:
+    def of(cls, facts: CellFacts, plan: DrivePlan, samples: Samples, drive: DriveReport) -> Self:
         """Take what is needed from a cell's records.
 
         Raises:
@@ -129,7 +127,9 @@ def _check(facts: CellFacts, plan: DrivePlan, samples: Samples) -> None:
     measured = samples.measured
     answered = len(measured.answered)
     if plan.replicas:
-        reason = f"its requests went to {len(plan.replicas) + 1} addresses, and one engine is fitted"
+        reason = (
+            f"its requests went to {len(plan.replicas) + 1} addresses, and one engine is fitted"
+        )
     elif not plan.stream:
         reason = "its answers came in one document each, so nobody saw the steps"
     elif plan.after is not None:

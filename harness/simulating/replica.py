@@ -17,16 +17,10 @@ from collections import deque
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
     from harness.simulating.engine import Engine
-
-    Floats = npt.NDArray[np.float64]
 
 NEVER: Final = math.inf
 
@@ -255,7 +249,7 @@ class Replica:
 
 
 def _steps_until(time_s: float, length_s: float, growth_s: float) -> int:
-    """Return the least number of steps that take at least `time_s`: l, l + g, l + 2 g, …"""
+    """Return the least number of steps, of l, l + g, l + 2 g, …, that take at least `time_s`."""
     if growth_s <= 0:
         return max(1, math.ceil(time_s / length_s)) if length_s > 0 else 1
     half = length_s - growth_s / 2

@@ -47,8 +47,10 @@ def equations(cell: Observed) -> tuple[Floats, Floats]:
     each = (cell.outputs / cell.chunks)[owner]
     said = (np.arange(owner.size) - starts[owner] + 1) * each
     order = np.argsort(cell.chunk_s, kind="stable")
-    # a first token's own step is another's further token
-    came = np.stack([each, np.where(first, cell.prompts[owner], 0), np.where(first, 0, each * (cell.prompts[owner] + said))])
+    prompts = cell.prompts[owner]
+    came = np.stack(
+        [each, np.where(first, prompts, 0), np.where(first, 0, each * (prompts + said))]
+    )
     totals = np.cumsum(came[:, order], axis=1)
     stamps = cell.chunk_s[order]
     steps = cell.outputs - cell.outputs / cell.chunks

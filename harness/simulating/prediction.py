@@ -1,0 +1,129 @@
+"""What the simulator says of a fleet under some traffic, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import numpy as np
+
+from harness.simulating.fit import HeldOut  # noqa: TC001 - a field's type
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+_SHARES: Final = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """Percentiles over all simulated requests, or gaps; None where there are none."""
+
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+    @classmethod
+    def of(cls, values: Floats) -> Spread:
+        """Describe values."""
+        if not values.size:
+            return cls()
+        found = np.percentile(values, list(_SHARES.values())).tolist()
+        return cls(
+            mean=float(values.mean()),
+            max=float(values.max()),
+            **dict(zip(_SHARES, found, strict=True)),
+        )
+
+    @classmethod
+    def weighted(cls, values: Floats, counts: npt.NDArray[np.int64]) -> Spread:
+        """Describe values of which there are many of the same."""
+        if not values.size:
+            return cls()
+        order = np.argsort(values)
+        total = np.cumsum(counts[order])
+        ranks = [share / 100 * (total[-1] - 1) for share in _SHARES.values()]
+        at = np.searchsorted(total, ranks, side="right")
+        return cls(
+            mean=float((values * counts).sum() / total[-1]),
+            max=float(values.max()),
+            **dict(zip(_SHARES, values[order][at].tolist(), strict=True)),
+        )
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """One part of the time, over all replicas."""
+
+    start_s: float
+    request_rate: float
+    """Requests per second of the whole fleet."""
+    ttft_p95_ms: float | None
+    e2e_p95_ms: float | None
+    waiting: float
+    """Requests without their first token, mean over time and replicas: of one replica."""
+    in_flight: float
+    """Requests without their last token, the same."""
+
+
+class LimitForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit of the SLO."""
+
+    limit: str
+    predicted: float | None
+    """None: the simulator has no such number."""
+    holds: bool | None
+    error: float | None
+    """The largest relative error of that metric at the held-out levels; None: unknown."""
+    decided: bool
+    """Whether the limit is further from the prediction than that error."""
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """One fleet under some traffic. All latencies count from the moment a request is sent."""
+
+    replicas: int
+    failing: int
+    failure_s: float | None
+    routing: Literal["round-robin", "least-loaded"]
+    duration_s: float
+    requests: int
+    """Of the whole traffic."""
+    replicas_simulated: int
+    requests_simulated: int
+    request_rate: float
+    """Requests per second, of the whole fleet, as the other rates."""
+    output_tps: float
+    """Tokens per second."""
+    ttft_ms: Spread
+    itl_ms: Spread
+    tpot_ms: Spread
+    e2e_ms: Spread
+    waiting_mean: float
+    """Requests without their first token, of one replica, mean over the time."""
+    waiting_peak: float
+    """The same in the worst window."""
+    in_flight_mean: float
+    in_flight_peak: float
+    busy: float
+    """Share of the time in which an engine computes, mean over the replicas."""
+    preemptions: float
+    """Of the whole fleet."""
+    lost: float
+    """Requests that were with a replica when it died, of the whole fleet."""
+    refused: float
+    """Requests that do not fit an engine's KV cache, of the whole fleet."""
+    attainment: float | None
+    """Share of all requests that hold every per-request limit of the SLO; None without one."""
+    goodput: float | None
+    """Requests per second that do."""
+    limits: list[LimitForecast]
+    windows: list[Window]
+    held_out: list[HeldOut]
+    """How wrong the same simulator was at measured levels that it was not fitted to."""
+    outside: list[str]
+    """In what the traffic lies beyond the measured cells; there the errors say nothing."""
+    approximations: list[str]

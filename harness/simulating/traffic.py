@@ -1,0 +1,147 @@
+"""Whom a fleet serves: a trace, or a steady rate, and what part of it some of its replicas see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from harness.errors import BadInputError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from loadprofiles.traffic.traces import Trace
+
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Requests in the order in which they come."""
+
+    times_s: Floats
+    """From 0 on."""
+    prompts: Ints
+    """Tokens, at least 1, as `outputs`."""
+    outputs: Ints
+    duration_s: float
+    """How long it lasts."""
+
+    @classmethod
+    def of(cls, trace: Trace) -> Self:
+        """Take a trace that was read from a file.
+
+        Raises:
+            BadInputError: it is too short to be a load.
+        """
+        if len(trace) < 2:  # noqa: PLR2004 - a rate needs two
+            raise BadInputError(
+                f"the trace has {len(trace)} requests, and a load needs at least two",
+                hint="Give a trace of the time that you want to predict, e.g. a day.",
+            )
+        return cls(
+            trace.times_s,
+            np.maximum(trace.prompt_tokens, 1),
+            np.maximum(trace.output_tokens, 1),
+            float(trace.times_s[-1] * len(trace) / (len(trace) - 1)),
+        )
+
+    @classmethod
+    def steady(
+        cls, rate: float, duration_s: float, prompts: Ints, outputs: Ints, seed: int = 0
+    ) -> Self:
+        """Draw Poisson arrivals; prompt and answer of each are those of one of the given requests.
+
+        Raises:
+            BadInputError: the rate or the duration is not above 0.
+        """
+        for name, value in (("rate", rate), ("duration", duration_s)):
+            if not 0 < value < np.inf:
+                raise BadInputError(
+                    f"the {name} to predict is {value:g}", hint=f"Give a {name} above 0."
+                )
+        rng = np.random.default_rng(seed)
+        count = rng.poisson(rate * duration_s)
+        which = rng.integers(0, len(prompts), count)
+        return cls(
+            np.sort(rng.uniform(0, duration_s, count)), prompts[which], outputs[which], duration_s
+        )
+
+    def __len__(self) -> int:
+        return self.times_s.size
+
+    def at(self, positions: Floats) -> Traffic:
+        """Return the requests at these positions of the stream, ascending.
+
+        A position between two requests (a trace scaled up has several between them) lies between
+        their times, and is as long as the one before it.
+        """
+        rows = np.minimum(positions.astype(np.int64), len(self) - 1)
+        ends = np.append(self.times_s, max(self.duration_s, self.times_s[-1]))
+        times = ends[rows] + (positions - rows) * (ends[rows + 1] - ends[rows])
+        return Traffic(times, self.prompts[rows], self.outputs[rows], self.duration_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """How many replicas serve it, and what befalls them."""
+
+    replicas: int
+    failing: int = 0
+    """So many die at `failure_s`."""
+    failure_s: float = 0.0
+
+    def check(self) -> None:
+        """Look that it can be.
+
+        Raises:
+            BadInputError: it cannot.
+        """
+        if self.replicas < 1:
+            raise BadInputError(
+                f"a fleet of {self.replicas} replicas serves nobody", hint="Give 1 or more."
+            )
+        if not 0 <= self.failing < self.replicas:
+            raise BadInputError(
+                f"{self.failing} of {self.replicas} replicas cannot fail and leave any",
+                hint=f"Let 0 to {self.replicas - 1} fail.",
+            )
+
+
+def all_of(traffic: Traffic, scale: float) -> Traffic:
+    """Return all of the traffic, `scale` times as much as there is."""
+    if scale == 1.0:
+        return traffic
+    return traffic.at(np.arange(int(len(traffic) * scale)) / scale)
+
+
+def share_by_turns(traffic: Traffic, scale: float, fleet: Fleet, replica: int) -> Traffic:
+    """Return what one surviving replica gets by round robin: each N-th request, exactly.
+
+    After the failure it is each (N - failing)-th.
+    """
+    total = int(len(traffic) * scale)
+    if not fleet.failing:
+        return traffic.at(np.arange(replica, total, fleet.replicas) / scale)
+    failure = int(np.searchsorted(traffic.times_s, fleet.failure_s) * scale)
+    left = fleet.replicas - fleet.failing
+    before = np.arange(replica, min(failure, total), fleet.replicas)
+    after = np.arange(failure + replica % left, total, left)
+    return traffic.at(np.concatenate([before, after]) / scale)
+
+
+def share_of_some(traffic: Traffic, scale: float, fleet: Fleet, some: int, seed: int) -> Traffic:
+    """Return what `some` of the surviving replicas get: each request with equal chance.
+
+    That is what a few of many least-loaded replicas see, but for what the others tell the router.
+    """
+    rng = np.random.default_rng(seed)
+    positions = np.arange(int(len(traffic) * scale)) / scale
+    left = np.full(positions.size, float(fleet.replicas))
+    if fleet.failing:
+        failure = np.searchsorted(traffic.times_s, fleet.failure_s)
+        left[positions >= failure] = fleet.replicas - fleet.failing
+    return traffic.at(positions[rng.random(positions.size) < some / left])
