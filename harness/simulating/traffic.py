@@ -139,9 +139,18 @@ def share_of_some(traffic: Traffic, scale: float, fleet: Fleet, some: int, seed:
     That is what a few of many least-loaded replicas see, but for what the others tell the router.
     """
     rng = np.random.default_rng(seed)
-    positions = np.arange(int(len(traffic) * scale)) / scale
-    left = np.full(positions.size, float(fleet.replicas))
+    total = int(len(traffic) * scale)
+    failure = total
     if fleet.failing:
-        failure = np.searchsorted(traffic.times_s, fleet.failure_s)
-        left[positions >= failure] = fleet.replicas - fleet.failing
-    return traffic.at(positions[rng.random(positions.size) < some / left])
+        failure = int(np.searchsorted(traffic.times_s, fleet.failure_s) * scale)
+    before = _thinned(0, failure, some / fleet.replicas, rng)
+    after = _thinned(failure, total, some / (fleet.replicas - fleet.failing), rng)
+    return traffic.at(np.concatenate([before, after]) / scale)
+
+
+def _thinned(start: int, end: int, share: float, rng: np.random.Generator) -> Ints:
+    """Draw numbers of [start, end), each with the same chance; the gaps are geometric."""
+    expected = (end - start) * share
+    gaps = rng.geometric(share, int(expected + 6 * expected**0.5) + 10)
+    drawn = start - 1 + np.cumsum(gaps)
+    return drawn[drawn < end]
