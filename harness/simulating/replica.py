@@ -68,8 +68,8 @@ class Replica:
         self._since: dict[int, float] = {}
         self._step = 0
         self._context = 0
-        self._used = 0
-        """Tokens in the KV cache: of decoding sequences (`_context`), and of prompts taken in."""
+        self.kv_tokens = 0
+        """Tokens in the KV cache: `_context`, and of prompts let in, each with its first token."""
 
     @property
     def load(self) -> int:
@@ -97,7 +97,7 @@ class Replica:
             held.clear()
         for queue in (self.waiting, self.coming, self._ends):
             queue.clear()
-        self._context = self._used = 0
+        self._context = self.kv_tokens = 0
         return lost
 
     def advance(self, horizon_s: float = NEVER) -> list[int]:
@@ -141,11 +141,11 @@ class Replica:
         while budget > 0 and self.waiting and len(self.running) < self.limits.max_num_seqs:
             request = self.waiting[0]
             size = self._size(request)
-            if self._used + size + len(self._end) + 1 > self.limits.kv_tokens:
+            if self.kv_tokens + size + len(self._end) + 1 > self.limits.kv_tokens:
                 break
             self.waiting.popleft()
             self.running[request] = None
-            self._used += size
+            self.kv_tokens += size + 1
             if size > budget:
                 self._prefilling[request] = size - budget
                 budget = 0
@@ -172,10 +172,9 @@ class Replica:
                 self._gap(self.clock - self._since.pop(request), 1)
             else:
                 self.work.first_s[request] = self.clock
-            self._used += 1
             if left == 1:
                 self.work.last_s[request] = self.clock
-                self._used -= size + 1
+                self.kv_tokens -= size + 1
                 del self.running[request]
                 done.append(request)
             else:
@@ -190,7 +189,7 @@ class Replica:
         self._make_room()
         decoding = len(self._end)
         steps = self._next_end() - self._step
-        steps = min(steps, (self.limits.kv_tokens - self._used) // decoding)
+        steps = min(steps, (self.limits.kv_tokens - self.kv_tokens) // decoding)
         length = self.cost.of(decoding, 0, self._context, 0)
         growth = self.cost.context_token_s * decoding
         if horizon_s < NEVER:
@@ -204,7 +203,7 @@ class Replica:
         self.busy_s += length_s
         self._step += steps
         self._context += decoding * steps
-        self._used += decoding * steps
+        self.kv_tokens += decoding * steps
         if decoding:
             self._gap(length_s / steps, decoding * steps)
 
@@ -229,21 +228,23 @@ class Replica:
             del end[request], self.running[request]
             held = self.work.prompts[request] + self.work.outputs[request]
             self._context -= held
-            self._used -= held
+            self.kv_tokens -= held
             self.work.last_s[request] = self.clock
             done.append(request)
         return done
 
     def _make_room(self) -> None:
         """Push the latest back until each decoding sequence has room for its next token."""
-        while self._used + len(self._end) > self.limits.kv_tokens:
+        while self.kv_tokens + len(self._end) > self.limits.kv_tokens:
             request, _ = self.running.popitem()
             if (at := self._end.pop(request, None)) is not None:
                 self._left[request] = at - self._step
                 self._since.setdefault(request, self.clock)
                 self._context -= self._size(request)
-            self._prefilling.pop(request, None)
-            self._used -= self._size(request)
+            else:
+                del self._prefilling[request]
+                self.kv_tokens -= 1
+            self.kv_tokens -= self._size(request)
             self.waiting.appendleft(request)
             self.work.preemptions += 1
 

@@ -79,7 +79,7 @@ def limits_of(server: Mapping[str, Any]) -> tuple[Limits, list[str]]:
     """
     reported: Any = server.get("reported") or {}
     argv: Sequence[str] = server.get("argv") or ()
-    usual = _VLLM_ON_CPU
+    usual = _VLLM_ON_CPU if (server.get("engine"), server.get("device")) == ("vllm", "cpu") else {}
     known = {
         name: _argument(argv, name) or reported.get(name) or usual.get(name)
         for name in ("max_num_seqs", "max_num_batched_tokens")

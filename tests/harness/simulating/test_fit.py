@@ -1,0 +1,132 @@
+"""What a fit finds in cells of a simulated engine whose parameters are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from harness.errors import BadInputError
+from harness.simulating.engine import Engine, Limits, StepCost
+from harness.simulating.fit import fit
+from harness.simulating.rehearse import METRICS, measured, rehearsed
+from harness.simulating.steps import equations, step_cost
+from tests.harness.simulating.reference import Request, cell, observed, serve
+
+if TYPE_CHECKING:
+    from harness.simulating.observed import Observed
+
+TRUTH = Engine(
+    cost=StepCost(base_s=4e-3, sequence_s=3e-4, prefill_token_s=6e-5, context_token_s=5e-7),
+    limits=Limits(max_num_seqs=64),
+    overhead_s=0.012,
+    overhead_each_s=4e-4,
+)
+RATES = (4.0, 10.0, 16.0, 20.0)
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[Observed]:
+    return [cell(TRUTH, rate, 30.0, seed) for seed, rate in enumerate(RATES)]
+
+
+def test_an_equation_holds_what_came_between_first_and_last_token() -> None:
+    """Two requests; the second's first token falls into the first one's answer."""
+    early, late = Request(0.0, 100, 4), Request(0.5, 30, 2)
+    early.tokens_s, late.tokens_s = [1.0, 2.0, 3.0, 4.0], [2.0, 3.0]
+    one = observed([early, late], 10.0, 1.0)
+    rows, seconds = equations(replace(one, outputs=np.array([5, 2])))
+    assert len(rows) == 0, "three gaps are too few"
+    early.output, early.tokens_s = 5, [1.0, 2.0, 3.0, 4.0, 5.0]
+    rows, seconds = equations(observed([early, late], 10.0, 1.0))
+    assert seconds.tolist() == [4.0]
+    steps, tokens, prefill, context = rows[0].tolist()
+    assert (steps, tokens, prefill) == (4, 6, 30)
+    assert context == 102 + 103 + 104 + 105 + 32
+
+
+def test_the_length_of_steps_is_found(cells: list[Observed]) -> None:
+    found = step_cost(cells)
+    for name in ("base_s", "sequence_s", "prefill_token_s"):
+        assert getattr(found, name) == pytest.approx(getattr(TRUTH.cost, name), rel=0.05), name
+    assert found.context_token_s == pytest.approx(TRUTH.cost.context_token_s, rel=0.3)
+
+
+def test_answers_in_chunks_of_several_tokens_say_the_same(cells: list[Observed]) -> None:
+    """Every other stamp is hidden: a chunk is two tokens then."""
+    one = cells[1]
+    ends = np.cumsum(one.chunks)
+    place = np.arange(one.chunk_s.size) - np.repeat(ends - one.chunks, one.chunks)
+    kept = (place % 2 == 0) & np.repeat(one.chunks % 2 == 0, one.chunks)
+    even = one.chunks % 2 == 0
+    halved = replace(
+        one, **{name: getattr(one, name)[even] for name in (
+            "measured", "due_s", "sent_s", "first_s", "last_s", "prompts", "outputs")},
+        chunk_s=one.chunk_s[kept], chunks=one.chunks[even] // 2,
+    )  # fmt: skip
+    rows, _ = equations(halved)
+    assert rows[:, 0].tolist() == (one.outputs[even] - 2)[one.outputs[even] >= 6].tolist()
+
+
+def test_a_rehearsed_cell_is_the_measured_one(cells: list[Observed]) -> None:
+    for one in cells:
+        truth, found = measured(one), rehearsed(one, TRUTH)
+        for name in METRICS:
+            assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=0.01), name
+
+
+def test_levels_left_out_of_the_fit_are_predicted(cells: list[Observed]) -> None:
+    fitted = fit(cells, TRUTH.limits)
+    assert fitted.fitted_on == ["a-4", "a-16", "a-20"]
+    assert {(one.mode, one.level) for one in fitted.held_out} == {("open", 10.0)}
+    assert [one.metric for one in fitted.held_out] == list(METRICS)
+    assert all(abs(one.error) < 0.05 for one in fitted.held_out), fitted.worst()
+    assert fitted.engine.overhead_s + fitted.engine.cost.base_s == pytest.approx(0.016, rel=0.1)
+    assert fitted.caveats == []
+    assert 1 < fitted.seen.batch < 64
+    assert fitted.seen.prompt_tokens[0] >= 50
+
+
+def test_repeats_of_a_level_are_left_out_together(cells: list[Observed]) -> None:
+    again = replace(cells[1], id="again")
+    fitted = fit([*cells, again], TRUTH.limits)
+    assert fitted.held_out[0].cells == ["a-10", "again"]
+    assert fitted.held_out[0].measured == pytest.approx(measured(again).ttft_p50_ms)
+
+
+def test_two_levels_leave_none_to_check(cells: list[Observed]) -> None:
+    fitted = fit(cells[:2], TRUTH.limits)
+    assert fitted.held_out == []
+    assert fitted.worst() == {}
+    assert "its error is unknown" in fitted.caveats[0]
+
+
+def test_a_closed_loop_is_rehearsed_with_as_many_streams() -> None:
+    """Streams of equal requests, served by the plain loop in rounds: all begin and end together."""
+    engine = Engine(cost=TRUTH.cost, limits=Limits())
+    rounds = []
+    at = 0.0
+    for _ in range(12):
+        both = [Request(at, 100, 10), Request(at, 100, 10)]
+        serve(engine, both)
+        at = both[0].tokens_s[-1]
+        rounds += both
+    first_wave = rounds[2].sent_s
+    for one in rounds:
+        one.sent_s -= first_wave
+        one.tokens_s = [token - first_wave for token in one.tokens_s]
+    one = observed(rounds, rounds[-1].tokens_s[-1], 2.0, streams=2)
+    truth, found = measured(one), rehearsed(one, engine)
+    for name in METRICS:
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-6), name
+
+
+def test_nothing_to_fit_is_said() -> None:
+    with pytest.raises(BadInputError, match="no measured cell"):
+        fit([])
+    short = [Request(float(n), 10, 1) for n in range(30)]
+    serve(TRUTH, short)
+    with pytest.raises(BadInputError, match="no answers of several tokens"):
+        fit([observed(short, 30.0, 1.0)])

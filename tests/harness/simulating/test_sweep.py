@@ -1,0 +1,111 @@
+"""Which cells and limits of a run the simulator takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from harness.errors import BadInputError
+from harness.measuring.measure import CellFacts
+from harness.measuring.remeasure import write_facts
+from harness.rundir import RunFolder
+from harness.simulating.engine import UNLIMITED, Limits
+from harness.simulating.sweep import limits_of, read_sweep
+from loadprofiles.records import DRIVE_FILE, PLAN_FILE, SAMPLES_FILE, DrivePlan, DriveReport
+from tests.harness.cells import T0, S, answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(run: RunFolder, name: str, answers: int, build: str = "a", **plan: Any) -> None:  # noqa: ANN401 - a plan's fields
+    folder = run.cell(name)
+    base = DrivePlan(
+        host="127.0.0.1", port=1, path="/v1/completions", dialect="openai-completions",
+        mode="open", due_ns=[n * S // 10 for n in range(answers)], duration_ns=4 * S, warmup=0,
+        drain_s=10.0, timeout_s=60.0, output_tokens=[4],
+    )  # fmt: skip
+    drive = DriveReport(
+        ended="done", window_start_ns=T0, window_end_ns=T0 + 4 * S, clock="kernel",
+        wall_minus_monotonic_ns=0, clock_step_ns=0, cpu_s=1.0, run_delay_s=0.01,
+        gc_collections=0, connections=1, samples=answers, versions={},
+    )  # fmt: skip
+    facts = CellFacts(
+        id=name, build=build, engine="vllm", engine_version=None, model="m", profile="p",
+        repeat=1, level={"rate": 10.0},
+    )  # fmt: skip
+    lines = [msgspec.json.encode(answer(n, n / 10)) for n in range(answers)]
+    (folder / PLAN_FILE).write_bytes(msgspec.json.encode(msgspec.structs.replace(base, **plan)))
+    (folder / DRIVE_FILE).write_bytes(msgspec.json.encode(drive))
+    (folder / SAMPLES_FILE).write_bytes(b"\n".join([*lines, b""]))
+    write_facts(folder, facts)
+
+
+def run_of(path: Path, cells: dict[str, str], **servers: object) -> RunFolder:
+    run = RunFolder.create(path, "load")
+    listed = [{"id": name, "build": build} for name, build in cells.items()]
+    run.write_manifest({"schema": 1, "cells": listed, "servers": servers})
+    return run
+
+
+def test_cells_are_read_with_their_engines_limits(tmp_path: Path) -> None:
+    run = run_of(tmp_path, {"one": "a"}, a={"reported": {"kv_cache_tokens": 4096}})
+    write(run, "one", 40)
+    (cell,), limits, caveats = read_sweep([run])
+    assert (cell.id, cell.level, cell.streams, cell.window_s) == ("one", 10.0, None, 4.0)
+    assert cell.name == "10 requests/s"
+    assert cell.sent_s[:3].tolist() == pytest.approx([0.0, 0.1, 0.2])
+    assert (cell.first_s - cell.sent_s)[0] == pytest.approx(0.05)
+    assert cell.chunks[0] == cell.outputs[0] == 4
+    assert cell.prompts[0] == 20
+    assert cell.measured.all()
+    assert limits == Limits(kv_tokens=4096)
+    assert "max_num_seqs, max_num_batched_tokens" in caveats[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ({"stream": False}, "one document each"),
+        ({"after": [-1] * 40}, "prefix cache"),
+        ({"replicas": [{"host": "h", "port": 2, "path": "/v1"}]}, "2 addresses"),
+    ],
+)
+def test_what_cannot_be_simulated_is_left_out_and_said(
+    tmp_path: Path, plan: dict[str, Any], reason: str
+) -> None:
+    run = run_of(tmp_path, {"one": "a", "two": "a", "few": "a", "gone": "a"})
+    write(run, "one", 40)
+    write(run, "two", 40, **plan)
+    write(run, "few", 3)
+    cells, _, caveats = read_sweep([run])
+    assert [cell.id for cell in cells] == ["one"]
+    assert [text for text in caveats if reason in text and "cell two" in text]
+    assert [text for text in caveats if "3 requests were answered" in text]
+    assert [text for text in caveats if "cell gone cannot be read" in text]
+
+
+def test_one_build_is_fitted(tmp_path: Path) -> None:
+    run = run_of(tmp_path, {"one": "a", "two": "b"})
+    write(run, "one", 40)
+    write(run, "two", 40, build="b")
+    with pytest.raises(BadInputError, match="has cells of a, b"):
+        read_sweep([run])
+    cells, _, _ = read_sweep([run], "b")
+    assert [cell.id for cell in cells] == ["two"]
+    with pytest.raises(BadInputError, match="no cell can be simulated"):
+        read_sweep([run], "c")
+
+
+def test_limits_come_from_arguments_before_reports_and_defaults() -> None:
+    on_cpu = {"engine": "vllm", "device": "cpu", "reported": {"kv_cache_tokens": 1000}}
+    assert limits_of(on_cpu) == (
+        Limits(max_num_seqs=128, max_num_batched_tokens=2048, kv_tokens=1000), []
+    )  # fmt: skip
+    told = {**on_cpu, "argv": ["vllm", "--max-num-seqs=8", "--max-num-batched-tokens", "512"]}
+    assert limits_of(told)[0] == Limits(max_num_seqs=8, max_num_batched_tokens=512, kv_tokens=1000)
+    unknown, caveats = limits_of({"engine": "tgi"})
+    assert unknown.kv_tokens == unknown.max_num_seqs == UNLIMITED
+    assert "kv_tokens" in caveats[0]
