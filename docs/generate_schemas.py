@@ -24,6 +24,7 @@ from harness.history.history import History
 from harness.measuring.measurement import Measurements
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.passes import PassRecord
+from harness.simulating.simulate import Simulation
 from launchers.build import Build
 from loadprofiles.profile import Profile
 from loadprofiles.records import DrivePlan, DriveReport, Sample
@@ -46,6 +47,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "baseline.json": Baseline,
     "gate.json": GateResult,
     "explanation.json": Explanation,
+    "simulation.json": Simulation,
 }
 MODELS: dict[str, type[Build | Profile | Suite | Rules]] = {
     "build.toml": Build,

@@ -66,6 +66,11 @@ def build_app() -> App:
         "harness.cli.explain:explain",
         help="A run's numbers by another tool's definitions, and why they differ.",
     )
+    app.command(
+        "harness.cli.simulate:simulation",
+        name="simulate",
+        help="Predict a fleet's latencies at a load that nobody measured.",
+    )
     app.command("harness.cli.history:history", help="List runs, and show metrics over time.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
     app.command(

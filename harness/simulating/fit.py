@@ -40,10 +40,15 @@ _WEIGHTS: Final = {
 _PULL: Final = 0.1
 """Weight of a coefficient's distance (log) from what the steps alone said."""
 _FURTHEST: Final = math.log(5)
+_NOTHING: Final = 3.0
+"""Stands for the log of a ratio where nothing was predicted."""
 _LARGE: Final = 0.3
 _SIZE: Final = 0.3
 """Of the first simplex (log)."""
 _MOST_TRIES: Final = 400
+_MOST_REQUESTS: Final = 12_000
+"""Of all cells together that are simulated at each try: the first part of long ones."""
+_FEW: Final = 200
 _LEAST_S: Final = 1e-6
 
 
@@ -154,13 +159,17 @@ def _compared(level: Sequence[Observed], engine: Engine) -> Iterable[HeldOut]:
     truths = [measured(cell) for cell in level]
     guesses = [rehearsed(cell, engine) for cell in level]
     for name in METRICS:
+        predicted = float(np.mean([getattr(guess, name) for guess in guesses]))
+        was = float(np.mean([getattr(truth, name) for truth in truths]))
+        if not (was > 0 and math.isfinite(predicted)):
+            continue
         yield HeldOut(
             cells=[cell.id for cell in level],
             mode="open" if level[0].streams is None else "closed",
             level=level[0].level,
             metric=name,
-            predicted=float(np.mean([getattr(guess, name) for guess in guesses])),
-            measured=float(np.mean([getattr(truth, name) for truth in truths])),
+            predicted=predicted,
+            measured=was,
         )
 
 
@@ -186,6 +195,8 @@ def _range(values: npt.NDArray[np.int64]) -> tuple[int, int]:
 
 def refined(cells: Sequence[Observed], start: Engine) -> Engine:
     """Move all parameters until simulated cells come to the measured figures."""
+    most = max(_FEW, _MOST_REQUESTS // len(cells))
+    cells = [cell.shortened(most) for cell in cells]
     truths = [measured(cell) for cell in cells]
     start = _with_overheads(cells, truths, start)
     names = [name for name in StepCost.__struct_fields__ if getattr(start.cost, name) > 0]
@@ -232,8 +243,9 @@ def _errors(guess: Figures, truth: Figures) -> Floats:
     """Return weighted logs of predicted ÷ measured; a large one where nothing was predicted."""
     errors = []
     for name, weight in _WEIGHTS.items():
-        ratio = getattr(guess, name) / getattr(truth, name)
-        errors.append(weight * (math.log(ratio) if ratio > 0 else 3.0))
+        was, said = getattr(truth, name), getattr(guess, name)
+        if was > 0:
+            errors.append(weight * (math.log(said / was) if said > 0 else _NOTHING))
     return np.array(errors)
 
 

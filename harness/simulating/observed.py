@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -116,6 +116,23 @@ class Observed:
             chunks=chunk_counts(answered),
         )
 
+    def shortened(self, most: int) -> Self:
+        """Return the first part of the window, with so many measured requests at most."""
+        sent = self.sent_s[self.measured]
+        if sent.size <= most:
+            return self
+        end = float(sent[most])
+        kept = self.sent_s < end
+        each = (
+            "measured", "due_s", "sent_s", "first_s", "last_s", "prompts", "outputs", "chunks",
+        )  # fmt: skip
+        return replace(
+            self,
+            window_s=end,
+            chunk_s=self.chunk_s[np.repeat(kept, self.chunks)],
+            **{name: getattr(self, name)[kept] for name in each},
+        )
+
     @property
     def name(self) -> str:
         """The level in words."""
@@ -134,6 +151,8 @@ def _check(facts: CellFacts, plan: DrivePlan, samples: Samples) -> None:
         reason = "its answers came in one document each, so nobody saw the steps"
     elif plan.after is not None:
         reason = "its sessions' prompts were read from the prefix cache, which is not simulated"
+    elif plan.think_ns is not None:
+        reason = "its streams paused to think, which is not simulated"
     elif answered < FEWEST:
         reason = f"{answered} requests were answered, and it takes {FEWEST}"
     elif 1 - answered / len(measured) > _MOST_FAILED:

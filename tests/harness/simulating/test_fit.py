@@ -123,6 +123,18 @@ def test_a_closed_loop_is_rehearsed_with_as_many_streams() -> None:
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-6), name
 
 
+def test_of_a_long_cell_the_first_part_is_rehearsed(cells: list[Observed]) -> None:
+    long = cells[3]
+    part = long.shortened(100)
+    assert part.measured.sum() == 100
+    assert part.window_s == long.sent_s[100]
+    assert part.chunk_s.size == part.chunks.sum()
+    assert measured(part).aggregate_tps == pytest.approx(
+        ((long.chunk_s >= 0) & (long.chunk_s < part.window_s)).sum() / part.window_s
+    )
+    assert long.shortened(10_000) is long
+
+
 def test_nothing_to_fit_is_said() -> None:
     with pytest.raises(BadInputError, match="no measured cell"):
         fit([])

@@ -16,6 +16,7 @@ from harness.simulating.engine import Engine, Limits, StepCost
 from harness.simulating.fit import Fitted, HeldOut, Seen
 from harness.simulating.predict import predict
 from harness.simulating.prediction import Prediction, Spread
+from harness.simulating.smallest import smallest_fleet
 from harness.simulating.traffic import Fleet, Traffic, share_by_turns, share_of_some
 from loadprofiles.traffic.traces import Trace
 
@@ -202,3 +203,20 @@ def test_gaps_are_counted_by_how_many_there_were() -> None:
         == Spread()
         == Spread.of(np.array([]))
     )
+
+
+def test_the_smallest_fleet_holds_and_one_less_does_not() -> None:
+    slo = parse_slo("ttft_p95_ms<=30,e2e_p95_ms<=600")
+    found = smallest_fleet(FITTED, steady(200, 60.0), slo)
+    assert found is not None
+    assert found.replicas > 2
+    assert all(limit.holds and limit.decided for limit in found.limits)
+    fewer = predict(FITTED, steady(200, 60.0), Fleet(replicas=found.replicas - 1), slo=slo)
+    assert not all(limit.holds and limit.decided for limit in fewer.limits)
+    assert found.replicas_simulated == found.replicas
+
+
+def test_a_limit_below_an_idle_servers_latency_needs_no_search() -> None:
+    assert smallest_fleet(FITTED, steady(5), parse_slo("ttft_p95_ms<=5")) is None
+    with pytest.raises(BadInputError, match="cannot say whether stall_p95_ms<=5"):
+        smallest_fleet(FITTED, steady(5), parse_slo("stall_p95_ms<=5"))

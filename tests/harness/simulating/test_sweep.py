@@ -4,55 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from harness.errors import BadInputError
-from harness.measuring.measure import CellFacts
-from harness.measuring.remeasure import write_facts
-from harness.rundir import RunFolder
 from harness.simulating.engine import UNLIMITED, Limits
 from harness.simulating.sweep import limits_of, read_sweep
-from loadprofiles.records import DRIVE_FILE, PLAN_FILE, SAMPLES_FILE, DrivePlan, DriveReport
-from tests.harness.cells import T0, S, answer
+from tests.harness.cells import answer
+from tests.harness.simulating.folders import run_of, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-def write(run: RunFolder, name: str, answers: int, build: str = "a", **plan: Any) -> None:  # noqa: ANN401 - a plan's fields
-    folder = run.cell(name)
-    base = DrivePlan(
-        host="127.0.0.1", port=1, path="/v1/completions", dialect="openai-completions",
-        mode="open", due_ns=[n * S // 10 for n in range(answers)], duration_ns=4 * S, warmup=0,
-        drain_s=10.0, timeout_s=60.0, output_tokens=[4],
-    )  # fmt: skip
-    drive = DriveReport(
-        ended="done", window_start_ns=T0, window_end_ns=T0 + 4 * S, clock="kernel",
-        wall_minus_monotonic_ns=0, clock_step_ns=0, cpu_s=1.0, run_delay_s=0.01,
-        gc_collections=0, connections=1, samples=answers, versions={},
-    )  # fmt: skip
-    facts = CellFacts(
-        id=name, build=build, engine="vllm", engine_version=None, model="m", profile="p",
-        repeat=1, level={"rate": 10.0},
-    )  # fmt: skip
-    lines = [msgspec.json.encode(answer(n, n / 10)) for n in range(answers)]
-    (folder / PLAN_FILE).write_bytes(msgspec.json.encode(msgspec.structs.replace(base, **plan)))
-    (folder / DRIVE_FILE).write_bytes(msgspec.json.encode(drive))
-    (folder / SAMPLES_FILE).write_bytes(b"\n".join([*lines, b""]))
-    write_facts(folder, facts)
+    from loadprofiles.records import Sample
 
 
-def run_of(path: Path, cells: dict[str, str], **servers: object) -> RunFolder:
-    run = RunFolder.create(path, "load")
-    listed = [{"id": name, "build": build} for name, build in cells.items()]
-    run.write_manifest({"schema": 1, "cells": listed, "servers": servers})
-    return run
+def answers(count: int) -> list[Sample]:
+    return [answer(n, n / 10) for n in range(count)]
 
 
 def test_cells_are_read_with_their_engines_limits(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"one": "a"}, a={"reported": {"kv_cache_tokens": 4096}})
-    write(run, "one", 40)
+    write(run, "one", answers(40))
     (cell,), limits, caveats = read_sweep([run])
     assert (cell.id, cell.level, cell.streams, cell.window_s) == ("one", 10.0, None, 4.0)
     assert cell.name == "10 requests/s"
@@ -70,6 +42,7 @@ def test_cells_are_read_with_their_engines_limits(tmp_path: Path) -> None:
     [
         ({"stream": False}, "one document each"),
         ({"after": [-1] * 40}, "prefix cache"),
+        ({"think_ns": [1000]}, "paused to think"),
         ({"replicas": [{"host": "h", "port": 2, "path": "/v1"}]}, "2 addresses"),
     ],
 )
@@ -77,9 +50,9 @@ def test_what_cannot_be_simulated_is_left_out_and_said(
     tmp_path: Path, plan: dict[str, Any], reason: str
 ) -> None:
     run = run_of(tmp_path, {"one": "a", "two": "a", "few": "a", "gone": "a"})
-    write(run, "one", 40)
-    write(run, "two", 40, **plan)
-    write(run, "few", 3)
+    write(run, "one", answers(40))
+    write(run, "two", answers(40), **plan)
+    write(run, "few", answers(3))
     cells, _, caveats = read_sweep([run])
     assert [cell.id for cell in cells] == ["one"]
     assert [text for text in caveats if reason in text and "cell two" in text]
@@ -89,8 +62,8 @@ def test_what_cannot_be_simulated_is_left_out_and_said(
 
 def test_one_build_is_fitted(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"one": "a", "two": "b"})
-    write(run, "one", 40)
-    write(run, "two", 40, build="b")
+    write(run, "one", answers(40))
+    write(run, "two", answers(40), build="b")
     with pytest.raises(BadInputError, match="has cells of a, b"):
         read_sweep([run])
     cells, _, _ = read_sweep([run], "b")

@@ -1,0 +1,141 @@
+"""From finished runs and a demand to what a fleet would give: the whole of `harness simulate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+import numpy as np
+
+from harness.errors import BadInputError
+from harness.simulating.engine import Engine  # noqa: TC001 - a field's type
+from harness.simulating.fit import Seen, fit
+from harness.simulating.predict import predict
+from harness.simulating.prediction import Prediction  # noqa: TC001 - a field's type
+from harness.simulating.smallest import smallest_fleet
+from harness.simulating.sweep import read_sweep
+from harness.simulating.traffic import Fleet, Traffic
+from loadprofiles.traffic.traces import read_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.measuring.slo import Slo
+    from harness.rundir import RunFolder
+    from harness.simulating.drive import Routing
+    from harness.simulating.observed import Observed
+
+SCHEMA: Final = 1
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+class Simulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What `harness simulate --json` prints."""
+
+    schema: int = SCHEMA
+    runs: list[str]
+    """Whose cells the engine was fitted to."""
+    build: str
+    fitted_on: list[str]
+    engine: Engine
+    seen: Seen
+    caveats: list[str]
+    verdict: Verdict | None
+    """PASS: all limits hold, by more than the error at held-out levels; FAIL: one does not, by
+    more than that; None: no SLO was named."""
+    prediction: Prediction | None
+    """None: no number of replicas holds the limits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What is asked."""
+
+    build: str | None = None
+    rate: float | None = None
+    """Requests per second, with lengths as measured; None: the trace."""
+    duration_s: float = 3600.0
+    """Of the rate."""
+    trace: Path | None = None
+    scale: float = 1.0
+    replicas: int | None = None
+    """None: the fewest that hold the SLO."""
+    failing: int = 0
+    failure_s: float | None = None
+    """None: in the middle."""
+    routing: Routing = "round-robin"
+    slo: Slo | None = None
+    limits: dict[str, int] | None = None
+    """Of the engine, over what the runs say."""
+    seed: int = 0
+
+
+def simulate(runs: Sequence[RunFolder], asked: Scenario) -> Simulation:
+    """Fit an engine to the runs' cells and predict a fleet of it.
+
+    Raises:
+        BadInputError: the runs or the question are not enough.
+    """
+    cells, limits, caveats = read_sweep(runs, asked.build)
+    if asked.limits:
+        limits = msgspec.structs.replace(limits, **asked.limits)
+    traffic = _traffic(asked, cells)
+    fitted = fit(cells, limits)
+    replicas = asked.replicas
+    if replicas is None:
+        if asked.slo is None:
+            raise BadInputError(
+                "how many replicas?", hint="Give --replicas, or --slo for the fewest that hold it."
+            )
+        found = smallest_fleet(fitted, traffic, asked.slo, scale=asked.scale, routing=asked.routing)
+        replicas = None if found is None else found.replicas + asked.failing
+    prediction = None
+    if replicas is not None:
+        prediction = predict(
+            fitted,
+            traffic,
+            Fleet(
+                replicas=replicas,
+                failing=asked.failing,
+                failure_s=traffic.duration_s / 2 if asked.failure_s is None else asked.failure_s,
+            ),
+            scale=asked.scale,
+            routing=asked.routing,
+            slo=asked.slo,
+        )
+    return Simulation(
+        runs=[str(run.path) for run in runs],
+        build=cells[0].build,
+        fitted_on=fitted.fitted_on,
+        engine=fitted.engine,
+        seen=fitted.seen,
+        caveats=[*caveats, *fitted.caveats],
+        verdict=None if asked.slo is None else _verdict(prediction),
+        prediction=prediction,
+    )
+
+
+def _traffic(asked: Scenario, cells: Sequence[Observed]) -> Traffic:
+    if (asked.rate is None) == (asked.trace is None):
+        raise BadInputError(
+            "what traffic?", hint="Give either --rate (requests per second) or --trace FILE."
+        )
+    if asked.trace is not None:
+        return Traffic.of(read_trace(asked.trace))
+    assert asked.rate is not None  # noqa: S101 - one of the two
+    return Traffic.steady(
+        asked.rate,
+        asked.duration_s,
+        np.concatenate([cell.prompts for cell in cells]),
+        np.concatenate([cell.outputs for cell in cells]),
+        asked.seed,
+    )
+
+
+def _verdict(found: Prediction | None) -> Verdict:
+    if found is None or any(limit.decided and not limit.holds for limit in found.limits):
+        return "FAIL"
+    return "PASS" if all(limit.decided for limit in found.limits) else "INCONCLUSIVE"
