@@ -289,7 +289,7 @@ def _outside(fitted: Fitted, traffic: Traffic, found: _Outcome, windows: list[Wi
         beyond = float(((values < low) | (values > high)).mean())
         if beyond > 0:
             texts.append(
-                f"{beyond:.1%} of the {name} have fewer than {low} or more than {high} tokens, "
+                f"{beyond * 100:.2g} % of the {name} have fewer than {low} or more than {high} tokens, "
                 f"the range of the cells of the fit"
             )
     rates = found.outputs.sum() / found.replicas / traffic.duration_s
