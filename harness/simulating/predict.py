@@ -289,8 +289,8 @@ def _outside(fitted: Fitted, traffic: Traffic, found: _Outcome, windows: list[Wi
         beyond = float(((values < low) | (values > high)).mean())
         if beyond > 0:
             texts.append(
-                f"{beyond * 100:.2g} % of the {name} have fewer than {low} or more than {high} tokens, "
-                f"the range of the cells of the fit"
+                f"{beyond * 100:.2g} % of the {name} have fewer than {low} or more than {high} "
+                f"tokens, the range of the cells of the fit"
             )
     rates = found.outputs.sum() / found.replicas / traffic.duration_s
     if rates > seen.tokens_per_s * 1.05:
