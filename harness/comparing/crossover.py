@@ -112,9 +112,9 @@ def _crossover(
         level, line = _crossing(points, before, after)
         ci95 = (before.level, after.level)
         text = (
-            f"{name}: {below} is {_good(metric)} up to {before.level:g} {_unit(unit)}, {above} "
-            f"from {after.level:g} on; on a straight line between them they cross at {level:.3g}"
-            f"{words.between(line)}."
+            f"{name}: {below} is {_good(metric)} up to {before.level:g} "
+            f"{_unit(unit, before.level)}, {above} from {after.level:g} on; on a straight line "
+            f"between them they cross at {level:.3g}{words.between(line)}."
         )
     elif changes:
         sides = ", ".join(f"{best[p.side]} at {p.level:g}" for p in told)
@@ -180,8 +180,10 @@ def _crossing(
     return math.exp(root), (math.exp(min(low, root)), math.exp(max(high, root)))
 
 
-def _unit(unit: str) -> str:
-    return "streams" if unit == "concurrency" else "requests/s"
+def _unit(unit: str, level: float | None = None) -> str:
+    if unit != "concurrency":
+        return "requests/s"
+    return "stream" if level == 1 else "streams"
 
 
 def _good(metric: str) -> str:
