@@ -26,6 +26,7 @@ from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.passes import PassRecord
 from harness.simulating.simulate import Simulation
 from launchers.build import Build
+from launchers.telemetry.records import Reading
 from loadprofiles.profile import Profile
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 
@@ -36,6 +37,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "plan.json": DrivePlan,
     "samples.jsonl": Sample,
     "drive.json": DriveReport,
+    "telemetry.jsonl": Reading,
     "calibration.json": Calibration,
     "probe.json": Card,
     "evaluation.json": Evaluation,
