@@ -45,6 +45,8 @@ class EnginePage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Requests in the queue."""
     kv_cache_use: float | None = None
     """Share of the KV cache that is taken, 0 to 1."""
+    kv_cache_tokens: float | None = None
+    """How many tokens it holds in all, of engines whose page says so."""
     preemptions: float | None = None
     """Requests pushed back for want of KV cache, since the start."""
     prefix_cache_queries: float | None = None
