@@ -29,7 +29,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launchers.memory import tree_bytes  # noqa: E402
+from launchers.telemetry.tree import tree_bytes  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

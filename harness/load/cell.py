@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,13 @@ from harness.measuring.measure import CellFacts
 from harness.measuring.measurement import ServerUse
 from harness.measuring.remeasure import write_facts
 from harness.serving import Url
-from launchers.memory import MemoryUse
+from launchers.telemetry.records import TELEMETRY_FILE
+from launchers.telemetry.sampler import GIB, Telemetry, sample_telemetry
+from launchers.telemetry.scraping import page_source
 from loadprofiles.plan import make_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from harness.load.matrix import Cell
@@ -32,7 +37,7 @@ class UnderWay:
     cell: Cell
     plan: DrivePlan
     server: Server
-    memory: MemoryUse = field(default_factory=MemoryUse)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) -> UnderWay:
@@ -64,6 +69,21 @@ def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) ->
     return under_way
 
 
+@contextmanager
+def watched(folder: Path, request: LoadRequest, under_way: UnderWay) -> Iterator[None]:
+    """Look at a cell's server while the context is open, into the cell's folder."""
+    server, given = under_way.server, request.servers
+    headers = dict(request.headers)
+    if request.api_key_env and (key := os.environ.get(request.api_key_env)):
+        headers["Authorization"] = f"Bearer {key}"
+    page = page_source(server, headers, given.trust if isinstance(given, Url) else None)
+    hosts = [under_way.plan.host, *(one.host for one in under_way.plan.replicas)]
+    here = server.pid is not None or any(map(is_here, hosts))
+    with sample_telemetry(folder / TELEMETRY_FILE, server.pid, page, gpus=here) as seen:
+        under_way.telemetry = seen
+        yield
+
+
 def facts_of(
     request: LoadRequest, under_way: UnderWay, *, ended_with_grading: bool = False
 ) -> CellFacts:
@@ -73,7 +93,8 @@ def facts_of(
     """
     cell, plan, server = under_way.cell, under_way.plan, under_way.server
     on_gpu = server.provenance.get("device") == "cuda"
-    memory_gib = None if on_gpu else under_way.memory.peak_gib
+    seen = under_way.telemetry
+    peak = seen.vram_peak_bytes if on_gpu else seen.memory_peak_bytes
     others: list[str] = []
     if request.interleave and not isinstance(request.servers, Url):
         others = [build.name for build, _ in request.servers if build.name != cell.build]
@@ -95,8 +116,8 @@ def facts_of(
         ended_with_grading=ended_with_grading,
         interleaved_with=others,
         server=ServerUse(
-            memory_peak_gib=memory_gib,
-            memory_kind=None if memory_gib is None else "rss",
+            memory_peak_gib=None if peak is None else peak / GIB,
+            memory_kind=None if peak is None else "vram" if on_gpu else "rss",
             kv_cache_tokens=server.kv_cache_tokens,
         ),
     )

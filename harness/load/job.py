@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from harness.errors import ExitCode, InvalidRunError, OutOfTimeError, ServerError
-from harness.load.cell import UnderWay, facts_of, plan_cell
+from harness.load.cell import UnderWay, facts_of, plan_cell, watched
 from harness.load.child import Driver
 from harness.load.matrix import Cell, expand
 from harness.load.order import Visit, visits
@@ -23,7 +23,6 @@ from harness.measuring.remeasure import measure_folder, write_facts
 from harness.measuring.validity import PASSING
 from harness.rundir import CELLS, MANIFEST_FILE
 from launchers.errors import LauncherError
-from launchers.memory import sample_memory
 from loadprofiles.draw import Draw
 from loadprofiles.interleave import interleave, split
 from loadprofiles.records import DRIVE_FILE, read_drive_report
@@ -259,8 +258,8 @@ class LoadJob:
             interleave(self._together(group), self._folders(group), draw)
         with ExitStack() as stack:
             for under_way in self._under_way:
-                if under_way.server.pid is not None:
-                    under_way.memory = stack.enter_context(sample_memory(under_way.server.pid))
+                at = self.folder.cell(under_way.cell.id)
+                stack.enter_context(watched(at, self._request, under_way))
             driver.drive(
                 lambda progress: self._live.progress(title, progress),
                 lambda: all(one.is_up() for one in served),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from harness.errors import InvalidRunError
-from harness.load.cell import facts_of, plan_cell
+from harness.load.cell import facts_of, plan_cell, watched
 from harness.load.child import STOP_S, Driver
 from harness.load.matrix import Cell
 from harness.load.request import LoadRequest
@@ -17,7 +17,6 @@ from harness.measuring.remeasure import write_facts
 from harness.quality.asking import check_alive
 from harness.quality.passes import EVALS, read_pass, write_pass
 from harness.rundir import CELLS
-from launchers.memory import sample_memory
 from loadprofiles.profile import Overrides
 
 if TYPE_CHECKING:
@@ -149,8 +148,7 @@ class _Load:
         with ExitStack() as stack:
             driver = stack.enter_context(Driver(folder, self._request.headers))
             under_way = plan_cell(folder, self._request, cell, server)
-            if server.pid is not None:
-                under_way.memory = stack.enter_context(sample_memory(server.pid))
+            stack.enter_context(watched(folder, self._request, under_way))
             self._note(cell)
             driver.drive(self._follow, self._is_wanted)
         facts = facts_of(self._request, under_way, ended_with_grading=self._over.is_set())

@@ -42,15 +42,16 @@ class Answer:
 
     Attributes:
         at_ns: when its next token is due (pacing).
+        begun_ns: when it was let run the first time; 0 before.
         left: tokens still to come.
         unsure: tokens, by number, whose time of sending is not known well.
         prefill: tokens to be taken in before the next token comes (steps).
     """
 
     __slots__ = (
-        "_after", "_before", "_middle", "_spoken", "_texts", "asked", "at_ns", "connection",
-        "fault", "finish", "left", "prefill", "received_ns", "request_id", "sent_ns", "shape",
-        "stamped", "stream", "total", "unsure", "write",
+        "_after", "_before", "_middle", "_spoken", "_texts", "asked", "at_ns", "begun_ns",
+        "connection", "fault", "finish", "left", "prefill", "received_ns", "request_id", "sent_ns",
+        "shape", "stamped", "stream", "total", "unsure", "write",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +80,7 @@ class Answer:
         self.total = self._length(options, number)
         self.left = self.total
         self.prefill = asked.prompt_tokens
-        self.at_ns = 0
+        self.at_ns = self.begun_ns = 0
         self._texts: Iterator[str] | None = None
         if fault == "repeats" or options.words:
             self._texts = _texts(number ^ options.seed << 20, loop=fault == "repeats")

@@ -57,7 +57,8 @@ class Paced:
         self._running += 1
         answer.begin()
         self._count += 1
-        at_ns = _now() + self._ttft_ns + int(self._jitter_ns and self._jitter_ns * self._draw())
+        answer.begun_ns = now = _now()
+        at_ns = now + self._ttft_ns + int(self._jitter_ns and self._jitter_ns * self._draw())
         heapq.heappush(self._firsts, (at_ns, self._count, answer))
 
     def run(self) -> None:
@@ -89,6 +90,8 @@ class Paced:
             if answer.left:
                 return True
             self._server.finish(answer)
+        else:
+            self._server.counts.tokens(answer)
         self._running -= 1
         if self._waiting:
             self.admit(self._waiting.popleft())

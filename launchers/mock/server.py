@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from launchers.mock.answer import Answer
 from launchers.mock.connection import Connection, TlsConnection
+from launchers.mock.counting import Counts
 from launchers.mock.engines import ENGINES, pages_of
 from launchers.mock.faults import Faults
 from launchers.mock.options import OptionsError
@@ -76,6 +77,7 @@ class Server:
         self._model_speaks = not (options.words or options.stamps or options.natural_tokens)
         self._streams_speak = self._model_speaks and options.graded
         self._count = self._served = 0
+        self.counts = Counts()
 
     @property
     def url(self) -> str:
@@ -156,6 +158,7 @@ class Server:
     def finish(self, answer: Answer) -> None:
         """End an answer regularly."""
         self._served += 1
+        self.counts.finish(answer)
         if self._truth is not None:  # before the end, so that whoever has the end finds it there
             self._truth.write(
                 f'{{"request_id":"{answer.request_id}","received_ns":{answer.received_ns},'
@@ -245,12 +248,8 @@ class Server:
             connection.reply(200, page)
 
     def _metrics(self) -> bytes:
-        lines = []
-        for name, value in self._schedule.state().items():
-            kind = "counter" if name.endswith("_total") else "gauge"
-            lines.append(f"# TYPE vllm:{name} {kind}")
-            lines.append(f'vllm:{name}{{model_name="mock"}} {value:g}')
-        return ("\n".join(lines) + "\n").encode()
+        kv_tokens = self.options.kv_tokens if self.options.step_ms else None
+        return self.counts.page(self._schedule.state(), kv_tokens).encode()
 
 
 def _refusal(error: Exception) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class Stepped:
                 if answer.left:
                     continue
                 self._server.finish(answer)
+            else:
+                self._server.counts.tokens(answer)
             gone.add(answer)
         self._leave(gone)
         self._plan()
@@ -90,7 +92,10 @@ class Stepped:
 
     def _plan(self) -> None:
         """Choose what the next step computes: push back, let in, take in prompts."""
-        self._leave({answer for answer in self._running if answer.connection.closed})
+        closed = {answer for answer in self._running if answer.connection.closed}
+        for answer in closed:
+            self._server.counts.tokens(answer)
+        self._leave(closed)
         speaking = self._each * sum(not answer.prefill for answer in self._running)
         while self._used + speaking > self._kv_tokens:
             pushed = self._running.pop()
@@ -117,6 +122,7 @@ class Stepped:
                 return
             self._waiting.popleft()
             if not first.connection.closed:
+                first.begun_ns = first.begun_ns or _now()
                 self._used += _context(first)
                 speaking += self._each
                 self._running.append(first)

@@ -21,8 +21,10 @@ from launchers.build import Build
 from launchers.devices import available_cpus
 from launchers.environments import installed
 from launchers.launch import launch
-from launchers.memory import sample_memory
 from launchers.model import builtin_builds
+from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
+from launchers.telemetry.sampler import Telemetry, sample_telemetry
+from launchers.telemetry.scraping import page_source
 from launchers.url import connect
 
 if TYPE_CHECKING:
@@ -72,8 +74,8 @@ def accuracy(server: Server) -> float:
     return sum(right) / len(right)
 
 
-def test_a_real_vllm_serves_fp16(fp16: Server) -> None:
-    check("fp16", fp16)
+def test_a_real_vllm_serves_fp16(fp16: Server, tmp_path: Path) -> None:
+    check("fp16", fp16, tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(builtin_builds().keys() - {"fp16"}))
@@ -81,18 +83,19 @@ def test_a_real_vllm_serves_the_build(name: str, tmp_path: Path) -> None:
     build, base_dir = read(name)
     with launch(build, tmp_path, base_dir=base_dir, on_line=lambda _: None) as running:
         server = running.server
-        check(name, server)
+        check(name, server, tmp_path)
         tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
         assert len(tree) >= 3
     assert not any(process.is_running() for process in tree)
 
 
-def check(name: str, server: Server) -> None:
+def check(name: str, server: Server, folder: Path) -> None:
     """It answers as it should, and is what it says."""
     body = {"model": server.model, "prompt": "Card 1", "stream": True, "max_tokens": 24}
     pinned = {"ignore_eos": True, "min_tokens": 24}
     assert set(pinned) == set(server.pin_output)
-    with sample_memory(server.pid or 0, 0.2) as use:
+    file = folder / TELEMETRY_FILE
+    with sample_telemetry(file, server.pid, page_source(server), interval_s=0.2) as seen:
         events = stream(
             server.base_url, body | pinned | {"stream_options": {"include_usage": True}}
         )
@@ -106,8 +109,7 @@ def check(name: str, server: Server) -> None:
     assert server.engine_version
     assert server.max_model_len == 2048
     assert server.tokenizer
-    assert use.peak_gib
-    assert use.peak_gib > 0.5
+    check_telemetry(folder, seen)
     weights: Any = server.provenance["weights"]
     assert len(weights["sha256"]) == 64
     if len(available_cpus()) > 1:
@@ -123,6 +125,22 @@ def check(name: str, server: Server) -> None:
     assert again.max_model_len == server.max_model_len
     assert server.log is not None
     assert "GET /health" not in server.log.read_text()
+
+
+def check_telemetry(folder: Path, seen: Telemetry) -> None:
+    """The one request was seen from the engine's side, too."""
+    assert seen.memory_peak_bytes
+    assert seen.memory_peak_bytes > 2**29
+    readings = read_telemetry(folder)
+    assert [reading.problem for reading in readings if reading.problem] == []
+    pages = [reading.engine for reading in readings if reading.engine]
+    first, last = pages[0], pages[-1]
+    assert (last.generation_tokens or 0) - (first.generation_tokens or 0) == 24
+    assert (last.finished or 0) - (first.finished or 0) == 1
+    for name in ("ttft_s", "itl_s", "e2e_s", "queue_s", "prefill_s", "decode_s"):
+        more = last.histograms[name].count - first.histograms[name].count
+        assert more == (23 if name == "itl_s" else 1), name
+    assert (readings[-1].cpu_s or 0) > (readings[0].cpu_s or 0)
 
 
 def check_cpus(pid: int, client: set[int]) -> None:

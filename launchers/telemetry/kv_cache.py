@@ -1,0 +1,110 @@
+"""How much KV cache a token takes, from the model's `config.json`, and what fits into a cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DTYPE_BYTES: Final = {
+    "float32": 4, "float16": 2, "half": 2, "bfloat16": 2,
+    "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "float8_e4m3fn": 1, "float8_e5m2": 1,
+    "int8": 1,
+}  # fmt: skip
+_HYBRID: Final = ("ssm_cfg", "mamba_d_state", "linear_num_value_heads", "attn_layer_period")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCost:
+    """What one token of context takes."""
+
+    bytes_per_token: int | None
+    """In the whole replica, over all its GPUs; None where it is not known."""
+    why: str = ""
+    """Why it is not known."""
+    window_tokens: int | None = None
+    """A request never holds more tokens than this, where all layers have a sliding window."""
+
+
+def token_cost(
+    config: Mapping[str, object], *, kv_dtype: str = "auto", tensor_parallel: int = 1
+) -> TokenCost:
+    """Return what a token takes: 2 (key, value) × layers × KV heads × head size × bytes.
+
+    Source: R. Pope et al., "Efficiently Scaling Transformer Inference", 2022, section 3.3; with
+    grouped queries (J. Ainslie et al., "GQA", 2023) the KV heads are fewer than the query heads.
+    With more GPUs than KV heads each of them holds one: they are copied.
+
+    Args:
+        config: the model's `config.json`; of a model with several parts the text's is taken.
+        kv_dtype: the cache's, as engines name it; "auto" for the model's own.
+        tensor_parallel: over how many GPUs each layer is split.
+    """
+    text = config.get("text_config")
+    inner = text if isinstance(text, dict) else config
+    if (why := _unlike(inner)) is not None:
+        return TokenCost(bytes_per_token=None, why=why)
+    layers, heads = _count(inner, "num_hidden_layers"), _count(inner, "num_attention_heads")
+    kv_heads = _count(inner, "num_key_value_heads") or heads
+    head_size, hidden = _count(inner, "head_dim"), _count(inner, "hidden_size")
+    if head_size is None and hidden and heads:
+        head_size = hidden // heads
+    dtype = kv_dtype
+    if kv_dtype == "auto":
+        named = [one.get(key) for one in (inner, config) for key in ("dtype", "torch_dtype")]
+        dtype = next((name for name in named if isinstance(name, str)), "unnamed")
+    size = DTYPE_BYTES.get(dtype.removeprefix("torch."))
+    if not (layers and kv_heads and head_size):
+        why = "config.json does not name its layers, KV heads and head size as Llama's does"
+        return TokenCost(bytes_per_token=None, why=why)
+    if size is None:
+        return TokenCost(bytes_per_token=None, why=f"the KV cache's dtype {dtype} is not known")
+    held = max(kv_heads, tensor_parallel)
+    return TokenCost(
+        bytes_per_token=2 * layers * held * head_size * size, window_tokens=_window(inner)
+    )
+
+
+def max_concurrency(cache_tokens: int, context_tokens: int, block_tokens: int = 1) -> float:
+    """Return how many requests of a context length fit into a KV cache at one time.
+
+    Each takes whole blocks. Without shared prefixes; as vLLM's log has it ("Maximum concurrency
+    for N tokens per request").
+
+    Raises:
+        ValueError: a length is not positive.
+    """
+    if context_tokens <= 0 or block_tokens <= 0:
+        raise ValueError(
+            f"context_tokens ({context_tokens}) and block_tokens ({block_tokens}) must be positive"
+        )
+    blocks = -(-context_tokens // block_tokens)
+    return cache_tokens / block_tokens / blocks
+
+
+def _unlike(config: Mapping[str, object]) -> str | None:
+    """Say what makes a model's cache another than keys and values of every token and layer."""
+    if config.get("kv_lora_rank"):
+        return "multi-head latent attention (kv_lora_rank): its cache depends on the engine"
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list) and len({str(kind) for kind in kinds}) > 1:
+        several = ", ".join(sorted({str(kind) for kind in kinds}))
+        return f"layers of several kinds ({several}) hold different numbers of tokens"
+    if config.get("sliding_window_pattern") or config.get("hybrid_override_pattern"):
+        return "layers of several kinds hold different numbers of tokens"
+    if any(config.get(key) for key in _HYBRID):
+        return "layers with a state of fixed size"
+    return None
+
+
+def _window(config: Mapping[str, object]) -> int | None:
+    if config.get("use_sliding_window") is False:
+        return None
+    return _count(config, "sliding_window")
+
+
+def _count(config: Mapping[str, object], key: str) -> int | None:
+    value = config.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import launchers
+from launchers.telemetry.kv_cache import max_concurrency, token_cost
+
+# As published with the models.
+LLAMA_3_8B = {
+    "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "torch_dtype": "bfloat16",
+}  # fmt: skip
+LLAMA_2_7B = {
+    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 32, "torch_dtype": "float16",
+}  # fmt: skip
+MISTRAL_7B_V1 = {
+    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "sliding_window": 4096, "torch_dtype": "bfloat16",
+}  # fmt: skip
+QWEN_25_7B = {
+    "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
+    "num_key_value_heads": 4, "sliding_window": 131072, "use_sliding_window": False,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+DEEPSEEK_V2_LITE = {
+    "hidden_size": 2048, "num_hidden_layers": 27, "num_attention_heads": 16,
+    "num_key_value_heads": 16, "kv_lora_rank": 512, "qk_rope_head_dim": 64,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+GEMMA_3_4B = {
+    "torch_dtype": "bfloat16",
+    "text_config": {
+        "hidden_size": 2560, "num_hidden_layers": 34, "sliding_window": 1024,
+        "sliding_window_pattern": 6, "num_attention_heads": 8, "num_key_value_heads": 4,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (LLAMA_3_8B, 131_072),  # 128 KiB
+        (LLAMA_2_7B, 524_288),  # 512 KiB: "0.5 MB a token", without grouped queries
+        (MISTRAL_7B_V1, 131_072),
+        (QWEN_25_7B, 57_344),  # 56 KiB
+        ({"text_config": LLAMA_3_8B, "torch_dtype": "float32"}, 131_072),
+    ],
+)
+def test_what_a_token_takes(config: dict[str, object], expected: int) -> None:
+    assert token_cost(config).bytes_per_token == expected
+
+
+def test_the_caches_dtype_and_the_gpus_count() -> None:
+    assert token_cost(LLAMA_3_8B, kv_dtype="fp8_e4m3").bytes_per_token == 65_536
+    assert token_cost(LLAMA_3_8B, tensor_parallel=8).bytes_per_token == 131_072
+    assert token_cost(LLAMA_3_8B, tensor_parallel=16).bytes_per_token == 262_144
+
+
+def test_a_sliding_window_bounds_a_request() -> None:
+    assert token_cost(MISTRAL_7B_V1).window_tokens == 4096
+    assert token_cost(QWEN_25_7B).window_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (DEEPSEEK_V2_LITE, "kv_lora_rank"),
+        (GEMMA_3_4B, "several kinds"),
+        ({**LLAMA_3_8B, "layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+        ({**LLAMA_3_8B, "torch_dtype": "int3"}, "int3"),
+        ({"n_layer": 12, "n_head": 12, "n_embd": 768}, "as Llama's does"),
+        ({}, "as Llama's does"),
+    ],
+)
+def test_what_is_not_known_is_said(config: dict[str, object], why: str) -> None:
+    found = token_cost(config)
+    assert found.bytes_per_token is None
+    assert why in found.why
+
+
+def test_it_is_what_a_real_vllm_makes_of_the_demo_model() -> None:
+    """vLLM 0.32's page of the demo model: 1 GiB of KV cache hold 524,288 tokens."""
+    folder = Path(launchers.__file__).parent / "models" / "demo-fp16"
+    cost = token_cost(json.loads((folder / "config.json").read_text()))
+    page = Path(__file__).with_name("pages") / "vllm-0.32.txt"
+    assert 'kv_cache_memory_bytes="1073741824",kv_cache_size_tokens="524288"' in page.read_text()
+    assert cost.bytes_per_token is not None
+    assert 1_073_741_824 / cost.bytes_per_token == 524_288
+    assert 'kv_cache_max_concurrency="256.0"' in page.read_text()
+    assert max_concurrency(524_288, 2048, 128) == 256.0
+
+
+def test_requests_take_whole_blocks() -> None:
+    assert max_concurrency(1600, 100) == 16
+    assert max_concurrency(1600, 100, 16) == pytest.approx(100 / 7)
+    with pytest.raises(ValueError, match="positive"):
+        max_concurrency(1600, 0)
