@@ -1,0 +1,196 @@
+"""The sampler against real processes and real sockets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from launchers.server import Server
+from launchers.telemetry.records import TELEMETRY_FILE, Gpu, Reading, read_telemetry
+from launchers.telemetry.sampler import Telemetry, sample_telemetry
+from launchers.telemetry.scraping import MOST_BYTES, PageSource, page_source
+from tests.launchers.telemetry.conftest import flood, garbage, page, silence, trickle, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.launchers.telemetry.conftest import PageServer
+
+
+def source(server: PageServer, **fields: float) -> PageSource:
+    return PageSource(urls=(server.url,), **{"timeout_s": 0.3, "interval_s": 0.02, **fields})
+
+
+def problems(readings: list[Reading]) -> str:
+    return "; ".join(reading.problem for reading in readings if reading.problem)
+
+
+def test_the_first_page_and_the_last_have_histograms(
+    page_server: PageServer, tmp_path: Path
+) -> None:
+    times = "vllm:time_to_first_token_seconds_sum 1\nvllm:time_to_first_token_seconds_count"
+    page_server.answer = page(f"vllm:generation_tokens_total 7\n{times} 1\n")
+    before_ns = time.monotonic_ns()
+    file = tmp_path / TELEMETRY_FILE
+    with sample_telemetry(file, os.getpid(), source(page_server), interval_s=0.02) as seen:
+        assert len(read_telemetry(tmp_path)) >= 1, "the first reading is there before the load"
+        until(lambda: len(page_server.asked) > 4)
+        page_server.answer = page(f"vllm:generation_tokens_total 9\n{times} 3\n")
+    after_ns = time.monotonic_ns()
+    readings = read_telemetry(tmp_path)
+    assert problems(readings) == ""
+    found = [one.engine for one in readings if one.engine]
+    assert readings[0].engine is found[0]
+    assert readings[-1].engine is found[-1]
+    assert [bool(one.histograms) for one in found] == [True, *[False] * (len(found) - 2), True]
+    assert found[-1].histograms["ttft_s"].count - found[0].histograms["ttft_s"].count == 2
+    assert (found[0].generation_tokens, found[-1].generation_tokens) == (7, 9)
+    times_ns = [one.at_ns for one in readings]
+    assert before_ns < times_ns[0] < times_ns[-1] < after_ns
+    assert times_ns == sorted(times_ns)
+    assert all(one.memory_bytes and one.cpu_s for one in readings)
+    assert seen.memory_peak_bytes == max(one.memory_bytes or 0 for one in readings)
+    assert b"accept-encoding: identity" in page_server.asked[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "asked_again"),
+    [
+        (page("gone", "404 Not Found"), "answered 404", False),
+        (page("<html>", "200 OK"), "no name of an engine", False),
+        (page("vllm:num_requests_running lots\n"), "no number", False),
+        (flood, f"more than {MOST_BYTES >> 20} MiB", False),
+        (garbage, "did not answer", True),
+        (silence, "took more than 0.3 s", True),
+        (trickle, "took more than 0.3 s", True),
+    ],
+)
+def test_a_bad_page_costs_a_problem_and_nothing_else(
+    page_server: PageServer,
+    tmp_path: Path,
+    answer: Callable[..., object],
+    said: str,
+    *,
+    asked_again: bool,
+) -> None:
+    page_server.answer = answer
+    file = tmp_path / TELEMETRY_FILE
+    with sample_telemetry(file, os.getpid(), source(page_server), interval_s=0.02) as seen:
+        until(lambda: len(page_server.asked) > (3 if asked_again else 2))
+        until(lambda: asked_again or "not asked for any more" in problems(read_telemetry(tmp_path)))
+        count = len(read_telemetry(tmp_path))
+        until(lambda: len(read_telemetry(tmp_path)) > count + 3)
+    assert said in problems(read_telemetry(tmp_path))
+    assert all(one.engine is None and one.memory_bytes for one in read_telemetry(tmp_path))
+    assert seen.memory_peak_bytes
+    assert (len(page_server.asked) == 3) is not asked_again
+
+
+def test_a_slow_page_delays_no_other_source(page_server: PageServer, tmp_path: Path) -> None:
+    page_server.answer = silence
+    file = tmp_path / TELEMETRY_FILE
+    page_of = source(page_server, timeout_s=1.0)
+    with sample_telemetry(file, os.getpid(), page_of, interval_s=0.02):
+        asked = len(page_server.asked)
+        until(lambda: len(page_server.asked) > asked)
+    assert len(read_telemetry(tmp_path)) > 10, "readings went on while a page took 1 s"
+
+
+def test_a_page_that_dies_leaves_its_last_histograms(
+    page_server: PageServer, tmp_path: Path
+) -> None:
+    text = "vllm:e2e_request_latency_seconds_sum 1\nvllm:e2e_request_latency_seconds_count 2\n"
+    page_server.answer = page(text)
+    other = PageSource(urls=(page_server.url,), timeout_s=0.3, interval_s=0.02)
+    file = tmp_path / TELEMETRY_FILE
+    with sample_telemetry(file, None, other, interval_s=0.02):
+        until(lambda: len(page_server.asked) > 3)
+        page_server.answer = lambda sock: sock.close()
+        asked = len(page_server.asked)
+        until(lambda: len(page_server.asked) > asked + 1)
+    readings = read_telemetry(tmp_path)
+    assert "did not answer" in problems(readings)
+    assert readings[-1].engine is not None
+    assert readings[-1].engine.histograms["e2e_s"].count == 2
+    assert readings[-1].memory_bytes is None, "whose process tree is not ours"
+
+
+def test_replicas_need_all_their_pages(page_server: PageServer, tmp_path: Path) -> None:
+    both = PageSource(urls=(page_server.url, page_server.url), timeout_s=1, interval_s=0.05)
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, both):
+        pass
+    found = [one.engine for one in read_telemetry(tmp_path) if one.engine]
+    assert {one.generation_tokens for one in found} == {14}
+    one_dead = PageSource(urls=(page_server.url, "http://127.0.0.1:9/metrics"), timeout_s=1)
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, one_dead):
+        pass
+    readings = read_telemetry(tmp_path)
+    assert all(one.engine is None for one in readings)
+    assert "127.0.0.1:9/metrics did not answer" in problems(readings)
+
+
+def test_no_key_is_written(page_server: PageServer, tmp_path: Path) -> None:
+    page_server.answer = page("no", "401 Unauthorized")
+    server = Server(
+        build="url", engine="vllm", engine_version=None, model="m",
+        base_url=page_server.url.replace("/metrics", "/v1"),
+    )  # fmt: skip
+    keyed = page_source(server, {"Authorization": "Bearer hunter2"})
+    assert keyed.urls == (page_server.url,)
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, keyed):
+        pass
+    assert b"Bearer hunter2" in page_server.asked[0]
+    text = (tmp_path / TELEMETRY_FILE).read_text()
+    assert "answered 401" in text
+    assert "hunter2" not in text
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    with sample_telemetry(tmp_path / "no" / TELEMETRY_FILE, os.getpid(), None) as seen:
+        pass
+    assert seen.memory_peak_bytes
+
+
+def test_a_server_that_has_gone_is_unknown(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, process.pid, None) as seen:
+        pass
+    readings = read_telemetry(tmp_path)
+    assert {(one.memory_bytes, one.cpu_s) for one in readings} == {(None, None)}
+    assert seen.memory_peak_bytes is None
+
+
+def test_the_vram_peak_is_the_servers_own_where_it_is_known() -> None:
+    def reading(*gpus: tuple[int | None, int | None]) -> Reading:
+        return Reading(
+            at_ns=0, took_ms=0,
+            gpus=[
+                Gpu(index=0, uuid="", memory_used_bytes=used, memory_server_bytes=own)
+                for used, own in gpus
+            ],
+        )  # fmt: skip
+
+    seen = Telemetry()
+    seen.add(reading())
+    assert seen.vram_peak_bytes is None
+    seen.add(reading((90, 40), (90, 5)))
+    seen.add(reading((99, 30), (99, 5)))
+    assert seen.vram_peak_bytes == 45
+    unknown = Telemetry()
+    unknown.add(reading((90, None), (20, 5)))
+    assert unknown.vram_peak_bytes == 110
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    assert read_telemetry(tmp_path) == []
+    line = msgspec.json.encode(Reading(at_ns=1, took_ms=2))
+    (tmp_path / TELEMETRY_FILE).write_bytes(line + b"\n" + line[:5])
+    assert read_telemetry(tmp_path) == [Reading(at_ns=1, took_ms=2)]
