@@ -18,6 +18,7 @@ from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
 from launchers.redact import redact_argv, redact_mapping
 from launchers.server import Server
+from launchers.telemetry.kv_cache import kv_facts
 from launchers.trust import nobody
 
 if TYPE_CHECKING:
@@ -271,6 +272,7 @@ def _server(
         "weights_gib": facts.provenance.get("model_memory_gib"),
         "kv_cache_gib": facts.provenance.get("kv_cache_gib"),
         "kv_cache_tokens": facts.kv_cache_tokens,
+        **kv_facts(source.folder, facts.provenance),
     }
     return Server(
         build=build.name,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DTYPE_BYTES: Final = {
     "float32": 4, "float16": 2, "half": 2, "bfloat16": 2,
@@ -65,6 +67,29 @@ def token_cost(
     return TokenCost(
         bytes_per_token=2 * layers * held * head_size * size, window_tokens=_window(inner)
     )
+
+
+def kv_facts(folder: Path | None, reported: Mapping[str, object]) -> dict[str, object]:
+    """Return what a server's provenance says of its KV cache.
+
+    Args:
+        folder: with the model's `config.json`; None where it is not on this disk.
+        reported: what the engine said: `kv_cache_dtype`, `tensor_parallel_size`.
+    """
+    try:
+        text = "" if folder is None else (folder / "config.json").read_text()
+        config = json.loads(text) if text else None
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        return {"kv_bytes_per_token": None, "kv_bytes_unknown": "there is no config.json to read"}
+    dtype, gpus = reported.get("kv_cache_dtype"), reported.get("tensor_parallel_size")
+    cost = token_cost(
+        config,
+        kv_dtype=dtype if isinstance(dtype, str) else "auto",
+        tensor_parallel=gpus if isinstance(gpus, int) else 1,
+    )
+    return {"kv_bytes_per_token": cost.bytes_per_token, "kv_bytes_unknown": cost.why or None}
 
 
 def max_concurrency(cache_tokens: int, context_tokens: int, block_tokens: int = 1) -> float:

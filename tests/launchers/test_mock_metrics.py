@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,10 @@ TOKENS, PROMPT, STREAMS = 6, [7] * 20, 4
 def ask(url: str, *, stream: bool = True) -> None:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
     body = {"max_tokens": TOKENS, "stream": stream, "prompt": PROMPT}
-    connection.request("POST", "/v1/completions", json.dumps(body))
-    answer = connection.getresponse()
-    if answer.status == 200:
-        answer.read()
-    connection.close()
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/completions", json.dumps(body))
+        with connection.getresponse() as answer:
+            answer.read()
 
 
 def text(url: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import launchers
-from launchers.telemetry.kv_cache import max_concurrency, token_cost
+from launchers.telemetry.kv_cache import kv_facts, max_concurrency, token_cost
 
 # As published with the models.
 LLAMA_3_8B = {
@@ -99,3 +99,17 @@ def test_requests_take_whole_blocks() -> None:
     assert max_concurrency(1600, 100, 16) == pytest.approx(100 / 7)
     with pytest.raises(ValueError, match="positive"):
         max_concurrency(1600, 0)
+
+
+def test_what_a_servers_provenance_says(tmp_path: Path) -> None:
+    unread = {"kv_bytes_per_token": None, "kv_bytes_unknown": "there is no config.json to read"}
+    assert kv_facts(None, {}) == kv_facts(tmp_path, {}) == unread
+    config = tmp_path / "config.json"
+    config.write_text("[")
+    assert kv_facts(tmp_path, {}) == unread
+    config.write_text(json.dumps(LLAMA_3_8B))
+    reported = {"kv_cache_dtype": "fp8", "tensor_parallel_size": 16}
+    assert kv_facts(tmp_path, {})["kv_bytes_per_token"] == 131_072
+    assert kv_facts(tmp_path, reported)["kv_bytes_per_token"] == 131_072
+    config.write_text(json.dumps(DEEPSEEK_V2_LITE))
+    assert "kv_lora_rank" in str(kv_facts(tmp_path, {})["kv_bytes_unknown"])
