@@ -27,10 +27,10 @@ from harness.measuring.measurement import (
     Metrics,
     Requests,
     RunInfo,
-    ServerUse,
     Stat,
     measurements,
 )
+from harness.measuring.server_stats import ServerUse
 from harness.rundir import RunFolder
 
 if TYPE_CHECKING:

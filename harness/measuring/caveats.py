@@ -18,6 +18,7 @@ from harness.measuring.measurement import Caveat
 from harness.measuring.outputs import answers_repeat
 from harness.measuring.prompts import PROMPT_RULES
 from harness.measuring.request import NS_PER_MS, NS_PER_S, silent_counts
+from harness.measuring.server_stats import ServerUse
 
 if TYPE_CHECKING:
     from harness.measuring.arrival_stats import Arrivals
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from harness.measuring.measurement import Metrics, Outputs, Requests, Stalls, Stat
     from harness.measuring.merges import Merges
     from harness.measuring.samples import Samples
+    from harness.measuring.server_stats import Reconciliation
+    from launchers.telemetry.records import Reading
     from loadprofiles.records import DrivePlan, DriveReport
 
 DROPPED_SHARE: Final = 0.001
@@ -60,6 +63,13 @@ class Evidence:
     outputs: Outputs | None = None
     stalls: Stalls | None = None
     arrivals: Arrivals | None = None
+    prompts_unique: bool = False
+    """No two prompts of the cell begin alike by plan."""
+    readings: Sequence[Reading] = ()
+    readings_problem: str = ""
+    """Why there are none, where there should be."""
+    server: ServerUse = ServerUse()  # noqa: RUF009 - frozen
+    reconciliation: Reconciliation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,17 +20,21 @@ from harness.measuring.backlog import Backlog, backlog, in_flight
 from harness.measuring.caveats import Evidence
 from harness.measuring.endpoints import endpoints_of
 from harness.measuring.findings import find
-from harness.measuring.measurement import CellMeasurement, Metrics, Requests, ServerUse, Stat
+from harness.measuring.measurement import CellMeasurement, Metrics, Requests, Stat
+from harness.measuring.reconcile import reconcile
 from harness.measuring.request import NS_PER_MS, NS_PER_S, chunk_counts, columns_of
 from harness.measuring.samples import Samples
+from harness.measuring.server_stats import ServerUse
+from harness.measuring.server_use import server_use
 from harness.measuring.sessions import prompt_count, sessions_of
 from harness.measuring.validity import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.measuring.samples import Bools, Floats, Ints
     from harness.measuring.slo import Slo
+    from launchers.telemetry.records import Reading
     from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 PER_REQUEST: Final[Mapping[str, stats.Slow]] = {
@@ -76,6 +80,8 @@ class CellFacts:
     """It ran beside answers being graded, and was ended when those had come."""
     interleaved_with: list[str] = field(default_factory=list)
     """Builds that were up at the same time and asked by turns with this one."""
+    prompts_unique: bool = False
+    """By the profile no two prompts begin alike: no sessions, shared prefixes, dataset or trace."""
     server: ServerUse = field(default_factory=ServerUse)
 
 
@@ -85,11 +91,15 @@ def measure(
     samples: Iterable[Sample],
     drive: DriveReport,
     slo: Slo | None = None,
+    readings: Sequence[Reading] = (),
+    readings_problem: str = "",
 ) -> CellMeasurement:
     """Compute everything that `measurements.json` says of one cell.
 
-    The order of `samples` does not matter, and the same samples give the same bytes. A cell
-    without a single answer has empty statistics and is invalid; nothing is raised.
+    `readings` are of its server, in the order of time; `readings_problem` says why there are none
+    where there should be. The order of `samples` does not matter, and the same samples give the
+    same bytes. A cell without a single answer has empty statistics and is invalid; nothing is
+    raised.
     """
     samples = Samples.of(samples)
     measured = samples.measured
@@ -130,6 +140,8 @@ def measure(
     )
     found = find(plan, samples, drive, values, stable=queue.stable)
     arrivals = arrivals_of(plan, measured, drive)
+    server = server_use(readings, drive, facts.server, metrics.aggregate_tps)
+    reconciliation = reconcile(readings, plan, samples)
     return CellMeasurement(
         id=facts.id,
         build=facts.build,
@@ -173,9 +185,14 @@ def measure(
                 outputs=found.outputs,
                 stalls=found.stalls,
                 arrivals=arrivals,
+                prompts_unique=facts.prompts_unique,
+                readings=readings,
+                readings_problem=readings_problem,
+                server=server,
+                reconciliation=reconciliation,
             ),
         ),
-        server=facts.server,
+        server=server,
         lengths=facts.lengths,
         interleaved_with=facts.interleaved_with,
         bursts=found.bursts,
@@ -187,6 +204,7 @@ def measure(
         arrivals=arrivals,
         sessions=sessions_of(plan, measured, stable=queue.stable),
         endpoints=endpoints_of(plan, measured, stable=queue.stable),
+        reconciliation=reconciliation,
     )
 
 

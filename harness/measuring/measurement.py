@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from harness.measuring.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
+from harness.measuring.server_stats import Reconciliation, ServerUse  # noqa: TC001 - as Arrivals
 
 SCHEMA = 1
 INCOMPLETE = "incomplete"
@@ -248,18 +249,6 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True):
     compared: OutputsCompared | None = None
 
 
-class ServerUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of the server while the cell ran; None where unknown."""
-
-    memory_peak_gib: float | None = None
-    memory_kind: Literal["vram", "rss"] | None = None
-    kv_cache_tokens: int | None = None
-    kv_cache_peak: float | None = None
-    waiting_peak: int | None = None
-    preemptions: int | None = None
-    power_w_mean: float | None = None
-
-
 class TurnStat(msgspec.Struct, frozen=True, kw_only=True):
     """One turn of all sessions: the later, the longer the conversation that its prompt holds."""
 
@@ -351,6 +340,8 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """None without sessions."""
     endpoints: list[EndpointUse] = []
     """Empty where there is but one address."""
+    reconciliation: Reconciliation | None = None
+    """None where the server has no metrics page."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from harness.measuring.outputs import Answers, compare, stops_early
 from harness.measuring.samples import Samples
 from harness.measuring.slo import parse_slo
 from harness.rundir import CELLS, MEASUREMENTS_FILE, read_json, write_atomically
+from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
 from loadprofiles.records import (
     SAMPLES_FILE,
     cut_bytes,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from harness.measuring.measurement import Client
     from harness.measuring.slo import Slo
     from harness.rundir import RunFolder
+    from launchers.telemetry.records import Reading
 
 FACTS_FILE = "facts.json"
 DAMAGED: Final = "damaged"
@@ -60,7 +62,10 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
     """
     facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
     samples = Samples.of(read_samples(folder))
-    found = measure(facts, read_plan(folder), samples, read_drive_report(folder), slo)
+    readings, problem = _readings(folder)
+    found = measure(
+        facts, read_plan(folder), samples, read_drive_report(folder), slo, readings, problem
+    )
     if cut := cut_bytes(folder):
         caveat = Caveat(
             "cut_line",
@@ -73,6 +78,16 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
     own = Answers.of(samples.measured)
     del samples  # one cell's at a time
     return _with_baseline(found, own, baseline)
+
+
+def _readings(folder: Path) -> tuple[list[Reading], str]:
+    """Read the readings of a cell's server, or say why that cannot be: they are no part of load."""
+    try:
+        return read_telemetry(folder), ""
+    except OSError as error:
+        return [], f"{TELEMETRY_FILE} cannot be read: {error.strerror}."
+    except msgspec.DecodeError as error:
+        return [], f"{TELEMETRY_FILE} is damaged: {error}."
 
 
 def _with_baseline(found: CellMeasurement, own: Answers, folder: Path) -> CellMeasurement:

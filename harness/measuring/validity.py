@@ -16,6 +16,7 @@ from harness.measuring.caveats import COUNT_RULES, OTHER_RULES, OWN_CORE, Case, 
 from harness.measuring.measurement import Caveat, Client
 from harness.measuring.merges import find_merges
 from harness.measuring.request import NS_PER_MS, NS_PER_S
+from harness.measuring.server_rules import SERVER_RULES
 from harness.measuring.workers import WORKER_RULES, busiest_s, longest_delay_s
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def judge(plan: DrivePlan, samples: Samples, drive: DriveReport, evidence: Evide
     )
     caveats = [
         caveat
-        for rule in (*WORKER_RULES, *COUNT_RULES, *_CLIENT_RULES, *OTHER_RULES)
+        for rule in (*WORKER_RULES, *COUNT_RULES, *_CLIENT_RULES, *OTHER_RULES, *SERVER_RULES)
         for caveat in rule(case)
     ]
     caveats.sort(key=lambda caveat: not caveat.invalidates)

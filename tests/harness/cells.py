@@ -10,10 +10,11 @@ from harness.measuring.measure import CellFacts, measure
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.measuring.measurement import CellMeasurement
     from harness.measuring.slo import Slo
+    from launchers.telemetry.records import Reading
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -50,9 +51,15 @@ def measured(
     *,
     streams: int | None = None,
     slo: Slo | None = None,
+    readings: Sequence[Reading] = (),
+    drive: Mapping[str, object] | None = None,
+    facts: Mapping[str, Any] | None = None,
     **changes: Any,  # noqa: ANN401 - a plan's fields
 ) -> CellMeasurement:
-    """Measure samples as one cell: an open loop, or a closed one of so many streams."""
+    """Measure samples as one cell: an open loop, or a closed one of so many streams.
+
+    `drive` and `facts` are fields of the drive report and of the cell's facts.
+    """
     opened = streams is None
     due = sorted(one.due_ns - T0 for one in samples if one.phase == "measured")
     plan = DrivePlan(
@@ -61,13 +68,21 @@ def measured(
         duration_ns=round(window_s * S), warmup=0, drain_s=10.0, timeout_s=60.0,
         output_tokens=[4],
     )  # fmt: skip
-    drive = DriveReport(
+    report = DriveReport(
         ended="done", window_start_ns=T0, window_end_ns=T0 + round(window_s * S), clock="kernel",
         wall_minus_monotonic_ns=0, clock_step_ns=0, cpu_s=1.0, run_delay_s=0.01,
         gc_collections=0, connections=1, samples=len(samples), versions={},
     )  # fmt: skip
-    facts = CellFacts(
+    known = CellFacts(
         id="a-p-r1-1", build="a", engine="vllm", engine_version=None, model="m", profile="p",
         repeat=1, level={"rate": 1.0} if opened else {"concurrency": float(streams or 1)},
+        **(facts or {}),
     )  # fmt: skip
-    return measure(facts, msgspec.structs.replace(plan, **changes), samples, drive, slo)
+    return measure(
+        known,
+        msgspec.structs.replace(plan, **changes),
+        samples,
+        msgspec.structs.replace(report, **(drive or {})),
+        slo,
+        readings,
+    )

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measuring.measure import WAITING, CellFacts, measure
-from harness.measuring.measurement import CellMeasurement, ServerUse, Stat
+from harness.measuring.measurement import CellMeasurement, Stat
+from harness.measuring.server_stats import ServerUse
 from harness.measuring.slo import parse_slo
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 

@@ -9,7 +9,8 @@ import msgspec
 
 from evals.compare.records import Flips, GroupScore, Noninferiority, Part, PerplexityRatio, Retained
 from harness.evidence.evidence import Evidence, LoadRun, QualityRun
-from harness.measuring.measurement import RunInfo, ServerUse, Stat, measurements
+from harness.measuring.measurement import RunInfo, Stat, measurements
+from harness.measuring.server_stats import ServerUse
 from harness.quality.evaluation import Against, Evaluation, Evaluations, ServerInfo, SuiteResult
 from harness.quality.record import BaselineFacts, EvalManifest, ServerFacts, SuiteFacts
 from harness.rundir import RunFolder

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.measuring.measure import CellFacts, measure
-from harness.measuring.measurement import Caveat, CellMeasurement, Measurements, RunInfo, ServerUse
+from harness.measuring.measurement import Caveat, CellMeasurement, Measurements, RunInfo
+from harness.measuring.server_stats import ServerUse
 from harness.rundir import RunFolder
 from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.records import DrivePlan, DriveReport, Sample

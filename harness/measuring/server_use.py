@@ -1,0 +1,192 @@
+"""What the readings of a cell say of the server while the window was open. Pure; docs/method.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from harness.measuring.request import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.measuring.server_stats import ServerUse
+    from launchers.telemetry.records import EnginePage, Gpu, Reading
+    from loadprofiles.records import DriveReport
+
+_GIB: Final = 2**30
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The readings of a cell, and its window in ns on their clock."""
+
+    readings: Sequence[Reading]
+    start_ns: int
+    end_ns: int
+
+    @property
+    def within(self) -> list[Reading]:
+        """Those in the window."""
+        return [one for one in self.readings if self.start_ns <= one.at_ns <= self.end_ns]
+
+    @property
+    def pages(self) -> list[EnginePage]:
+        """All pages of the cell."""
+        return [one.engine for one in self.readings if one.engine is not None]
+
+    @property
+    def pages_within(self) -> list[EnginePage]:
+        """Those that came in while the window was open."""
+        return [one for one in self.pages if self.start_ns <= one.at_ns <= self.end_ns]
+
+    @property
+    def pages_around(self) -> list[EnginePage]:
+        """Those in the window, the last before it and the first after it."""
+        before = [one for one in self.pages if one.at_ns < self.start_ns][-1:]
+        after = [one for one in self.pages if one.at_ns > self.end_ns][:1]
+        return [*before, *self.pages_within, *after]
+
+
+def server_use(
+    readings: Sequence[Reading], drive: DriveReport, known: ServerUse, output_tps: float
+) -> ServerUse:
+    """Say how the server was used in the window.
+
+    Args:
+        readings: of the cell, in the order of time; none leave what is known as it is.
+        drive: with the window.
+        known: what was known without them; they overrule it.
+        output_tps: output tokens/s over the window.
+    """
+    if not readings:
+        return known
+    watched = Watched(readings, drive.window_start_ns, drive.window_end_ns)
+    within, pages = watched.within, watched.pages_within
+    gpus = _server_gpus(readings)
+    memory, kind = _memory(within or readings, gpus)
+    power = _power(within, gpus)
+    window_s = max(0.0, (drive.window_end_ns - drive.window_start_ns) / NS_PER_S)
+    per_token = None
+    if power is not None and output_tps and not drive.elsewhere_s:
+        per_token = power / output_tps
+    told = {
+        "memory_peak_gib": memory,
+        "memory_kind": kind,
+        "kv_cache_tokens": _whole(_largest(watched.pages, "kv_cache_tokens")),
+    }
+    return msgspec.structs.replace(
+        known,
+        **{name: value for name, value in told.items() if value is not None},
+        kv_cache_peak=_largest(pages, "kv_cache_use"),
+        running_peak=_whole(_largest(pages, "running")),
+        waiting_peak=_whole(_largest(pages, "waiting")),
+        preemptions=_whole(grown(watched.pages_around, "preemptions")),
+        prefix_cache_hit_rate=hit_rate(watched.pages),
+        prompt_tokens=_whole(grown(watched.pages, "prompt_tokens")),
+        generation_tokens=_whole(grown(watched.pages, "generation_tokens")),
+        power_w_mean=power,
+        energy_j=None if power is None else power * window_s,
+        joules_per_output_token=per_token,
+        gpus=len(gpus) or None,
+        gpu_utilization_mean=_mean(
+            gpu.utilization for one in within for gpu in one.gpus if gpu.uuid in gpus
+        ),
+        cpu_cores_used=_rate([(one.at_ns, one.cpu_s) for one in within]),
+        readings=len(within),
+    )
+
+
+def grown(pages: Sequence[EnginePage], name: str) -> float | None:
+    """By how much a counter grew from the first page to the last; None if unknown or restarted."""
+    counts = [getattr(page, name) for page in pages]
+    known = [count for count in counts if count is not None]
+    if len(known) < 2 or counts[0] is None or counts[-1] is None:  # noqa: PLR2004 - a pair
+        return None
+    falls = any(later < earlier for earlier, later in pairwise(known))
+    return None if falls else float(counts[-1] - counts[0])
+
+
+def hit_rate(pages: Sequence[EnginePage]) -> float | None:
+    """Share of the prompt tokens looked for in the prefix cache that were found there."""
+    looked, found = grown(pages, "prefix_cache_queries"), grown(pages, "prefix_cache_hits")
+    return found / looked if looked and found is not None else None
+
+
+def _server_gpus(readings: Sequence[Reading]) -> set[str]:
+    """The GPUs that the server's processes were on; all where NVML cannot tell whose memory it is.
+
+    By their uuids.
+    """
+    seen: dict[str, list[int | None]] = {}
+    for one in readings:
+        for gpu in one.gpus:
+            seen.setdefault(gpu.uuid, []).append(gpu.memory_server_bytes)
+    return {uuid for uuid, held in seen.items() if any(each != 0 for each in held)}
+
+
+def _memory(readings: Sequence[Reading], gpus: set[str]) -> tuple[float | None, str | None]:
+    """The most memory in GiB: on the server's GPUs together, or where it has none in the host."""
+    on_gpus = [
+        sum(map(gpu_bytes, mine))
+        for one in readings
+        if (mine := [gpu for gpu in one.gpus if gpu.uuid in gpus])
+    ]
+    if any(on_gpus):
+        return max(on_gpus) / _GIB, "vram"
+    resident = [one.memory_bytes for one in readings if one.memory_bytes is not None]
+    return (max(resident) / _GIB, "rss") if resident else (None, None)
+
+
+def gpu_bytes(gpu: Gpu) -> int:
+    """The server's memory on a GPU; all that is used there where NVML cannot tell whose it is."""
+    own = gpu.memory_server_bytes
+    return (gpu.memory_used_bytes if own is None else own) or 0
+
+
+def _power(readings: Sequence[Reading], gpus: set[str]) -> float | None:
+    """Mean power of the GPUs together in W: by their own energy counters, or else their power."""
+    found = []
+    for uuid in sorted(gpus):
+        seen = [(one.at_ns, gpu) for one in readings for gpu in one.gpus if gpu.uuid == uuid]
+        mean = _rate([(at, gpu.energy_j) for at, gpu in seen])
+        found.append(_over_time([(at, gpu.power_w) for at, gpu in seen]) if mean is None else mean)
+    known = [mean for mean in found if mean is not None]
+    return sum(known) if known and len(known) == len(found) else None
+
+
+def _rate(points: Iterable[tuple[int, float | None]]) -> float | None:
+    """Growth of a counter per second, from its first to its last known value; None if it fell."""
+    known = [(at, value) for at, value in points if value is not None]
+    if len(known) < 2 or known[-1][0] <= known[0][0]:  # noqa: PLR2004 - a pair
+        return None
+    rate = (known[-1][1] - known[0][1]) / ((known[-1][0] - known[0][0]) / NS_PER_S)
+    return rate if rate >= 0 else None
+
+
+def _over_time(points: Iterable[tuple[int, float | None]]) -> float | None:
+    """Mean of a gauge over time, by the trapezoidal rule; of a single value that value."""
+    known = [(at, value) for at, value in points if value is not None]
+    if not known:
+        return None
+    span = known[-1][0] - known[0][0]
+    if not span:
+        return known[0][1]
+    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(known)) / span
+
+
+def _largest(pages: Sequence[EnginePage], name: str) -> float | None:
+    values = [getattr(page, name) for page in pages]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
