@@ -66,7 +66,7 @@ def server_use(
         return known
     watched = Watched(readings, drive.window_start_ns, drive.window_end_ns)
     within, pages = watched.within, watched.pages_within
-    gpus = _server_gpus(readings)
+    gpus = server_gpus(readings)
     memory, kind = _memory(within or readings, gpus)
     power = _power(within, gpus)
     window_s = max(0.0, (drive.window_end_ns - drive.window_start_ns) / NS_PER_S)
@@ -116,7 +116,7 @@ def hit_rate(pages: Sequence[EnginePage]) -> float | None:
     return found / looked if looked and found is not None else None
 
 
-def _server_gpus(readings: Sequence[Reading]) -> set[str]:
+def server_gpus(readings: Sequence[Reading]) -> set[str]:
     """The GPUs that the server's processes were on; all where NVML cannot tell whose memory it is.
 
     By their uuids.

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from harness.measuring.samples import Samples
+from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
 from loadprofiles.records import (
     SAMPLES_FILE,
     DrivePlan,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.rundir import RunFolder
+    from launchers.telemetry.records import Reading
     from loadprofiles.records import Sample
 
 _BLOCK: Final = 4 << 20
@@ -40,6 +42,8 @@ class CellRecords:
     """By phase and number; warm-up included."""
     plan: DrivePlan | None = None
     drive: DriveReport | None = None
+    telemetry: tuple[Reading, ...] = ()
+    """Of the server, in the order of time."""
     problems: tuple[str, ...] = ()
     """What could not be read, or is not what the driver wrote, a sentence or two each."""
 
@@ -182,7 +186,18 @@ def read_cell(
         plan = read_plan(folder)
     except (OSError, msgspec.DecodeError) as error:
         problems.append(f"Cannot read plan.json of {cell_id}: {_reason(error)}.")
-    return CellRecords(samples=samples, plan=plan, drive=drive, problems=tuple(problems))
+    telemetry: list[Reading] = []
+    try:
+        telemetry = read_telemetry(folder)
+    except (OSError, msgspec.DecodeError) as error:
+        problems.append(f"Cannot read {TELEMETRY_FILE} of {cell_id}: {_reason(error)}.")
+    return CellRecords(
+        samples=samples,
+        plan=plan,
+        drive=drive,
+        telemetry=tuple(telemetry),
+        problems=tuple(problems),
+    )
 
 
 def _reason(error: Exception) -> str:

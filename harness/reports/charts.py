@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from harness.measuring.tokens import tokens_per_bin
-from harness.reports import series
+from harness.reports import series, server_line
 from harness.reports.figures import (
     headline_ttft,
     is_open,
@@ -128,6 +128,19 @@ def over_time_rows(
         (float(second), float(rate), float(level_mean), int(highest), float(speed))
         for second, rate, level_mean, highest, speed in zip(*columns, strict=True)
     ]
+
+
+def server_over_time(
+    cell: CellMeasurement, records: CellRecords, *, most: int
+) -> server_line.ServerLine | None:
+    """What the server did over the window of a cell; None where nobody looked."""
+    if not records.telemetry or not records.measured:
+        return None
+    start, end = _window(cell, records)
+    width_s = series.bin_width_s((end - start) / series.NS_PER_S, 0, most=_TABLE_ROWS)
+    edges = series.bin_edges(start, end, width_s)
+    seconds = ((edges - start) / series.NS_PER_S).tolist()
+    return server_line.server_line(records.telemetry, seconds, start, most=most)
 
 
 def _window(cell: CellMeasurement, records: CellRecords) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.measuring.outputs import REPEATING_SHARE
+from harness.reports import server
 from harness.reports.figures import NOTHING, UNSTABLE, count, figure, percentile, plain, share
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def sentences(cell: CellMeasurement) -> Iterator[str]:
         yield steady(cell)
     if cell.outputs is not None and _notable(cell.outputs):
         yield outputs(cell.outputs)
+    if text := server.sentence(cell):
+        yield text
 
 
 def bursts(found: Bursts) -> str:

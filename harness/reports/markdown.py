@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.reports import findings, ietf
+from harness.reports import findings, ietf, server
 from harness.reports.figures import (
     NOTHING,
     count,
@@ -216,14 +216,19 @@ def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> I
     if lines:
         yield "### Beyond the percentiles\n" + "\n".join(lines)
     names = _name_header(measurements)
-    rows = [
-        [*_names(cell, measurements), *map(escape, row)]
-        for cell in cells
-        for row in findings.rows_of_outputs(cell)
-    ]
-    if rows:
-        header = [*names, *findings.OUTPUT_HEADER]
-        yield f"### Output audit\n\n{table(header, rows, len(names) + 1)}"
+    for title, header, rows_of, texts in (
+        ("Output audit", findings.OUTPUT_HEADER, findings.rows_of_outputs, 1),
+        ("The server’s side", server.USE_HEADER, server.rows_of_use, 0),
+        ("Server and client compared", server.AGREE_HEADER, server.rows_of_agreement, 0),
+        ("Where a request’s time went", server.TIME_HEADER, server.rows_of_time, 0),
+    ):
+        rows = [
+            [*_names(cell, measurements), *map(escape, row)]
+            for cell in cells
+            for row in rows_of(cell)
+        ]
+        if rows:
+            yield f"### {title}\n\n{table([*names, *header], rows, len(names) + texts)}"
 
 
 def _replicas(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.evidence.evidence import Evidence, LoadRun
     from harness.gating.result import GateResult
     from harness.measuring.measurement import CellMeasurement
+    from harness.reports.server_line import ServerLine
     from harness.rundir import RunFolder
 
 MOST_TIMELINES = 24
@@ -38,6 +39,7 @@ class Seen:
     values: charts.Values
     over_time: charts.Chart | None
     rows: list[tuple[float, float, float, int, float]]
+    server: ServerLine | None
     failures: list[tuple[str, int, str]]
     versions: dict[str, str]
     problems: tuple[str, ...]
@@ -229,6 +231,7 @@ def _see(run: LoadRun, cell: CellMeasurement, most: int) -> Seen:
         values=charts.values_of(cell, records),
         over_time=charts.over_time(cell, records, profile, most=most),
         rows=charts.over_time_rows(cell, records),
+        server=charts.server_over_time(cell, records, most=most),
         failures=records.failures(),
         versions=records.drive.versions if records.drive else {},
         problems=records.problems,

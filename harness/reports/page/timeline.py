@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.reports import figures, words
 from harness.reports.page.axes import Scale, fitting, linear
 from harness.reports.page.panels import Panel, panel
+from harness.reports.page.serverline import server_panels
 from harness.reports.page.svg import Chart, area, bar, dots, steps
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Timeline:
     """`due` or `started`: what the count of requests is of."""
     panels: list[Panel]
     rows: list[tuple[float, float, float, int, float]]
+    server: list[Panel]
+    server_rows: list[tuple[float, list[float | None]]]
 
 
 def timelines(pen: Pen, traffic: Traffic) -> list[Timeline]:
@@ -44,6 +47,8 @@ def timelines(pen: Pen, traffic: Traffic) -> list[Timeline]:
             starts="due" if traffic.open_loop else "started",
             panels=_panels(pen, cell, traffic.seen[cell.id].over_time),
             rows=traffic.seen[cell.id].rows,
+            server=server_panels(pen, cell, traffic.seen[cell.id]),
+            server_rows=line.rows if (line := traffic.seen[cell.id].server) else [],
         )
         for index, cell in enumerate(traffic.timelines)
     ]
