@@ -13,6 +13,7 @@ from launchers.mock.options import (
     OptionsError,
     parse_fault,
     parse_lie,
+    parse_page_lie,
     parse_race,
     parse_share,
 )
@@ -44,6 +45,7 @@ def mock(  # noqa: PLR0913 - one flag each
     damage: float = Options.damage,
     race: str | None = None,
     lie: Annotated[list[str] | None, Parameter(negative=())] = None,
+    page_lie: Annotated[list[str] | None, Parameter(negative=())] = None,
     engine: str = Options.engine,
     close: bool = False,
     api_key_env: str | None = None,
@@ -93,6 +95,8 @@ def mock(  # noqa: PLR0913 - one flag each
             drop_choice, wrong_usage, no_usage, no_ids, empty_text, none_content, other_model,
             other_model_silent, drift, cache_dependent, order_dependent, batch_dependent,
             concurrency_dependent. A name that is none explains them.
+        page_lie: NAME[:NUMBER], several allowed: what the metrics page says that is not so: tokens,
+            requests, ttft, hits. A name that is none explains them.
         engine: Whose pages it has and what it cannot do: any, vllm, sglang, tgi, llama.cpp,
             openai or transformers.
         close: Close the connection after every answer.
@@ -131,6 +135,7 @@ def mock(  # noqa: PLR0913 - one flag each
             damage=damage,
             race=Options.race if race is None else parse_race(race),
             lies=tuple(map(parse_lie, lie or ())),
+            page_lies=tuple(map(parse_page_lie, page_lie or ())),
             engine=engine,
             faults=tuple(map(parse_fault, fault or ())),
             close=close,

@@ -14,6 +14,7 @@ from launchers.mock.options import (
     OptionsError,
     parse_fault,
     parse_lie,
+    parse_page_lie,
     parse_race,
     parse_share,
 )
@@ -86,6 +87,14 @@ def _options() -> Options:
         dest="lies",
         metavar="NAME[:NUMBER]",
     )
+    parser.add_argument(
+        "--page-lie",
+        type=_read(parse_page_lie),
+        action="append",
+        default=[],
+        dest="page_lies",
+        metavar="NAME[:NUMBER]",
+    )
     parser.add_argument("--engine", default=Options.engine, choices=ENGINES)
     parser.add_argument("--close", action="store_true")
     parser.add_argument("--api-key", default="", help="the bearer token to insist on")
@@ -95,7 +104,7 @@ def _options() -> Options:
     parser.add_argument("--bodies", type=Path, help="write the requests' bodies to this file")
     parser.add_argument("--die-after", type=int, default=0, help="exit 3 after so many answers")
     found = vars(parser.parse_args())
-    lists = {name: tuple(found[name]) for name in ("faults", "wrong_in", "lies")}
+    lists = {name: tuple(found[name]) for name in ("faults", "wrong_in", "lies", "page_lies")}
     return Options(**found | lists)
 
 

@@ -23,6 +23,13 @@ _BOUNDS_S: Final = (
     20.0, 40.0, 80.0, 160.0, 640.0,
 )  # fmt: skip
 _LABELS: Final = 'model_name="mock"'
+PAGE_LIES: Final[dict[str, tuple[str, float]]] = {
+    "tokens": ("counts 1.5 (or :NUMBER) times the output tokens", 1.5),
+    "requests": ("counts 1.5 (or :NUMBER) times the requests that ended", 1.5),
+    "ttft": ("its times to the first token are 2 (or :NUMBER) times too long", 2.0),
+    "hits": ("says that a half (or :SHARE) of the prompt tokens were in the prefix cache", 0.5),
+}
+"""Name → what the metrics page says that is not so, and the usual number."""
 
 
 class Times:
@@ -51,7 +58,8 @@ class Times:
 class Counts:
     """Everything counted since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, lies: Mapping[str, float]) -> None:
+        self._lies = lies
         self._finished: dict[str, int] = {}
         self._prompt_tokens = self._generation_tokens = 0
         self._times = {
@@ -82,7 +90,7 @@ class Counts:
         e2e.add(last - answer.received_ns)
         queue.add(answer.begun_ns - answer.received_ns)
         if answer.stream:
-            ttft.add(first - answer.received_ns)
+            ttft.add((first - answer.received_ns) * self._lies.get("ttft", 1.0))
             prefill.add(first - answer.begun_ns)
             decode.add(last - first)
             if gaps := len(sent) - 1:
@@ -98,10 +106,12 @@ class Counts:
         numbers = {
             **state,
             "prompt_tokens_total": self._prompt_tokens,
-            "generation_tokens_total": self._generation_tokens,
+            "generation_tokens_total": self._generation_tokens * self._lies.get("tokens", 1.0),
             "prefix_cache_queries_total": self._prompt_tokens,
-            "prefix_cache_hits_total": 0,
+            "prefix_cache_hits_total": self._prompt_tokens * self._lies.get("hits", 0.0),
         }
+        factor = self._lies.get("requests", 1.0)
+        ended = {reason: count * factor for reason, count in self._finished.items()}
         lines = []
         for name, value in numbers.items():
             kind = "counter" if name.endswith("_total") else "gauge"
@@ -109,8 +119,8 @@ class Counts:
             lines.append(f"vllm:{name}{{{_LABELS}}} {value:.12g}")
         lines.append("# TYPE vllm:request_success_total counter")
         lines += [
-            f'vllm:request_success_total{{finished_reason="{reason}",{_LABELS}}} {count}'
-            for reason, count in self._finished.items()
+            f'vllm:request_success_total{{finished_reason="{reason}",{_LABELS}}} {count:.12g}'
+            for reason, count in ended.items()
         ]
         if kv_tokens:
             lines.append("# TYPE vllm:cache_config_info gauge")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from launchers.errors import LauncherError, suggest
+from launchers.mock.counting import PAGE_LIES
 from launchers.mock.engines import ENGINES
 from launchers.mock.faults import FAULTS
 from launchers.mock.lies import LIES, text_of_lies
@@ -80,6 +81,8 @@ class Options:
     """With so many other requests under way, that share of the right answers becomes wrong."""
     lies: tuple[tuple[str, float | None], ...] = ()
     """Names of lies and their numbers, None for the usual one."""
+    page_lies: tuple[tuple[str, float], ...] = ()
+    """Names of lies of the metrics page, and their numbers."""
     engine: str = "any"
     """Whose pages it has, and whose limits."""
     truth: Path | None = None
@@ -197,6 +200,19 @@ def parse_lie(text: str) -> tuple[str, float | None]:
     if name not in LIES:
         raise OptionsError(f"no lie {name!r}; there are:\n{text_of_lies()}")
     return name, parse_share(text, "lie")[1] if number else None
+
+
+def parse_page_lie(text: str) -> tuple[str, float]:
+    """Read `NAME[:NUMBER]`.
+
+    Raises:
+        OptionsError: there is no such lie, or the number is none.
+    """
+    name, _, number = text.partition(":")
+    if name not in PAGE_LIES:
+        told = "\n".join(f"{one}  {words}" for one, (words, _) in PAGE_LIES.items())
+        raise OptionsError(f"no lie {name!r} of the metrics page; there are:\n{told}")
+    return name, parse_share(text, "page-lie")[1] if number else PAGE_LIES[name][1]
 
 
 def parse_race(text: str) -> tuple[float, float]:

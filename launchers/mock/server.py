@@ -77,7 +77,7 @@ class Server:
         self._model_speaks = not (options.words or options.stamps or options.natural_tokens)
         self._streams_speak = self._model_speaks and options.graded
         self._count = self._served = 0
-        self.counts = Counts()
+        self.counts = Counts(dict(options.page_lies))
 
     @property
     def url(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.reports import figures, findings, words
+from harness.reports import figures, findings, server, words
 from harness.reports.comparison import words as comparison_words
 from harness.reports.evaluation import words as quality_words
 from harness.reports.gate import words as gate_words
@@ -148,6 +148,7 @@ def _environment() -> Environment:
         "gate_words": gate_words,
         "figures": figures,
         "findings": findings,
+        "server": server,
         "verdict": verdict,
         "hue": hue,
         "level_of": figures.level,

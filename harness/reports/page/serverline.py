@@ -32,9 +32,7 @@ def server_panels(pen: Pen, cell: CellMeasurement, seen: Seen) -> list[Panel]:
     end_s = data["t"][-1] + data["bin_s"]
     x, window_s, where = linear([0, end_s], most=end_s), data["window_s"], words.label(cell)
 
-    def drawn(
-        title: str, unit: str, series: Sequence[tuple[int, str, Points]]
-    ) -> Chart | None:
+    def drawn(title: str, unit: str, series: Sequence[tuple[int, str, Points]]) -> Chart | None:
         values = [value for _, _, points in series for _, value in points]
         if not values:
             return None

@@ -13,6 +13,7 @@ from harness.measuring.measure import CellFacts, measure
 from harness.measuring.measurement import Caveat, CellMeasurement, Measurements, RunInfo
 from harness.measuring.server_stats import ServerUse
 from harness.rundir import RunFolder
+from launchers.telemetry.records import TELEMETRY_FILE, EnginePage, Gpu, Histogram, Reading
 from loadprofiles.arrivals.bursty import Bursty
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 from loadprofiles.traffic.schedule import schedule
@@ -48,6 +49,7 @@ class Cell:
     window_s: float
     due_ns: list[int] | None = None
     repeat: int = 1
+    readings: tuple[Reading, ...] = ()
 
 
 def sample(
@@ -220,6 +222,10 @@ def write_cell(run: RunFolder, one: Cell, profile: str) -> CellMeasurement:
     (folder / "samples.jsonl").write_bytes(
         b"".join(msgspec.json.encode(sample) + b"\n" for sample in one.samples)
     )
+    if one.readings:
+        (folder / TELEMETRY_FILE).write_bytes(
+            b"".join(msgspec.json.encode(reading) + b"\n" for reading in one.readings)
+        )
     facts = CellFacts(
         id=folder.name,
         build=one.build,
@@ -231,7 +237,7 @@ def write_cell(run: RunFolder, one: Cell, profile: str) -> CellMeasurement:
         level=one.level,
         server=ServerUse(memory_peak_gib=1.93, memory_kind="rss", kv_cache_tokens=131_072),
     )
-    return measure(facts, plan, one.samples, drive)
+    return measure(facts, plan, one.samples, drive, readings=one.readings)
 
 
 def provenance(build: str) -> dict[str, object]:
@@ -334,6 +340,42 @@ def unstable_run(parent: Path) -> RunFolder:
     return write(parent, cells, arrival={"kind": "constant"}, profile="constant")
 
 
+def watched_run(parent: Path) -> RunFolder:
+    """A server looked at every second, on a GPU: its KV cache ran full, and it pushed back."""
+    window_s, streams = 8, 8
+    samples = closed_samples(streams, window_s, 1.0, 3)
+    n, tokens = len(samples), sum(one.output_tokens or 0 for one in samples)
+
+    def page(second: int) -> EnginePage:
+        ended = second > window_s
+        part = 0 if second < 0 else n if ended else round(n * second / window_s)
+        times = {"ttft_s": 0.012, "e2e_s": 0.2, "queue_s": 0.03, "prefill_s": 0.02, "decode_s": 0.1}
+        return EnginePage(
+            at_ns=START + second * S, took_ms=0.0, engine="vllm",
+            running=min(part, streams), waiting=3.0 * (second == 4),
+            kv_cache_use=0.98 if second in {4, 5} else 0.4,
+            preemptions=10 + 2 * (second >= 5), finished=part,
+            prompt_tokens=48 * part, generation_tokens=tokens * part // n,
+            prefix_cache_queries=48 * part, prefix_cache_hits=12 * part,
+            histograms={
+                name: Histogram(sum_s=mean * part, count=part, buckets=[(0.05, part), (None, part)])
+                for name, mean in times.items()
+            } if ended or second < 0 else {},
+        )  # fmt: skip
+
+    readings = tuple(
+        Reading(
+            at_ns=START + second * S, took_ms=1.0, memory_bytes=2 << 30, cpu_s=100.0 + 3 * second,
+            gpus=[Gpu(index=0, uuid="GPU-a", memory_used_bytes=9 << 30,
+                      memory_server_bytes=(5 + second % 3) << 30, power_w=250.0, utilization=0.5)],
+            engine=page(second),
+        )
+        for second in range(-2, window_s + 4)
+    )  # fmt: skip
+    cell = Cell("awq", {"concurrency": 8.0}, samples, window_s, readings=readings)
+    return write(parent, [cell], arrival={"kind": "closed"}, profile="closed")
+
+
 def empty_run(parent: Path) -> RunFolder:
     return write(parent, [Cell("fp16", {"rate": 5.0}, [], 20, [])], arrival=BURSTY)
 
@@ -348,6 +390,7 @@ MAKERS = {
     "all-failed": failed_run,
     "zeros": zeros_run,
     "unstable": unstable_run,
+    "watched": watched_run,
     "empty-cell": empty_run,
     "no-cells": lambda parent: write(parent, [], arrival=BURSTY),
 }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KINDS = (
     "bursty", "invalid", "closed-4x4", "one-build", "one-level", "repeats", "all-failed",
-    "zeros", "empty-cell", "no-cells",
+    "zeros", "watched", "empty-cell", "no-cells",
 )  # fmt: skip
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
