@@ -178,6 +178,12 @@ class Profile(BaseModel):
         """Whether the level is a number of streams, and not a rate."""
         return isinstance(self.arrival, Closed)
 
+    @property
+    def prompts_unique(self) -> bool:
+        """Whether no two prompts begin alike; those of a trace may, as they did in it."""
+        recorded = self.dataset is not None or isinstance(self.prompt_tokens, FromTrace)
+        return not recorded and self.session is None and self.shared_prefix is None
+
     def check_level(self, level: float) -> None:
         """Refuse a level that this profile, with its window, cannot be driven at.
 

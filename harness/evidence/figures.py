@@ -211,9 +211,13 @@ def _of_cell(
         "memory_peak_gib": server.memory_peak_gib,
         "kv_cache_tokens": server.kv_cache_tokens,
         "kv_cache_peak": server.kv_cache_peak,
+        "running_peak": server.running_peak,
         "waiting_peak": server.waiting_peak,
         "preemptions": server.preemptions,
+        "prefix_cache_hit_rate": server.prefix_cache_hit_rate,
+        "cpu_cores_used": server.cpu_cores_used,
         "power_w_mean": server.power_w_mean,
+        "joules_per_output_token": server.joules_per_output_token,
     }
     yield from _known({name: whole[name] for name in whole if name in wanted}, frame)
 

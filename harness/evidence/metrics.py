@@ -51,9 +51,13 @@ WHOLE_CELL: Final[dict[str, Metric]] = {
     "memory_peak_gib": Metric("less", "GiB"),
     "kv_cache_tokens": Metric("more", "tokens"),
     "kv_cache_peak": Metric("less"),
+    "running_peak": Metric(None),
     "waiting_peak": Metric("less"),
     "preemptions": Metric("less"),
+    "prefix_cache_hit_rate": Metric(None),
+    "cpu_cores_used": Metric("less"),
     "power_w_mean": Metric("less", "W"),
+    "joules_per_output_token": Metric("less", "J"),
 }
 SERVER: Final[dict[str, Metric]] = {
     "ready_s": Metric("less", "s", "server"),

@@ -17,7 +17,6 @@ from launchers.telemetry.records import TELEMETRY_FILE
 from launchers.telemetry.sampler import GIB, Telemetry, sample_telemetry
 from launchers.telemetry.scraping import page_source
 from loadprofiles.plan import make_plan
-from loadprofiles.prompts.lengths import FromTrace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from harness.load.matrix import Cell
     from harness.load.request import LoadRequest
     from launchers.server import Server
-    from loadprofiles.profile import Profile
     from loadprofiles.records import DrivePlan
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -117,19 +115,13 @@ def facts_of(
         lengths=cell.lengths,
         ended_with_grading=ended_with_grading,
         interleaved_with=others,
-        prompts_unique=_prompts_unique(request.profile),
+        prompts_unique=request.profile.prompts_unique,
         server=ServerUse(
             memory_peak_gib=None if peak is None else peak / GIB,
             memory_kind=None if peak is None else "vram" if on_gpu else "rss",
             kv_cache_tokens=server.kv_cache_tokens,
         ),
     )
-
-
-def _prompts_unique(profile: Profile) -> bool:
-    """Whether no two prompts begin alike; those of a trace may, as they did when it was taken."""
-    recorded = profile.dataset is not None or isinstance(profile.prompt_tokens, FromTrace)
-    return not recorded and profile.session is None and profile.shared_prefix is None
 
 
 def _tokenizer_of(server: Server) -> Path | None:

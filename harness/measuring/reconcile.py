@@ -235,9 +235,14 @@ def _time(
         queue=queue,
         prefill=prefill,
         decode=decode,
-        engine_rest=None if whole is None or spent is None else (whole - spent) / own,
-        outside=None if inside is None else (own - inside) / own,
+        engine_rest=None if whole is None or spent is None else _share(whole - spent, own),
+        outside=None if inside is None else _share(own - inside, own),
     )
+
+
+def _share(left: float, own: float) -> float:
+    """A difference as a share, without what is left of its digits where it is none."""
+    return round(left / own, 9)
 
 
 def _mean(values: Floats) -> float:

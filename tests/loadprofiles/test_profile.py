@@ -54,6 +54,13 @@ def test_a_shipped_profile_is_whole(name: str) -> None:
         profile.check_level(level)
 
 
+def test_prompts_are_unique_unless_something_makes_them_begin_alike() -> None:
+    assert shipped("steady").prompts_unique
+    assert shipped("closed").prompts_unique
+    assert not shipped("multi-tenant").prompts_unique  # shared prefixes
+    assert not shipped("chat-sessions").prompts_unique  # later turns quote earlier ones
+
+
 @pytest.mark.parametrize("name", builtin_profiles())
 def test_a_shipped_profile_explains_every_field_to_a_newcomer(name: str) -> None:
     text = builtin_profiles()[name].read_text()
