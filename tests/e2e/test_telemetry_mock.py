@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartMock
     from tests.e2e.conftest import Workplace
 
-LOAD = ("--profile", "closed", "--concurrency", "4", "--duration", "3", "--warmup", "4", "--quiet")
+LOAD = ("--profile", "closed", "--concurrency", "4", "--duration", "2", "--warmup", "4", "--quiet")
 
 
 def test_a_launched_servers_readings_surround_its_samples(workplace: Workplace) -> None:
@@ -38,10 +38,13 @@ def test_a_launched_servers_readings_surround_its_samples(workplace: Workplace) 
     first, last = pages[0], pages[-1]
     assert first.histograms
     assert last.histograms
-    # Warm-up and drain are between the first page and the last, too.
-    assert (last.finished or 0) - (first.finished or 0) == len(samples)
-    tokens = sum(one.output_tokens or 0 for one in samples)
-    assert (last.generation_tokens or 0) - (first.generation_tokens or 0) == tokens
+    # Warm-up and cool-down are between the first page and the last, too; what was under way at
+    # the end was broken off, and may have had tokens that nobody read any more.
+    whole = [one for one in samples if one.error is None]
+    assert (last.finished or 0) - (first.finished or 0) == len(whole)
+    made = (last.generation_tokens or 0) - (first.generation_tokens or 0)
+    read = sum(one.output_tokens or 0 for one in samples)
+    assert read <= made <= read + 4 * 5
     inside = [p for p in pages if drive.window_start_ns < p.at_ns < drive.window_end_ns]
     assert max(page.running or 0 for page in inside) == 2
     assert max(page.waiting or 0 for page in inside) == 2
