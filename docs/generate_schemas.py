@@ -15,6 +15,7 @@ from evals.probe.card import Card
 from evals.records import Answer
 from evals.suite import Suite
 from harness.calibration import Calibration
+from harness.capacity.result import Capacity
 from harness.comparing.comparison import Comparison
 from harness.explaining.explanation import Explanation
 from harness.gating.result import GateResult
@@ -34,6 +35,7 @@ FOLDER = Path(__file__).parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 RECORDS: dict[str, type[msgspec.Struct]] = {
     "measurements.json": Measurements,
+    "capacity.json": Capacity,
     "plan.json": DrivePlan,
     "samples.jsonl": Sample,
     "drive.json": DriveReport,

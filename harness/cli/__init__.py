@@ -45,6 +45,10 @@ def build_app() -> App:
         "harness.cli.compare:compare", help="Measure builds side by side and say which to ship."
     )
     app.command(
+        "harness.cli.capacity:capacity",
+        help="Find the highest rate at which the limits hold.",
+    )
+    app.command(
         "harness.cli.probe:probe", help="Say what an endpoint is, and what it can be trusted to do."
     )
     quality = App(name="eval", help="Grade servers through their endpoints, against a baseline.")

@@ -38,6 +38,8 @@ class UnderWay:
     plan: DrivePlan
     server: Server
     telemetry: Telemetry = field(default_factory=Telemetry)
+    decided: bool = False
+    """It was ended early since it had shown what it was to show."""
 
 
 def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) -> UnderWay:
@@ -114,6 +116,7 @@ def facts_of(
         output_pinned=bool(pin_of(request, cell, server)),
         lengths=cell.lengths,
         ended_with_grading=ended_with_grading,
+        ended_when_decided=under_way.decided,
         interleaved_with=others,
         prompts_unique=request.profile.prompts_unique,
         server=ServerUse(

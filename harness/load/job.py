@@ -19,7 +19,7 @@ from harness.load.child import Driver
 from harness.load.matrix import Cell, expand
 from harness.load.order import Visit, visits
 from harness.load.record import RunRecord
-from harness.measuring.remeasure import measure_folder, write_facts
+from harness.measuring.remeasure import measure_folder, read_facts, write_facts
 from harness.measuring.validity import PASSING
 from harness.rundir import CELLS, MANIFEST_FILE
 from launchers.errors import LauncherError
@@ -28,7 +28,7 @@ from loadprofiles.interleave import interleave, split
 from loadprofiles.records import DRIVE_FILE, read_drive_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.live import Live
@@ -54,23 +54,30 @@ class LoadJob:
         folder: the run's.
         live: what a person sees.
         names: the servers', in their order; the first is the one that outputs are compared with.
+        cells: those to begin with, where they are not the request's levels; `drive_one` adds more.
     """
 
     def __init__(
-        self, request: LoadRequest, folder: RunFolder, live: Live, names: Sequence[str]
+        self,
+        request: LoadRequest,
+        folder: RunFolder,
+        live: Live,
+        names: Sequence[str],
+        cells: Sequence[Cell] | None = None,
     ) -> None:
         profile = request.profile
         self._request = request
         self.folder = folder
         self._live = live
-        cells = expand(
-            names,
-            profile.name,
-            request.levels,
-            request.repeats,
-            closed=profile.is_closed,
-            lengths=request.lengths,
-        )
+        if cells is None:
+            cells = expand(
+                names,
+                profile.name,
+                request.levels,
+                request.repeats,
+                closed=profile.is_closed,
+                lengths=request.lengths,
+            )
         self.visits: list[Visit] = visits(cells, request.order, request.seed)
         self._cells = [cell for visit in self.visits for cell in visit.cells]
         self._groups = self._interleaved() if request.interleave else [(c,) for c in self._cells]
@@ -116,6 +123,41 @@ class LoadJob:
         if cells:
             with self._driver(cells[0]) as driver:
                 self._drive_all(visit, cells, served, driver, until_s)
+
+    def begin(self, visit: Visit, served: Served) -> None:
+        """Note that a server is up, whose cells `drive_one` is told one by one."""
+        self.record.add_server(visit, served.server.provenance)
+        self.record.save()
+
+    def drive_one(
+        self,
+        cell: Cell,
+        served: Served,
+        request: LoadRequest | None = None,
+        watch: Callable[[UnderWay], Callable[[], bool]] | None = None,
+    ) -> None:
+        """Drive one more cell at a server that is up; it becomes one of the run's.
+
+        Args:
+            cell: what to drive.
+            served: the server.
+            request: the run's, with this cell's own profile; None: as it is.
+            watch: given the cell under way, returns what says several times a second whether it
+                is still wanted. One that was not has shown what it was to show: it is whole.
+
+        Raises:
+            LauncherError, ServerError, InvalidRunError, KeyboardInterrupt: as for `drive`.
+        """
+        self._check_alive(f"before {cell.id}", served)
+        if cell not in self._cells:
+            self._cells.append(cell)
+        with self._driver(cell) as driver:
+            self._drive((cell,), [served], driver, request, watch)
+        decided = self._under_way[0].decided
+        self._keep()
+        self._check_alive(f"during {cell.id}", served)
+        if not decided:
+            self._check_ended(cell)
 
     def interleave(self, served: Mapping[str, Served]) -> None:
         """Drive all cells that have no numbers yet at builds that are all up, by turns.
@@ -186,7 +228,9 @@ class LoadJob:
 
     def _is_whole(self, cell: Cell) -> bool:
         folder = self.folder.path / CELLS / cell.id
-        return (folder / DRIVE_FILE).is_file() and read_drive_report(folder).ended == _WHOLE
+        if not (folder / DRIVE_FILE).is_file():
+            return False
+        return read_drive_report(folder).ended == _WHOLE or read_facts(folder).ended_when_decided
 
     def _drive_all(
         self,
@@ -243,9 +287,16 @@ class LoadJob:
             fleet = msgspec.structs.replace(fleet, last=cell == self._cells[-1])
         return Driver(self.folder.cell(cell.id), self._request.headers, fleet)
 
-    def _drive(self, group: Sequence[Cell], served: Sequence[Served], driver: Driver) -> None:
+    def _drive(
+        self,
+        group: Sequence[Cell],
+        served: Sequence[Served],
+        driver: Driver,
+        request: LoadRequest | None = None,
+        watch: Callable[[UnderWay], Callable[[], bool]] | None = None,
+    ) -> None:
         """Plan one cell, or several that take turns, and drive; `_keep` then makes numbers."""
-        cell, request = group[0], self._request
+        cell, request = group[0], request or self._request
         names = " and ".join(one.build for one in group)
         title = f"{names} · {cell.profile} · {cell.level_words} · repeat {cell.repeat}"
         self._live.status(title)
@@ -256,14 +307,16 @@ class LoadJob:
         if len(group) > 1:
             draw = Draw(request.seed, cell.profile, cell.level, cell.repeat)
             interleave(self._together(group), self._folders(group), draw)
+        goes_on = _always if watch is None else watch(self._under_way[0])
         with ExitStack() as stack:
             for under_way in self._under_way:
                 at = self.folder.cell(under_way.cell.id)
                 stack.enter_context(watched(at, self._request, under_way))
             driver.drive(
                 lambda progress: self._live.progress(title, progress),
-                lambda: all(one.is_up() for one in served),
+                lambda: goes_on() and all(one.is_up() for one in served),
             )
+        self._under_way[0].decided = not goes_on()
 
     def _keep(self) -> None:
         """Turn the samples of what is under way into numbers and write all numbers so far."""
@@ -327,3 +380,7 @@ class LoadJob:
     def _problem(self, code: str, text: str) -> None:
         self.record.add_problem(code, text)
         self._live.problem(text)
+
+
+def _always() -> bool:
+    return True

@@ -58,6 +58,7 @@ class Evidence:
     output_pinned: bool
     ended_with_grading: bool = False
     interleaved_with: Sequence[str] = ()
+    ended_when_decided: bool = False
     natural: bool = False
     """Answers were to end where the model ends them."""
     outputs: Outputs | None = None
@@ -115,6 +116,12 @@ def _interrupted(case: Case) -> Iterator[Caveat]:
         yield Caveat(
             "ended_with_grading",
             f"The cell ran beside the grading and ended with it, after {case.window_s:.1f} s.",
+        )
+    elif case.drive.ended == "interrupted" and case.evidence.ended_when_decided:
+        yield Caveat(
+            "ended_when_decided",
+            f"This probe of a search was ended after {case.window_s:.1f} s, when it had shown "
+            "clearly on which side of the limits its rate lies.",
         )
     elif case.drive.ended == "interrupted":
         asked = f" of {case.plan.duration_ns / NS_PER_S:g} s" if case.plan.duration_ns else ""

@@ -82,6 +82,8 @@ class CellFacts:
     """Builds that were up at the same time and asked by turns with this one."""
     prompts_unique: bool = False
     """By the profile no two prompts begin alike: no sessions, shared prefixes, dataset or trace."""
+    ended_when_decided: bool = False
+    """It was a probe, and was ended when it had shown what it was to show."""
     server: ServerUse = field(default_factory=ServerUse)
 
 
@@ -182,6 +184,7 @@ def measure(
                 natural=facts.lengths == "natural",
                 ended_with_grading=facts.ended_with_grading,
                 interleaved_with=facts.interleaved_with,
+                ended_when_decided=facts.ended_when_decided,
                 outputs=found.outputs,
                 stalls=found.stalls,
                 arrivals=arrivals,

@@ -47,6 +47,16 @@ def write_facts(folder: Path, facts: CellFacts) -> None:
     write_atomically(folder / FACTS_FILE, msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
 
 
+def read_facts(folder: Path) -> CellFacts:
+    """Read what is kept beside a cell's samples.
+
+    Raises:
+        OSError: the file cannot be read.
+        msgspec.DecodeError: it is not what it should be.
+    """
+    return msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
+
+
 def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) -> CellMeasurement:
     """Compute a cell's numbers from its folder alone.
 
@@ -60,7 +70,7 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
         OSError: a file cannot be read.
         msgspec.DecodeError: a file is not what it should be.
     """
-    facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
+    facts = read_facts(folder)
     samples = Samples.of(read_samples(folder))
     readings, problem = _readings(folder)
     found = measure(
@@ -96,7 +106,7 @@ def _with_baseline(found: CellMeasurement, own: Answers, folder: Path) -> CellMe
     Where that one has no samples, nothing is added.
     """
     try:
-        name = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts).build
+        name = read_facts(folder).build
         theirs = Answers.of(Samples.of(read_samples(folder)).measured)
     except (OSError, msgspec.DecodeError):
         return found

@@ -1,0 +1,94 @@
+"""What `harness capacity` was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from harness.capacity.search import PRECISION, PROBES
+from harness.errors import BadInputError
+from loadprofiles.profile import Overrides, Profile
+
+if TYPE_CHECKING:
+    from harness.load.request import LoadRequest
+    from harness.measuring.slo import Slo
+
+REQUESTS: Final = 1500
+"""A probe is to have so many, within the bounds below."""
+LEAST_S: Final = 15.0
+MOST_S: Final = 60.0
+ANSWERS: Final = 10
+"""A probe lasts so many times as long as one answer alone."""
+ALONE: Final = 60
+"""Requests of the scout of one stream,"""
+ALONE_S: Final = 20.0
+"""or so long, whichever comes first."""
+MANY_S: Final = (5.0, 30.0)
+"""Bounds of the scout of many streams."""
+MANY_ANSWERS: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """Everything that was asked."""
+
+    load: LoadRequest
+    """Its profile sends at a rate; its levels are not looked at."""
+    slo: Slo
+    duration_s: float | None = None
+    """Of each open-loop probe; None: as long as `REQUESTS` of them take, within bounds."""
+    probes: int = PROBES
+    precision: float = PRECISION
+
+    def scout(self, streams: int, latency_s: float | None) -> Profile:
+        """Return the profile of a scout: the same requests in a closed loop.
+
+        Args:
+            streams: kept open.
+            latency_s: of an answer alone, where that is known.
+        """
+        closed, most_s = closed_of(self.load.profile), self.duration_s or ALONE_S
+        if streams == 1 or latency_s is None:
+            return closed.with_overrides(
+                Overrides(requests=ALONE, duration_s=min(ALONE_S, most_s), warmup=5)
+            )
+        low, high = MANY_S
+        duration_s = min(max(MANY_ANSWERS * latency_s, min(low, most_s)), high)
+        return closed.with_overrides(Overrides(duration_s=duration_s, warmup=streams))
+
+    def probe(self, rate: float, latency_s: float | None) -> Profile:
+        """Return the profile of an open-loop probe.
+
+        Args:
+            rate: requests/s.
+            latency_s: of an answer alone.
+        """
+        duration_s = self.duration_s
+        if duration_s is None:
+            duration_s = min(max(REQUESTS / rate, LEAST_S), MOST_S)
+            duration_s = max(duration_s, ANSWERS * (latency_s or 0.0))
+        return self.load.profile.with_overrides(Overrides(duration_s=float(f"{duration_s:.3g}")))
+
+
+def closed_of(profile: Profile) -> Profile:
+    """Return a profile with the same requests in a closed loop.
+
+    Raises:
+        BadInputError: its lengths come from a trace, or it keeps streams open itself.
+    """
+    if profile.is_closed:
+        raise BadInputError(
+            f"--profile: {profile.name} keeps streams open, and a highest rate is one of arrivals",
+            hint="Take a profile that sends at a rate: steady, gamma, bursty, chat-sessions.",
+        )
+    fields = profile.model_dump() | {"arrival": {"kind": "closed"}, "levels": (1,)}
+    try:
+        return Profile.model_validate(fields)
+    except ValidationError as error:
+        raise BadInputError(
+            f"--profile: {profile.name} takes its lengths from a trace, and the first probes keep "
+            "streams open",
+            hint="Take --profile steady with lengths like the trace's.",
+        ) from error

@@ -1,0 +1,199 @@
+"""From a run's folder to `capacity.json`: what the probes that lie there come to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.capacity.attainment import allowed_share
+from harness.capacity.cells import read_probe
+from harness.capacity.result import (
+    CAPACITY_FILE,
+    SCHEMA,
+    Capacity,
+    Found,
+    LimitShown,
+    Probe,
+    Saturation,
+)
+from harness.capacity.search import PRECISION, PROBES, Scout, Search, Tried, breaks, shares_of
+from harness.errors import BadInputError
+from harness.measuring.measurement import Caveat
+from harness.measuring.remeasure import numbers_of, read_facts
+from harness.measuring.slo import Slo, parse_slo
+from harness.rundir import CELLS, read_json
+from loadprofiles.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.measuring.measurement import CellMeasurement
+    from harness.rundir import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a search was asked, by its run's manifest."""
+
+    slo: Slo
+    profile: Profile
+    probes: int
+    precision: float
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Asked:
+        """Read it.
+
+        Raises:
+            BadInputError: the run is no search.
+        """
+        manifest: Any = run.read_manifest()
+        request = manifest.get("request") or {}
+        asked = request.get("search")
+        if not asked:
+            raise BadInputError(
+                f"{run.path} is no run of harness capacity: its manifest has no search"
+            )
+        return cls(
+            slo=parse_slo(request["slo"]),
+            profile=Profile.model_validate(manifest["profile"]),
+            probes=asked.get("probes", PROBES),
+            precision=asked.get("precision", PRECISION),
+        )
+
+    @property
+    def allowed(self) -> tuple[float, ...]:
+        """The share that may break each limit."""
+        return tuple(map(allowed_share, self.slo.limits))
+
+
+def search_of(asked: Asked, read: Sequence[Scout | Tried]) -> Search:
+    """Return the search at one server by its probes, in their order."""
+    return Search(
+        allowed=asked.allowed,
+        names=tuple(limit.text for limit in asked.slo.limits),
+        arrival=asked.profile.arrival,
+        scouts=[one for one in read if isinstance(one, Scout)],
+        tried=[one for one in read if isinstance(one, Tried)],
+        probes=asked.probes,
+        precision=asked.precision,
+    )
+
+
+def weigh(run: RunFolder) -> Capacity:
+    """Compute all that `capacity.json` says.
+
+    Raises:
+        BadInputError: the run is no search, or its files are damaged.
+    """
+    asked, numbers = Asked.of(run), numbers_of(run)
+    builds = list(dict.fromkeys(cell.build for cell in numbers.cells))
+    found = []
+    for build in builds:
+        cells = [cell for cell in numbers.cells if cell.build == build]
+        read = [read_probe(run.path / CELLS / cell.id, cell, asked.slo) for cell in cells]
+        probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
+        found.append(_found(build, search_of(asked, read), probes))
+    first = found[0] if found else None
+    return Capacity(
+        run=numbers.run,
+        slo=str(asked.slo),
+        unit="requests/s" if asked.profile.session is None else "sessions/s",
+        precision=asked.precision,
+        max_rate=first.max_rate if first else None,
+        max_rate_ci95=first.max_rate_ci95 if first else None,
+        outcome=first.outcome if first else None,
+        probes=first.probes if first else [],
+        saturation=first.saturation if first else None,
+        builds=found,
+        caveats=[*(one for one in numbers.caveats), *(two for one in found for two in _told(one))],
+    )
+
+
+def write_capacity(run: RunFolder) -> Capacity:
+    """Compute `capacity.json` and write it.
+
+    Raises:
+        BadInputError: as `weigh`, or the folder cannot be written.
+    """
+    found = weigh(run)
+    run.write_json(CAPACITY_FILE, found)
+    return found
+
+
+def read_capacity(run: RunFolder) -> Capacity:
+    """Read `capacity.json`.
+
+    Raises:
+        BadInputError: it is missing, broken, or of a newer harness.
+    """
+    return read_json(run.path / CAPACITY_FILE, Capacity, SCHEMA)
+
+
+def _found(build: str, search: Search, probes: list[Probe]) -> Found:
+    answer = search.answer()
+    held = [one.rate for one in search.shown if not breaks(one, search.allowed)]
+    best = max(probes, key=lambda one: one.served_rate)
+    saturation = None
+    if best.served_rate > 0:
+        saturation = Saturation(rate=best.served_rate, cell=best.cell)
+    return Found(
+        build=build,
+        outcome=answer.outcome,
+        text=answer.text,
+        max_rate=answer.max_rate,
+        max_rate_ci95=answer.interval,
+        held_rate=max(held, default=None),
+        probes=probes,
+        saturation=saturation,
+        control=search.estimate.control if search.shown else None,
+    )
+
+
+def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tried) -> Probe:
+    shares: Sequence[float] | None = None
+    if isinstance(one, Scout):
+        shares = one.shares
+    elif one.shown is not None:
+        shares = shares_of(one.shown)
+    limits = [
+        LimitShown(limit=limit.text, allowed=most, broken=share)
+        for limit, most, share in zip(asked.slo.limits, asked.allowed, shares or (), strict=False)
+    ]
+    return Probe(
+        cell=cell.id,
+        rate=one.rate if isinstance(one, Tried) else None,
+        streams=one.streams if isinstance(one, Scout) else None,
+        met=None if shares is None else all(one.broken <= one.allowed for one in limits),
+        limits=limits,
+        requests=cell.requests.sent + cell.requests.dropped,
+        window_s=cell.window_s,
+        served_rate=cell.metrics.request_rate,
+        ended_early=read_facts(run.path / CELLS / cell.id).ended_when_decided,
+    )
+
+
+def _told(found: Found) -> list[Caveat]:
+    """What a reader must know of one build's answer."""
+    caveats = []
+    slow = [one for one in found.probes if one.rate is not None and one.met is None]
+    if slow:
+        rates = ", ".join(f"{one.rate:g}" for one in slow)
+        caveats.append(
+            Caveat(
+                "client_too_slow",
+                f"{found.build}: the client was the bottleneck at {rates}/s, and those probes "
+                "count for nothing. Give it a core of its own, or --workers.",
+            )
+        )
+    if found.outcome == "imprecise" and found.max_rate_ci95 is not None:
+        low, high = found.max_rate_ci95
+        caveats.append(
+            Caveat(
+                "imprecise",
+                f"{found.build}: the interval {low:.4g} to {high:.4g} is wider than asked after "
+                f"{len(found.probes)} probes. Give each more time (--duration), or allow more "
+                "(--probes).",
+            )
+        )
+    return caveats

@@ -1,0 +1,206 @@
+"""`harness capacity`: the highest rate at which the SLOs hold."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from harness.capacity.attainment import check_limits
+from harness.capacity.request import SearchRequest
+from harness.capacity.result import CAPACITY_FILE
+from harness.capacity.run import run_search
+from harness.capacity.search import PRECISION, PROBES
+from harness.capacity.weigh import read_capacity
+from harness.cli.flags import at_least, names_of, naming_flags, urls_of
+from harness.cli.pairs import headers_of, pairs_of
+from harness.cli.workers import announcements, fleet_of
+from harness.config import Config, find_build, find_profile, load_config
+from harness.errors import BadInputError, ExitCode
+from harness.live import Live
+from harness.load.request import LoadRequest
+from harness.measuring.slo import parse_slo
+from harness.reports.capacity import print_capacity
+from harness.rundir import RunFolder
+from harness.serving import Url
+from launchers.build import Build
+from launchers.redact import redact_argv, redact_json, redact_text
+from loadprofiles.dialects import load_dialect
+from loadprofiles.profile import Overrides
+
+LEAST_PROBES: Final = 4
+PRECISIONS: Final = (0.005, 0.5)
+
+
+def capacity(  # noqa: PLR0913 - one parameter for each flag
+    *,
+    server: str | None = None,
+    url: Annotated[tuple[str, ...], Parameter(name=["--url", "--base-url", "--target"])] = (),
+    model: str | None = None,
+    ca_file: Path | None = None,
+    insecure: Annotated[bool, Parameter(negative="")] = False,
+    slo: str,
+    profile: str = "steady",
+    duration: float | None = None,
+    probes: int = PROBES,
+    precision: float = PRECISION,
+    prompt_tokens: Annotated[int | None, Parameter(name=["--prompt-tokens", "--isl"])] = None,
+    output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
+    burstiness: float | None = None,
+    dataset: Path | None = None,
+    dialect: str = "openai-completions",
+    tokenizer: Path | None = None,
+    header: tuple[str, ...] = (),
+    api_key_env: str | None = None,
+    ignore_eos: bool = False,
+    timeout: float | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    metadata: tuple[str, ...] = (),
+    out: Path = Path("runs"),
+    resume: Path | None = None,
+    config: Path | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> int:
+    """Find the highest rate of requests at which all limits hold, with its interval.
+
+    Answers 0 with a rate, 1 if the limits are not met at any load, 5 if this client was too slow
+    to reach them.
+
+    Args:
+        server: Builds to bring up and search one after the other, by comma.
+        url: API base of a server that is up, instead of --server; of the replicas of one
+            deployment all, by comma.
+        model: The model to ask the --url for, where it serves several.
+        ca_file: PEM file of the authority that signed the certificate of an https --url.
+        insecure: Take any certificate of an https --url.
+        slo: Limits, e.g. "ttft_due_p95_ms<=500,itl_p95_ms<=50,error_rate<=0.1%".
+        profile: Shape of the traffic: one that sends at a rate.
+        duration: Seconds that each probe in the open loop lasts, if it is not decided before.
+        probes: The most probes, the two first ones in a closed loop included.
+        precision: End when half the interval is no more than this share of the rate.
+        prompt_tokens: Length of every prompt, instead of the profile's distribution.
+        output_tokens: Length of every answer, instead of the profile's distribution.
+        burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
+        dataset: JSON or JSONL of conversations, in place of made-up prompts.
+        dialect: openai-completions, openai-chat, tgi or llamacpp.
+        tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
+        header: K=V, sent with each request; for secrets use --api-key-env.
+        api_key_env: Environment variable whose value is sent as a bearer token.
+        ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
+        timeout: A request without its end after so many seconds has failed.
+        workers: Drive with so many processes of this machine, each on a core of its own.
+        seed: Decides prompts, lengths and arrivals.
+        metadata: K=V, kept in the manifest.
+        out: Folder that gets the run's folder.
+        resume: Go on in this run's folder; say all else as the first time.
+        config: The harness.toml to read; otherwise the first one from here upwards.
+        quiet: Nothing on stderr while it runs.
+        json: Print capacity.json on stdout, and nothing else there.
+    """
+    given = dict(locals())
+    found = load_config(config)
+    load_dialect(dialect)
+    limits = parse_slo(slo)
+    check_limits(limits)
+    if not PRECISIONS[0] <= precision <= PRECISIONS[1]:
+        raise BadInputError(
+            f"--precision: {precision:g} must lie between {PRECISIONS[0]:g} and {PRECISIONS[1]:g}",
+            hint="0.03 is 3 % of the rate to either side.",
+        )
+    if duration is not None and not duration > 0:
+        raise BadInputError(f"--duration: {duration:g} must be above 0")
+    with naming_flags(given):
+        shape = find_profile(profile, found).with_overrides(
+            Overrides(
+                prompt_tokens=prompt_tokens,
+                output_tokens=output_tokens,
+                burstiness=burstiness,
+                dataset=None if dataset is None else str(dataset.absolute()),
+                timeout_s=timeout,
+            )
+        )
+    headers = headers_of(header)
+    fleet = fleet_of(workers, 0, None, 60, None, web=False, elsewhere=server is None)
+    names = (
+        "server", "model", "ca_file", "insecure", "profile", "duration", "prompt_tokens",
+        "output_tokens", "burstiness", "dataset", "dialect", "tokenizer", "api_key_env",
+        "ignore_eos", "timeout", "workers", "seed", "config",
+    )  # fmt: skip
+    asked: dict[str, Any] = {name: given[name] for name in names} | {
+        "slo": str(limits),
+        "url": redact_text(",".join(url)) if url else None,
+        "headers": sorted(headers),
+        "search": {"probes": at_least("probes", probes, LEAST_PROBES), "precision": precision},
+        "metadata": redact_json(pairs_of("metadata", metadata)),
+    }
+    folder = None if resume is None else _opened(resume, asked)
+    request = SearchRequest(
+        load=LoadRequest(
+            servers=_servers(server, urls_of(url, model, ca_file, verify=not insecure), found),
+            profile=shape,
+            levels=[shape.levels[0]],
+            seed=at_least("seed", seed, 0),
+            slo=limits,
+            dialect=dialect,
+            tokenizer=tokenizer,
+            headers=headers,
+            api_key_env=api_key_env,
+            force_ignore_eos=ignore_eos,
+            fleet=fleet,
+            asked=asked,
+            command=redact_argv(["harness", *sys.argv[1:]]),
+        ),
+        slo=limits,
+        duration_s=duration,
+        probes=probes,
+        precision=precision,
+    )
+    with Live(quiet=quiet) as live, naming_flags(given):
+        for line in announcements(fleet):
+            live.note(line)
+        run, code = run_search(request, out, live, folder)
+    return _show(run, code, json=json)
+
+
+def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
+    """Print what was found: as JSON, or as a table for a person."""
+    if json:
+        sys.stdout.write((run.path / CAPACITY_FILE).read_text(encoding="utf-8"))
+    else:
+        print_capacity(read_capacity(run), Console(highlight=False))
+        print(f"All of it lies in {run.path}")
+    return code
+
+
+def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[Build, Path]] | Url:
+    if (server is None) == (url is None):
+        raise BadInputError("give either --server NAME[,NAME…] or --url URL")
+    if url is not None:
+        return url
+    return [find_build(name, config) for name in names_of("server", server or "", "once is enough")]
+
+
+def _opened(path: Path, asked: dict[str, Any]) -> RunFolder:
+    """Open the folder of a search that is to go on.
+
+    Raises:
+        BadInputError: it is none, or it was asked something else.
+    """
+    run = RunFolder.open(path)
+    manifest: Any = run.read_manifest()
+    kept = manifest.get("request") or {}
+    if "search" not in kept:
+        raise BadInputError(f"--resume: {path} is no run of harness capacity")
+    now = msgspec.to_builtins(asked, enc_hook=str)
+    for name, value in now.items():
+        if kept.get(name) != value:
+            raise BadInputError(
+                f"--resume: that search was asked another --{name.replace('_', '-')}: "
+                f"{kept.get(name)!r}, not {value!r}",
+                hint="Say all as the first time, or begin a new search.",
+            )
+    return run

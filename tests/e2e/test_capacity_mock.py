@@ -1,0 +1,52 @@
+"""`harness capacity` on the real command line, against a mock of known law."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.conftest import StartMock
+    from tests.e2e.conftest import Workplace
+
+SLOTS, ANSWER_S = 4, 0.08
+
+
+def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
+    workplace: Workplace, mock: StartMock
+) -> None:
+    """Four slots of 80 ms serve 50/s; a queue of 80 ms is reached somewhat before that."""
+    url = mock("--ttft-ms=20", "--itl-ms=20", f"--slots={SLOTS}")
+    done = workplace.harness(
+        "capacity", f"--url={url}", "--slo=ttft_due_p95_ms<=100,error_rate<=5%", "--probes=5",
+        "--duration=1.5", "--precision=0.5", "--output-tokens=4", "--prompt-tokens=16", "--json",
+        "--quiet",
+    )  # fmt: skip
+    found = done.json
+    scouts, rates = found["probes"][:2], found["probes"][2:]
+    assert [one["streams"] for one in scouts] == [1, 32]
+    assert all(one["rate"] > 0 for one in rates)
+    assert [limit["limit"] for limit in scouts[0]["limits"]] == [
+        "ttft_due_p95_ms<=100", "error_rate<=5%"
+    ]  # fmt: skip
+    served = found["saturation"]["rate"]
+    assert 0.5 * SLOTS / ANSWER_S < served < 1.1 * SLOTS / ANSWER_S
+    if found["outcome"] == "not_reached_by_client":  # this machine is busy with other things
+        assert done.code == 5
+        return
+    assert done.code == 0, done.err
+    low, high = found["max_rate_ci95"]
+    assert low < found["max_rate"] < high
+    assert 0.3 * served < found["max_rate"] < 1.6 * served
+
+
+def test_what_cannot_be_is_told_before_anything_starts(workplace: Workplace) -> None:
+    done = workplace.inside("capacity", "--server=fp16", "--slo=goodput>=5")
+    assert done.code == 2
+    assert "no highest rate" in done.err
+    done = workplace.inside("capacity", "--server=fp16", "--slo=e2e_p95_ms<=50", "--profile=closed")
+    assert done.code == 2
+    assert "keeps streams open" in done.err
+    done = workplace.inside("capacity", "--slo=e2e_p95_ms<=50", "--precision=3")
+    assert done.code == 2
+    assert "--precision" in done.err
+    assert not workplace.runs
