@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from harness.cli.flags import at_least, names_of, naming_flags, share, urls_of
 from harness.cli.pairs import headers_of, pairs_of
+from harness.cli.sweeping import check_same, check_sweep, plan_of, resumed
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
@@ -42,11 +44,15 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     model: str | None = None,
     ca_file: Path | None = None,
     insecure: Annotated[bool, Parameter(negative="")] = False,
-    profile: str,
+    profile: str | None = None,
     level: Annotated[
         str | None, Parameter(name=["--level", "--concurrency", "--max-concurrency"])
     ] = None,
     rate: Annotated[str | None, Parameter(name=["--rate", "--request-rate"])] = None,
+    sweep: Annotated[bool, Parameter(negative="")] = False,
+    max_levels: int | None = None,
+    max_minutes: float | None = None,
+    resume: Path | None = None,
     duration: float | None = None,
     requests: Annotated[
         int | None, Parameter(name=["--requests", "--num-requests", "--num-prompts"])
@@ -101,6 +107,11 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         profile: Shape of the traffic: a name of `harness list profiles`, or a TOML file.
         level: Streams held open, by comma (closed-loop profiles).
         rate: Mean requests per second, by comma (open-loop profiles).
+        sweep: Find the levels: up from one stream, or a light rate, until the server saturates,
+            then around the knee. --level or --rate LOW[,HIGH] say where to begin and where to end.
+        max_levels: Levels that a sweep measures at most, 16 unless said.
+        max_minutes: Minutes that it takes for a build at most, 30 unless said.
+        resume: Go on with the run in this folder; all else is taken from there.
         duration: Length of the measured window in seconds.
         requests: Measured requests per cell.
         warmup: Requests sent and discarded first.
@@ -144,108 +155,149 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         quiet: Nothing on stderr while it runs.
         json: Print measurements.json on stdout, and nothing else there.
     """
-    given = dict(locals())
-    found = load_config(config)
-    load_dialect(dialect)
-    with naming_flags(given):
-        shape = find_profile(profile, found).with_overrides(
+    said = SimpleNamespace(**locals())
+    run = None
+    if resume is not None:
+        run = RunFolder.open(resume)
+        said = SimpleNamespace(**resumed(run, vars(said)))
+    request = request_of(said, run)
+    if run is not None:
+        check_same(run, request)
+    with Live(quiet=quiet) as live, naming_flags(vars(said)):
+        for line in announcements(request.fleet):
+            live.note(line)
+        folder, code = run_load(request, said.out, live)
+    return _show(folder, code, json=json)
+
+
+def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadRequest:
+    """Make a request of the flags' values; `run` is the one to go on with.
+
+    Raises:
+        BadInputError: with the flag and the fix.
+    """
+    if said.profile is None:
+        raise BadInputError(
+            "--profile is missing: name the shape of the traffic, e.g. --profile steady",
+            hint="`harness list profiles` has them.",
+        )
+    found = load_config(said.config)
+    load_dialect(said.dialect)
+    with naming_flags(vars(said)):
+        shape = find_profile(said.profile, found).with_overrides(
             Overrides(
-                duration_s=duration,
-                requests=requests,
-                warmup=warmup,
-                prompt_tokens=prompt_tokens,
-                output_tokens=output_tokens,
-                timeout_s=timeout,
-                think_s=think,
-                burstiness=burstiness,
-                dataset=None if dataset is None else str(dataset.absolute()),
-                skip_longer=skip_longer,
-                trace=None if trace is None else str(trace.absolute()),
-                time_scale=time_scale,
-                clip_to=clip_to,
-                skip_above=skip_above,
+                duration_s=said.duration,
+                requests=said.requests,
+                warmup=said.warmup,
+                prompt_tokens=said.prompt_tokens,
+                output_tokens=said.output_tokens,
+                timeout_s=said.timeout,
+                think_s=said.think,
+                burstiness=said.burstiness,
+                dataset=None if said.dataset is None else str(said.dataset.absolute()),
+                skip_longer=said.skip_longer,
+                trace=None if said.trace is None else str(said.trace.absolute()),
+                time_scale=said.time_scale,
+                clip_to=said.clip_to,
+                skip_above=said.skip_above,
             )
         )
-        levels = levels_of(shape, level, rate, as_recorded=time_scale is not None)
-    if ignore_eos and lengths == "natural":
+        levels = levels_of(shape, said.level, said.rate, as_recorded=said.time_scale is not None)
+    fail_ratio = share("max-fail-ratio", said.max_fail_ratio)
+    plan = None
+    check_sweep(said)
+    if said.sweep:
+        ends = None if said.level is None and said.rate is None else levels
+        plan = plan_of(shape, ends, said.max_levels, said.max_minutes, fail_ratio)
+        levels, fail_ratio = [plan.low], 1.0  # that some fail at the end is what it looks for
+    if said.ignore_eos and said.lengths == "natural":
         raise BadInputError("--ignore-eos and --lengths natural contradict each other")
-    headers = headers_of(header)
-    if api_key_env is not None and "authorization" in map(str.lower, headers):
+    url = urls_of(said.url, said.model, said.ca_file, verify=not said.insecure)
+    headers = headers_of(said.header)
+    if said.api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
-    limits = _limits(slo, goodput)
-    if limits is not None and no_stream:
+    limits = _limits(said.slo, said.goodput)
+    if limits is not None and said.no_stream:
         _check_unstreamed(limits)
     fleet = fleet_of(
-        workers, expect_workers, bind, join_timeout, web_port, web=web, elsewhere=server is None
+        said.workers,
+        said.expect_workers,
+        said.bind,
+        said.join_timeout,
+        said.web_port,
+        web=said.web,
+        elsewhere=said.server is None,
     )
-    request = LoadRequest(
-        servers=_servers(server, urls_of(url, model, ca_file, verify=not insecure), found),
+    return LoadRequest(
+        servers=_servers(said.server, url, found),
         profile=shape,
         levels=levels,
-        repeats=at_least("repeats", repeats, 1),
-        order=order,
-        seed=at_least("seed", seed, 0),
+        repeats=at_least("repeats", said.repeats, 1),
+        order=said.order,
+        seed=at_least("seed", said.seed, 0),
         slo=limits,
-        dialect=dialect,
-        stream=not no_stream,
-        tokenizer=tokenizer,
+        dialect=said.dialect,
+        stream=not said.no_stream,
+        tokenizer=said.tokenizer,
         headers=headers,
-        api_key_env=api_key_env,
-        force_ignore_eos=ignore_eos or lengths in {"forced", "both"},
-        lengths=_LENGTHS[lengths],
-        max_fail_ratio=share("max-fail-ratio", max_fail_ratio),
+        api_key_env=said.api_key_env,
+        force_ignore_eos=said.ignore_eos or said.lengths in {"forced", "both"},
+        lengths=_LENGTHS[said.lengths],
+        max_fail_ratio=fail_ratio,
         fleet=fleet,
+        sweep=plan,
+        resume=run,
         asked={
-            "server": server,
-            "url": redact_text(",".join(url)) if url else None,
-            "model": model,
-            "ca_file": ca_file,
-            "insecure": insecure,
-            "profile": profile,
+            "server": said.server,
+            "url": redact_text(",".join(said.url)) if said.url else None,
+            "model": said.model,
+            "ca_file": said.ca_file,
+            "insecure": said.insecure,
+            "profile": said.profile,
+            "level": said.level,
+            "rate": said.rate,
             "levels": levels,
-            "duration": duration,
-            "requests": requests,
-            "warmup": warmup,
-            "repeats": repeats,
-            "order": order,
-            "prompt_tokens": prompt_tokens,
-            "output_tokens": output_tokens,
-            "seed": seed,
+            "sweep": said.sweep,
+            "max_levels": said.max_levels,
+            "max_minutes": said.max_minutes,
+            "duration": said.duration,
+            "requests": said.requests,
+            "warmup": said.warmup,
+            "repeats": said.repeats,
+            "order": said.order,
+            "prompt_tokens": said.prompt_tokens,
+            "output_tokens": said.output_tokens,
+            "seed": said.seed,
             "slo": str(limits) if limits else None,
-            "dialect": dialect,
-            "no_stream": no_stream,
-            "tokenizer": tokenizer,
+            "dialect": said.dialect,
+            "no_stream": said.no_stream,
+            "tokenizer": said.tokenizer,
             "headers": sorted(headers),
-            "api_key_env": api_key_env,
-            "ignore_eos": ignore_eos,
-            "lengths": lengths,
-            "timeout": timeout,
-            "think": think,
-            "burstiness": burstiness,
-            "dataset": dataset,
-            "skip_longer": skip_longer,
-            "trace": trace,
-            "time_scale": time_scale,
-            "clip_to": clip_to,
-            "skip_above": skip_above,
-            "max_fail_ratio": max_fail_ratio,
-            "workers": workers,
-            "expect_workers": expect_workers,
-            "bind": bind,
-            "join_timeout": join_timeout,
-            "web": web,
-            "web_port": web_port,
-            "metadata": redact_json(pairs_of("metadata", metadata)),
-            "out": out,
-            "config": config,
+            "api_key_env": said.api_key_env,
+            "ignore_eos": said.ignore_eos,
+            "lengths": said.lengths,
+            "timeout": said.timeout,
+            "think": said.think,
+            "burstiness": said.burstiness,
+            "dataset": said.dataset,
+            "skip_longer": said.skip_longer,
+            "trace": said.trace,
+            "time_scale": said.time_scale,
+            "clip_to": said.clip_to,
+            "skip_above": said.skip_above,
+            "max_fail_ratio": said.max_fail_ratio,
+            "workers": said.workers,
+            "expect_workers": said.expect_workers,
+            "bind": said.bind,
+            "join_timeout": said.join_timeout,
+            "web": said.web,
+            "web_port": said.web_port,
+            "metadata": redact_json(pairs_of("metadata", said.metadata)),
+            "out": said.out,
+            "config": said.config,
         },
         command=redact_argv(["harness", *sys.argv[1:]]),
     )
-    with Live(quiet=quiet) as live, naming_flags(given):
-        for line in announcements(fleet):
-            live.note(line)
-        run, code = run_load(request, out, live)
-    return _show(run, code, json=json)
 
 
 def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:

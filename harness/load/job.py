@@ -91,9 +91,15 @@ class LoadJob:
             request={"dialect": request.dialect, "no_stream": not request.stream}
             | dict(request.asked),  # in which they are named only if there are flags for them
             profile=profile.model_dump(mode="json"),
+            sweep=request.sweep,
         )
         if (folder.path / MANIFEST_FILE).is_file():
             self._go_on()
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, in the order in which they are measured."""
+        return list(self._cells)
 
     def todo(self, visit: Visit) -> list[Cell]:
         """The cells of a visit that have no numbers yet."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 Lengths = Literal["forced", "natural"]
@@ -55,6 +55,20 @@ class Cell:
             "lengths": self.lengths,
             "baseline": self.baseline,
         }
+
+    @classmethod
+    def described(cls, entry: Mapping[str, Any]) -> Cell:
+        """Return the cell of a manifest's entry."""
+        [(kind, level)] = entry["level"].items()
+        return cls(
+            build=entry["build"],
+            profile=entry["profile"],
+            level=float(level),
+            repeat=entry["repeat"],
+            closed=kind == "concurrency",
+            lengths=entry["lengths"],
+            baseline=entry["baseline"],
+        )
 
 
 def expand(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.load.matrix import Cell
     from harness.load.order import Visit
+    from harness.measuring.sweep import Sweep, SweepPlan
     from harness.rundir import RunFolder
 
 REPORTS = {"html": "report.html", "markdown": "report.md"}
@@ -46,6 +47,7 @@ class RunRecord:
         cells: all that are to be measured.
         request: the manifest's `request`: what was asked, as plain values.
         profile: the manifest's `profile`.
+        sweep: what a sweep may measure; None where the levels are given.
     """
 
     def __init__(
@@ -57,11 +59,14 @@ class RunRecord:
         cells: Sequence[Cell],
         request: Mapping[str, object],
         profile: Mapping[str, object],
+        sweep: SweepPlan | None = None,
     ) -> None:
         self.folder = folder
         self._cells = cells
         self._request = request
         self._profile = profile
+        self._sweep = sweep
+        self._ended: dict[str, str] = {}
         self._servers: dict[str, object] = {}
         self._visits: list[object] = []
         self._measured: dict[str, CellMeasurement] = {}
@@ -134,6 +139,14 @@ class RunRecord:
         """Keep a reason why this run must not be believed as a whole."""
         self._caveats.append(Caveat(code, text, invalidates=True))
 
+    def end_sweep(self, build: str, why: str) -> None:
+        """Keep why a build's sweep ended before its levels say so."""
+        self._ended[build] = why
+
+    def cells_of(self, build: str) -> list[CellMeasurement]:
+        """A build's numbers so far."""
+        return [cell for cell in self._measured.values() if cell.build == build]
+
     @property
     def measured(self) -> int:
         """How many cells have numbers."""
@@ -142,7 +155,12 @@ class RunRecord:
     def measurements(self) -> Measurements:
         """All numbers so far."""
         cells = list(self._measured.values())
-        return measurements(self._info, cells, len(self._cells), self._caveats)
+        sweeps: list[Sweep] = []
+        if self._sweep:
+            from harness.capacity.swept import sweeps_of  # scipy: other runs do without
+
+            sweeps = sweeps_of(self._sweep, cells, self._ended)
+        return measurements(self._info, cells, len(self._cells), self._caveats, sweeps)
 
     def save(self) -> None:
         """Write `measurements.json` and `manifest.json`.
@@ -151,12 +169,14 @@ class RunRecord:
             BadInputError: the folder cannot be written (any more).
         """
         self.folder.write_measurements(self.measurements())
+        sweep = {"sweep": {"plan": self._sweep, "ended": self._ended}} if self._sweep else {}
         self.folder.write_manifest(
             {
                 "run": self._info,
                 "clock": self._clock,
                 "calibration": self._calibration,
                 "request": self._request,
+                **sweep,
                 **self._provenance,
                 "profile": self._profile,
                 "servers": self._servers,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from harness.load.matrix import Lengths
     from harness.load.order import Order
     from harness.measuring.slo import Slo
+    from harness.measuring.sweep import SweepPlan
+    from harness.rundir import RunFolder
     from harness.serving import Url
     from launchers.build import Build
     from loadprofiles.profile import Profile
@@ -37,6 +39,10 @@ class LoadRequest:
     """A cell that the client alone made invalid is driven once more while its server is up, and has
     that time's numbers, whatever they are."""
     lengths: tuple[Lengths, ...] = ("forced",)
+    sweep: SweepPlan | None = None
+    """Levels are found as it goes, from `levels[0]` on; None: they are those given."""
+    resume: RunFolder | None = None
+    """Go on with this run."""
     seed: int = 0
     slo: Slo | None = None
     dialect: str = "openai-completions"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.load.checks import check
 from harness.load.job import LoadJob
+from harness.load.sweep import sweep, swept_cells
 from harness.rundir import RunFolder
 from harness.serving import Connected, Launched, Source, Url
 from launchers.replicas import connect_all
@@ -30,6 +31,32 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
         ConnectError: nothing usable answers at the URL; there is no folder.
     """
     check(request)
+    by_name = {source.name: source for source in sources_of(request)}
+    names = list(by_name)
+    folder = request.resume
+    if folder is None:
+        folder = RunFolder.create(parent, f"{request.profile.name}-{'-'.join(names)}")
+    job = LoadJob(request, folder, live, names, swept_cells(request))
+    try:
+        if request.sweep is not None:
+            for source in by_name.values():
+                sweep(request, job, source, live)
+        else:
+            for visit in job.visits:
+                job.visit(visit, by_name[visit.build])
+    except KeyboardInterrupt:
+        job.interrupted()
+    finally:
+        code = job.finish()
+    return folder, code
+
+
+def sources_of(request: LoadRequest) -> list[Source]:
+    """Return where the servers come from.
+
+    Raises:
+        ConnectError: nothing usable answers at the URL.
+    """
     given = request.servers
     if isinstance(given, Url):
         server = connect_all(
@@ -40,17 +67,5 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
             api_key_env=request.api_key_env,
             trust=given.trust,
         )
-        servers: list[Source] = [Connected(server)]
-    else:
-        servers = [Launched(build, base_dir) for build, base_dir in given]
-    by_name = {source.name: source for source in servers}
-    folder = RunFolder.create(parent, f"{request.profile.name}-{'-'.join(by_name)}")
-    job = LoadJob(request, folder, live, list(by_name))
-    try:
-        for visit in job.visits:
-            job.visit(visit, by_name[visit.build])
-    except KeyboardInterrupt:
-        job.interrupted()
-    finally:
-        code = job.finish()
-    return folder, code
+        return [Connected(server)]
+    return [Launched(build, base_dir) for build, base_dir in given]

@@ -11,10 +11,12 @@ from harness.measuring.mixture import measure_mixture
 from harness.measuring.outputs import audit
 from harness.measuring.stalls import measure_stalls
 from harness.measuring.steady import measure_steady
+from harness.measuring.throughput import measure_throughput
 
 if TYPE_CHECKING:
     from harness.measuring.measurement import Bursts, Mixture, Outputs, Stalls, Steady
     from harness.measuring.samples import Floats, Samples
+    from harness.measuring.sweep import Throughput
     from loadprofiles.records import DrivePlan, DriveReport
 
 
@@ -27,6 +29,7 @@ class Findings:
     stalls: Stalls | None
     steady: Steady
     outputs: Outputs
+    throughput: Throughput | None
 
 
 def find(
@@ -39,10 +42,12 @@ def find(
 ) -> Findings:
     """Look at a cell from all sides; `values` are those of its answered measured requests."""
     answered = samples.measured.answered
+    steady = measure_steady(plan, samples, drive, values, stable=stable)
     return Findings(
         bursts=measure_bursts(plan, samples, drive, values, stable=stable),
         mixture=measure_mixture(plan, samples, values, stable=stable),
         stalls=measure_stalls(answered, usual_gap_ns(answered)),
-        steady=measure_steady(plan, samples, drive, values, stable=stable),
+        steady=steady,
         outputs=audit(samples.measured),
+        throughput=measure_throughput(samples, drive, steady),
     )

@@ -208,6 +208,7 @@ def measure(
         sessions=sessions_of(plan, measured, stable=queue.stable),
         endpoints=endpoints_of(plan, measured, stable=queue.stable),
         reconciliation=reconciliation,
+        throughput=found.throughput,
     )
 
 

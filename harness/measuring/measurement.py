@@ -11,6 +11,7 @@ import msgspec
 
 from harness.measuring.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.server_stats import Reconciliation, ServerUse  # noqa: TC001 - as Arrivals
+from harness.measuring.sweep import UNDER_WAY, Sweep, Throughput
 
 SCHEMA = 1
 INCOMPLETE = "incomplete"
@@ -342,6 +343,7 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where there is but one address."""
     reconciliation: Reconciliation | None = None
     """None where the server has no metrics page."""
+    throughput: Throughput | None = None
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,14 +365,17 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     cells: list[CellMeasurement]
     valid: bool
     caveats: list[Caveat] = []
+    sweeps: list[Sweep] = []
 
 
 def measurements(
-    run: RunInfo, cells: list[CellMeasurement], planned: int, caveats: list[Caveat]
-) -> Measurements:
+    run: RunInfo, cells: list[CellMeasurement], planned: int, caveats: list[Caveat],
+    sweeps: list[Sweep] | None = None,
+) -> Measurements:  # fmt: skip
     """Put a run's numbers together: valid if all planned cells have valid ones, and no caveat."""
     caveats = [caveat for caveat in caveats if caveat.code != INCOMPLETE]
     told = any(caveat.invalidates for caveat in caveats)
+    planned += sum(sweep.ended == UNDER_WAY for sweep in sweeps or [])  # at least one more each
     if len(cells) < planned and not told:  # it is under way, or it was killed
         text = f"The run did not end: {len(cells)} of {planned} cells have numbers."
         caveats.append(Caveat(INCOMPLETE, text, invalidates=True))
@@ -380,4 +385,5 @@ def measurements(
         valid=all(cell.client.valid for cell in cells)
         and not any(caveat.invalidates for caveat in caveats),
         caveats=caveats,
+        sweeps=sweeps or [],
     )

@@ -14,6 +14,7 @@ from harness.measuring.measurement import Caveat, CellMeasurement, Measurements,
 from harness.measuring.outputs import Answers, compare, stops_early
 from harness.measuring.samples import Samples
 from harness.measuring.slo import parse_slo
+from harness.measuring.sweep import SweepPlan
 from harness.rundir import CELLS, MEASUREMENTS_FILE, read_json, write_atomically
 from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
 from loadprofiles.records import (
@@ -25,11 +26,12 @@ from loadprofiles.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.measuring.measurement import Client
     from harness.measuring.slo import Slo
+    from harness.measuring.sweep import Sweep
     from harness.rundir import RunFolder
     from launchers.telemetry.records import Reading
 
@@ -154,7 +156,17 @@ def remeasure(run: RunFolder) -> Measurements:
             text = f"The cell {cell_id} cannot be measured anew, and {kept}: {error}."
             caveats.append(Caveat(DAMAGED, text, invalidates=True))
     cells = [known[cell_id] for cell_id in planned if cell_id in known]
-    return measurements(before.run, cells, len(planned), caveats)
+    return measurements(before.run, cells, len(planned), caveats, _sweeps(manifest, cells))
+
+
+def _sweeps(manifest: Mapping[str, Any], cells: Sequence[CellMeasurement]) -> list[Sweep]:
+    """Compute the sweeps, if it was one, of all cells."""
+    swept = manifest.get("sweep")
+    if not isinstance(swept, dict):
+        return []
+    from harness.capacity.swept import sweeps_of  # scipy: other runs do without
+
+    return sweeps_of(msgspec.convert(swept["plan"], SweepPlan), cells, swept["ended"])
 
 
 def numbers_of(run: RunFolder) -> Measurements:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from harness.reports import findings, ietf, server
+from harness.reports import findings, ietf, server, sweeps
 from harness.reports.figures import (
     NOTHING,
     count,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from harness.measuring.measurement import CellMeasurement, Measurements, Stat
+    from harness.measuring.sweep import Sweep
     from harness.reports import Report
     from harness.reports.figures import Percentile
     from harness.rundir import RunFolder
@@ -58,6 +59,7 @@ class Markdown:
         verdict = escape(validity(measurements))
         parts.append(verdict if measurements.valid else f"> [!CAUTION]\n> **{verdict}**")
         parts.append(" ".join(escape(sentence) for sentence in summary(measurements, manifest)))
+        parts += [_swept(sweep) for sweep in measurements.sweeps]
         if cells:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
         if any(cell.sessions for cell in cells):
@@ -171,6 +173,12 @@ def _throughput(cells: Sequence[CellMeasurement], measurements: Measurements) ->
         "\\~: imprecise (fewer than 10 / (1 − q) values). Definitions: docs/method.md."
     )
     return f"### Throughput\n\n{table([*header, 'valid'], rows, len(names))}\n\n{legend}"
+
+
+def _swept(sweep: Sweep) -> str:
+    said = "\n".join(f"- {escape(text)}" for text in sweeps.sentences(sweep))
+    shown = [[*map(escape, row)] for row in sweeps.rows(sweep)]
+    return f"### Sweep\n\n{said}\n\n{table(sweeps.header(sweep), shown, 0)}"
 
 
 def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:

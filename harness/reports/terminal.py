@@ -11,6 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from harness.reports import sweeps
 from harness.reports.figures import (
     NOTHING,
     count,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.measuring.measurement import CellMeasurement, EndpointUse, Measurements, Stat
+    from harness.measuring.sweep import Sweep
     from harness.reports import Report
     from harness.reports.figures import Percentile
     from harness.rundir import RunFolder
@@ -80,6 +82,7 @@ def print_run(run: RunFolder, console: Console) -> None:
             console.print(table)
             console.print()
         console.print(_legend(cells))
+    _print_sweeps(measurements, console)
     for cell in cells:
         for line in _lines(cell, measurements):
             console.print(Text(line))
@@ -97,6 +100,23 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)
     else:
         console.print(Text(f"Run folder: {plain(run.path)}"), soft_wrap=True)
+
+
+def _print_sweeps(measurements: Measurements, console: Console) -> None:
+    for sweep in measurements.sweeps:
+        console.print()
+        console.print(_levels(sweep))
+        for line in sweeps.sentences(sweep):
+            console.print(Text(line))
+
+
+def _levels(sweep: Sweep) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in sweeps.header(sweep):
+        table.add_column(name, justify="right")
+    for row in sweeps.rows(sweep):
+        table.add_row(*row)
+    return table
 
 
 def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:

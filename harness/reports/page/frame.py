@@ -24,6 +24,7 @@ from harness.reports.page import (
     provenance,
     quality,
     repeats,
+    sweeps,
     timeline,
     verdict,
 )
@@ -63,6 +64,7 @@ def render(run: RunFolder) -> str:
         machines=words.unique(filter(None, map(words.machine, _manifests(material)))),
         dig=Markup(' class="dig"') if _left_to_the_file(material) else "",
         compared=_compared(pen, material),
+        swept=sweeps.sections(pen, material),
         traffics=[_traffic(pen, material, one) for one in material.traffic],
         quality_tables=quality.tables(material),
         evaluations=[one for run in material.evidence.quality for one in run.evaluations],

@@ -1,0 +1,154 @@
+"""Sweeps as charts: throughput over the level with the knee, and latencies with their limits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from harness.measuring.slo import LATENCIES, observed, parse_slo
+from harness.reports import sweeps as told
+from harness.reports.figures import figure, level_value, plain
+from harness.reports.page.axes import Scale, Tick, fitting
+from harness.reports.page.panels import Panel, hue, panel
+from harness.reports.page.svg import Chart, area, bar, dot, path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.evidence.evidence import LoadRun
+    from harness.measuring.measurement import CellMeasurement
+    from harness.measuring.slo import Limit
+    from harness.measuring.sweep import Sweep
+    from harness.reports.page.material import Material
+    from harness.reports.page.svg import Pen
+
+_HALF: Final = 1.96
+_POINTS: Final = 80
+_ROOM: Final = 0.25
+_BEYOND: Final = 3.0
+"""A latency axis reaches at most so many times its limit."""
+_UNITS: Final = {"concurrency": "streams", "rate": "requests per second offered"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One sweep."""
+
+    title: str
+    sentences: list[str]
+    panels: list[Panel]
+    header: list[str]
+    rows: list[list[str]]
+
+
+def sections(pen: Pen, material: Material) -> list[Section]:
+    """Return a section for each sweep of all parts of a run."""
+    return [
+        Section(
+            title=f"{plain(sweep.build)}, profile {plain(sweep.profile)}",
+            sentences=list(told.sentences(sweep)),
+            panels=_panels(pen, run, sweep, material.builds.index(plain(sweep.build))),
+            header=told.header(sweep),
+            rows=list(told.rows(sweep)),
+        )
+        for run in material.evidence.load
+        for sweep in run.measurements.sweeps
+    ]
+
+
+def _panels(pen: Pen, run: LoadRun, sweep: Sweep, colour: int) -> list[Panel]:
+    levels = [one.level for one in sweep.levels]
+    if len(levels) < 2:  # noqa: PLR2004 - a curve needs two points
+        return []
+    x = _axis(levels)
+    asked = (run.manifest.get("request") or {}).get("slo")
+    limits = parse_slo(asked).limits if isinstance(asked, str) else ()
+    cells = [cell for cell in run.measurements.cells if cell.build == sweep.build]
+    found = [_throughput(pen, sweep, x, colour)]
+    found += [
+        _latency(pen, sweep, x, colour, limit, cells)
+        for limit in limits
+        if limit.metric in LATENCIES
+    ]
+    return found
+
+
+def _axis(levels: Sequence[float]) -> Scale:
+    places = [math.log2(level) for level in levels]
+    scale = Scale(low=min(places) - _ROOM, high=max(places) + _ROOM)
+    ticks: list[Tick] = []
+    for level, place in zip(levels, places, strict=True):
+        at = scale.at(place)
+        if not ticks or at - ticks[-1].at > 0.06:  # noqa: PLR2004 - labels would touch
+            ticks.append(Tick(at, f"{level:g}"))
+    return replace(scale, ticks=ticks)
+
+
+def _throughput(pen: Pen, sweep: Sweep, x: Scale, colour: int) -> Panel:
+    reach = [one.throughput + _HALF * one.se for one in sweep.levels]
+    y = fitting([0.0, *reach], log_from=math.inf)
+    chart = Chart(
+        title="Throughput over the load",
+        x=x,
+        y=y,
+        unit=_UNITS[sweep.level],
+        size="tall",
+        described=" ".join(told.sentences(sweep)),
+    )
+    _mark_knee(chart, sweep)
+    if sweep.level == "rate":
+        ends = [2**x.low, 2**x.high]
+        line = [(math.log2(v), v) for v in _between(*ends) if v <= y.high]
+        chart.marks.append(path(line, x, y, "line ink dash"))
+    fitted = [(math.log2(o.level), o.fitted) for o in sweep.levels if o.fitted is not None]
+    if fitted:
+        chart.marks.append(path(fitted, x, y, f"line {hue(colour)} dash"))
+    for one in sweep.levels:
+        at = math.log2(one.level)
+        low, high = one.throughput - _HALF * one.se, one.throughput + _HALF * one.se
+        chart.marks.append(bar((at, low), (at, high), x, y, hue(colour)))
+    for one in sweep.levels:
+        name = f"{one.level:g}: {figure(one.throughput)} {sweep.unit}"
+        chart.marks.append(dot((math.log2(one.level), one.throughput), x, y, hue(colour), name))
+    note = "dashed: the fitted curve" if fitted else "dashed: all that is offered"
+    return panel(pen, chart, f"{sweep.unit}; shaded: the knee’s 95 % interval; {note}")
+
+
+def _between(low: float, high: float) -> list[float]:
+    step = (high / low) ** (1 / _POINTS)
+    return [low * step**number for number in range(_POINTS + 1)]
+
+
+def _mark_knee(chart: Chart, sweep: Sweep) -> None:
+    if sweep.knee is None:
+        return
+    low, high = (math.log2(max(end, 2**chart.x.low)) for end in sweep.knee.ci95)
+    at = math.log2(sweep.knee.level)
+    chart.marks.append(area(low, high, chart.x, "burst"))
+    chart.marks.append(path([(at, chart.y.low), (at, chart.y.high)], chart.x, chart.y, "line ink"))
+
+
+def _latency(
+    pen: Pen, sweep: Sweep, x: Scale, colour: int, limit: Limit, cells: Sequence[CellMeasurement]
+) -> Panel:
+    values = [(level_value(cell), observed(limit, cell)) for cell in cells]
+    known = sorted((level, v) for level, v in values if v is not None and math.isfinite(v))
+    top = max([limit.value, *(min(v, _BEYOND * limit.value) for _, v in known)])
+    y = fitting([0.0, top], log_from=math.inf)
+    chart = Chart(
+        title=plain(limit.text),
+        x=x,
+        y=y,
+        unit=_UNITS[sweep.level],
+        size="tall",
+        described=f"{plain(limit.text)} over the load; the limit is a line.",
+    )
+    _mark_knee(chart, sweep)
+    chart.marks.append(path([(x.low, limit.value), (x.high, limit.value)], x, y, "line lost"))
+    line = [(math.log2(level), value) for level, value in known]
+    if line:
+        chart.marks.append(path(line, x, y, f"line {hue(colour)}"))
+    for (place, value), (level, _) in zip(line, known, strict=True):
+        chart.marks.append(dot((place, value), x, y, hue(colour), f"{level:g}: {figure(value)} ms"))
+    return panel(pen, chart, "ms; the line is the limit, the shade the knee’s 95 % interval")
