@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from harness.capacity.knee import fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Why = Literal["saturated", "range", "cells", "time", "client", "failing", "unanswered", "under way"]
+    from harness.measuring.sweep import Ended
 
 STEP: Final = 2.0
 """Ratio of two levels on the way up."""
@@ -91,7 +91,7 @@ class Ask:
 class Stop:
     """The sweep is at its end."""
 
-    why: Why
+    why: Ended
     text: str
 
 
@@ -110,7 +110,7 @@ def step(bounds: Bounds, seen: Sequence[Seen]) -> Ask | Stop:
     found = _closed(bounds, levels) if bounds.closed else _open(bounds, levels)
     if isinstance(found, Ask) and len(levels) >= bounds.cells:
         text = f"{bounds.cells} levels were measured, which was the limit"
-        return Stop(why="cells", text=text)
+        return Stop(why="levels", text=text)
     return found
 
 

@@ -28,7 +28,7 @@ _DEFAULTS: Final[Mapping[str, object]] = {
 }  # fmt: skip
 _NOW: Final = frozenset({"header", "api_key_env", "quiet", "json", "resume"})
 """What may be said when a run goes on."""
-_PATHS: Final = ("ca_file", "tokenizer", "dataset", "trace", "config")
+_PATHS: Final = ("ca_file", "tokenizer", "dataset", "trace", "config", "out")
 
 
 def plan_of(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.load.matrix import Cell
     from harness.load.order import Visit
-    from harness.measuring.sweep import Sweep, SweepPlan
+    from harness.measuring.sweep import Ended, Sweep, SweepPlan
     from harness.rundir import RunFolder
 
 REPORTS = {"html": "report.html", "markdown": "report.md"}
@@ -66,7 +66,7 @@ class RunRecord:
         self._request = request
         self._profile = profile
         self._sweep = sweep
-        self._ended: dict[str, str] = {}
+        self._ended: dict[str, Ended] = {}
         self._servers: dict[str, object] = {}
         self._visits: list[object] = []
         self._measured: dict[str, CellMeasurement] = {}
@@ -139,7 +139,7 @@ class RunRecord:
         """Keep a reason why this run must not be believed as a whole."""
         self._caveats.append(Caveat(code, text, invalidates=True))
 
-    def end_sweep(self, build: str, why: str) -> None:
+    def end_sweep(self, build: str, why: Ended) -> None:
         """Keep why a build's sweep ended before its levels say so."""
         self._ended[build] = why
 

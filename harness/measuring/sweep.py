@@ -7,6 +7,12 @@ from typing import Final, Literal
 import msgspec
 
 UNDER_WAY: Final = "under way"
+Ended = Literal[
+    "saturated", "range", "levels", "time", "client", "failing", "unanswered", "under way"
+]
+"""saturated: throughput grows no more, or the queue does · range: the highest level was reached, or
+no higher one can be driven · levels: so many levels were allowed · client: it was the bottleneck ·
+failing: too many requests failed · unanswered: all did."""
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +92,8 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     unit: Literal["tok/s", "req/s"]
     """Of throughput."""
     levels: list[SweepLevel]
-    ended: str
-    """Why no further level is measured: saturated, range, levels, time, client, failing,
-    unanswered; under way, if one is to come."""
+    ended: Ended
+    """Why no further level is measured; under way, if one is to come."""
     text: str
     """The same in words."""
     plateau: float | None = None

@@ -16,12 +16,11 @@ _HALF: Final = 1.96
 _ENDED: Final = {
     "saturated": "it was saturated",
     "range": "its range was through",
-    "cells": "its levels were through",
+    "levels": "its levels were through",
     "time": "its time was over",
     "client": "the client could do no more",
     "failing": "requests failed",
     "unanswered": "nobody answered",
-    UNDER_WAY: "it did not end",
 }
 
 
@@ -32,22 +31,22 @@ def header(sweep: Sweep) -> list[str]:
         "offered/s",
         "answered/s",
         sweep.unit,
-        "± 95 %",
+        "±",
         *(["fitted"] if sweep.level == "concurrency" else ["queue"]),
         "in flight",
-        "steady state",
+        "steady",
     ]
 
 
 def rows(sweep: Sweep) -> Iterator[list[str]]:
-    """Yield a row for each level, ascending."""
+    """Yield a row for each level, ascending; in brackets what the fit does not use."""
     for one in sweep.levels:
         queue = "held" if one.stable else "grows"
         yield [
             f"{one.level:g}",
             figure(one.offered_rate),
             figure(one.answered_rate),
-            figure(one.throughput) + ("" if one.used else " (left out)"),
+            figure(one.throughput) if one.used else f"({figure(one.throughput)})",
             figure(_HALF * one.se),
             figure(one.fitted) if sweep.level == "concurrency" else queue,
             figure(one.in_flight),
@@ -64,8 +63,11 @@ def _steady(one: SweepLevel) -> str:
 def sentences(sweep: Sweep) -> Iterator[str]:
     """Yield what came out, why it ended, and what to mind."""
     yield plain(f"{sweep.build}: {headline(sweep)}")
-    yield f"The sweep ended since {_ENDED.get(sweep.ended, plain(sweep.ended))}: {sweep.text}."
-    yield from sweep.notes
+    if sweep.ended == UNDER_WAY:
+        yield f"The sweep did not end: {sweep.text}."
+    else:
+        yield f"The sweep ended since {_ENDED[sweep.ended]}: {sweep.text}."
+    yield from map(plain, sweep.notes)
 
 
 def headline(sweep: Sweep) -> str:

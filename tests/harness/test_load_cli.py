@@ -162,7 +162,7 @@ def test_all_of_the_command_line_is_kept(ask: Ask) -> None:
     assert given == [3, 7, 0, 2.5, 100, 20, Path("o"), None]
     nothing = ask(*STEADY).asked
     assert [nothing[word] for word in words] == [None] * 6 + [Path("runs"), None]
-    own = {"goodput", "level", "rate", "header", "quiet", "json"}  # under other names, or not kept
+    own = {"goodput", "header", "quiet", "json", "resume"}  # under other names, or not kept
     flags = set(inspect.signature(harness.cli.load.load).parameters)
     assert flags - own == set(nothing) - {"levels", "headers"}
 
@@ -229,3 +229,47 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(
     captured = capsys.readouterr()
     assert argv[0] in captured.err
     assert "sesame" not in captured.err + captured.out
+
+
+def test_a_sweep_begins_with_one_stream_or_a_profiles_lowest_rate(ask: Ask) -> None:
+    request = ask(*CLOSED, "--sweep")
+    assert request.sweep is not None
+    assert (request.sweep.low, request.sweep.high) == (1, 10_000)
+    assert (request.sweep.levels, request.sweep.limit_s) == (16, 1800)
+    assert request.levels == [1.0]
+    assert request.sweep.max_fail_ratio == 0.05
+    assert request.max_fail_ratio == 1.0, "failures at the top are what it looks for"
+    request = ask(*STEADY, "--sweep", "--duration", "20", "--max-levels", "9", "--max-minutes", "2")
+    assert request.sweep is not None
+    assert (request.sweep.low, request.sweep.least) == (10, 0.5)
+    assert (request.sweep.levels, request.sweep.limit_s) == (9, 120)
+    request = ask(*CLOSED, "--sweep", "--level", "4,64")
+    assert request.sweep is not None
+    assert (request.sweep.low, request.sweep.high) == (4, 64)
+
+
+def test_a_run_goes_on_as_it_began(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = ask(
+        *(*STEADY, "--sweep", "--rate", "2,40", "--duration", "7", "--slo", "ttft_p95_ms<=9"),
+        *("--header", "X-Team=a", "--seed", "5", "--metadata", "who=me"),
+    )
+    run = RunFolder.create(tmp_path, "mine")
+    run.write_manifest({"request": began.asked, "profile": began.profile.model_dump(mode="json")})
+    again = ask("--resume", str(run.path), "--header", "X-Team=a")
+    for name in ("servers", "profile", "levels", "sweep", "slo", "seed", "headers", "asked"):
+        assert getattr(again, name) == getattr(began, name), name
+    assert again.resume is not None
+    assert again.resume.path == run.path
+    for more, text in (
+        (("--header", "X-Team=a", "--seed", "6"), "--seed and --resume do not go together"),
+        ((), "X-Team"),
+    ):
+        assert cli.run(["load", "--resume", str(run.path), *more]) == ExitCode.BAD_INPUT
+        assert text in capsys.readouterr().err
+    changed = began.profile.model_dump(mode="json") | {"drain_s": 1}
+    run.write_manifest({"request": began.asked, "profile": changed})
+    words = ["load", "--resume", str(run.path), "--header", "X-Team=a"]
+    assert cli.run(words) == ExitCode.BAD_INPUT
+    assert "is not as it was" in capsys.readouterr().err

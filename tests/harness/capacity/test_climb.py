@@ -37,7 +37,7 @@ def test_a_range_and_a_number_of_levels_bound_a_sweep() -> None:
     assert stop.why == "range"
     found, stop = sweep(lambda n: seen(n, n), replace(CLOSED, cells=4))
     assert [one.level for one in found] == [1, 2, 4, 8]
-    assert stop.why == "cells"
+    assert stop.why == "levels"
 
 
 @pytest.mark.parametrize(("change", "why"), [("client_was_slow", "client"), ("failing", "failing")])

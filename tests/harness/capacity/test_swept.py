@@ -100,7 +100,7 @@ def test_what_is_no_plateau_is_left_out_and_said() -> None:
     assert any("falls again at 24 streams" in note for note in found.notes)
     assert not found.levels[-1].used
     slow = msgspec.structs.replace(
-        BASE.client, caveats=[Caveat("cpu_busy", "busy", invalidates=True)]
+        BASE.client, caveats=[Caveat("streams_not_held", "busy", invalidates=True)]
     )
     found = sweep_of(PLAN, [*SLOTS[:-1], cell(12, 500, client=slow)])
     assert any("client was the bottleneck at 12 streams" in note for note in found.notes)
