@@ -76,7 +76,8 @@ def _longest_gap(times: Sequence[int], start_ns: int, end_ns: int) -> tuple[floa
     at = int(np.argmax(gaps))
     if gaps[at] <= max(GAP_S, GAP_FACTOR * usual):
         return None
-    return tuple(float(edge - start_ns) / NS_PER_S for edge in edges[at : at + 2])  # type: ignore[return-value]  # a pair
+    begin, end = ((edges[at : at + 2] - start_ns) / NS_PER_S).tolist()
+    return begin, end
 
 
 def _compared(case: Case) -> Reconciliation | None:

@@ -8,8 +8,8 @@ import pytest
 
 from harness.measuring.server_use import grown, hit_rate
 from launchers.telemetry.records import EnginePage, Gpu, Reading
-from tests.harness.cells import S, answer, measured
-from tests.harness.telemetry import at, page, reading
+from tests.harness.cells import answer, measured
+from tests.harness.telemetry import page, reading
 
 if TYPE_CHECKING:
     from harness.measuring.server_stats import ServerUse
@@ -125,4 +125,3 @@ def test_cpu_cores_are_cpu_time_by_time() -> None:
 
 def test_what_the_page_says_of_the_cache_is_taken() -> None:
     assert use(reading(1, engine=page(1, kv_cache_tokens=4096.0))).kv_cache_tokens == 4096
-    assert at(1) - at(0) == S

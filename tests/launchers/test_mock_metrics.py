@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from launchers.mock.options import OptionsError, parse_page_lie
 from launchers.telemetry.pages import read_page
 from launchers.vllm_facts import read_metrics
 
@@ -111,3 +112,40 @@ def test_it_says_how_large_its_cache_is(mock: StartMock) -> None:
     sized = text(mock("--step-ms", "2", "--kv-tokens", "5000"))
     assert read_metrics(sized)["kv_cache_tokens"] == 5000
     assert read_metrics(text(mock())) == {}
+
+
+@pytest.mark.parametrize(
+    ("lie", "field", "factor"),
+    [
+        ("tokens", "generation_tokens", 1.5),
+        ("tokens:3", "generation_tokens", 3),
+        ("requests", "finished", 1.5),
+        ("hits:0.25", "prefix_cache_hits", 0.25),
+        ("ttft", "", 2),
+    ],
+)
+def test_a_page_lies_as_it_is_told_to(
+    mock: StartMock, tmp_path: Path, lie: str, field: str, factor: float
+) -> None:
+    truth = tmp_path / "truth.jsonl"
+    url = mock("--ttft-ms=10", "--itl-ms=1", "--page-lie", lie, "--truth", str(truth))
+    for _ in range(2):
+        ask(url)
+    found = page(url)
+    real = {"generation_tokens": 2 * TOKENS, "finished": 2, "prefix_cache_hits": 2 * len(PROMPT)}
+    if field:
+        assert getattr(found, field) == factor * real[field]
+    else:
+        done = [json.loads(line) for line in truth.read_text().splitlines()]
+        sent_s = sum(one["sent_ns"][0] - one["received_ns"] for one in done) / 1e9
+        assert found.histograms["ttft_s"].sum_s == pytest.approx(factor * sent_s)
+    assert found.prompt_tokens == 2 * len(PROMPT)  # no lie
+
+
+def test_a_lie_of_the_page_that_is_none_lists_those_there_are() -> None:
+    with pytest.raises(
+        OptionsError, match="no lie 'token' of the metrics page; there are:\ntokens "
+    ):
+        parse_page_lie("token")
+    with pytest.raises(OptionsError, match="'x' is no number"):
+        parse_page_lie("tokens:x")
