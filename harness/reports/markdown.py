@@ -227,7 +227,8 @@ def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> I
     for title, header, rows_of, texts in (
         ("Output audit", findings.OUTPUT_HEADER, findings.rows_of_outputs, 1),
         ("The server’s side", server.USE_HEADER, server.rows_of_use, 0),
-        ("Server and client compared", server.AGREE_HEADER, server.rows_of_agreement, 0),
+        ("Server and client compared", server.COUNT_HEADER, server.rows_of_counts, 0),
+        ("TTFT of server and client, ms", server.TTFT_HEADER, server.rows_of_ttft, 0),
         ("Where a request’s time went", server.TIME_HEADER, server.rows_of_time, 0),
     ):
         rows = [

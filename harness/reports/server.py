@@ -19,10 +19,12 @@ USE_HEADER = (
     "Memory, GiB", "Running, peak", "Waiting, peak", "KV cache, peak", "Preempted", "Prefix hits",
     "CPU cores", "GPUs", "GPU busy", "Power, W", "J / output token",
 )  # fmt: skip
-AGREE_HEADER = (
+COUNT_HEADER = (
     "Requests by server", "by client", "Prompt tokens by server", "by client",
-    "Output tokens by server", "by client", "TTFT mean by server, ms", "by client",
-    "TTFT p50 by server", "by client", "TTFT p95 by server", "by client",
+    "Output tokens by server", "by client",
+)  # fmt: skip
+TTFT_HEADER = (
+    "TTFT mean by server", "by client", "p50 by server", "by client", "p95 by server", "by client",
 )  # fmt: skip
 TIME_HEADER = ("Mean e2e, ms", "Queue", "Prefill", "Decode", "Rest in engine", "Outside")
 
@@ -49,21 +51,27 @@ def rows_of_use(cell: CellMeasurement) -> list[Row]:
     ]
 
 
-def rows_of_agreement(cell: CellMeasurement) -> list[Row]:
+def rows_of_counts(cell: CellMeasurement) -> list[Row]:
     """The row of what both sides counted; none where there is nothing to compare."""
     found = cell.reconciliation
     if found is None or found.problem:
         return []
-    ttft = found.ttft
-    by_ttft = [NOTHING] * 6
-    if ttft is not None:
-        by_ttft = [
+    counts = (found.requests, found.prompt_tokens, found.output_tokens)
+    return [[text for one in counts for text in _counted(one)]]
+
+
+def rows_of_ttft(cell: CellMeasurement) -> list[Row]:
+    """The row of TTFT on both sides in ms; none where the server has no histogram of it."""
+    ttft = cell.reconciliation.ttft if cell.reconciliation else None
+    if ttft is None:
+        return []
+    return [
+        [
             figure(ttft.server_mean_ms), figure(ttft.client_mean_ms),
             _bounds(ttft.server_p50_ms), figure(ttft.client_p50_ms),
             _bounds(ttft.server_p95_ms), figure(ttft.client_p95_ms),
-        ]  # fmt: skip
-    counts = (found.requests, found.prompt_tokens, found.output_tokens)
-    return [[*(text for one in counts for text in _counted(one)), *by_ttft]]
+        ]
+    ]  # fmt: skip
 
 
 def rows_of_time(cell: CellMeasurement) -> list[Row]:

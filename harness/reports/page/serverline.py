@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.reports import figures, words
 from harness.reports.page.axes import linear
 from harness.reports.page.panels import Panel, panel
-from harness.reports.page.svg import Chart, area, bar, dots, path
+from harness.reports.page.svg import Chart, area, bar, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,10 +68,10 @@ def server_panels(pen: Pen, cell: CellMeasurement, seen: Seen) -> list[Panel]:
 
 
 def _pushed(line: ServerLine, x: Scale) -> list[Markup]:
-    top = linear([0, 1])
-    return [dots([(at, 1.0) for at, _ in line.preempted], x, top, "lost")] if line.preempted else []
+    y = linear([0, 1])
+    return [bar((at, 0), (at, 1), x, y, "lost") for at, _ in line.preempted]
 
 
 def _loss(line: ServerLine) -> str:
     pushed = round(sum(count for _, count in line.preempted))
-    return f"marks at the top: {figures.count(pushed)} preemptions" if pushed else ""
+    return f"red lines: {figures.count(pushed)} preemptions" if pushed else ""

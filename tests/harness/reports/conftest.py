@@ -349,7 +349,13 @@ def watched_run(parent: Path) -> RunFolder:
     def page(second: int) -> EnginePage:
         ended = second > window_s
         part = 0 if second < 0 else n if ended else round(n * second / window_s)
-        times = {"ttft_s": 0.012, "e2e_s": 0.2, "queue_s": 0.03, "prefill_s": 0.02, "decode_s": 0.1}
+        times = {
+            "ttft_s": 0.012,
+            "e2e_s": 0.1,
+            "queue_s": 0.02,
+            "prefill_s": 0.01,
+            "decode_s": 0.07,
+        }
         return EnginePage(
             at_ns=START + second * S, took_ms=0.0, engine="vllm",
             running=min(part, streams), waiting=3.0 * (second == 4),

@@ -45,7 +45,8 @@ def test_rows_have_a_text_for_each_head(watched: RunFolder) -> None:
     cell = cell_of(watched)
     for header, rows in (
         (server.USE_HEADER, server.rows_of_use(cell)),
-        (server.AGREE_HEADER, server.rows_of_agreement(cell)),
+        (server.COUNT_HEADER, server.rows_of_counts(cell)),
+        (server.TTFT_HEADER, server.rows_of_ttft(cell)),
         (server.TIME_HEADER, server.rows_of_time(cell)),
     ):
         [row] = rows
@@ -58,9 +59,9 @@ def test_rows_have_a_text_for_each_head(watched: RunFolder) -> None:
     assert told["Prefix hits"] == "25.0 %"
     assert told["CPU cores"] == "3.00"
     assert told["Power, W"] == "250"
-    [row] = server.rows_of_agreement(cell)
-    agreed = dict(zip(server.AGREE_HEADER[-4:], row[-4:], strict=True))
-    assert agreed["TTFT p50 by server"] == "≤ 50.0"
+    [ttft] = server.rows_of_ttft(cell)
+    assert ttft[0] == "12.0"
+    assert ttft[2] == "≤ 50.0"
 
 
 def test_what_is_worth_a_line_is_in_terminal_and_markdown(watched: RunFolder) -> None:
@@ -82,7 +83,8 @@ def test_the_page_draws_the_server_and_marks_what_hurt(watched: RunFolder) -> No
     text = load_report("html").render(watched)
     for title in ("Requests in the engine", "KV cache in use", "Server’s memory", "Power of its"):
         assert text.count(f"<b>{title}") == 1
-    assert "marks at the top: 2 preemptions" in text
+    assert "red lines: 2 preemptions" in text
+    assert text.count('class="bar lost"') == 2  # above the queue, and above the cache
     assert text.count('<rect class="full"') == 1
     assert "shaded: more than 95 %" in text
 

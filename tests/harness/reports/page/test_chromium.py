@@ -43,7 +43,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, RunFolder],
     place = tmp_path_factory.mktemp("pages")
     everything = {
         **{
-            name: runs[name] for name in ("bursty", "closed-4x4", "all-failed", "no-cells", "zeros")
+            name: runs[name]
+            for name in ("bursty", "closed-4x4", "all-failed", "no-cells", "zeros", "watched")
         },
         "hostile": hostile,
         "compare": comparison_run(
@@ -63,7 +64,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, RunFolder],
     ("kind", "charts"),
     [
         ("bursty", 2 + 4), ("closed-4x4", 3 + 4 + 8 + 16 * 4), ("all-failed", 4), ("no-cells", 0),
-        ("zeros", 6), ("hostile", 6), ("compare", 4 + 3 + 4 + 4 + 12 * 4), ("gate", 0), ("evil", 0),
+        ("zeros", 6), ("watched", 6 + 4),
+        ("hostile", 6), ("compare", 4 + 3 + 4 + 4 + 12 * 4), ("gate", 0), ("evil", 0),
     ],
 )  # fmt: skip
 def test_every_chart_is_drawn_and_nothing_complains(
@@ -255,9 +257,13 @@ def test_paper_has_a_small_runs_tables_and_what_was_unfolded(
     assert browser.ask(told)
 
 
-@pytest.mark.parametrize("width", [1000, 1200])
-def test_a_screen_shows_tables_whole(browser: Browser, pages: dict[str, Path], width: int) -> None:
-    browser.open(pages["closed-4x4"], width=width)
+@pytest.mark.parametrize(
+    ("kind", "width"), [("closed-4x4", 1000), ("closed-4x4", 1200), ("watched", 1000)]
+)
+def test_a_screen_shows_tables_whole(
+    browser: Browser, pages: dict[str, Path], kind: str, width: int
+) -> None:
+    browser.open(pages[kind], width=width)
     wide = "one => one.scrollWidth > one.clientWidth + 1"
     names = f"[...document.querySelectorAll('.scroll')].filter({wide}).map(one => one.ariaLabel)"
     assert browser.ask(names) == []
