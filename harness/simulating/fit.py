@@ -20,7 +20,7 @@ from scipy.optimize import minimize, nnls
 from harness.errors import BadInputError
 from harness.simulating.engine import Engine, Limits, StepCost
 from harness.simulating.rehearse import METRICS, measured, rehearsed
-from harness.simulating.steps import equations, step_cost
+from harness.simulating.steps import equations, slowness, step_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +50,8 @@ _MOST_REQUESTS: Final = 12_000
 """Of all cells together that are simulated at each try: the first part of long ones."""
 _FEW: Final = 200
 _LEAST_S: Final = 1e-6
+_SLOWER: Final = 0.2
+"""Share by which a cell's steps may differ from the fit unmentioned."""
 
 
 class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +124,7 @@ def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
     used, left_out = _halves(cells)
     engine = refined(used, Engine(cost=step_cost(used), limits=limits or Limits()))
     held_out = [one for level in left_out for one in _compared(level, engine)]
-    caveats = []
+    caveats = _disturbed(cells, engine)
     if not left_out:
         caveats.append(
             f"The simulator was fitted to {len(used)} cells and none was left to check it: "
@@ -171,6 +173,20 @@ def _compared(level: Sequence[Observed], engine: Engine) -> Iterable[HeldOut]:
             predicted=predicted,
             measured=was,
         )
+
+
+def _disturbed(cells: Sequence[Observed], engine: Engine) -> list[str]:
+    """Name the cells in which the engine was faster or slower than in the others."""
+    found = {cell.id: slowness(cell, engine.cost) for cell in cells}
+    named = [f"{name} {much:.2g}" for name, much in found.items() if abs(much - 1) > _SLOWER]
+    if not named:
+        return []
+    text = (
+        "Steps took longer or shorter than the fit says, by these factors: "
+        f"{', '.join(named)}. Something else had the server's machine for a while, or its steps "
+        "are not linear: repeat these cells before you trust a prediction."
+    )
+    return [text]
 
 
 def _seen(cells: Sequence[Observed]) -> Seen:

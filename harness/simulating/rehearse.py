@@ -70,18 +70,24 @@ def _scheduled(cell: Observed, engine: Engine) -> Figures:
 
 
 def _by_turns(cell: Observed, engine: Engine) -> Figures:
-    """Each stream finishes one request first; then the window opens, as in a measured cell."""
+    """Rehearse a closed loop as it was driven.
+
+    Each stream finishes one request first; then the window opens; after it the streams go on until
+    the last request of the window has ended, so that its load is that of the others.
+    """
     assert cell.streams is not None  # noqa: S101 - a closed loop
     prompts, outputs = np.tile(cell.prompts, _AGAIN), np.tile(cell.outputs, _AGAIN)
     work = Work(prompts.tolist(), outputs.tolist())
     before = float(-cell.sent_s[0])
-    sent = closed_loop(Replica(engine, work), cell.streams, before + cell.window_s)
+    end = before + cell.window_s
+    longest = float((cell.last_s - cell.sent_s).max())
+    sent = closed_loop(Replica(engine, work), cell.streams, end + 2 * longest)
     first, last = np.array(work.first_s), np.array(work.last_s)
-    kept = (sent >= before) & np.isfinite(last)
+    kept = (sent >= before) & (sent < end) & np.isfinite(last)
     return _figures(
         (first - sent)[kept],
         (last - sent)[kept],
-        _rate(first, last, outputs, before, before + cell.window_s),
+        _rate(first, last, outputs, before, end),
     )
 
 

@@ -61,6 +61,14 @@ def equations(cell: Observed) -> tuple[Floats, Floats]:
     return rows, (cell.last_s - cell.first_s)[use]
 
 
+def slowness(cell: Observed, cost: StepCost) -> float:
+    """Return how many times as long as `cost` says the steps of a cell took; 1 without any."""
+    rows, seconds = equations(cell)
+    each = (cost.base_s, cost.sequence_s, cost.prefill_token_s, cost.context_token_s)
+    expected = float((rows @ np.array(each)).sum())
+    return float(seconds.sum()) / expected if expected > 0 else 1.0
+
+
 def step_cost(cells: Sequence[Observed]) -> StepCost:
     """Find the length of steps from cells of several levels.
 

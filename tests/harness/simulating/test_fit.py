@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from harness.errors import BadInputError
+from harness.simulating.drive import closed_loop
 from harness.simulating.engine import Engine, Limits, StepCost
 from harness.simulating.fit import fit
+from harness.simulating.observed import Observed
 from harness.simulating.rehearse import METRICS, measured, rehearsed
+from harness.simulating.replica import Replica, Work
 from harness.simulating.steps import equations, step_cost
 from tests.harness.simulating.reference import Request, cell, observed, serve
-
-if TYPE_CHECKING:
-    from harness.simulating.observed import Observed
 
 TRUTH = Engine(
     cost=StepCost(base_s=4e-3, sequence_s=3e-4, prefill_token_s=6e-5, context_token_s=5e-7),
@@ -29,7 +28,7 @@ RATES = (4.0, 10.0, 16.0, 20.0)
 
 @pytest.fixture(scope="module")
 def cells() -> list[Observed]:
-    return [cell(TRUTH, rate, 30.0, seed) for seed, rate in enumerate(RATES)]
+    return [cell(TRUTH, rate, 20.0, seed) for seed, rate in enumerate(RATES)]
 
 
 def test_an_equation_holds_what_came_between_first_and_last_token() -> None:
@@ -121,6 +120,38 @@ def test_a_closed_loop_is_rehearsed_with_as_many_streams() -> None:
     truth, found = measured(one), rehearsed(one, engine)
     for name in METRICS:
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-6), name
+
+
+def test_a_closed_loop_keeps_its_load_until_the_last_answer() -> None:
+    """The window is shorter than an answer: most of what was measured ended after it."""
+    rng = np.random.default_rng(5)
+    work = Work(rng.integers(50, 400, 900).tolist(), rng.integers(100, 300, 900).tolist())
+    sent = closed_loop(Replica(TRUTH, work), 24, until_s=20.0)
+    begun = np.isfinite(sent)
+    opens = float(sent[24])
+    first, last = (np.array(stamps)[begun] - opens for stamps in (work.first_s, work.last_s))
+    sent = sent[begun] - opens
+    truth = Observed(
+        id="c", build="a", level=24.0, streams=24, window_s=3.0,
+        measured=(sent >= 0) & (sent < 3.0), due_s=sent, sent_s=sent, first_s=first, last_s=last,
+        prompts=np.array(work.prompts)[begun], outputs=np.array(work.outputs)[begun],
+        chunk_s=np.stack([first, last], axis=1).ravel(), chunks=np.full(begun.sum(), 2),
+    )  # fmt: skip
+    assert (last[truth.measured] > 3.0).mean() > 0.5
+    seen, found = measured(truth), rehearsed(truth, TRUTH)
+    for name in METRICS[:4]:
+        assert getattr(found, name) == pytest.approx(getattr(seen, name), rel=0.01), name
+
+
+def test_a_cell_that_something_else_slowed_down_is_named(cells: list[Observed]) -> None:
+    one = cells[1]
+    slow = replace(
+        one, id="slow", first_s=one.first_s * 1.5, last_s=one.last_s * 1.5, sent_s=one.sent_s * 1.5,
+        due_s=one.due_s * 1.5, chunk_s=one.chunk_s * 1.5,
+    )  # fmt: skip
+    (caveat,) = fit([cells[0], slow, cells[2], cells[3]], TRUTH.limits).caveats
+    assert "slow 1.5" in caveat
+    assert cells[2].id not in caveat
 
 
 def test_of_a_long_cell_the_first_part_is_rehearsed(cells: list[Observed]) -> None:
