@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from harness.cli.eval import request_of as eval_request_of
-from harness.cli.flags import at_least, naming_flags, share
+from harness.cli.flags import at_least, by_build, naming_flags, share
 from harness.cli.load import levels_of
 from harness.cli.pairs import pairs_of
 from harness.cli.tables import print_json
@@ -258,29 +258,9 @@ def _weighing(given: dict[str, Any]) -> Weighing:
     return Weighing(
         baseline=given["baseline"],
         limits=given["slo"],
-        prices={} if given["price_per_hour"] is None else _prices(given["price_per_hour"]),
+        prices=by_build("--price-per-hour", given["price_per_hour"] or ""),
         allow_different=given["allow_different"],
     )
-
-
-def _prices(text: str) -> dict[str, float]:
-    """Return build → USD an hour; "" for every build."""
-    prices: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, value = (word.strip() for word in part.rpartition("="))
-        try:
-            price = float(value)
-        except ValueError:
-            price = 0.0
-        if not 0 < price < float("inf"):
-            raise BadInputError(
-                f'--price-per-hour: "{value}" is no price above 0',
-                hint="Give USD an hour, e.g. --price-per-hour 2.5, or fp16=4,awq=2.5",
-            )
-        if name in prices:
-            raise BadInputError(f'--price-per-hour: "{name or value}" is there twice')
-        prices[name] = price
-    return prices
 
 
 def _slo(weighing: Weighing) -> Slo | None:

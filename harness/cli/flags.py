@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -96,3 +97,31 @@ def share(flag: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise BadInputError(f"--{flag}: {value:g} must lie between 0 and 1, e.g. 0.05")
     return value
+
+
+def by_build(flag: str, text: str, what: str = "price") -> dict[str, float]:
+    """Read one number for all builds, or `fp16=4,awq=2.5`; none where nothing is said.
+
+    The number for every build is that of "".
+
+    Raises:
+        BadInputError: what is no number above 0, or a build that is there twice.
+    """
+    found: dict[str, float] = {}
+    if not text:
+        return found
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.rpartition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < math.inf:
+            raise BadInputError(
+                f'{flag}: "{value}" is no {what} above 0',
+                hint=f"Give one for all builds, e.g. {flag} 2.5, or fp16=4,awq=2.5",
+            )
+        if name in found:
+            raise BadInputError(f'{flag}: "{name or value}" is there twice')
+        found[name] = number
+    return found

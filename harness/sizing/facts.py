@@ -1,0 +1,58 @@
+"""What a run's manifest tells of a build's server: sizes of weights, KV cache and context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.evidence.evidence import Evidence
+from harness.evidence.figures import figures
+
+if TYPE_CHECKING:
+    from harness.evidence.evidence import LoadRun
+
+_GIB: Final = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Of one server; None where nobody tells."""
+
+    weights_gib: float | None = None
+    kv_cache_gib: float | None = None
+    kv_cache_tokens: float | None = None
+    """Of all servers of a deployment."""
+    kv_bytes_per_token: float | None = None
+    max_model_len: float | None = None
+
+
+def facts_of(run: LoadRun, build: str) -> Facts:
+    """Read them from a run's manifest."""
+    found = {
+        one.metric: one.value
+        for one in figures(
+            Evidence(load=[run], quality=[]), metrics=("weights_gib", "kv_cache_gib")
+        )
+        if one.build == build
+    }
+    servers = run.manifest.get("servers")
+    server: Any = servers.get(build) if isinstance(servers, dict) else None
+    server = server if isinstance(server, dict) else {}
+    told = server.get("reported")
+    reported: dict[str, Any] = told if isinstance(told, dict) else {}
+
+    def number(name: str) -> float | None:
+        value = server.get(name, reported.get(name))
+        return float(value) if isinstance(value, int | float) and value > 0 else None
+
+    gib, tokens = found.get("kv_cache_gib"), number("kv_cache_tokens")
+    a_token = number("kv_bytes_per_token")
+    if a_token is None and gib and tokens:
+        a_token = gib * _GIB / tokens
+    return Facts(
+        weights_gib=found.get("weights_gib"),
+        kv_cache_gib=gib,
+        kv_cache_tokens=tokens,
+        kv_bytes_per_token=a_token,
+        max_model_len=number("max_model_len"),
+    )

@@ -1,0 +1,176 @@
+"""From what was measured, a demand and terms to replicas, costs and what is not known. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import BadInputError
+from harness.measuring.measurement import Caveat
+from harness.sizing import wording
+from harness.sizing.costs import HOURS_PER_MONTH, cost_of, energy_of, short, usd_per_month
+from harness.sizing.least import least
+from harness.sizing.memory import memory_of
+from harness.sizing.record import BuildSizing, Cost, Fleet, Sizing
+from harness.sizing.replicas import day_of, failing, grown, serving_for, serving_range
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.sizing.record import Demand, Range, Supply, Terms
+
+
+def size(supplies: Sequence[Supply], slo: str, demand: Demand | None, terms: Terms) -> Sizing:
+    """Return what each build takes and costs, and which takes the least.
+
+    Args:
+        supplies: what was measured, a build each.
+        slo: the limits that the rates hold.
+        demand: None: costs of a server that is always as busy as it may be, and no replicas.
+        terms: headroom, spares, growth, prices.
+
+    Raises:
+        BadInputError: a price or GPUs for a build that was not measured; a trace for sessions.
+    """
+    _check(supplies, demand, terms)
+    builds = [_one(supply, demand, terms) for supply in supplies]
+    first = builds[0]
+    last = first.fleets[-1] if first.fleets else None
+    cheapest, text = least(builds, terms)
+    return Sizing(
+        slo=slo,
+        max_rate=first.supply.rate,
+        max_rate_ci95=first.supply.rate_ci95,
+        replicas=None if last is None else last.replicas,
+        replicas_range=None if last is None else last.replicas_range,
+        cost_per_million_tokens=short(first.cost or first.cost_at_capacity),
+        demand=demand,
+        terms=terms,
+        builds=builds,
+        cheapest=cheapest,
+        text=text,
+        caveats=[*(one for supply in supplies for one in supply.caveats), *_doubts(builds)],
+    )
+
+
+def _check(supplies: Sequence[Supply], demand: Demand | None, terms: Terms) -> None:
+    known = {supply.build for supply in supplies} | {""}
+    for flag, given in (
+        ("--price-per-gpu-hour", terms.price_per_gpu_hour),
+        ("--gpus-per-replica", terms.gpus_per_replica),
+    ):
+        for name in given.keys() - known:
+            raise BadInputError(
+                f'{flag}: "{name}" is not among the builds: {", ".join(sorted(known - {""}))}'
+            )
+    for supply in supplies:
+        if demand is not None and demand.rates and supply.unit == "sessions/s":
+            raise BadInputError(
+                f"--demand: {supply.build} was measured in sessions/s, and a trace is of requests",
+                hint="Give the peak as a number, in sessions/s.",
+            )
+
+
+def _one(supply: Supply, demand: Demand | None, terms: Terms) -> BuildSizing:
+    memory = memory_of(supply, terms, demand)
+    per_server = supply.per_server
+    if not per_server:
+        found = BuildSizing(build=supply.build, supply=supply, memory=memory)
+    else:
+        fleets = [] if demand is None else _fleets(supply, per_server, demand, terms)
+        day = None
+        if demand is not None:
+            now = fleets[0].replicas
+            day = day_of(demand, per_server, terms.headroom, terms.spare, now)
+        found = BuildSizing(
+            build=supply.build,
+            supply=supply,
+            fleets=fleets,
+            day=day,
+            cost=None if demand is None else _cost(supply, fleets[-1], demand, terms),
+            cost_at_capacity=_cost_at_capacity(supply, per_server, terms),
+            energy=energy_of(supply),
+            memory=memory,
+        )
+    return wording.told(found, demand, terms)
+
+
+def _fleets(supply: Supply, per_server: float, demand: Demand, terms: Terms) -> list[Fleet]:
+    return [
+        _fleet(supply, per_server, month, demand.peak_rate, terms)
+        for month in range(terms.months + 1)
+    ]
+
+
+def _fleet(supply: Supply, per_server: float, month: int, now: float, terms: Terms) -> Fleet:
+    peak_rate = grown(now, terms.growth_per_month, month)
+    serving = serving_for(peak_rate, per_server, terms.headroom)
+    replicas = serving + terms.spare
+    spread = serving_range(peak_rate, supply.bounds, terms.headroom)
+    if spread is not None:
+        fewest, most = (None if n is None else n + terms.spare for n in spread)
+        spread = fewest, most
+    gpus, price = terms.gpus(supply.build), terms.price(supply.build)
+    usd: float | None = None
+    usd_range: Range | None = None
+    if price is not None:
+        usd = usd_per_month(replicas, gpus, price)
+        if spread is not None:
+            low, high = (None if n is None else usd_per_month(n, gpus, price) for n in spread)
+            usd_range = low, high
+    return Fleet(
+        month=month,
+        peak_rate=peak_rate,
+        serving=serving,
+        replicas=replicas,
+        replicas_range=spread,
+        gpus=replicas * gpus,
+        usd_per_month=usd,
+        usd_per_month_range=usd_range,
+        failing=failing(peak_rate, replicas, per_server, terms.spare + 1),
+    )
+
+
+def _cost(supply: Supply, fleet: Fleet, demand: Demand, terms: Terms) -> Cost | None:
+    """What the demand costs in the last month; as if the peak never ended where no mean is known."""
+    if fleet.usd_per_month is None:
+        return None
+    mean = demand.peak_rate if demand.mean_rate is None else demand.mean_rate
+    spread: Range | None = None
+    if fleet.replicas_range is not None:
+        low, high = fleet.replicas_range
+        spread = (low and low / fleet.replicas, high and high / fleet.replicas)
+    return cost_of(
+        "demand",
+        supply,
+        fleet.usd_per_month / HOURS_PER_MONTH,
+        grown(mean, terms.growth_per_month, terms.months),
+        ratio=terms.output_price_ratio,
+        spread=spread,
+    )
+
+
+def _cost_at_capacity(supply: Supply, per_server: float, terms: Terms) -> Cost | None:
+    price = terms.price(supply.build)
+    if price is None:
+        return None
+    spread: Range | None = None
+    if supply.bounds is not None:
+        low, high = supply.bounds
+        spread = (high and per_server / high, low and per_server / low)
+    return cost_of(
+        "capacity",
+        supply,
+        price * terms.gpus(supply.build),
+        per_server,
+        ratio=terms.output_price_ratio,
+        spread=spread,
+    )
+
+
+def _doubts(builds: Sequence[BuildSizing]) -> list[Caveat]:
+    """What makes an answer wrong, and not only wide."""
+    return [
+        Caveat("memory", f"{one.build}: {one.memory.text}")
+        for one in builds
+        if one.memory is not None and one.memory.fits is False
+    ]
