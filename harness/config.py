@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from evals.suite import JudgeSettings, Suite, builtin_suites
 from harness.errors import BadInputError, did_you_mean
 from harness.gating.rules import Rules, builtin_rules
+from harness.sizing.settings import CapacitySettings
 from harness.tomlfile import KeyPath, TomlFile, read_toml
 from launchers.build import Build
 from launchers.model import builtin_builds
@@ -32,6 +33,9 @@ _TABLES: dict[str, type[BaseModel]] = {
     "rules": Rules,
 }
 _JUDGE = "judge"
+_CAPACITY = "capacity"
+_SINGLE: dict[str, type[BaseModel]] = {_JUDGE: JudgeSettings, _CAPACITY: CapacitySettings}
+"""Tables of which there is one."""
 _QUOTED = re.compile(r"'([^']*)'")
 _TOML_WORDS = {
     "valid dictionary or object to extract fields from": "table",
@@ -56,6 +60,7 @@ class Config:
     suites: Mapping[str, Suite] = field(default_factory=dict)
     rules: Mapping[str, Rules] = field(default_factory=dict)
     judge: JudgeSettings | None = None
+    capacity: CapacitySettings | None = None
 
 
 def load_config(path: Path | None = None, start: Path | None = None) -> Config:
@@ -73,13 +78,13 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
     file = read_toml(path.absolute())
     mistakes: list[tuple[int, str]] = []
     named: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
-    judge = None
+    single: dict[str, Any] = {}
     for table, content in file.data.items():
-        if table == _JUDGE:
-            judge = _judge(content, file, mistakes)
+        if table in _SINGLE:
+            single[table] = _only(_SINGLE[table], content, file, table, mistakes)
             continue
         if table not in _TABLES:
-            near = did_you_mean(table, [*_TABLES, _JUDGE])
+            near = did_you_mean(table, [*_TABLES, *_SINGLE])
             mistakes.append((file.line((table,)), f"{table}: unknown table{near}"))
             continue
         for name, value in _entries(content, table, file, mistakes):
@@ -88,9 +93,7 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
             if model is not None:
                 named[table][name] = model
     _raise(file, mistakes)
-    return Config(
-        file.path, named["builds"], named["profiles"], named["suites"], named["rules"], judge
-    )
+    return Config(file.path, **named, **single)
 
 
 def find_build(name: str, config: Config) -> tuple[Build, Path]:
@@ -192,14 +195,19 @@ def _entries(
             mistakes.append((file.line((table, name)), text))
 
 
-def _judge(
-    content: object, file: TomlFile, mistakes: list[tuple[int, str]]
-) -> JudgeSettings | None:
+def _only(
+    model: type[_Model],
+    content: object,
+    file: TomlFile,
+    table: str,
+    mistakes: list[tuple[int, str]],
+) -> _Model | None:
+    """Validate a table of which there is one and add what is wrong with it to `mistakes`."""
     try:
-        return JudgeSettings.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         value = content if isinstance(content, dict) else {}
-        mistakes += _render(error, JudgeSettings, value, file, (_JUDGE,))
+        mistakes += _render(error, model, value, file, (table,))
         return None
 
 

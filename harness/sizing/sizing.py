@@ -131,7 +131,7 @@ def _fleet(supply: Supply, per_server: float, month: int, now: float, terms: Ter
 
 
 def _cost(supply: Supply, fleet: Fleet, demand: Demand, terms: Terms) -> Cost | None:
-    """What the demand costs in the last month; as if the peak never ended where no mean is known."""
+    """What the demand costs in the last month; without a mean as if the peak never ended."""
     if fleet.usd_per_month is None:
         return None
     mean = demand.peak_rate if demand.mean_rate is None else demand.mean_rate

@@ -20,7 +20,6 @@ from harness.sizing.replicas import efficiency
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.evidence.evidence import Evidence
     from harness.measuring.slo import Limit
     from harness.sizing.record import Unit
 
@@ -52,25 +51,25 @@ class Level:
         return "rate" in self.cells[0][1].level
 
 
-def supplies(evidence: Evidence, slo: Slo) -> list[Supply]:
-    """Return what each build of finished load runs holds, in the order of appearance.
+def supplies(cells: Sequence[Measured], slo: Slo) -> list[Supply]:
+    """Return what each build holds by its cells, in the order of appearance.
 
     Args:
-        evidence: load runs, comparisons, gates.
+        cells: of finished load runs.
         slo: the limits.
 
     Raises:
         BadInputError: there is no load, or a build's cells are of several profiles.
     """
     by_build: dict[str, list[Measured]] = defaultdict(list)
-    for run, cell in evidence.cells:
-        by_build[cell.build].append((run, cell))
+    for one in cells:
+        by_build[one[1].build].append(one)
     if not by_build:
         raise BadInputError(
             "these runs hold no load cells, so nothing says how much a server holds",
             hint="Measure with harness capacity or harness load first.",
         )
-    return [supply_of_levels(build, cells, slo) for build, cells in by_build.items()]
+    return [supply_of_levels(build, of, slo) for build, of in by_build.items()]
 
 
 def supply_of_levels(build: str, cells: Sequence[Measured], slo: Slo) -> Supply:
@@ -198,9 +197,7 @@ def _value(limit: Limit, cell: CellMeasurement) -> float | None:
     return value
 
 
-def _held(
-    cells: Sequence[Measured], slo: Slo
-) -> tuple[Level | None, Level | None, dict[str, str]]:
+def _held(cells: Sequence[Measured], slo: Slo) -> tuple[Level | None, Level | None, dict[str, str]]:
     """Return the highest level that held with all below it, the lowest above that did not, why."""
     by_level: dict[float, list[Measured]] = defaultdict(list)
     for one in cells:

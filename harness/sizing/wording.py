@@ -106,14 +106,15 @@ def _unknown(one: BuildSizing, demand: Demand | None, terms: Terms) -> list[str]
     if supply.rate is None:
         return []
     doubts = {
-        "How exact the highest rate is: it was measured without an interval.": supply.bounds is None,
+        "How exact the highest rate is: it was measured without an interval.": supply.bounds
+        is None,
         "How much more it holds: the limits held at all that was measured.": (
             supply.bounds is not None and supply.bounds[1] is None
         ),
         "How replicas add up: one was measured, and N are taken to hold N times as much. Measure "
         "several at once, with --url A,B.": supply.servers == 1,
-        f"How well {supply.servers} servers add up: one alone was not measured. Any number is taken "
-        "to hold as much a server as these.": supply.servers > 1 and supply.efficiency is None,
+        f"How well {supply.servers} servers add up: one alone was not measured. Any number is "
+        "taken to hold as much a server as these.": supply.servers > 1 and supply.efficiency is None,
         "What it costs: no --price-per-gpu-hour.": terms.price(one.build) is None,
         "How many replicas: no --demand.": demand is None,
         "What a token of a prompt costs: the server counts none.": supply.prompt_tokens is None,

@@ -1,0 +1,215 @@
+"""A sizing for people: tables and sentences on the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.reports.figures import NOTHING, count, figure, plain, share
+from harness.reports.markdown import escape, table
+from harness.sizing.wording import between, failures, rate_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from harness.sizing.record import Amount, BuildSizing, Cost, Demand, Sizing, Terms
+
+_ALL = 13
+"""Of a forecast of up to so many months every one is shown, else about so many of them."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def print_sizing(sizing: Sizing, console: Console) -> None:
+    """Write all of it on the terminal."""
+    console.print(Text(plain(_of(sizing)), style="bold"))
+    for sheet in sheets(sizing):
+        shown = Table(title=plain(sheet.title), title_justify="left", box=box.SIMPLE_HEAD)
+        for place, name in enumerate(sheet.columns):
+            shown.add_column(plain(name), justify="right" if place else "left")
+        for row in sheet.rows:
+            shown.add_row(*(Text(plain(cell)) for cell in row))
+        console.print(shown)
+    for line in sentences(sizing):
+        console.print(Text(plain(line)))
+    for head, lines in _lists(sizing):
+        console.print(Text(f"\n{head}", style="bold"))
+        for line in lines:
+            console.print(Text(f"  · {plain(line)}"))
+
+
+def markdown_of(sizing: Sizing) -> str:
+    """Return all of it as Markdown."""
+    parts = ["## Sizing", escape(_of(sizing))]
+    for sheet in sheets(sizing):
+        columns = [escape(name) for name in sheet.columns]
+        rows = [[escape(cell) for cell in row] for row in sheet.rows]
+        parts += [f"**{escape(sheet.title)}**", table(columns, rows, 1)]
+    parts += [escape(line) for line in sentences(sizing)]
+    for head, lines in _lists(sizing):
+        parts += [f"**{head}**", "\n".join(f"- {escape(line)}" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def sheets(sizing: Sizing) -> list[Sheet]:
+    """The tables, as far as there is something to show."""
+    found = [_builds(sizing)]
+    if sizing.terms.price_per_gpu_hour:
+        found.append(_costs(sizing))
+    if sizing.terms.months:
+        found.append(_months(sizing))
+    return found
+
+
+def sentences(sizing: Sizing) -> list[str]:
+    """Each build's answer, what happens when replicas fail, and which build takes the least."""
+    found = []
+    for one in sizing.builds:
+        found.append(f"{one.build}: {one.text}")
+        if one.fleets:
+            found.append(f"{one.build}, at the peak: {failures(one.fleets[-1])}.")
+        if one.day is not None:
+            low, high = min(one.day.replicas), max(one.day.replicas)
+            saved = 1 - one.day.replica_hours / one.day.replica_hours_fixed
+            found.append(
+                f"{one.build}, over the trace: {count(low)} to {count(high)} replicas by the "
+                f"{figure(one.day.window_s)} s; starting and stopping them in no time would save "
+                f"{share(max(saved, 0.0))} of the replica hours."
+            )
+        if one.energy is not None:
+            found.append(
+                f"{one.build}: {figure(one.energy.joules_per_output_token)} J an output token at "
+                f"{figure(one.energy.power_w)} W."
+            )
+        if one.memory is not None and one.memory.fits:
+            found.append(f"{one.build}: {one.memory.text}")
+    return [*found, *filter(None, [sizing.text])]
+
+
+def _of(sizing: Sizing) -> str:
+    terms, demand = sizing.terms, sizing.demand
+    return f"Limits: {sizing.slo}. Demand: {_demand(demand)}. {_terms(terms)}"
+
+
+def _demand(demand: Demand | None) -> str:
+    if demand is None:
+        return "not said"
+    if demand.window_s is None:
+        mean = "" if demand.mean_rate is None else f", {figure(demand.mean_rate)}/s on average"
+        return f"{figure(demand.peak_rate)}/s at the peak{mean}"
+    return (
+        f"{demand.source}, {count(demand.requests)} requests in "
+        f"{figure((demand.span_s or 0.0) / 3600)} h, {figure(demand.peak_rate)}/s in the busiest "
+        f"{figure(demand.window_s)} s and {figure(demand.mean_rate)}/s on average"
+    )
+
+
+def _terms(terms: Terms) -> str:
+    text = f"{share(terms.headroom)} headroom, {terms.spare} to spare"
+    if terms.months:
+        text += f", {share(terms.growth_per_month)} growth a month for {terms.months} months"
+    return f"{text}."
+
+
+def _builds(sizing: Sizing) -> Sheet:
+    columns = ("build", "one replica holds", "by", "replicas", "GPUs", "USD/month", "kWh/M tokens")
+    rows = []
+    for one in sizing.builds:
+        fleet = one.fleets[-1] if one.fleets else None
+        usd = None if fleet is None else fleet.usd_per_month
+        energy = None if one.energy is None else one.energy.kwh_per_million_tokens
+        rows.append(
+            (
+                one.build,
+                rate_of(one.supply),
+                one.supply.basis,
+                NOTHING
+                if fleet is None
+                else count(fleet.replicas) + between(fleet.replicas_range, fleet.replicas),
+                NOTHING if fleet is None else count(fleet.gpus),
+                NOTHING if fleet is None else figure(usd) + between(fleet.usd_per_month_range, usd),
+                figure(energy),
+            )
+        )
+    return Sheet("What it takes", columns, rows)
+
+
+def _costs(sizing: Sizing) -> Sheet:
+    ratio = figure(sizing.terms.output_price_ratio)
+    columns = (
+        "build", "of", "a request", "M tokens in", "M tokens out", "M tokens, in and out alike",
+        "M tokens out, if all is on them",
+    )  # fmt: skip
+    rows = [
+        _cost(one, cost)
+        for one in sizing.builds
+        for cost in (one.cost, one.cost_at_capacity)
+        if cost is not None
+    ]
+    title = f"USD (in and out apart: a token out is counted as {ratio} in, by convention)"
+    return Sheet(title, columns, rows)
+
+
+def _cost(one: BuildSizing, cost: Cost) -> tuple[str, ...]:
+    of = "this demand" if cost.at == "demand" else "a replica always full"
+    amounts = (
+        cost.per_request,
+        cost.per_million_input_tokens,
+        cost.per_million_output_tokens,
+        cost.per_million_tokens,
+        cost.per_million_output_tokens_alone,
+    )
+    return one.build, of, *map(_amount, amounts)
+
+
+def _amount(amount: Amount | None) -> str:
+    if amount is None:
+        return NOTHING
+    return f"{figure(amount.value)}{between(amount.range, amount.value)}"
+
+
+def _months(sizing: Sizing) -> Sheet:
+    able = [one for one in sizing.builds if one.fleets]
+    columns = ("month", "peak/s", *(name for one in able for name in (one.build, "USD/month")))
+    step = -(-sizing.terms.months // (_ALL - 1))
+    shown = sorted({*range(0, sizing.terms.months, step), sizing.terms.months})
+    rows = []
+    for month in shown:
+        fleets = [one.fleets[month] for one in able]
+        peak = figure(fleets[0].peak_rate) if fleets else NOTHING
+        cells = [
+            text
+            for fleet in fleets
+            for text in (count(fleet.replicas), figure(fleet.usd_per_month))
+        ]
+        rows.append((f"{month}", peak, *cells))
+    return Sheet("Replicas month by month", columns, rows)
+
+
+def _lists(sizing: Sizing) -> list[tuple[str, Sequence[str]]]:
+    unknown: dict[str, list[str]] = {}
+    for one in sizing.builds:
+        for text in one.unknown:
+            unknown.setdefault(text, []).append(one.build)
+    everywhere = len(sizing.builds)
+    lines = [
+        text if len(builds) == everywhere else f"{', '.join(builds)}: {text}"
+        for text, builds in unknown.items()
+    ]
+    told = [f"{caveat.code}: {caveat.text}" for caveat in sizing.caveats]
+    return [
+        (head, found) for head, found in (("Could not be told", lines), ("Caveats", told)) if found
+    ]

@@ -1,0 +1,84 @@
+"""A sizing by finished runs: searches, and load runs of any levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.capacity.weigh import weigh
+from harness.errors import BadInputError
+from harness.evidence.evidence import Evidence, read_evidence
+from harness.measuring.slo import Slo, parse_slo
+from harness.sizing.searched import supplies_of_search
+from harness.sizing.sizing import size
+from harness.sizing.supply import supplies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.evidence.evidence import LoadRun
+    from harness.rundir import RunFolder
+    from harness.sizing.record import Demand, Sizing, Supply, Terms
+
+
+def size_runs(
+    runs: Sequence[RunFolder], slo: str | None, demand: Demand | None, terms: Terms
+) -> Sizing:
+    """Size by what runs hold; nothing is started, and nothing is written.
+
+    Args:
+        runs: of harness capacity, load, compare or gate. A build of which there is a search is
+            sized by that; where the limits are other ones than the search's, by its probes as
+            levels.
+        slo: the limits; None: those that the runs were asked.
+        demand: what is to be served.
+        terms: reserve, growth and prices.
+
+    Raises:
+        BadInputError: a run is broken, the limits are not known or not the same, or a build's
+            cells are of several profiles.
+    """
+    evidence = read_evidence(runs)
+    limits = _limits(evidence, slo)
+    searched: list[Supply] = []
+    for run in evidence.load:
+        if _is_search(run) and str(parse_slo(run.manifest["request"]["slo"])) == str(limits):
+            searched += supplies_of_search(run, weigh(run.folder))
+    names = [supply.build for supply in searched]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(
+                f"there are several searches of {name}", hint="Give the one that is to count."
+            )
+    rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]
+    levels = supplies(rest, limits) if rest or not searched else []
+    known = {supply.build: supply for supply in (*searched, *levels)}
+    order = dict.fromkeys(cell.build for _, cell in evidence.cells)
+    return size([known[name] for name in order if name in known], str(limits), demand, terms)
+
+
+def _is_search(run: LoadRun) -> bool:
+    request = run.manifest.get("request")
+    return isinstance(request, dict) and "search" in request
+
+
+def _limits(evidence: Evidence, slo: str | None) -> Slo:
+    """The limits that are given, or those of all the runs."""
+    if slo is not None:
+        return parse_slo(slo)
+    asked = {}
+    for run in evidence.load:
+        request: Any = run.manifest.get("request")
+        text = request.get("slo") if isinstance(request, dict) else None
+        if text:
+            asked[str(parse_slo(text))] = run.folder.path.name
+    if not asked:
+        raise BadInputError(
+            "these runs were asked for no limits",
+            hint='Say them: --slo "ttft_due_p95_ms<=500,itl_p95_ms<=50".',
+        )
+    if len(asked) > 1:
+        raise BadInputError(
+            f"the runs were asked for different limits: {'; '.join(asked)}",
+            hint="Say which count: --slo …",
+        )
+    return parse_slo(next(iter(asked)))
