@@ -93,7 +93,12 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
             if model is not None:
                 named[table][name] = model
     _raise(file, mistakes)
-    return Config(file.path, **named, **single)
+    return Config(
+        file.path,
+        **named,
+        judge=single.get(_JUDGE),
+        capacity=single.get(_CAPACITY),
+    )
 
 
 def find_build(name: str, config: Config) -> tuple[Build, Path]:

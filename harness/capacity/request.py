@@ -14,6 +14,7 @@ from loadprofiles.profile import Overrides, Profile
 if TYPE_CHECKING:
     from harness.load.request import LoadRequest
     from harness.measuring.slo import Slo
+    from harness.sizing.asked import Asked
 
 REQUESTS: Final = 1500
 """A probe is to have so many, within the bounds below."""
@@ -41,6 +42,8 @@ class SearchRequest:
     """Of each open-loop probe; None: as long as `REQUESTS` of them take, within bounds."""
     probes: int = PROBES
     precision: float = PRECISION
+    sizing: Asked | None = None
+    """What it is to be sized for."""
 
     def scout(self, streams: int, latency_s: float | None) -> Profile:
         """Return the profile of a scout: the same requests in a closed loop.

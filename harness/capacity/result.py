@@ -8,6 +8,7 @@ import msgspec
 
 from harness.capacity.search import Outcome  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.measurement import Caveat, RunInfo  # noqa: TC001 - msgspec reads them at run time
+from harness.sizing.record import PerMillion, Sizing  # noqa: TC001 - msgspec reads them
 
 SCHEMA = 1
 CAPACITY_FILE = "capacity.json"
@@ -85,4 +86,11 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     probes: list[Probe]
     saturation: Saturation | None
     builds: list[Found]
+    replicas: int | None = None
+    """That the demand takes, spares included; None without one, or without a rate."""
+    replicas_range: tuple[int | None, int | None] | None = None
+    """The same at both ends of the interval."""
+    cost_per_million_tokens: PerMillion | None = None
+    sizing: Sizing | None = None
+    """Of all builds; None where neither demand nor terms were given."""
     caveats: list[Caveat] = []

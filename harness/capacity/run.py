@@ -19,6 +19,7 @@ from harness.load.matrix import Cell
 from harness.load.order import Visit
 from harness.rundir import CELLS, MANIFEST_FILE, RunFolder
 from harness.serving import Connected, Launched, Source, Url
+from harness.sizing.asked import write_asked
 from launchers.replicas import connect_all
 from loadprofiles.traffic.timetable import check_schedule
 
@@ -78,6 +79,8 @@ def run_search(
     folder = resumed or RunFolder.create(parent, f"capacity-{'-'.join(names)}")
     job = LoadJob(load, folder, live, names, cells=_cells_of(folder))
     job.record.save()
+    if request.sizing is not None:
+        write_asked(folder, request.sizing)
     try:
         for source in sources:
             _Search(request, job, source, live).run()

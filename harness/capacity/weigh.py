@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harness.capacity.attainment import allowed_share
 from harness.capacity.cells import read_probe
 from harness.capacity.result import (
@@ -18,16 +20,20 @@ from harness.capacity.result import (
 )
 from harness.capacity.search import PRECISION, PROBES, Scout, Search, Tried, breaks, shares_of
 from harness.errors import BadInputError
+from harness.evidence.evidence import LoadRun
 from harness.measuring.measurement import Caveat
 from harness.measuring.remeasure import numbers_of, read_facts
 from harness.measuring.slo import Slo, parse_slo
 from harness.rundir import CELLS, read_json
+from harness.sizing.asked import read_asked
+from harness.sizing.searched import supplies_of_search
+from harness.sizing.sizing import size
 from loadprofiles.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measuring.measurement import CellMeasurement
+    from harness.measuring.measurement import CellMeasurement, Measurements
     from harness.rundir import RunFolder
 
 
@@ -95,7 +101,7 @@ def weigh(run: RunFolder) -> Capacity:
         probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
         found.append(_found(build, search_of(asked, read), probes))
     first = found[0] if found else None
-    return Capacity(
+    capacity = Capacity(
         run=numbers.run,
         slo=str(asked.slo),
         unit="requests/s" if asked.profile.session is None else "sessions/s",
@@ -107,6 +113,26 @@ def weigh(run: RunFolder) -> Capacity:
         saturation=first.saturation if first else None,
         builds=found,
         caveats=[*(one for one in numbers.caveats), *(two for one in found for two in _told(one))],
+    )
+    return _sized(run, numbers, capacity)
+
+
+def _sized(run: RunFolder, numbers: Measurements, capacity: Capacity) -> Capacity:
+    """Add what the demand in the run's folder takes, where there is one."""
+    sized_for = read_asked(run)
+    if sized_for is None:
+        return capacity
+    measured = LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers)
+    supplies = supplies_of_search(measured, capacity)
+    if not supplies:
+        return capacity
+    sizing = size(supplies, capacity.slo, sized_for.demand, sized_for.terms)
+    return msgspec.structs.replace(
+        capacity,
+        replicas=sizing.replicas,
+        replicas_range=sizing.replicas_range,
+        cost_per_million_tokens=sizing.cost_per_million_tokens,
+        sizing=sizing,
     )
 
 

@@ -1,5 +1,6 @@
 """`harness capacity`: the highest rate at which the SLOs hold."""
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,6 +17,7 @@ from harness.capacity.search import PRECISION, PROBES
 from harness.capacity.weigh import read_capacity
 from harness.cli.flags import at_least, names_of, naming_flags, urls_of
 from harness.cli.pairs import headers_of, pairs_of
+from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
@@ -25,23 +27,26 @@ from harness.measuring.slo import parse_slo
 from harness.reports.capacity import print_capacity
 from harness.rundir import RunFolder
 from harness.serving import Url
+from harness.sizing.sizing import check_builds, check_unit
 from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides
 
 LEAST_PROBES: Final = 4
+_OF_RUNS: Final = frozenset(("runs", "slo", "config", "quiet", "json", "markdown", "sizing"))
+"""What can be said where nothing is measured."""
 PRECISIONS: Final = (0.005, 0.5)
 
 
 def capacity(  # noqa: PLR0913 - one parameter for each flag
-    *,
+    *runs: Path,
     server: str | None = None,
     url: Annotated[tuple[str, ...], Parameter(name=["--url", "--base-url", "--target"])] = (),
     model: str | None = None,
     ca_file: Path | None = None,
     insecure: Annotated[bool, Parameter(negative="")] = False,
-    slo: str,
+    slo: str | None = None,
     profile: str = "steady",
     duration: float | None = None,
     probes: int = PROBES,
@@ -64,13 +69,17 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     config: Path | None = None,
     quiet: bool = False,
     json: bool = False,
+    markdown: Path | None = None,
+    sizing: SizingFlags | None = None,
 ) -> int:
-    """Find the highest rate of requests at which all limits hold, with its interval.
+    """Find the highest rate of requests at which all limits hold, and what a demand then takes.
 
     Answers 0 with a rate, 1 if the limits are not met at any load, 5 if this client was too slow
-    to reach them.
+    to reach them. With --demand it says how many replicas, and with a price what they cost; of
+    folders of finished runs, too: harness capacity RUN… --demand 50.
 
     Args:
+        runs: Size by what these finished runs hold; nothing is started.
         server: Builds to bring up and search one after the other, by comma.
         url: API base of a server that is up, instead of --server; of the replicas of one
             deployment all, by comma.
@@ -100,9 +109,22 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         config: The harness.toml to read; otherwise the first one from here upwards.
         quiet: Nothing on stderr while it runs.
         json: Print capacity.json on stdout, and nothing else there.
+        markdown: Write the sizing to this file as Markdown, too.
+        sizing: What is to be served and at what price.
     """
     given = dict(locals())
     found = load_config(config)
+    sized_for = asked_of(sizing, found)
+    if runs:
+        _check_of_runs(given)
+        return show_sizing(size_runs_at(runs, slo, sized_for), json=json, markdown=markdown)
+    if slo is None:
+        raise BadInputError(
+            "--slo is missing: the limits that are to hold",
+            hint='E.g. --slo "ttft_due_p95_ms<=500,itl_p95_ms<=50,error_rate<=0.1%".',
+        )
+    if markdown is not None and sized_for is None:
+        raise BadInputError("--markdown goes with --demand, or with a price")
     load_dialect(dialect)
     limits = parse_slo(slo)
     check_limits(limits)
@@ -138,9 +160,15 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         "metadata": redact_json(pairs_of("metadata", metadata)),
     }
     folder = None if resume is None else _opened(resume, asked)
+    servers = _servers(server, urls_of(url, model, ca_file, verify=not insecure), found)
+    if sized_for is not None:
+        builds = ["url"] if isinstance(servers, Url) else [build.name for build, _ in servers]
+        check_builds(builds, sized_for.terms)
+        unit = "requests/s" if shape.session is None else "sessions/s"
+        check_unit(builds[0], unit, sized_for.demand)
     request = SearchRequest(
         load=LoadRequest(
-            servers=_servers(server, urls_of(url, model, ca_file, verify=not insecure), found),
+            servers=servers,
             profile=shape,
             levels=[shape.levels[0]],
             seed=at_least("seed", seed, 0),
@@ -158,20 +186,25 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         duration_s=duration,
         probes=probes,
         precision=precision,
+        sizing=sized_for,
     )
     with Live(quiet=quiet) as live, naming_flags(given):
         for line in announcements(fleet):
             live.note(line)
         run, code = run_search(request, out, live, folder)
-    return _show(run, code, json=json)
+    return _show(run, code, json=json, markdown=markdown)
 
 
-def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
+def _show(run: RunFolder, code: ExitCode, *, json: bool, markdown: Path | None) -> ExitCode:
     """Print what was found: as JSON, or as a table for a person."""
+    found = read_capacity(run)
     if json:
         sys.stdout.write((run.path / CAPACITY_FILE).read_text(encoding="utf-8"))
     else:
-        print_capacity(read_capacity(run), Console(highlight=False))
+        print_capacity(found, Console(highlight=False))
+    if found.sizing is not None:
+        show_sizing(found.sizing, json=None if json else False, markdown=markdown)
+    if not json:
         print(f"All of it lies in {run.path}")
     return code
 
@@ -182,6 +215,20 @@ def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[
     if url is not None:
         return url
     return [find_build(name, config) for name in names_of("server", server or "", "once is enough")]
+
+
+def _check_of_runs(given: dict[str, Any]) -> None:
+    """Look that nothing is said of how to measure.
+
+    Raises:
+        BadInputError: the flag that does.
+    """
+    for name, parameter in inspect.signature(capacity).parameters.items():
+        if name not in _OF_RUNS and given[name] != parameter.default:
+            raise BadInputError(
+                f"--{name.replace('_', '-')} says how to measure, and finished runs are not "
+                "measured again; leave it out"
+            )
 
 
 def _opened(path: Path, asked: dict[str, Any]) -> RunFolder:

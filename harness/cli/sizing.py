@@ -1,17 +1,28 @@
-"""The flags of `harness capacity` that say what is to be served and at what price."""
+"""The half of `harness capacity` that says how many servers a demand takes, and what they cost."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Group, Parameter
+from rich.console import Console
 
 from harness.cli.flags import by_build
+from harness.cli.tables import print_json
 from harness.config import Config
-from harness.errors import BadInputError
+from harness.errors import BadInputError, ExitCode
+from harness.reports.sizing import markdown_of, print_sizing
+from harness.rundir import RunFolder, write_atomically
 from harness.sizing.asked import Asked
 from harness.sizing.demand import read_demand
+from harness.sizing.record import Sizing, Terms
+from harness.sizing.runs import size_runs
 from harness.sizing.settings import CapacitySettings
 
+_PIPED_COLUMNS = 160
 _GROUP = Group("Sizing", help="How many replicas a demand takes, and what they cost.")
 
 
@@ -99,3 +110,33 @@ def asked_of(flags: SizingFlags | None, config: Config) -> Asked | None:
         return Asked(demand=None, terms=settings.terms)
     demand = read_demand(settings.demand, base=base, window_s=window_s, mean=mean)
     return Asked(demand=demand, terms=settings.terms)
+
+
+def size_runs_at(folders: Iterable[Path], slo: str | None, asked: Asked | None) -> Sizing:
+    """Size by finished runs.
+
+    Raises:
+        BadInputError: a folder holds no run, or they cannot be put together.
+    """
+    runs = [RunFolder.open(folder) for folder in folders]
+    asked = asked or Asked(demand=None, terms=Terms())
+    return size_runs(runs, slo, asked.demand, asked.terms)
+
+
+def show_sizing(sizing: Sizing, *, json: bool | None, markdown: Path | None) -> ExitCode:
+    """Print a sizing; return 1 where no build holds the limits.
+
+    Args:
+        sizing: the answer.
+        json: as JSON, or as tables for a person; None: not at all.
+        markdown: file that gets it as Markdown, too.
+    """
+    if json:
+        print_json(msgspec.to_builtins(sizing))
+    elif json is False:
+        width = None if sys.stdout.isatty() else _PIPED_COLUMNS
+        print_sizing(sizing, Console(highlight=False, width=width))
+    if markdown is not None:
+        write_atomically(markdown, markdown_of(sizing).encode())
+    held = any(one.supply.rate for one in sizing.builds)
+    return ExitCode.OK if held else ExitCode.FAIL

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.reports.figures import NOTHING, count, figure, plain, share
 from harness.reports.markdown import escape, table
-from harness.sizing.wording import between, failures, rate_of
+from harness.sizing.wording import between, failures, rate_of, replicas_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +126,7 @@ def _terms(terms: Terms) -> str:
 
 def _builds(sizing: Sizing) -> Sheet:
     columns = ("build", "one replica holds", "by", "replicas", "GPUs", "USD/month", "kWh/M tokens")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in sizing.builds:
         fleet = one.fleets[-1] if one.fleets else None
         usd = None if fleet is None else fleet.usd_per_month
@@ -136,11 +136,9 @@ def _builds(sizing: Sizing) -> Sheet:
                 one.build,
                 rate_of(one.supply),
                 one.supply.basis,
-                NOTHING
-                if fleet is None
-                else count(fleet.replicas) + between(fleet.replicas_range, fleet.replicas),
+                NOTHING if fleet is None else replicas_of(fleet),
                 NOTHING if fleet is None else count(fleet.gpus),
-                NOTHING if fleet is None else figure(usd) + between(fleet.usd_per_month_range, usd),
+                NOTHING if fleet is None else figure(usd) + between(fleet.usd_per_month_range),
                 figure(energy),
             )
         )
@@ -178,7 +176,7 @@ def _cost(one: BuildSizing, cost: Cost) -> tuple[str, ...]:
 def _amount(amount: Amount | None) -> str:
     if amount is None:
         return NOTHING
-    return f"{figure(amount.value)}{between(amount.range, amount.value)}"
+    return f"{figure(amount.value)}{between(amount.range)}"
 
 
 def _months(sizing: Sizing) -> Sheet:

@@ -65,7 +65,8 @@ def _taken(able: Sequence[BuildSizing], terms: Terms) -> tuple[str, dict[str, Ta
         return ("USD a month" if priced else "GPUs"), found
     tokens: dict[str, Taken] = {}
     for one in able:
-        cost = one.cost_at_capacity and one.cost_at_capacity.per_million_tokens
+        full = one.cost_at_capacity
+        cost = None if full is None else full.per_million_tokens
         if not priced or cost is None:
             return "", {}
         tokens[one.build] = cost.value, cost.range

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.capacity.weigh import weigh
 from harness.errors import BadInputError
-from harness.evidence.evidence import Evidence, read_evidence
+from harness.evidence.evidence import read_evidence
 from harness.measuring.slo import Slo, parse_slo
 from harness.sizing.searched import supplies_of_search
-from harness.sizing.sizing import size
+from harness.sizing.sizing import check_builds, size
 from harness.sizing.supply import supplies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.evidence.evidence import LoadRun
+    from harness.evidence.evidence import Evidence, LoadRun
     from harness.rundir import RunFolder
     from harness.sizing.record import Demand, Sizing, Supply, Terms
 
@@ -38,17 +38,18 @@ def size_runs(
             cells are of several profiles.
     """
     evidence = read_evidence(runs)
+    check_builds({cell.build for _, cell in evidence.cells}, terms)
     limits = _limits(evidence, slo)
-    searched: list[Supply] = []
-    for run in evidence.load:
-        if _is_search(run) and str(parse_slo(run.manifest["request"]["slo"])) == str(limits):
-            searched += supplies_of_search(run, weigh(run.folder))
-    names = [supply.build for supply in searched]
+    searches = [run for run in evidence.load if _searched(run) == str(limits)]
+    names = [name for run in searches for name in {c.build for c in run.measurements.cells}]
     for name in names:
         if names.count(name) > 1:
             raise BadInputError(
                 f"there are several searches of {name}", hint="Give the one that is to count."
             )
+    searched: list[Supply] = []
+    for run in searches:
+        searched += supplies_of_search(run, weigh(run.folder))
     rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]
     levels = supplies(rest, limits) if rest or not searched else []
     known = {supply.build: supply for supply in (*searched, *levels)}
@@ -56,9 +57,12 @@ def size_runs(
     return size([known[name] for name in order if name in known], str(limits), demand, terms)
 
 
-def _is_search(run: LoadRun) -> bool:
+def _searched(run: LoadRun) -> str | None:
+    """The limits of a search; None of another run."""
     request = run.manifest.get("request")
-    return isinstance(request, dict) and "search" in request
+    if not isinstance(request, dict) or "search" not in request:
+        return None
+    return str(parse_slo(str(request.get("slo"))))
 
 
 def _limits(evidence: Evidence, slo: str | None) -> Slo:

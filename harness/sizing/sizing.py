@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import BadInputError
+from harness.errors import BadInputError, did_you_mean
 from harness.measuring.measurement import Caveat
 from harness.sizing import wording
 from harness.sizing.costs import HOURS_PER_MONTH, cost_of, energy_of, short, usd_per_month
@@ -14,7 +14,7 @@ from harness.sizing.record import BuildSizing, Cost, Fleet, Sizing
 from harness.sizing.replicas import day_of, failing, grown, serving_for, serving_range
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from harness.sizing.record import Demand, Range, Supply, Terms
 
@@ -29,9 +29,10 @@ def size(supplies: Sequence[Supply], slo: str, demand: Demand | None, terms: Ter
         terms: headroom, spares, growth, prices.
 
     Raises:
-        BadInputError: a price or GPUs for a build that was not measured; a trace for sessions.
+        BadInputError: a trace for sessions.
     """
-    _check(supplies, demand, terms)
+    for supply in supplies:
+        check_unit(supply.build, supply.unit, demand)
     builds = [_one(supply, demand, terms) for supply in supplies]
     first = builds[0]
     last = first.fleets[-1] if first.fleets else None
@@ -52,22 +53,35 @@ def size(supplies: Sequence[Supply], slo: str, demand: Demand | None, terms: Ter
     )
 
 
-def _check(supplies: Sequence[Supply], demand: Demand | None, terms: Terms) -> None:
-    known = {supply.build for supply in supplies} | {""}
+def check_builds(builds: Iterable[str], terms: Terms) -> None:
+    """Look whether prices and GPUs are of builds that there are.
+
+    Raises:
+        BadInputError: one is not.
+    """
+    known = sorted(builds)
     for flag, given in (
         ("--price-per-gpu-hour", terms.price_per_gpu_hour),
         ("--gpus-per-replica", terms.gpus_per_replica),
     ):
-        for name in given.keys() - known:
+        for name in given.keys() - {"", *known}:
             raise BadInputError(
-                f'{flag}: "{name}" is not among the builds: {", ".join(sorted(known - {""}))}'
+                f'{flag}: "{name}" is not among the builds: {", ".join(known)}'
+                f"{did_you_mean(name, known)}"
             )
-    for supply in supplies:
-        if demand is not None and demand.rates and supply.unit == "sessions/s":
-            raise BadInputError(
-                f"--demand: {supply.build} was measured in sessions/s, and a trace is of requests",
-                hint="Give the peak as a number, in sessions/s.",
-            )
+
+
+def check_unit(build: str, unit: str, demand: Demand | None) -> None:
+    """Look whether a demand is of what was measured.
+
+    Raises:
+        BadInputError: it is a trace of requests, and sessions were measured.
+    """
+    if demand is not None and demand.rates and unit == "sessions/s":
+        raise BadInputError(
+            f"--demand: {build} is measured in sessions/s, and a trace is of requests",
+            hint="Give the peak as a number, in sessions/s.",
+        )
 
 
 def _one(supply: Supply, demand: Demand | None, terms: Terms) -> BuildSizing:

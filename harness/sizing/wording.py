@@ -9,6 +9,8 @@ import msgspec
 from harness.reports.figures import NOTHING, figure, share
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.sizing.record import Amount, BuildSizing, Demand, Fleet, Range, Supply, Terms
 
 _OFF: Final = 0.1
@@ -26,19 +28,24 @@ def usd(amount: Amount | None) -> str:
     """An amount of money with its range, e.g. `USD 0.41 (0.40–0.43)`."""
     if amount is None:
         return NOTHING
-    return f"USD {figure(amount.value)}{between(amount.range, amount.value)}"
+    return f"USD {figure(amount.value)}{between(amount.range)}"
 
 
-def between(ends: Range | None, value: float | None = None) -> str:
-    """Ends as ` (4–7)`, ` (at least 4)`, ` (at most 7)`; nothing where they are the value."""
+def between(ends: Range | None, text: Callable[[float], str] = figure) -> str:
+    """Ends as ` (4–7)`, ` (at least 4)`, ` (at most 7)`; nothing where they are one."""
     low, high = ends or (None, None)
-    if {low, high} <= {None, value}:
+    if low == high:
         return ""
     if low is None:
-        return f" (at most {figure(high)})"
+        return f" (at most {text(high or 0)})"
     if high is None:
-        return f" (at least {figure(low)})"
-    return f" ({figure(low)}–{figure(high)})"
+        return f" (at least {text(low)})"
+    return f" ({text(low)}–{text(high)})"
+
+
+def replicas_of(fleet: Fleet) -> str:
+    """How many replicas, with what they may be: `8 (6–9)`."""
+    return f"{fleet.replicas:,}{between(fleet.replicas_range, '{:,.0f}'.format)}"
 
 
 def rate_of(supply: Supply) -> str:
@@ -46,7 +53,7 @@ def rate_of(supply: Supply) -> str:
     if supply.per_server is None:
         return NOTHING
     per = "/s" if supply.unit == "requests/s" else " sessions/s"
-    return f"{figure(supply.per_server)}{per}{between(supply.bounds, supply.per_server)}"
+    return f"{figure(supply.per_server)}{per}{between(supply.bounds)}"
 
 
 def failures(fleet: Fleet) -> str:
@@ -75,17 +82,16 @@ def _answer(one: BuildSizing, terms: Terms) -> str:
         return f"One replica holds {rate_of(supply)}{_alone(one)}."
     fleet = one.fleets[-1]
     when = f" in {fleet.month} months" if fleet.month else ""
-    count = f"{fleet.replicas:,} replica{'' if fleet.replicas == 1 else 's'}"
-    spread = between(fleet.replicas_range, fleet.replicas)
-    spare = f" and {terms.spare} to spare" if terms.spare else ""
+    noun = "replica" if fleet.replicas == 1 else "replicas"
+    spare = f", and {terms.spare} to spare" if terms.spare else ""
     text = (
-        f"{count}{spread}{when}: {fleet.serving:,} for a peak of {figure(fleet.peak_rate)}/s, each "
-        f"holding {rate_of(supply)} with {share(terms.headroom)} of it left free,{spare}"
-    ).rstrip(",")
-    text = text.replace(", and", " and")
+        f"{replicas_of(fleet)} {noun}{when}: {fleet.serving:,} for a peak of "
+        f"{figure(fleet.peak_rate)}/s, "
+        f"each holding {rate_of(supply)} with {share(terms.headroom)} of it left free{spare}"
+    )
     if fleet.usd_per_month is not None:
         text += f"; USD {figure(fleet.usd_per_month)}"
-        text += f"{between(fleet.usd_per_month_range, fleet.usd_per_month)} a month"
+        text += f"{between(fleet.usd_per_month_range)} a month"
     if one.cost is not None:
         both = one.cost.per_million_tokens
         text += f", {usd(both)} a million tokens" if both else ""
@@ -114,7 +120,8 @@ def _unknown(one: BuildSizing, demand: Demand | None, terms: Terms) -> list[str]
         "How replicas add up: one was measured, and N are taken to hold N times as much. Measure "
         "several at once, with --url A,B.": supply.servers == 1,
         f"How well {supply.servers} servers add up: one alone was not measured. Any number is "
-        "taken to hold as much a server as these.": supply.servers > 1 and supply.efficiency is None,
+        "taken to hold as much a server as these.": supply.servers > 1
+        and supply.efficiency is None,
         "What it costs: no --price-per-gpu-hour.": terms.price(one.build) is None,
         "How many replicas: no --demand.": demand is None,
         "What a token of a prompt costs: the server counts none.": supply.prompt_tokens is None,

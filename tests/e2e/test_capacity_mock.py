@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
     done = workplace.harness(
         "capacity", f"--url={url}", "--slo=ttft_due_p95_ms<=100,error_rate<=5%", "--probes=5",
         "--duration=1.5", "--precision=0.5", "--output-tokens=4", "--prompt-tokens=16", "--json",
-        "--quiet",
+        "--quiet", "--demand=1000", "--price-per-gpu-hour=2", "--headroom=0", "--spare=0",
     )  # fmt: skip
     found = done.json
     scouts, rates = found["probes"][:2], found["probes"][2:]
@@ -37,6 +38,14 @@ def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
     low, high = found["max_rate_ci95"]
     assert low < found["max_rate"] < high
     assert 0.3 * served < found["max_rate"] < 1.6 * served
+    assert found["replicas"] == math.ceil(1000 / found["max_rate"])
+    [run] = workplace.runs
+    more = workplace.inside(
+        "capacity", str(run), "--demand=2000/s", "--spare=2", "--headroom=0", "--json"
+    )
+    assert more.code == 0, more.err
+    assert more.json["replicas"] == math.ceil(2000 / found["max_rate"]) + 2
+    assert more.json["max_rate"] == found["max_rate"]
 
 
 def test_what_cannot_be_is_told_before_anything_starts(workplace: Workplace) -> None:
@@ -49,4 +58,10 @@ def test_what_cannot_be_is_told_before_anything_starts(workplace: Workplace) -> 
     done = workplace.inside("capacity", "--slo=e2e_p95_ms<=50", "--precision=3")
     assert done.code == 2
     assert "--precision" in done.err
+    done = workplace.inside("capacity", "--server=fp16", "--slo=e2e_p95_ms<=50", "--demand=1e6/day")
+    assert done.code == 2
+    assert "says nothing of the peak" in done.err
+    done = workplace.inside("capacity", "somewhere", "--server=fp16", "--demand=3")
+    assert done.code == 2
+    assert "--server says how to measure" in done.err
     assert not workplace.runs

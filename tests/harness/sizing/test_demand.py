@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import BadInputError
@@ -83,6 +83,7 @@ def test_a_broken_trace_names_the_line(tmp_path: Path) -> None:
         read_demand(str(path))
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 1000), min_size=2, max_size=60).filter(lambda at: max(at) > min(at)),
     st.integers(1, 1000),
