@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from harness.comparing import words
 from harness.comparing.comparison import Front
 from harness.comparing.quality import is_perplexity
+from harness.sizing.costs import usd_per_million
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from harness.comparing.comparison import LevelRow, QualityRow, ServerFigures
 
 Best = Literal["least", "most"]
-_SECONDS: Final = 3600
-_MILLION: Final = 1e6
 COST: Final = "usd_per_million_tokens"
 
 
@@ -199,8 +198,10 @@ def costs(
         good = [row for row in rows if words.level(row.level) not in broken]
         best = max(good or rows, key=_tps)
         rate, ci95 = best.metrics["aggregate_tps"].value or 0.0, best.metrics["aggregate_tps"].ci95
-        usd = price / _SECONDS * _MILLION
-        found[build] = (usd / rate, None if ci95 is None else (usd / ci95[1], usd / ci95[0]))
+        ends: Interval | None = None
+        if ci95 is not None:
+            ends = usd_per_million(price, ci95[1]), usd_per_million(price, ci95[0])
+        found[build] = usd_per_million(price, rate), ends
         where[build] = words.level(best.level) + ("" if good else " (a limit is broken)")
     return found, where
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.reports.figures import NOTHING, count, figure, plain, share
 from harness.reports.markdown import escape, table
-from harness.sizing.wording import between, failures, rate_of, replicas_of
+from harness.sizing.wording import between, failures, rate_of, replicas_of, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +148,7 @@ def _builds(sizing: Sizing) -> Sheet:
 def _costs(sizing: Sizing) -> Sheet:
     ratio = figure(sizing.terms.output_price_ratio)
     columns = (
-        "build", "of", "a request", "M tokens in", "M tokens out", "M tokens, in and out alike",
+        "build", "of", "1,000 requests", "M tokens in", "M tokens out", "M tokens, in and out alike",
         "M tokens out, if all is on them",
     )  # fmt: skip
     rows = [
@@ -164,7 +164,7 @@ def _costs(sizing: Sizing) -> Sheet:
 def _cost(one: BuildSizing, cost: Cost) -> tuple[str, ...]:
     of = "this demand" if cost.at == "demand" else "a replica always full"
     amounts = (
-        cost.per_request,
+        times(cost.per_request, 1000),
         cost.per_million_input_tokens,
         cost.per_million_output_tokens,
         cost.per_million_tokens,

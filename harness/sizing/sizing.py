@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness.errors import BadInputError, did_you_mean
 from harness.measuring.measurement import Caveat
 from harness.sizing import wording
@@ -149,6 +151,10 @@ def _cost(supply: Supply, fleet: Fleet, demand: Demand, terms: Terms) -> Cost | 
     if fleet.usd_per_month is None:
         return None
     mean = demand.peak_rate if demand.mean_rate is None else demand.mean_rate
+    if demand.output_tokens is not None:  # a trace has lengths of its own
+        supply = msgspec.structs.replace(
+            supply, prompt_tokens=demand.prompt_tokens, output_tokens=demand.output_tokens
+        )
     spread: Range | None = None
     if fleet.replicas_range is not None:
         low, high = fleet.replicas_range

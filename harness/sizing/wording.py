@@ -31,6 +31,15 @@ def usd(amount: Amount | None) -> str:
     return f"USD {figure(amount.value)}{between(amount.range)}"
 
 
+def times(amount: Amount, factor: float) -> Amount:
+    """The amount of so many."""
+    ends = amount.range
+    if ends is not None:
+        low, high = ends
+        ends = (low and low * factor, high and high * factor)
+    return msgspec.structs.replace(amount, value=amount.value * factor, range=ends)
+
+
 def between(ends: Range | None, text: Callable[[float], str] = figure) -> str:
     """Ends as ` (4–7)`, ` (at least 4)`, ` (at most 7)`; nothing where they are one."""
     low, high = ends or (None, None)

@@ -125,6 +125,10 @@ def test_a_trace_over_the_day_and_other_lengths_than_were_measured() -> None:
     found = size([supply()], "slo", demand, PRICED)
     day = found.builds[0].day
     assert day is not None
+    cost = found.builds[0].cost
+    assert cost is not None
+    assert cost.per_million_tokens is not None
+    assert cost.per_million_tokens.value == pytest.approx(cost.per_request.value / 1050 * 1e6)
     assert day.replicas[0] == 4  # 20/s of 8/s each, and one to spare
     assert day.replicas[1:] == [2] * 5
     assert any("its prompts have 1,000 tokens" in text for text in found.builds[0].unknown)
