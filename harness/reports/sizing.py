@@ -148,8 +148,8 @@ def _builds(sizing: Sizing) -> Sheet:
 def _costs(sizing: Sizing) -> Sheet:
     ratio = figure(sizing.terms.output_price_ratio)
     columns = (
-        "build", "of", "1,000 requests", "M tokens in", "M tokens out", "M tokens, in and out alike",
-        "M tokens out, if all is on them",
+        "build", "of", "1,000 requests", "M tokens in", "M tokens out",
+        "M tokens, in and out alike", "M tokens out, if all is on them",
     )  # fmt: skip
     rows = [
         _cost(one, cost)
