@@ -52,7 +52,7 @@ def head(material: Material) -> Head:
     points: list[str] = []
     unknown: list[str] = []
     if material.gate is not None:
-        verdict, sentence = material.gate.verdict, _finding(material)
+        verdict, sentence = material.gate.verdict, plain(material.gate.reason) or None
         points = [plain(r.text) for r in material.gate.rules if r.verdict == "FAIL"][1:]
         unknown = [
             plain(f"{rule.rule}: {rule.settle}") for rule in material.gate.rules if rule.settle
@@ -86,19 +86,6 @@ def _title(material: Material) -> str:
     if material.kind == EVAL:
         return quality_words.heading(material.evidence.quality[0].result)
     return plain(material.info.id)
-
-
-def _finding(material: Material) -> str | None:
-    """The rule that decides, in words: the first that fails, or else is open."""
-    gate = material.gate
-    if gate is None:
-        return None
-    for verdict in ("FAIL", "INCONCLUSIVE"):
-        for rule in gate.rules:
-            if rule.verdict == verdict and gate.verdict == verdict:
-                return plain(f"{rule.rule}: {rule.text}")
-    held = sum(rule.verdict == "PASS" for rule in gate.rules)
-    return f"{held} of {len(gate.rules)} rules hold."
 
 
 def sentences(material: Material) -> Iterator[tuple[str, str]]:
