@@ -266,7 +266,7 @@ def rows(
                 if not readings and metric not in METRICS_ALWAYS:
                     continue
                 own = value(readings, keys, noise[metric], level)
-                values[metric] = _undecided(own) if cells.few(metric) else own
+                values[metric] = undecided(own) if cells.few(metric) else own
                 theirs = grid.readings(baseline, level, metric)
                 if build != baseline and readings and theirs:
                     change = difference(metric, readings, theirs, noise[metric], level)
@@ -297,7 +297,8 @@ METRICS_ALWAYS: Final = frozenset(("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "
 """Told of even where there is no number: the queue grew throughout, or requests were too few."""
 
 
-def _undecided(own: Value) -> Value:
+def undecided(own: Value) -> Value:
+    """Return a value of too few answers: without an interval, since none would hold the truth."""
     return msgspec.structs.replace(own, ci95=None, few=own.value is not None)
 
 

@@ -64,7 +64,8 @@ def _over_repeats(traffic: Traffic) -> Spots:
 
 def _pooled(traffic: Traffic, cells: dict[Spot, list[CellMeasurement]]) -> Spots:
     from harness.comparing.noise import log_variance
-    from harness.comparing.values import Cells, Grid, Noise, Reading, value
+    from harness.comparing.tails import missed
+    from harness.comparing.values import Cells, Grid, Noise, Reading, undecided, value
 
     grid = Grid(
         profile=traffic.title,
@@ -77,18 +78,22 @@ def _pooled(traffic: Traffic, cells: dict[Spot, list[CellMeasurement]]) -> Spots
         at = grid.cells[build, ("level", level)] = Cells()
         for key, cell in enumerate(repeats, start=1):
             at.valid[0, key] = cell.client.valid
+            asked = cell.requests.sent + cell.requests.dropped
+            at.counts[0, key] = (cell.requests.failed + cell.requests.dropped, asked)
             for name, middle, ci95 in _readings(cell, traffic):
                 names[name] = None
                 if middle is not None:
-                    at.metrics[name][0, key] = Reading(middle, log_variance(middle, ci95))
+                    within = log_variance(middle, ci95)
+                    below = missed(name, at.answers((0, key)), within)
+                    at.metrics[name][0, key] = Reading(middle, within, below)
     noise = {name: Noise.of(grid, name) for name in names}
-    return {
-        (build, level[1]): {
-            name: value(at.metrics.get(name, {}), sorted(at.valid), noise[name], level)
-            for name in names
-        }
-        for (build, level), at in grid.cells.items()
-    }
+    found: Spots = {}
+    for (build, level), at in grid.cells.items():
+        here = found[build, level[1]] = {}
+        for name in names:
+            own = value(at.metrics.get(name, {}), sorted(at.valid), noise[name], level)
+            here[name] = undecided(own) if at.few(name) else own
+    return found
 
 
 def _readings(

@@ -52,13 +52,17 @@ def test_repeats_give_intervals_in_all_curves(runs: dict[str, RunFolder]) -> Non
         assert len(one.repeats) == 3
         known = [value for value in one.repeats if value is not None]
         assert one.value == pytest.approx(statistics.geometric_mean(known))
-        assert one.ci95 is not None
-        assert one.ci95[0] < one.value < one.ci95[1]
+        if one.few:  # of too few answers in a cell
+            assert one.ci95 is None
+            assert name.endswith("_p95_ms")
+        else:
+            assert one.ci95 is not None
+            assert one.ci95[0] < one.value < one.ci95[1]
     for panel in by_level_of(runs["repeats"]):
         drawn = str(panel.svg).count('class="dots ')
-        assert bars(panel) == drawn > 0
+        assert 0 < bars(panel) <= drawn  # none at a p95 of few answers
     for panel in curves.trade(Pen(), traffic, spots):
-        assert bars(panel) == 2 * 4  # of two builds at two levels, in both directions
+        assert 4 <= bars(panel) <= 2 * 4  # of two builds at two levels, in both directions
 
 
 def test_a_comparisons_curves_have_its_own_numbers(tmp_path: Path) -> None:
