@@ -88,10 +88,10 @@ def _pooled(traffic: Traffic, cells: dict[Spot, list[CellMeasurement]]) -> Spots
                     at.metrics[name][0, key] = Reading(middle, within, below)
     noise = {name: Noise.of(grid, name) for name in names}
     found: Spots = {}
-    for (build, level), at in grid.cells.items():
-        here = found[build, level[1]] = {}
+    for (build, where), at in grid.cells.items():
+        here = found[build, where[1]] = {}
         for name in names:
-            own = value(at.metrics.get(name, {}), sorted(at.valid), noise[name], level)
+            own = value(at.metrics.get(name, {}), sorted(at.valid), noise[name], where)
             here[name] = undecided(own) if at.few(name) else own
     return found
 
