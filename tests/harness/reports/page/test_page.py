@@ -194,7 +194,7 @@ def test_a_gate_begins_with_the_rule_that_fails_and_the_category(
 ) -> None:
     words = page_of(composites["gate"]).words
     assert words.index("damaged against fp16 FAIL") < words.index(
-        "retained(domain) >= 0.95: 72 % retained; velocity lost most, 31 points"
+        "retained(domain) >= 0.95 is broken: 72 % retained; velocity lost most, 31 points"
     )
     assert words.index("velocity lost most") < words.index("Rules")
     assert "run the stage load" in words
