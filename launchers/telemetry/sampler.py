@@ -13,7 +13,7 @@ import msgspec
 from launchers.telemetry.nvml import Gpus, NvmlError, has_gpus
 from launchers.telemetry.records import Reading
 from launchers.telemetry.scraping import PageWatch
-from launchers.telemetry.tree import read_tree
+from launchers.telemetry.tree import TreeReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +95,7 @@ class _Sampler:
     ) -> None:
         self.seen = Telemetry()
         self._path, self._pid, self._interval_s = file, pid, interval_s
+        self._tree = None if pid is None else TreeReader(pid)
         self._watch = None if page is None else PageWatch(page)
         self._wants_gpus = gpus and has_gpus()
         self._gpus: Gpus | None = None
@@ -152,7 +153,7 @@ class _Sampler:
         at_ns = time.monotonic_ns()
         tree, gpus = None, []
         try:
-            tree = None if self._pid is None else read_tree(self._pid)
+            tree = None if self._tree is None else self._tree.read()
             if self._gpus is not None:
                 gpus = self._gpus.read(frozenset() if tree is None else tree.pids)
         except Exception as error:  # noqa: BLE001 - whatever it is, load goes on

@@ -1,11 +1,14 @@
-"""Memory and CPU time of a process and all its descendants, from one pass over /proc."""
+"""Memory and CPU time of a process and all its descendants, from /proc."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PROC: Final = Path("/proc")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -29,32 +32,51 @@ class _Process(NamedTuple):
     ticks: int
 
 
-def read_tree(pid: int) -> Tree | None:
-    """Look at the tree below `pid`; None when the process has gone.
+class TreeReader:
+    """Looks at the tree below `pid` again and again.
 
-    Memory is from `/proc/PID/statm`, which costs the measured processes nothing; the exact PSS
-    walks their page tables under the lock that their page faults need.
+    What was once seen outside of the tree is not opened again while it lives: on a machine with
+    thousands of processes a look costs little more than listing them.
     """
-    processes = _processes()
-    if pid not in processes:
-        return None
-    children: dict[int, list[int]] = {}
-    for one, (parent, _) in processes.items():
-        children.setdefault(parent, []).append(one)
-    pids, todo = [], [pid]
-    while todo:
-        one = todo.pop()
-        pids.append(one)
-        todo += children.get(one, ())
-    own = shared = 0
-    for one in pids:
-        pages = _pages(one)
-        own += pages[0] - pages[1]
-        shared = max(shared, pages[1])
-    memory = (own + shared) * _PAGE_BYTES
-    if not memory:  # a zombie
-        return None
-    return Tree(frozenset(pids), memory, sum(processes[one].ticks for one in pids) / _TICKS)
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._outside: set[int] = set()
+
+    def read(self) -> Tree | None:
+        """Look; None when the process has gone.
+
+        Memory is from `/proc/PID/statm`, which costs the measured processes nothing; the exact PSS
+        walks their page tables under the lock that their page faults need.
+        """
+        listed = {int(entry.name) for entry in os.scandir(PROC) if entry.name.isdecimal()}
+        self._outside &= listed
+        processes = _processes(listed - self._outside)
+        if self._pid not in processes:
+            return None
+        children: dict[int, list[int]] = {}
+        for one, (parent, _) in processes.items():
+            children.setdefault(parent, []).append(one)
+        pids, todo = [], [self._pid]
+        while todo:
+            one = todo.pop()
+            pids.append(one)
+            todo += children.get(one, ())
+        self._outside |= processes.keys() - set(pids)
+        own = shared = 0
+        for one in pids:
+            pages = _pages(one)
+            own += pages[0] - pages[1]
+            shared = max(shared, pages[1])
+        memory = (own + shared) * _PAGE_BYTES
+        if not memory:  # a zombie
+            return None
+        return Tree(frozenset(pids), memory, sum(processes[one].ticks for one in pids) / _TICKS)
+
+
+def read_tree(pid: int) -> Tree | None:
+    """Look at the tree below `pid` once; None when the process has gone."""
+    return TreeReader(pid).read()
 
 
 def tree_bytes(pid: int) -> int | None:
@@ -63,18 +85,16 @@ def tree_bytes(pid: int) -> int | None:
     return None if tree is None else tree.memory_bytes
 
 
-def _processes() -> dict[int, _Process]:
-    """All processes of this machine by pid (man 5 proc_pid_stat, fields 4 and 14 to 17)."""
+def _processes(pids: Iterable[int]) -> dict[int, _Process]:
+    """Those that still live, by pid (man 5 proc_pid_stat, fields 4 and 14 to 17)."""
     found: dict[int, _Process] = {}
-    for entry in os.scandir(PROC):
-        if not entry.name.isdecimal():
-            continue
+    for pid in pids:
         try:
-            text = Path(entry.path, "stat").read_bytes()
+            text = Path(f"{PROC}/{pid}/stat").read_bytes()
         except OSError:  # it has just ended
             continue
         fields = text[text.rindex(b")") + 2 :].split()  # from field 3 on; names may have brackets
-        found[int(entry.name)] = _Process(int(fields[1]), sum(map(int, fields[11:15])))
+        found[pid] = _Process(int(fields[1]), sum(map(int, fields[11:15])))
     return found
 
 

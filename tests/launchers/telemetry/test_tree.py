@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from launchers.telemetry.tree import read_tree, tree_bytes
+from launchers.telemetry.tree import TreeReader, read_tree, tree_bytes
 
 MIB = 2**20
 # Holds 64 MiB of its own, and has a child that holds 64 more.
@@ -66,3 +66,27 @@ def test_a_process_that_has_gone_has_no_tree() -> None:
     process.wait()
     assert read_tree(process.pid) is None
     assert tree_bytes(process.pid) is None
+
+
+def test_a_child_that_comes_later_is_found_and_nobody_elses() -> None:
+    fork = (
+        "import subprocess as s; input(); s.Popen(['sleep', '60']); print(1, flush=True); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", fork], **pipes, start_new_session=True) as process:
+        assert process.stdin
+        assert process.stdout
+        reader = TreeReader(process.pid)
+        assert [reader.read() is not None for _ in range(3)] == [True] * 3
+        with subprocess.Popen(["sleep", "60"]) as another:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            tree = reader.read()
+            another.kill()
+        assert tree is not None
+        (child,) = psutil.Process(process.pid).children()
+        assert tree.pids == {process.pid, child.pid}
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert reader.read() is None
