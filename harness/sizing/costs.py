@@ -13,7 +13,7 @@ from harness.sizing.record import Amount, Cost, Energy, PerMillion
 from harness.sizing.replicas import HOUR_S
 
 if TYPE_CHECKING:
-    from harness.sizing.record import Range, Supply
+    from harness.sizing.record import Range, Supply, Terms
 
 MILLION: Final = 1_000_000
 HOURS_PER_MONTH: Final = 730.0
@@ -80,18 +80,21 @@ def short(cost: Cost | None) -> PerMillion | None:
 
 
 def energy_of(supply: Supply) -> Energy | None:
-    """Return the energy of a token; None where power or tokens are not known."""
-    power, rate, output = supply.power_w, supply.served_rate, supply.output_tokens
-    if not power or not rate or not output:
+    """Return the energy of a token; None where the power was not measured."""
+    joules, power, output = supply.joules_per_output_token, supply.power_w, supply.output_tokens
+    if not joules or not power or not output:
         return None
-    tokens = None if supply.prompt_tokens is None else supply.prompt_tokens + output
+    kwh: float | None = None
+    if supply.prompt_tokens is not None:
+        kwh = joules * output / (supply.prompt_tokens + output) * MILLION / _J_PER_KWH
     return Energy(
-        power_w=power / supply.servers,
-        joules_per_output_token=power / (rate * output),
-        kwh_per_million_tokens=(
-            None if tokens is None else power / (rate * tokens) * MILLION / _J_PER_KWH
-        ),
+        power_w=power / supply.servers, joules_per_output_token=joules, kwh_per_million_tokens=kwh
     )
+
+
+def gpus_of(supply: Supply, terms: Terms) -> int:
+    """Return the GPUs of a replica: as was said, else as many as were seen, else 1."""
+    return terms.gpus(supply.build) or supply.gpus or 1
 
 
 def _scaled(spread: Range | None, value: float) -> Range | None:

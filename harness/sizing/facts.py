@@ -23,6 +23,7 @@ class Facts:
     kv_cache_tokens: float | None = None
     """Of all servers of a deployment."""
     kv_bytes_per_token: float | None = None
+    kv_block_tokens: int = 1
     max_model_len: float | None = None
 
 
@@ -42,7 +43,7 @@ def facts_of(run: LoadRun, build: str) -> Facts:
     reported: dict[str, Any] = told if isinstance(told, dict) else {}
 
     def number(name: str) -> float | None:
-        value = server.get(name, reported.get(name))
+        value = server.get(name) or reported.get(name)
         return float(value) if isinstance(value, int | float) and value > 0 else None
 
     gib, tokens = found.get("kv_cache_gib"), number("kv_cache_tokens")
@@ -54,5 +55,6 @@ def facts_of(run: LoadRun, build: str) -> Facts:
         kv_cache_gib=gib,
         kv_cache_tokens=tokens,
         kv_bytes_per_token=a_token,
+        kv_block_tokens=int(number("kv_block_tokens") or 1),
         max_model_len=number("max_model_len"),
     )

@@ -59,7 +59,7 @@ def _taken(able: Sequence[BuildSizing], terms: Terms) -> tuple[str, dict[str, Ta
             if priced and fleet.usd_per_month is not None:
                 found[one.build] = fleet.usd_per_month, fleet.usd_per_month_range
             else:
-                each = terms.gpus(one.build)
+                each = one.gpus_per_replica
                 low, high = fleet.replicas_range or (fleet.replicas, fleet.replicas)
                 found[one.build] = fleet.gpus, (low and low * each, high and high * each)
         return ("USD a month" if priced else "GPUs"), found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from harness.sizing.costs import gpus_of
 from harness.sizing.record import Memory
+from launchers.telemetry.kv_cache import max_concurrency
 
 if TYPE_CHECKING:
     from harness.sizing.record import Demand, Supply, Terms
@@ -34,9 +36,11 @@ def memory_of(supply: Supply, terms: Terms, demand: Demand | None) -> Memory:
     concurrency = None if peak is None else max(1, math.ceil(peak))
     cache = None if supply.kv_cache_tokens is None else int(supply.kv_cache_tokens)
     need = _product(concurrency, context, supply.kv_bytes_per_token)
-    card = terms.gpu_memory_gib if terms.gpus(supply.build) == 1 else None
+    card = terms.gpu_memory_gib if gpus_of(supply, terms) == 1 else None
     other = _rest(supply)
-    most = None if cache is None or not context else cache // context
+    most = None
+    if cache is not None and context:
+        most = math.floor(max_concurrency(cache, context, supply.kv_block_tokens))
     fits, text = _verdict(
         context=context,
         concurrency=concurrency,

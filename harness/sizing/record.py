@@ -48,7 +48,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     price_per_gpu_hour: dict[str, float] = {}
     """Build → USD; "" for every build."""
     gpus_per_replica: dict[str, int] = {}
-    """Build → GPUs; "" for every build; 1 where nothing is said."""
+    """Build → GPUs; "" for every build. Where nothing is said those that were seen, else 1."""
     output_price_ratio: float = 4.0
     """How many times as dear an output token is counted as one of the prompt."""
     gpu_memory_gib: float | None = None
@@ -60,9 +60,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
         """USD an hour of one GPU; None where none was given."""
         return self.price_per_gpu_hour.get(build, self.price_per_gpu_hour.get(""))
 
-    def gpus(self, build: str) -> int:
-        """GPUs of one replica."""
-        return self.gpus_per_replica.get(build, self.gpus_per_replica.get("", 1))
+    def gpus(self, build: str) -> int | None:
+        """GPUs of one replica; None where nothing was said."""
+        return self.gpus_per_replica.get(build, self.gpus_per_replica.get(""))
 
 
 class Supply(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +96,9 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_peak: float | None = None
     power_w: float | None = None
     """Mean of all servers together."""
+    joules_per_output_token: float | None = None
+    gpus: int | None = None
+    """That the processes of one server were seen on."""
     memory_peak_gib: float | None = None
     memory_kind: Literal["vram", "rss"] | None = None
     weights_gib: float | None = None
@@ -103,6 +106,8 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_tokens: float | None = None
     """Of one server."""
     kv_bytes_per_token: float | None = None
+    kv_block_tokens: int = 1
+    """The cache is taken in blocks of so many."""
     max_model_len: float | None = None
     caveats: list[Caveat] = []
 
@@ -224,6 +229,7 @@ class BuildSizing(msgspec.Struct, frozen=True, kw_only=True):
 
     build: str
     supply: Supply
+    gpus_per_replica: int = 1
     fleets: list[Fleet] = []
     """Month by month; empty without a demand, or where no rate holds the limits."""
     day: Day | None = None

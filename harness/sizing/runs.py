@@ -8,9 +8,9 @@ from harness.capacity.weigh import weigh
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
 from harness.measuring.slo import Slo, parse_slo
-from harness.sizing.searched import supplies_of_search
+from harness.sizing.searched import of_most_servers, supplies_of_search
 from harness.sizing.sizing import check_builds, size
-from harness.sizing.supply import supplies
+from harness.sizing.supply import servers_of, supplies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,18 +41,23 @@ def size_runs(
     check_builds({cell.build for _, cell in evidence.cells}, terms)
     limits = _limits(evidence, slo)
     searches = [run for run in evidence.load if _searched(run) == str(limits)]
-    names = [name for run in searches for name in {c.build for c in run.measurements.cells}]
-    for name in names:
-        if names.count(name) > 1:
+    deployments = [
+        deployment
+        for run in searches
+        for deployment in {(cell.build, servers_of(cell)) for cell in run.measurements.cells}
+    ]
+    for name, servers in deployments:
+        if deployments.count((name, servers)) > 1:
             raise BadInputError(
                 f"there are several searches of {name}", hint="Give the one that is to count."
             )
+    names = {name for name, _ in deployments}
     searched: list[Supply] = []
     for run in searches:
         searched += supplies_of_search(run, weigh(run.folder))
     rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]
     levels = supplies(rest, limits) if rest or not searched else []
-    known = {supply.build: supply for supply in (*searched, *levels)}
+    known = {supply.build: supply for supply in (*of_most_servers(searched), *levels)}
     order = dict.fromkeys(cell.build for _, cell in evidence.cells)
     return size([known[name] for name in order if name in known], str(limits), demand, terms)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.sizing.replicas import efficiency
 from harness.sizing.supply import servers_of, supply_at
 
 if TYPE_CHECKING:
@@ -40,6 +41,23 @@ def supplies_of_search(run: LoadRun, capacity: Capacity) -> list[Supply]:
             )
         )
     return found
+
+
+def of_most_servers(found: list[Supply]) -> list[Supply]:
+    """Return one of each build: of the most addresses that were searched together.
+
+    Where one alone was searched, too, it has the efficiency.
+    """
+    by_build: dict[str, list[Supply]] = {}
+    for one in found:
+        by_build.setdefault(one.build, []).append(one)
+    return [
+        msgspec.structs.replace(
+            max(of, key=lambda one: one.servers if one.rate else 0),
+            efficiency=efficiency([(one.servers, one.rate) for one in of if one.rate]),
+        )
+        for of in by_build.values()
+    ]
 
 
 def _nearest(one: Found, probes: list[Probe]) -> Probe:

@@ -9,7 +9,14 @@ import msgspec
 from harness.errors import BadInputError, did_you_mean
 from harness.measuring.measurement import Caveat
 from harness.sizing import wording
-from harness.sizing.costs import HOURS_PER_MONTH, cost_of, energy_of, short, usd_per_month
+from harness.sizing.costs import (
+    HOURS_PER_MONTH,
+    cost_of,
+    energy_of,
+    gpus_of,
+    short,
+    usd_per_month,
+)
 from harness.sizing.least import least
 from harness.sizing.memory import memory_of
 from harness.sizing.record import BuildSizing, Cost, Fleet, Sizing
@@ -90,7 +97,12 @@ def _one(supply: Supply, demand: Demand | None, terms: Terms) -> BuildSizing:
     memory = memory_of(supply, terms, demand)
     per_server = supply.per_server
     if not per_server:
-        found = BuildSizing(build=supply.build, supply=supply, memory=memory)
+        found = BuildSizing(
+            build=supply.build,
+            supply=supply,
+            gpus_per_replica=gpus_of(supply, terms),
+            memory=memory,
+        )
     else:
         fleets = [] if demand is None else _fleets(supply, per_server, demand, terms)
         day = None
@@ -100,6 +112,7 @@ def _one(supply: Supply, demand: Demand | None, terms: Terms) -> BuildSizing:
         found = BuildSizing(
             build=supply.build,
             supply=supply,
+            gpus_per_replica=gpus_of(supply, terms),
             fleets=fleets,
             day=day,
             cost=None if demand is None else _cost(supply, fleets[-1], demand, terms),
@@ -125,7 +138,7 @@ def _fleet(supply: Supply, per_server: float, month: int, now: float, terms: Ter
     if spread is not None:
         fewest, most = (None if n is None else n + terms.spare for n in spread)
         spread = fewest, most
-    gpus, price = terms.gpus(supply.build), terms.price(supply.build)
+    gpus, price = gpus_of(supply, terms), terms.price(supply.build)
     usd: float | None = None
     usd_range: Range | None = None
     if price is not None:
@@ -180,7 +193,7 @@ def _cost_at_capacity(supply: Supply, per_server: float, terms: Terms) -> Cost |
     return cost_of(
         "capacity",
         supply,
-        price * terms.gpus(supply.build),
+        price * gpus_of(supply, terms),
         per_server,
         ratio=terms.output_price_ratio,
         spread=spread,
@@ -189,8 +202,17 @@ def _cost_at_capacity(supply: Supply, per_server: float, terms: Terms) -> Cost |
 
 def _doubts(builds: Sequence[BuildSizing]) -> list[Caveat]:
     """What makes an answer wrong, and not only wide."""
-    return [
+    found = [
         Caveat("memory", f"{one.build}: {one.memory.text}")
         for one in builds
         if one.memory is not None and one.memory.fits is False
     ]
+    for one in builds:
+        seen, said = one.supply.gpus, one.gpus_per_replica
+        if seen is not None and seen != said:
+            text = (
+                f"{one.build}: {said} GPU(s) a replica were said, and a server was measured on "
+                f"{seen}. What it holds on {said} is another measurement."
+            )
+            found.append(Caveat("gpus_differ", text))
+    return found

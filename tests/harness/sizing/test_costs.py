@@ -51,12 +51,9 @@ def test_without_prompt_tokens_there_is_no_split() -> None:
 
 
 def test_energy_by_hand() -> None:
-    # 500 W at 10/s of 50 tokens: 1 J a token; 150 tokens a request: 1/3 J each
-    found = energy_of(supply(power_w=500.0))
+    # 1 J an output token, of which there are 50 in a request of 150: 1/3 J for each of all
+    found = energy_of(supply(power_w=1000.0, joules_per_output_token=1.0, servers=2))
     assert found is not None
-    assert found.joules_per_output_token == pytest.approx(1.0)
+    assert (found.power_w, found.joules_per_output_token) == (500.0, 1.0)
     assert found.kwh_per_million_tokens == pytest.approx(1 / 3 * 1e6 / 3.6e6)
     assert energy_of(supply()) is None
-    two = energy_of(supply(power_w=1000.0, servers=2, served_rate=20.0))
-    assert two is not None
-    assert (two.power_w, two.joules_per_output_token) == (500.0, pytest.approx(1.0))

@@ -40,6 +40,13 @@ def test_what_does_not_fit(terms: Terms, changes: dict[str, Any], said: str) -> 
     assert said in found.text
 
 
+def test_a_request_takes_whole_blocks_of_the_cache() -> None:
+    terms = Terms(context_tokens=2049)
+    assert memory_of(supply(**CARD), terms, None).most_concurrency == 19
+    blocks = memory_of(supply(**CARD, kv_block_tokens=1024), terms, None)
+    assert blocks.most_concurrency == 13, "three blocks each of 40"
+
+
 def test_the_longest_request_is_the_traces_else_the_engines() -> None:
     demand = Demand(source="t", peak_rate=1.0, longest_tokens=1000)
     assert memory_of(supply(**CARD), Terms(), demand).context_tokens == 1000

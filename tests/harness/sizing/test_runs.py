@@ -14,9 +14,10 @@ from harness.errors import BadInputError, ExitCode
 from harness.rundir import RunFolder
 from harness.sizing.asked import Asked
 from harness.sizing.record import Demand, Terms
+from harness.sizing.searched import of_most_servers
 from tests.harness.capacity.test_run import asked, queue, search  # noqa: F401 - a fixture is used
 from tests.harness.evidence.runs import load_run
-from tests.harness.sizing.made import opened
+from tests.harness.sizing.made import opened, supply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,16 @@ def test_a_search_that_met_the_limits_nowhere_takes_no_number(tmp_path: Path) ->
     found, code = search(asked("ttft_due_p95_ms<=40", sizing=SIZED), tmp_path)
     assert (code, found.replicas) == (ExitCode.FAIL, None)
     assert "No rate is known that holds" in found.sizing.builds[0].text
+
+
+def test_of_several_deployments_the_largest_counts_and_tells_how_they_add_up() -> None:
+    alone, pair = supply("url", 10.0), supply("url", 18.0, servers=2)
+    [one] = of_most_servers([pair, alone])
+    assert (one.servers, one.per_server, one.efficiency) == (2, 9.0, 0.9)
+    [none] = of_most_servers([pair])
+    assert none.efficiency is None
+    [left] = of_most_servers([alone, supply("url", None, servers=2)])
+    assert left.servers == 1, "two that hold nothing say nothing"
 
 
 def test_load_runs_by_the_limits_that_they_were_asked(

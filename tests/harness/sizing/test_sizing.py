@@ -119,6 +119,16 @@ def test_gpus_decide_where_a_price_is_missing() -> None:
     assert [one.fleets[0].gpus for one in found.builds] == [7, 16]
 
 
+def test_gpus_are_those_that_were_seen_unless_it_is_said() -> None:
+    seen = size([supply(gpus=2)], "slo", PEAK, PRICED)
+    assert (seen.builds[0].gpus_per_replica, seen.builds[0].fleets[0].gpus) == (2, 16)
+    assert seen.builds[0].cost_at_capacity is not None
+    assert seen.builds[0].cost_at_capacity.usd_per_hour == 4.0
+    said = size([supply(gpus=2)], "slo", PEAK, terms(gpus_per_replica={"": 4}))
+    assert said.builds[0].fleets[0].gpus == 32
+    assert [caveat.code for caveat in said.caveats] == ["gpus_differ"]
+
+
 def test_a_trace_over_the_day_and_other_lengths_than_were_measured() -> None:
     times = [n / 20 for n in range(200)] + [10 + n for n in range(60)]
     demand = demand_of(trace(times, prompt=1000), "t.csv", 10.0)
@@ -200,5 +210,5 @@ def test_what_comes_from_files_cannot_steer_a_page() -> None:
 
 
 def test_it_is_json_and_back() -> None:
-    found = size([supply(rate_ci95=(8.0, 12.5), power_w=300.0)], "slo", PEAK, PRICED)
+    found = size([supply(rate_ci95=(8.0, 12.5), power_w=300.0, gpus=1)], "slo", PEAK, PRICED)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Sizing) == found
