@@ -42,6 +42,8 @@ SERVER: Final[Mapping[str, Operator]] = {
 """Of a server as a whole. `memory_peak_gib` may be of one level, too."""
 _PER_LEVEL: Final = "memory_peak_gib"
 _RATIO: Final = "ratio"
+_SLIP_OF_RATIO: Final = 10
+"""A ratio from here on without a percent sign is a slip: `<=150` means 150 %."""
 _EXAMPLE: Final = (
     "limits look like ttft_p95_ms@c8<=500,aggregate_tps>=100,ratio(e2e_p50_ms)<=1.2,"
     "memory_peak_gib<=20,retained(domain)>=95%,perplexity_rise<=5%"
@@ -291,6 +293,12 @@ def _ratio(text: str, value: str) -> float:
         raise BadInputError(
             f'"{text}": a ratio is a positive number without a unit', hint="write 1.2 or 120%"
         )
+    if not percent and number >= _SLIP_OF_RATIO:
+        raise BadInputError(
+            f'"{text}": {value} is {value} times the baseline\'s',
+            hint=f"write {value}% or {number / 100:g} if a percentage was meant, "
+            f"{100 * number:g}% if not",
+        )
     return number / 100 if percent else number
 
 
@@ -304,15 +312,22 @@ def _positive(text: str, name: str, value: str) -> float:
 
 
 def _share(text: str, function: str, value: str) -> float:
-    """Read a share; 95 without a percent sign is taken for a slip."""
+    """Read a share. Of 1 and more it needs its percent sign: `<=2` means 2 %, and reads 200 %.
+
+    `retained(…)>=1` is the exception: all of the baseline's score.
+    """
     number, percent, unit = _number(text, value)
-    number = number / 100 if percent else number
+    share = number / 100 if percent else number
     low = -1.0 if function == "difference" else 0.0
     high = 1.0 if function in {"score", "difference"} else 2.0
-    if unit or not low <= number <= high:
-        slip = abs(number) <= 100 and not percent and not unit  # noqa: PLR2004
+    plain = not percent and not unit
+    if plain and 1 <= abs(number) <= 100 and not (function == "retained" and number == 1):  # noqa: PLR2004
         raise BadInputError(
-            f'"{text}": a {function} is a share between {low:g} and {high:g}',
-            hint=f"write {value}% or {number / 100:g}" if slip else _EXAMPLE,
+            f'"{text}": a {function} of {value} needs its percent sign',
+            hint=f"write {value}% or {number / 100:g}",
         )
-    return number
+    if unit or not low <= share <= high:
+        raise BadInputError(
+            f'"{text}": a {function} is a share between {low:g} and {high:g}', hint=_EXAMPLE
+        )
+    return share

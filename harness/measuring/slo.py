@@ -248,6 +248,12 @@ def _value(metric: str, value: str, text: str) -> float:
                 f'--slo "{text}": an error rate is a ratio or a percentage, not in "{unit}"',
                 hint="write error_rate<=0.1% or error_rate<=0.001",
             )
+        if not unit and 1 <= number <= 100:  # noqa: PLR2004
+            raise BadInputError(
+                f'--slo "{text}": an error rate lies between 0 and 1: {value} needs its '
+                "percent sign",
+                hint=f"write error_rate<={value}% or error_rate<={number / 100:g}",
+            )
         number = number / 100 if unit else number
         if not 0 <= number <= 1:
             raise BadInputError(

@@ -101,6 +101,7 @@ def test_commas_and_spaces_both_separate(text: str) -> None:
         ("goodput>=5ms", ["without a unit", '"ms"']),
         ("error_rate<=5ms", ["percentage", '"ms"']),
         ("error_rate<=5", ["between 0 and 1"]),
+        ("error_rate<=1", ["needs its percent sign"]),
         ("error_rate<=101%", ["between 0 and 1"]),
         ("ttft_p95_ms>=500", ["upper limit", "<=", "not >="]),
         ("ttft_p95_ms<500", ["operator is <=", "not <"]),
@@ -177,7 +178,7 @@ def test_a_limit_on_tpot_is_not_one_on_itl() -> None:
 
 def test_a_failed_request_meets_nothing() -> None:
     assert not parse_slo("ttft_ms<=1000").met_by(answer(error="truncated"))
-    assert not parse_slo("error_rate<=1").met_by(answer(error="timeout"))
+    assert not parse_slo("error_rate<=100%").met_by(answer(error="timeout"))
 
 
 def test_a_one_token_answer_cannot_break_limits_on_decoding() -> None:
@@ -225,7 +226,7 @@ def test_the_value_of_a_cell() -> None:
     assert value("sequence_tps>=1") == 0.0
     assert value("goodput>=1") is None
     assert value("aggregate_tps>=1") == 7.0
-    assert value("error_rate<=1") == pytest.approx(3 / 12)
+    assert value("error_rate<=100%") == pytest.approx(3 / 12)
 
 
 def test_an_slo_prints_as_it_was_written() -> None:

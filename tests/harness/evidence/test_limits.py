@@ -53,7 +53,18 @@ def test_a_level_after_the_ratio_and_memory_at_a_level() -> None:
         ("memory_gib<=2", 'unknown metric "memory_gib" (did you mean "memory_peak_gib"', ""),
         ("ttft_p95_ms>=500", "has an upper limit, so its operator is <=", "ttft_p95_ms<=500"),
         ("retained(domain)<=95%", "has a lower limit", "retained(domain)>=95%"),
-        ("retained(domain)>=95", "is a share between 0 and 2", "write 95% or 0.95"),
+        ("retained(domain)>=95", "needs its percent sign", "write 95% or 0.95"),
+        ("retained>=1.5", "needs its percent sign", "write 1.5% or 0.015"),
+        ("perplexity_rise<=2", "needs its percent sign", "write 2% or 0.02"),
+        ("perplexity_rise<=1", "needs its percent sign", "write 1% or 0.01"),
+        ("difference(domain)>=-1", "needs its percent sign", "write -1% or -0.01"),
+        ("score(domain)>=1", "needs its percent sign", "write 1% or 0.01"),
+        ("score(domain)>=101%", "is a share between 0 and 1", ""),
+        ("error_rate<=1", "needs its percent sign", "error_rate<=1% or error_rate<=0.01"),
+        ("error_rate@c8<=5", "needs its percent sign", "error_rate<=5%"),
+        ("ratio(ttft_p95_ms@c8)<=150", "150 times the baseline's", "write 150% or 1.5"),
+        ("ratio(aggregate_tps)>=80", "80 times the baseline's", "write 80% or 0.8"),
+        ("ratio(memory_peak_gib)<=10", "10 times the baseline's", "1000% if not"),
         ("retaind(domain)>=95%", 'unknown function "retaind" (did you mean "retained"', ""),
         ("ttft_p95_ms@8<=500", '"@8" is no level', "@c8"),
         ("score(domain)@c8>=0.9", "not graded at a level", "score(domain)"),
@@ -73,6 +84,28 @@ def test_what_is_wrong_is_said_with_what_to_write(text: str, complaint: str, hin
     assert caught.value.text.startswith("rules[2]: ")
     assert complaint in caught.value.text
     assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("ratio(ttft_p95_ms)<=1.5", 1.5),
+        ("ratio(ttft_p95_ms)<=9.9", 9.9),
+        ("ratio(ttft_p95_ms)<=1500%", 15),
+        ("retained(domain)>=1", 1),
+        ("retained(domain)>=0.95", 0.95),
+        ("score(domain)>=100%", 1),
+        ("difference(domain)>=-0.02", -0.02),
+        ("difference(domain)>=0", 0),
+        ("perplexity_rise<=0.05", 0.05),
+        ("perplexity_rise<=150%", 1.5),
+        ("error_rate<=0", 0),
+        ("error_rate<=0.5", 0.5),
+        ("error_rate<=100%", 1),
+    ],
+)
+def test_a_share_below_1_needs_no_percent_sign(text: str, value: float) -> None:
+    assert parse_limit(text).value == pytest.approx(value)
 
 
 def test_all_mistakes_at_once() -> None:
