@@ -59,7 +59,7 @@ class TurnRecord(msgspec.Struct, kw_only=True):
     asks: bool = False
     """Whether it was probed and asked the suites."""
     repeats: list[int] = []
-    """Repeats of the load stages that were due."""
+    """Repeats of the load stages that were due: one, or none; several in an older gate."""
     began_s: float = 0.0
     """Since the gate began, when its server was about to start."""
     start_s: float | None = None

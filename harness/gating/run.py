@@ -119,7 +119,7 @@ class _Gate:
         loads = [one.stage.repeats for one in stages if one.suite is None and not one.skipped]
         asks = any(one.suite is not None and not one.skipped for one in stages)
         self._turns = plan_turns(self._sides, asks=asks, repeats=max(loads, default=0))
-        if self._sides and loads:
+        if self._turns and loads:
             shown = " ".join(getattr(self._manifest, turn.role).name for turn in self._turns)
             self._live.note(f"server starts, {len(self._turns)} at most: {shown}")
 
@@ -151,7 +151,10 @@ class _Gate:
         """Bring one side up, and ask and drive it; what it lacks then is told by the rules."""
         role, visiting = turn.role, self._sides[turn.role]
         told = TurnRecord(
-            role=role, asks=turn.asks, repeats=list(turn.repeats), began_s=self._elapsed_s
+            role=role,
+            asks=turn.asks,
+            repeats=[] if turn.repeat is None else [turn.repeat],
+            began_s=self._elapsed_s,
         )
         self._manifest.turns.append(told)
         try:
@@ -164,7 +167,7 @@ class _Gate:
                     if visiting.graded() is not ExitCode.OK:
                         self._code = ExitCode.SERVER
                         return
-                if turn.repeats:
+                if turn.repeat is not None:
                     self._go_through(turn, visiting, loads=True)
         except (LauncherError, ServerError, ReachError) as error:
             if isinstance(error, LauncherError) and time.monotonic() >= self._end_s:
@@ -204,15 +207,14 @@ class _Gate:
         record = self._records[one.stage.name]
         if record.ended != "not_begun" or self._broken:
             return
-        repeats = [repeat for repeat in turn.repeats if repeat <= one.stage.repeats]
-        if one.suite is None and not repeats:
+        if one.suite is None and (turn.repeat or 0) > one.stage.repeats:
             return
         now_s = time.monotonic()
         if now_s > self._end_s:
             self._out_of_time("not finished")
             return
-        if one.suite is None:
-            went = visiting.drive(one, repeats, self._end_s)
+        if turn.repeat is not None and one.suite is None:
+            went = visiting.drive(one, turn.repeat, self._end_s)
         else:
             went = visiting.ask(one, self._end_s)
         record.elapsed_s += time.monotonic() - now_s
@@ -228,7 +230,7 @@ class _Gate:
         later = self._turns[self._turns.index(turn) + 1 :]
         if one.suite is not None:
             return not any(other.asks for other in later)
-        return all(min(other.repeats, default=math.inf) > one.stage.repeats for other in later)
+        return all((other.repeat or math.inf) > one.stage.repeats for other in later)
 
     @property
     def _elapsed_s(self) -> float:

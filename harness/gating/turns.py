@@ -1,9 +1,11 @@
 """In which turns a gate's servers are up. Pure.
 
-Suites come first, the baseline's before the candidate's. Loads follow once nothing is broken, one
-repeat of either side after the other in mirrored order, B A, A B, B A, …: what a machine gains or
-loses in pace at a steady rate cancels over each two repeats (`harness.load.order`). Two repeats of
-one side that follow each other share one start of its server.
+Suites come first, the baseline's before the candidate's, in a start of their own. Loads follow once
+nothing is broken, one repeat of either side after the other in mirrored order, B A, A B, B A, …:
+what a machine gains or loses in pace at a steady rate cancels over each two repeats
+(`harness.load.order`). Every repeat has a start of its own: what starts of one build differ by is
+in how its repeats differ then, so that a test may take them as independent, and none of them
+finds caches that suites have warmed.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ class Turn:
     role: Role
     asks: bool = False
     """Whether it is probed, and asked the suites, before it is driven."""
-    repeats: tuple[int, ...] = ()
-    """Of each load stage, as far as it has so many; from 1."""
+    repeat: int | None = None
+    """Of each load stage that has so many; from 1."""
 
 
 def plan_turns(served: Collection[Role], *, asks: bool, repeats: int) -> list[Turn]:
@@ -40,26 +42,17 @@ def plan_turns(served: Collection[Role], *, asks: bool, repeats: int) -> list[Tu
         asks: whether there are suites.
         repeats: the most of any load stage; 0: there is none.
     """
-    if len(served) == 1:
-        [role] = served
-        return [Turn(role=role, asks=True, repeats=tuple(range(1, repeats + 1)))]
-    if not served:
-        return []
+    turns = [Turn(role=role, asks=True) for role in ROLES if role in served and asks]
     cells = [
         Cell(build=role, profile="", level=1.0, closed=True, repeat=repeat)
         for role in reversed(ROLES)
+        if role in served
         for repeat in range(1, repeats + 1)
     ]
-    turns = [Turn(role="baseline", asks=True)] if asks else []
-    if asks or not repeats:
-        turns.append(Turn(role="candidate", asks=True))
     for visit in visits(cells, "mirrored", 0):
-        side: Role = "baseline" if visit.build == "baseline" else "candidate"
-        own = (visit.cells[0].repeat,)
-        last = turns[-1] if turns else None
-        if last is not None and last.role == side:
-            turns[-1] = Turn(role=side, asks=last.asks, repeats=last.repeats + own)
-        else:
-            asked = any(turn.role == side for turn in turns)
-            turns.append(Turn(role=side, asks=not asked, repeats=own))
+        role: Role = "baseline" if visit.build == "baseline" else "candidate"
+        asked = any(turn.role == role for turn in turns)
+        turns.append(Turn(role=role, asks=not asked, repeat=visit.cells[0].repeat))
+    if not turns and "candidate" in served:  # no stage can be gone through; its contract can
+        turns.append(Turn(role="candidate", asks=True))
     return turns

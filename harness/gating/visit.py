@@ -22,7 +22,7 @@ from harness.quality.servers import endpoint_for
 from harness.serving import Connected, Launched
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from harness.gating.plan import Planned
@@ -146,12 +146,11 @@ class Visiting:
         left_s = (record.items - done) * record.wall_s / done if done else None
         return Went(ended="out_of_time", text=text, needs_s=left_s)
 
-    def drive(self, one: Planned, repeats: Collection[int], until_s: float) -> Went:
-        """Drive some repeats of one stage, within what is left of its budget for this build."""
+    def drive(self, one: Planned, repeat: int, until_s: float) -> Went:
+        """Drive one repeat of one stage, within what is left of its budget for this build."""
         assert self._served is not None  # noqa: S101 - only while it is up
         job = self._load(one)
-        due = [visit for visit in job.visits if {cell.repeat for cell in visit.cells} & {*repeats}]
-        cells = tuple(cell for visit in due for cell in visit.cells)
+        cells = next(visit.cells for visit in job.visits if visit.cells[0].repeat == repeat)
         began_s, spent_s = time.monotonic(), self._spent_s.get(one.stage.name, 0.0)
         until_s = min(until_s, began_s + (one.stage.budget_s or math.inf) - spent_s)
         visit = Visit(build=self._who[0].name, number=self._turn, cells=cells)

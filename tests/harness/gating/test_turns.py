@@ -11,7 +11,7 @@ def shown(turns: list[Turn]) -> str:
     return " ".join(
         ("A" if turn.role == "baseline" else "B")
         + ("?" if turn.asks else "")
-        + "".join(map(str, turn.repeats))
+        + str(turn.repeat or "")
         for turn in turns
     )
 
@@ -20,10 +20,11 @@ def shown(turns: list[Turn]) -> str:
     ("asks", "repeats", "order"),
     [
         (True, 0, "A? B?"),
-        (True, 1, "A? B?1 A1"),
-        (True, 2, "A? B?1 A12 B2"),
-        (True, 4, "A? B?1 A12 B23 A34 B4"),
-        (False, 4, "B?1 A?12 B23 A34 B4"),
+        (True, 1, "A? B? B1 A1"),
+        (True, 2, "A? B? B1 A1 A2 B2"),
+        (True, 4, "A? B? B1 A1 A2 B2 B3 A3 A4 B4"),
+        (False, 4, "B?1 A?1 A2 B2 B3 A3 A4 B4"),
+        (False, 0, "B?"),
     ],
 )
 def test_suites_first_and_then_loads_in_mirrored_turns(
@@ -35,8 +36,8 @@ def test_suites_first_and_then_loads_in_mirrored_turns(
 
 
 def test_a_finished_run_has_no_turn() -> None:
-    assert shown(plan_turns(("candidate",), asks=True, repeats=3)) == "B?123"
-    assert shown(plan_turns(("baseline",), asks=True, repeats=2)) == "A?12"
+    assert shown(plan_turns(("candidate",), asks=True, repeats=3)) == "B? B1 B2 B3"
+    assert shown(plan_turns(("baseline",), asks=False, repeats=2)) == "A?1 A2"
     assert plan_turns((), asks=True, repeats=2) == []
 
 
@@ -45,7 +46,7 @@ def test_a_machine_that_gets_quicker_at_a_steady_rate_is_in_no_ratio(repeats: in
     """Equal builds; each repeat is 20 % quicker than the one before it. One after the other, the
     ratio would be 0.8 to the power of the repeats."""
     turns = plan_turns(("baseline", "candidate"), asks=True, repeats=repeats)
-    order = [turn.role for turn in turns for _ in turn.repeats]
+    order = [turn.role for turn in turns if turn.repeat is not None]
     logs = {
         role: [place * math.log(0.8) for place, other in enumerate(order) if other == role]
         for role in ("baseline", "candidate")
