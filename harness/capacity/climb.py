@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from harness.capacity.knee import fit
+from harness.capacity.knee import knee
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,19 +155,19 @@ def _flat_steps(levels: list[Seen]) -> _Flat:
 
 def _around_knee(levels: list[Seen]) -> float | None:
     """Return a whole level that is not measured yet beside the fitted knee; None where none is."""
-    curve = fit(
+    at = knee(
         [one.level for one in levels],
         [one.throughput for one in levels],
         [one.se for one in levels],
     )
-    if curve is None or curve.knee is None:
+    if at is None:
         return None
     known = [one.level for one in levels]
-    below = max((level for level in known if level <= curve.knee), default=known[0])
-    above = min((level for level in known if level > curve.knee), default=known[-1])
+    below = max((level for level in known if level <= at), default=known[0])
+    above = min((level for level in known if level > at), default=known[-1])
     gaps = [(below, above)]
     index = known.index(below)
-    if below == round(curve.knee) and index:  # it was measured: what lies before it?
+    if below == round(at) and index:  # it was measured: what lies before it?
         gaps.append((known[index - 1], below))
     for low, high in gaps:
         wanted = float(round(math.sqrt(low * high)))

@@ -87,15 +87,11 @@ def fit(levels: Sequence[float], throughput: Sequence[float], se: Sequence[float
         throughput: of each, above 0, in any unit.
         se: its standard error, in the same unit.
     """
-    order = np.argsort(np.asarray(levels, dtype=float), kind="stable")
-    x, y, error = (np.asarray(v, dtype=float)[order] for v in (levels, throughput, se))
-    if np.unique(x).size < LEAST:
+    points = _points(levels, throughput, se)
+    if points is None:
         return None
-    sigma = np.hypot(error / y, FLOOR)
-    rising = _rising(x, y[None], sigma)
-    capped = _capped(x, y[None], sigma)
-    kind: Kind = "corner" if rising.chi2[0] - capped.chi2[0] > _SURER else "gradual"
-    chosen = capped if kind == "corner" else rising
+    x, y, sigma = points
+    kind, chosen = _chosen(x, y, sigma)
     free = x.size - (3 if kind == "corner" else 2)
     spread = math.sqrt(max(1.0, float(chosen.chi2[0]) / max(free, 1)))
     spread *= float(stdtrit(max(free, 1), 0.975)) / 1.96 if free < 30 else 1.0  # noqa: PLR2004
@@ -103,6 +99,34 @@ def fit(levels: Sequence[float], throughput: Sequence[float], se: Sequence[float
     draws = np.random.default_rng(_SEED).normal(size=(_REPLICATES, x.size))
     again = fitted * np.exp(draws * sigma * spread)
     return _curve(kind, chosen, (_capped if kind == "corner" else _rising)(x, again, sigma), x[-1])
+
+
+def knee(levels: Sequence[float], throughput: Sequence[float], se: Sequence[float]) -> float | None:
+    """Return the knee of the same fit alone, without an interval; None where there is none."""
+    points = _points(levels, throughput, se)
+    if points is None:
+        return None
+    kind, chosen = _chosen(*points)
+    corner = kind == "corner"
+    found = float(chosen.level_at(1.0 if corner else GRADUAL, corner=corner)[0])
+    return found if found <= points[0][-1] else None
+
+
+def _points(
+    levels: Sequence[float], throughput: Sequence[float], se: Sequence[float]
+) -> tuple[Floats, Floats, Floats] | None:
+    """Return levels ascending, throughput and its relative error; None for too few levels."""
+    order = np.argsort(np.asarray(levels, dtype=float), kind="stable")
+    x, y, error = (np.asarray(v, dtype=float)[order] for v in (levels, throughput, se))
+    return None if np.unique(x).size < LEAST else (x, y, np.hypot(error / y, FLOOR))
+
+
+def _chosen(x: Floats, y: Floats, sigma: Floats) -> tuple[Kind, _Fits]:
+    """Fit with and without a corner, and choose."""
+    rising, capped = _rising(x, y[None], sigma), _capped(x, y[None], sigma)
+    if rising.chi2[0] - capped.chi2[0] > _SURER:
+        return "corner", capped
+    return "gradual", rising
 
 
 def _curve(kind: Kind, one: _Fits, many: _Fits, highest: float) -> Curve:

@@ -49,5 +49,5 @@ def find(
         stalls=measure_stalls(answered, usual_gap_ns(answered)),
         steady=steady,
         outputs=audit(samples.measured),
-        throughput=measure_throughput(samples, drive, steady),
+        throughput=measure_throughput(samples, drive, steady, stable=stable),
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.cells import measured
+from tests.harness.cells import answer, measured
 from tests.harness.test_steady import closed
 
 
@@ -27,7 +27,17 @@ def test_its_error_is_what_windows_differ_by() -> None:
     assert max(errors) < 0.03 * mean
 
 
-def test_where_builds_took_turns_there_is_none() -> None:
+def test_where_the_queue_grew_the_server_fills_first() -> None:
+    """Ten a second at a server that answers five: the first answer comes after two seconds."""
+    samples = [answer(n, 0.1 * n, 2000 + 100 * n) for n in range(100)]
+    found = measured(samples, 10)
+    assert not found.stable
+    assert found.throughput is not None
+    assert (found.throughput.from_s, found.throughput.to_s) == (2, 10)
+    assert found.throughput.rate == pytest.approx(5, rel=0.03)
+
+
+def test_without_a_window_there_is_none() -> None:
     samples = closed(4, 5, lambda _: 50)
     assert measured(samples, 5, streams=4).throughput is not None
     assert measured(samples, 0, streams=4).throughput is None
