@@ -49,6 +49,8 @@ _MOST_TRIES: Final = 400
 _MOST_REQUESTS: Final = 12_000
 """Of all cells together that are simulated at each try: the first part of long ones."""
 _FEW: Final = 200
+_MOST_OF_A_CELL: Final = 20_000
+"""Requests that are looked at: of a longer cell its first part."""
 _LEAST_S: Final = 1e-6
 _SLOWER: Final = 0.2
 """Share by which a cell's steps may differ from the fit unmentioned."""
@@ -121,6 +123,7 @@ def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
             "the simulator has no measured cell to be fitted to",
             hint="Measure a sweep first, e.g. harness load --profile closed --level 1,2,4,8,16,32.",
         )
+    cells = [cell.shortened(_MOST_OF_A_CELL) for cell in cells]
     used, left_out = _halves(cells)
     engine = refined(used, Engine(cost=step_cost(used), limits=limits or Limits()))
     held_out = [one for level in left_out for one in _compared(level, engine)]
