@@ -17,7 +17,8 @@ from harness.load.checks import check
 from harness.load.job import LoadJob
 from harness.load.matrix import Cell
 from harness.load.order import Visit
-from harness.rundir import CELLS, MANIFEST_FILE, RunFolder
+from harness.reports.sizing import markdown_of
+from harness.rundir import CELLS, MANIFEST_FILE, RunFolder, write_atomically
 from harness.serving import Connected, Launched, Source, Url
 from harness.sizing.asked import write_asked
 from launchers.replicas import connect_all
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from harness.measuring.measurement import CellMeasurement
     from harness.serving import Served
 
+SIZING_FILE: Final = "sizing.md"
 CODES: Final = {
     "found": ExitCode.OK,
     "imprecise": ExitCode.OK,
@@ -89,6 +91,9 @@ def run_search(
     finally:
         code = job.finish()
         found = write_capacity(folder)
+        if found.sizing is not None:
+            text = markdown_of(found.sizing)
+            write_atomically(folder.path / SIZING_FILE, text.encode())
     if code in {ExitCode.SERVER, ExitCode.INTERRUPTED}:
         return folder, code
     worst = [CODES[one.outcome] for one in found.builds] or [CODES[None]]

@@ -19,7 +19,7 @@ from harness.cli.flags import at_least, names_of, naming_flags, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
 from harness.cli.workers import announcements, fleet_of
-from harness.config import Config, find_build, find_profile, load_config
+from harness.config import Config, find_build, find_profile, is_build, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
 from harness.load.request import LoadRequest
@@ -116,7 +116,7 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     found = load_config(config)
     sized_for = asked_of(sizing, found)
     if runs:
-        _check_of_runs(given)
+        _check_of_runs(given, found)
         return show_sizing(size_runs_at(runs, slo, sized_for), json=json, markdown=markdown)
     if slo is None:
         raise BadInputError(
@@ -217,12 +217,18 @@ def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[
     return [find_build(name, config) for name in names_of("server", server or "", "once is enough")]
 
 
-def _check_of_runs(given: dict[str, Any]) -> None:
-    """Look that nothing is said of how to measure.
+def _check_of_runs(given: dict[str, Any], config: Config) -> None:
+    """Look that runs are given, and that nothing is said of how to measure.
 
     Raises:
-        BadInputError: the flag that does.
+        BadInputError: a build in a run's place, or the flag that says how.
     """
+    for path in given["runs"]:
+        if not path.exists() and is_build(str(path), config):
+            raise BadInputError(
+                f"{path} is a build, and no folder of a finished run",
+                hint=f"To measure it: harness capacity --server {path} --slo …",
+            )
     for name, parameter in inspect.signature(capacity).parameters.items():
         if name not in _OF_RUNS and given[name] != parameter.default:
             raise BadInputError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from harness.capacity.weigh import weigh
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.evidence.evidence import Evidence, LoadRun
+    from harness.measuring.measurement import Caveat
     from harness.rundir import RunFolder
     from harness.sizing.record import Demand, Sizing, Supply, Terms
 
@@ -53,13 +56,17 @@ def size_runs(
             )
     names = {name for name, _ in deployments}
     searched: list[Supply] = []
+    told: list[Caveat] = []
     for run in searches:
-        searched += supplies_of_search(run, weigh(run.folder))
+        capacity = weigh(run.folder)
+        searched += supplies_of_search(run, capacity)
+        told += capacity.caveats
     rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]
     levels = supplies(rest, limits) if rest or not searched else []
     known = {supply.build: supply for supply in (*of_most_servers(searched), *levels)}
     order = dict.fromkeys(cell.build for _, cell in evidence.cells)
-    return size([known[name] for name in order if name in known], str(limits), demand, terms)
+    found = size([known[name] for name in order if name in known], str(limits), demand, terms)
+    return msgspec.structs.replace(found, caveats=[*told, *found.caveats])
 
 
 def _searched(run: LoadRun) -> str | None:

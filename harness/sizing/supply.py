@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 Measured = tuple[LoadRun, CellMeasurement]
 Basis = Literal["search", "open levels", "closed levels", "nothing held"]
+DECIDING: Final = frozenset(
+    ("interleaved", "kv_cache_full", "other_requests", "preempted", "prefix_cache_hits",
+     "prompt_tokens_differ", "prompts_reused", "replicas_failed", "shared_machine",
+     "short_answers", "tokens_from_chunks")
+)  # fmt: skip
+"""Caveats of a cell that say that the same rate need not hold in a deployment."""
 _LIMITS: Final = {"<=": math.inf, ">=": 0.0}
 
 
@@ -131,15 +137,6 @@ def supply_at(build: str, measured: Measured, basis: Basis, servers: int) -> Sup
     tokens = None if cell.prompt_tokens is None or not ok else cell.prompt_tokens / ok
     own_cache = cell.server.kv_cache_tokens
     cache = known.kv_cache_tokens if own_cache is None else own_cache
-    caveats = []
-    if cell.token_source == "chunks":  # noqa: S105 - no password
-        caveats.append(
-            Caveat(
-                "tokens_from_chunks",
-                f"{build}: the server counts no tokens, so a chunk stands for one in all costs "
-                "a token. Give --tokenizer when you measure.",
-            )
-        )
     unit: Unit = "requests/s" if cell.sessions is None else "sessions/s"
     return Supply(
         build=build,
@@ -167,7 +164,11 @@ def supply_at(build: str, measured: Measured, basis: Basis, servers: int) -> Sup
         kv_bytes_per_token=known.kv_bytes_per_token,
         kv_block_tokens=known.kv_block_tokens,
         max_model_len=known.max_model_len,
-        caveats=caveats,
+        caveats=[
+            Caveat(one.code, f"{build}: {one.text}")
+            for one in cell.client.caveats
+            if one.code in DECIDING
+        ],
     )
 
 

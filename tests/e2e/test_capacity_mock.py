@@ -64,4 +64,7 @@ def test_what_cannot_be_is_told_before_anything_starts(workplace: Workplace) -> 
     done = workplace.inside("capacity", "somewhere", "--server=fp16", "--demand=3")
     assert done.code == 2
     assert "--server says how to measure" in done.err
+    done = workplace.inside("capacity", "fp16", "--demand=3")
+    assert done.code == 2
+    assert "To measure it: harness capacity --server fp16" in done.err
     assert not workplace.runs

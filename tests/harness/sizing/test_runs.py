@@ -11,6 +11,7 @@ from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.weigh import weigh
 from harness.cli.sizing import show_sizing, size_runs_at
 from harness.errors import BadInputError, ExitCode
+from harness.reports.figures import figure
 from harness.rundir import RunFolder
 from harness.sizing.asked import Asked
 from harness.sizing.record import Demand, Terms
@@ -40,6 +41,7 @@ def test_a_search_is_sized_and_sized_again_for_another_demand(tmp_path: Path) ->
     assert found.sizing.demand == SIZED.demand
     [run] = tmp_path.iterdir()
     assert weigh(RunFolder(run)) == found, "a pure function of the folder"
+    assert f"| url | {figure(found.max_rate)}/s (" in (run / "sizing.md").read_text()
     text = json.loads((run / CAPACITY_FILE).read_text())
     assert text["replicas"] == found.replicas
     assert text["cost_per_million_tokens"]["at"] == "demand"

@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
-from harness.measuring.measurement import Stat
+from harness.measuring.measurement import Caveat, Stat
 from harness.measuring.slo import parse_slo
 from harness.sizing.supply import holds, supplies
 from tests.harness.evidence.runs import a_cell, load_run
@@ -89,6 +89,14 @@ def test_cells_of_a_slow_client_count_for_nothing(tmp_path: Path) -> None:
     [one] = found(tmp_path, [opened(4, 50), slow])
     assert one.rate_between == (4.0, None)
     assert [caveat.code for caveat in one.caveats] == ["invalid_cells"]
+
+
+def test_what_makes_a_rate_doubtful_goes_along(tmp_path: Path) -> None:
+    cell = opened(4, 50)
+    told = [Caveat("prefix_cache_hits", "hits"), Caveat("few_samples", "few")]
+    client = msgspec.structs.replace(cell.client, caveats=told)
+    [one] = found(tmp_path, [msgspec.structs.replace(cell, client=client)])
+    assert one.caveats == [Caveat("prefix_cache_hits", "awq: hits")]
 
 
 def test_failures_count_as_infinite() -> None:
