@@ -95,6 +95,8 @@ class PageWatch:
         """Ask for the last page, and wait for it, no longer than a page may take."""
         self._finishing.set()
         self._thread.join(self._source.timeout_s + 0.5)
+        if self._thread.is_alive():
+            self._fall_back("the last metrics page did not come in time")
 
     def take(self) -> tuple[EnginePage | None, str]:
         """Return the page and the problem that are new since the last time."""
@@ -150,12 +152,20 @@ class PageWatch:
             return
         try:
             self._ask(client, histograms=True)
-        except _NoPageError as error:  # the server has died, say: the last page is that of before
-            self._put(_read(self._last, histograms=True), str(error))
+        except _NoPageError as error:  # the server has died, say
+            self._fall_back(str(error))
+
+    def _fall_back(self, problem: str) -> None:
+        """Take the page of before for the last one."""
+        page = _read(self._last, histograms=True) if self._last else None
+        self._put(page, problem)
 
     def _put(self, page: EnginePage | None, problem: str) -> None:
         with self._lock:
-            self._page = page or self._page
+            held = self._page
+            first_waits = held is not None and held.histograms and page and not page.histograms
+            if page is not None and not first_waits:
+                self._page = page
             if problem and problem not in self._problem:
                 self._problem = f"{self._problem}; {problem}" if self._problem else problem
 

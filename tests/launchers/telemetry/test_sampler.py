@@ -124,6 +124,22 @@ def test_a_page_that_dies_leaves_its_last_histograms(
     assert readings[-1].memory_bytes is None, "whose process tree is not ours"
 
 
+def test_a_last_page_that_hangs_leaves_the_one_of_before(
+    page_server: PageServer, tmp_path: Path
+) -> None:
+    text = "vllm:e2e_request_latency_seconds_sum 1\nvllm:e2e_request_latency_seconds_count 2\n"
+    page_server.answer = page(text)
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, source(page_server, timeout_s=0.5)):
+        until(lambda: len(page_server.asked) > 3)
+        page_server.answer = trickle
+        asked = len(page_server.asked)
+        until(lambda: len(page_server.asked) > asked)
+    last = read_telemetry(tmp_path)[-1]
+    assert last.engine is not None
+    assert last.engine.histograms["e2e_s"].count == 2
+    assert "did not come in time" in last.problem or "took more than 0.5 s" in last.problem
+
+
 def test_replicas_need_all_their_pages(page_server: PageServer, tmp_path: Path) -> None:
     both = PageSource(urls=(page_server.url, page_server.url), timeout_s=1, interval_s=0.05)
     with sample_telemetry(tmp_path / TELEMETRY_FILE, None, both):
