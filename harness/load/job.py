@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from harness.errors import ExitCode, InvalidRunError, OutOfTimeError, ServerError
+from harness.load.again import put_back, set_aside, was_late
 from harness.load.cell import UnderWay, facts_of, plan_cell, watched
 from harness.load.child import Driver
 from harness.load.matrix import Cell, expand
 from harness.load.order import Visit, visits
 from harness.load.record import RunRecord
 from harness.measuring.remeasure import measure_folder, read_facts, write_facts
-from harness.measuring.validity import PASSING
 from harness.rundir import CELLS, MANIFEST_FILE
 from launchers.errors import LauncherError
 from loadprofiles.draw import Draw
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
     from harness.serving import Served, Source
 
-SET_ASIDE: Final = "set_aside"
-"""The folder of the cells that were driven anew: the first time of each."""
 _WHOLE: Final = "done"
 """How a cell ended that need not be driven again."""
 
@@ -224,7 +222,13 @@ class LoadJob:
         return self.code
 
     def _go_on(self) -> None:
-        """Keep the cells that were driven to their end; the others are driven again."""
+        """Keep the cells that were driven to their end; the others are driven again.
+
+        A second time that did not come to its end leaves the first one's numbers.
+        """
+        for cell in self._cells:
+            if not self._is_whole(cell):
+                put_back(self.folder, cell.id)
         groups = [group for group in self._groups if all(map(self._is_whole, group))]
         whole = {cell.id for group in groups for cell in group}
         self.record.go_on(whole)
@@ -249,12 +253,13 @@ class LoadJob:
         self._check_alive(f"before {cells[0].id}", served)
         self.record.add_server(visit, served.server.provenance)
         self.record.save()
+        began_s = time.monotonic()
         self._drive_each(cells, served, driver, until_s)
-        if late := [cell for cell in cells if self._request.again and self._was_late(cell)]:
-            for cell in late:
-                self._set_aside(cell)
-            with self._driver(late[0]) as another:
-                self._drive_each(late, served, another, until_s)
+        each_s = (time.monotonic() - began_s) / len(cells)
+        for cell in cells:
+            fits = until_s is None or time.monotonic() + each_s <= until_s
+            if self._request.again and fits and was_late(self.record.cell(cell.id)):
+                self._drive_again(cell, served)
 
     def _drive_each(
         self, cells: Sequence[Cell], served: Served, driver: Driver, until_s: float | None
@@ -270,22 +275,23 @@ class LoadJob:
                 self._check_alive(f"during {cell.id}", served)
                 self._check_ended(cell)
 
-    def _was_late(self, cell: Cell) -> bool:
-        """Whether the client, and nothing else, made a cell invalid."""
-        client = self.record.cell(cell.id).client
-        codes = {caveat.code for caveat in client.caveats if caveat.invalidates}
-        return bool(codes) and codes <= PASSING
-
-    def _set_aside(self, cell: Cell) -> None:
-        """Keep what was measured of a cell where nobody reads it, and say why."""
-        [worst, *_] = self.record.cell(cell.id).client.caveats
-        aside = self.folder.path / SET_ASIDE
-        aside.mkdir(exist_ok=True)
-        times = len(list(aside.glob(f"{cell.id}.*")))  # one for each process that went on here
-        kept = self.folder.cell(cell.id).rename(aside / f"{cell.id}.{times + 1}")
-        self.record.set_aside(cell.id, f"{SET_ASIDE}/{kept.name}", worst.text)
-        self.record.save()
+    def _drive_again(self, cell: Cell, served: Served) -> None:
+        """Drive a cell a second time; a time that does not come to its end leaves the first."""
+        before = self.record.cell(cell.id)
         self._live.note(f"{cell.id}: the client was late; it is driven once more")
+        kept = set_aside(self.folder, cell.id)
+        try:
+            with self._driver(cell) as driver:
+                self._drive_each([cell], served, driver, None)
+        except BaseException:  # Ctrl-C, too
+            self._under_way = []
+            put_back(self.folder, cell.id)
+            self.record.add_cell(before)
+            self.record.save()
+            raise
+        why = before.client.caveats[0].text
+        self.record.driven_again(cell.id, str(kept.relative_to(self.folder.path)), why)
+        self.record.save()
 
     def _driver(self, cell: Cell) -> Driver:
         fleet = self._request.fleet

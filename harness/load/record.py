@@ -90,9 +90,8 @@ class RunRecord:
         """The numbers of a cell that has some."""
         return self._measured[cell_id]
 
-    def set_aside(self, cell_id: str, kept: str, why: str) -> None:
-        """Forget a cell's numbers, since it is driven anew; the first time lies in `kept`."""
-        del self._measured[cell_id]
+    def driven_again(self, cell_id: str, kept: str, why: str) -> None:
+        """Say that a cell has a second time's numbers; the first time lies in `kept`."""
         text = (
             f"{cell_id} was driven a second time and has that one's numbers, whatever they are. "
             f"The time before lies in {kept}: {why}"

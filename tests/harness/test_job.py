@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psutil
+import pytest
 
 from harness.config import find_profile, load_config
+from harness.errors import OutOfTimeError, ServerError
 from harness.live import Live
 from harness.load.job import LoadJob
 from harness.load.request import LoadRequest
+from harness.measuring.measurement import Caveat
 from harness.measuring.remeasure import measure_folder
 from harness.rundir import RunFolder
 from harness.serving import Connected, Url
@@ -23,8 +28,7 @@ from tests.harness.test_remeasure import drive_cell
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
+    from harness.load.matrix import Cell
     from tests.conftest import StartMock
 
 
@@ -166,3 +170,120 @@ def test_a_cell_that_the_client_made_invalid_is_driven_once_more(
     [second] = told.cells
     assert second.metrics != first.metrics
     assert job().record.measurements().caveats[0].code == "driven_again", "who goes on knows it"
+
+
+LATE = Caveat("itl_smeared", "the client merged gaps", invalidates=True)
+
+
+class Late:
+    """A job whose cells are all late at first; what a second time does is told.
+
+    Args:
+        second: raised once the second time of a cell has begun; None: it comes to its end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        second: BaseException | None = None,
+        failed: int = 0,
+    ) -> None:
+        self.times: list[str] = []
+        folder.mkdir(exist_ok=True)
+        request = LoadRequest(
+            servers=[],
+            profile=find_profile("closed", load_config(None)),
+            levels=[1.0, 2.0],
+            again=True,
+            command=["harness", "compare", "awq", "nf4"],
+        )
+        self.job = LoadJob(request, RunFolder(folder), Live(quiet=True), ["awq"])
+
+        def drive_each(job: LoadJob, cells: list[Cell], *_: object) -> None:
+            for cell in cells:
+                again = cell.id in self.times
+                self.times.append(cell.id)
+                at = job.folder.cell(cell.id)
+                if again and second is not None:
+                    (at / "samples.jsonl").write_text("cut off")
+                    raise second
+                drive_cell(at, int(cell.level))
+                found = measure_folder(at, None)
+                client = msgspec.structs.replace(
+                    found.client, valid=again, caveats=[] if again else [LATE]
+                )
+                requests = msgspec.structs.replace(found.requests, failed=failed)
+                job.record.add_cell(
+                    msgspec.structs.replace(found, client=client, requests=requests)
+                )
+
+        monkeypatch.setattr(LoadJob, "_drive_each", drive_each)
+        monkeypatch.setattr(LoadJob, "_driver", lambda *_: nullcontext())
+
+    def drive(self, until_s: float | None = None) -> None:
+        [visit] = self.job.visits
+        served: Any = SimpleNamespace(running=None, server=SimpleNamespace(provenance={}))
+        self.job.drive(visit, served, until_s)
+
+
+def test_late_cells_are_driven_again_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Late(tmp_path, monkeypatch)
+    late.drive()
+    one, two = (cell.id for cell in late.job.cells)
+    assert late.times == [one, two, one, two]
+    told = late.job.record.measurements()
+    assert [caveat.code for caveat in told.caveats] == ["driven_again", "driven_again"]
+    assert all(cell.client.valid for cell in told.cells)
+    assert sorted(path.name for path in (tmp_path / "set_aside").iterdir()) == [
+        f"{one}.1", f"{two}.1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "error", [ServerError("it died"), KeyboardInterrupt(), OutOfTimeError("late")]
+)
+def test_a_second_time_that_does_not_end_leaves_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    late = Late(tmp_path, monkeypatch, error)
+    with pytest.raises(type(error)):
+        late.drive()
+    one, two = (cell.id for cell in late.job.cells)
+    assert late.times == [one, two, one]
+    told = RunFolder(tmp_path).read_measurements()
+    assert [(cell.id, cell.client.caveats) for cell in told.cells] == [(one, [LATE]), (two, [LATE])]
+    assert "driven_again" not in {caveat.code for caveat in told.caveats}
+    assert measure_folder(tmp_path / "cells" / one, None).requests.ok
+    assert not (tmp_path / "set_aside").exists()
+
+
+def test_a_second_time_that_was_killed_leaves_the_first_to_who_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Late(tmp_path, monkeypatch, KeyboardInterrupt())
+    monkeypatch.setattr("harness.load.job.put_back", lambda *_: None)  # it is not there any more
+    with pytest.raises(KeyboardInterrupt):
+        late.drive()
+    monkeypatch.undo()
+    after = Late(tmp_path, monkeypatch).job
+    [visit] = after.visits
+    assert after.todo(visit) == []
+    assert [cell.client.caveats for cell in after.record.measurements().cells] == [[LATE], [LATE]]
+    assert not (tmp_path / "set_aside").exists()
+
+
+def test_a_cell_is_not_driven_again_where_it_does_not_fit_or_requests_were_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Late(tmp_path / "lost", monkeypatch, failed=1)
+    lost.drive()
+    assert len(lost.times) == 2
+    hurried = Late(tmp_path / "hurried", monkeypatch)
+    hurried.drive(until_s=time.monotonic())
+    assert len(hurried.times) == 2
+    assert [cell.client.caveats for cell in hurried.job.record.measurements().cells] == [
+        [LATE], [LATE],
+    ]  # fmt: skip
