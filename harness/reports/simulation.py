@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.simulating.prediction import LimitForecast, Prediction, Spread
+    from harness.simulating.prediction import LimitForecast, Prediction
     from harness.simulating.simulate import Simulation
+    from harness.simulating.spread import Spread
 
 
 def lines(found: Simulation) -> Iterator[str]:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from harness.measuring.slo import Limit, Slo
     from harness.simulating.fit import Fitted
-    from harness.simulating.prediction import Spread
+    from harness.simulating.spread import Spread
 
     Floats = npt.NDArray[np.float64]
 
 _CHECKED_BY: Final = {
-    "ttft_ms": "ttft", "ttft_due_ms": "ttft", "e2e_ms": "e2e", "tpot_ms": "e2e", "itl_ms": "e2e",
+    "ttft_ms": "ttft", "ttft_due_ms": "ttft", "e2e_ms": "e2e", "tpot_ms": "e2e", "itl_ms": "itl",
 }  # fmt: skip
 """Whose held-out errors stand for a metric's."""
 

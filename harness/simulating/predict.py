@@ -12,8 +12,9 @@ from harness.errors import BadInputError
 from harness.simulating.drive import Failures, by_schedule
 from harness.simulating.engine import UNLIMITED
 from harness.simulating.forecast import forecast
-from harness.simulating.prediction import Prediction, Spread, Window
+from harness.simulating.prediction import Prediction, Window
 from harness.simulating.replica import Replica, Work
+from harness.simulating.spread import Spread
 from harness.simulating.traffic import Fleet, all_of, share_by_turns, share_of_some
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 from harness.measuring import stats
 from harness.simulating.drive import by_schedule, closed_loop
 from harness.simulating.replica import Replica, Work
+from harness.simulating.spread import Spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +24,12 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Bools = npt.NDArray[np.bool_]
 
-METRICS: Final = ("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "e2e_p95_ms", "aggregate_tps")
+METRICS: Final = (
+    "ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "e2e_p95_ms", "aggregate_tps",
+    "itl_p50_ms", "itl_p95_ms",
+)  # fmt: skip
+_TOKEN_A_CHUNK: Final = 1.05
+"""Tokens per chunk above which gaps between chunks are not those between tokens."""
 _AGAIN: Final = 8
 """A simulated closed loop may get so many times as far as the measured one did."""
 
@@ -38,6 +45,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     e2e_p95_ms: float
     aggregate_tps: float
     """Tokens per second in the window."""
+    itl_p50_ms: float
+    """Gap between tokens; NaN where chunks hold several. Not fitted, only checked."""
+    itl_p95_ms: float
 
 
 def measured(cell: Observed) -> Figures:
@@ -48,6 +58,23 @@ def measured(cell: Observed) -> Figures:
         (cell.first_s - cell.sent_s)[cell.measured],
         (cell.last_s - cell.due_s)[cell.measured],
         float(each[inside].sum()) / cell.window_s,
+        _gaps(cell),
+    )
+
+
+def _gaps(cell: Observed) -> Spread:
+    """Describe the gaps of the measured requests, in s."""
+    if cell.outputs.sum() > _TOKEN_A_CHUNK * cell.chunks.sum():
+        return Spread()
+    owner = np.repeat(np.arange(cell.chunks.size), cell.chunks)
+    within = (owner[1:] == owner[:-1]) & cell.measured[owner[1:]]
+    return Spread.of(np.diff(cell.chunk_s)[within])
+
+
+def _simulated_gaps(work: Work) -> Spread:
+    return Spread.weighted(
+        np.frombuffer(work.gap_s, dtype=np.float64),
+        np.frombuffer(work.gap_weight, dtype=np.int64),
     )
 
 
@@ -66,6 +93,7 @@ def _scheduled(cell: Observed, engine: Engine) -> Figures:
         (first - cell.sent_s)[kept],
         (last - cell.due_s)[kept],
         _rate(first, last, cell.outputs, 0.0, cell.window_s),
+        _simulated_gaps(work),
     )
 
 
@@ -88,10 +116,11 @@ def _by_turns(cell: Observed, engine: Engine) -> Figures:
         (first - sent)[kept],
         (last - sent)[kept],
         _rate(first, last, outputs, before, end),
+        _simulated_gaps(work),
     )
 
 
-def _figures(ttft_s: Floats, e2e_s: Floats, rate: float) -> Figures:
+def _figures(ttft_s: Floats, e2e_s: Floats, rate: float, gaps_s: Spread) -> Figures:
     ttft, e2e = np.sort(ttft_s) * 1000, np.sort(e2e_s) * 1000
     return Figures(
         ttft_p50_ms=_percentile(ttft, 0.5),
@@ -99,6 +128,8 @@ def _figures(ttft_s: Floats, e2e_s: Floats, rate: float) -> Figures:
         e2e_p50_ms=_percentile(e2e, 0.5),
         e2e_p95_ms=_percentile(e2e, 0.95),
         aggregate_tps=rate,
+        itl_p50_ms=math.nan if gaps_s.p50 is None else gaps_s.p50 * 1000,
+        itl_p95_ms=math.nan if gaps_s.p95 is None else gaps_s.p95 * 1000,
     )
 
 

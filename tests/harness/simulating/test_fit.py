@@ -119,7 +119,7 @@ def test_a_closed_loop_is_rehearsed_with_as_many_streams() -> None:
     one = observed(rounds, rounds[-1].tokens_s[-1], 2.0, streams=2)
     truth, found = measured(one), rehearsed(one, engine)
     for name in METRICS:
-        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-6), name
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-3), name
 
 
 def test_a_closed_loop_keeps_its_load_until_the_last_answer() -> None:
