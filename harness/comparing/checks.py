@@ -15,11 +15,13 @@ from harness.quality.checks import check as check_quality
 from launchers.redact import redact_mapping
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from evals.kinds import Size
     from harness.comparing.manifest import CompareManifest
     from harness.comparing.request import CompareRequest
+    from harness.evidence.limits import Limit
     from harness.serving import Source
     from launchers.build import Build
 
@@ -85,15 +87,32 @@ def _check_weighing(request: CompareRequest) -> None:
             )
     if weighing.limits is None:
         return
+    limits = parse_limits(weighing.limits)
+    _check_goodput(limits, request)
     levels = {f"{level:g}" for level in request.load.levels}
     kind = "concurrency" if request.load.profile.is_closed else "rate"
-    for limit in parse_limits(weighing.limits):
+    for limit in limits:
         at = limit.level
         if at is not None and (at.kind != kind or f"{at.value:g}" not in levels):
             raise BadInputError(
                 f'--slo: "{limit.text}" is of the level {at}, which is not measured',
                 hint=f"Levels: {', '.join(sorted(f'{kind[0]}{level}' for level in levels))}.",
             )
+
+
+def _check_goodput(limits: Sequence[Limit], request: CompareRequest) -> None:
+    """Look that goodput has limits on single requests to count by."""
+    single = request.load.slo is not None and any(
+        one.per_request for one in request.load.slo.limits
+    )
+    asked = next((one for one in limits if one.metric == "goodput"), None)
+    if asked is None or single:
+        return
+    raise BadInputError(
+        f'--slo: "{asked.text}": goodput counts requests that hold limits of their own, and none '
+        "is given",
+        hint=f"Add one or more for every level, e.g. ttft_ms<=500,itl_ms<=50,{asked.text}",
+    )
 
 
 def _check_room(parent: Path) -> None:

@@ -1,6 +1,7 @@
 """A limit held to what was measured: PASS, FAIL or INCONCLUSIVE, by the interval.
 
-PASS: the whole 95 % interval is within the limit. FAIL: all of it is beyond. Limits on answers are
+PASS: the whole 95 % interval is within the limit. FAIL: all of it is beyond. Where there is no
+interval all repeats have to lie on one side; of a peak the largest is held. Limits on answers are
 tested one-sided at 5 % to either side, as a gate tests them (`harness.comparing.tested`). A limit
 on several levels or suites holds where it holds on each.
 """
@@ -8,13 +9,21 @@ on several levels or suites holds where it holds on each.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Final
-
-from scipy import special
 
 from harness.comparing import words
 from harness.comparing.comparison import LimitResult
+from harness.comparing.finding import (
+    PEAK,
+    Finding,
+    by_interval,
+    doubted,
+    judged,
+    nothing,
+    peak,
+    times,
+)
 from harness.comparing.quality import is_perplexity
 from harness.comparing.tails import longer
 from harness.errors import did_you_mean
@@ -32,21 +41,12 @@ if TYPE_CHECKING:
     )
     from harness.evidence.limits import Limit
 
-_Z: Final = float(special.ndtri(0.975))
-_POWER_Z: Final = float(special.ndtri(0.8))
-_MOST_TIMES: Final = 10_000
 _SAME: Final = 1e-9
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Finding:
-    """A limit at one level, or on one suite."""
-
-    verdict: Verdict
-    value: float | None = None
-    ci95: Interval | None = None
-    text: str
-    settle: str | None = None
+_GOODPUT: Final = "goodput"
+_GOODPUT_NEEDS: Final = (
+    "a measurement whose --slo limits single requests too, e.g. ttft_ms<=500: goodput counts "
+    "those that hold such limits"
+)
 
 
 def verdict(limit: Limit, build: str, comparison: Comparison) -> LimitResult:
@@ -79,7 +79,7 @@ def verdict(limit: Limit, build: str, comparison: Comparison) -> LimitResult:
     )
 
 
-def _beyond(limit: Limit, one: _Finding) -> float:
+def _beyond(limit: Limit, one: Finding) -> float:
     """How far a value is beyond the limit; negative: within."""
     if one.value is None:
         return math.inf
@@ -89,7 +89,7 @@ def _beyond(limit: Limit, one: _Finding) -> float:
 # --- load ----------------------------------------------------------------------------------------
 
 
-def _of_levels(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Finding]:
+def _of_levels(limit: Limit, build: str, comparison: Comparison) -> Iterator[Finding]:
     rows = [row for row in comparison.load if row.build == build]
     if limit.level is not None:
         rows = [row for row in rows if limit.level.is_(row.level)]
@@ -97,127 +97,110 @@ def _of_levels(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Fi
         where = f" at {limit.level}" if limit.level else ""
         levels = dict.fromkeys(words.level(row.level) for row in comparison.load)
         hint = f"levels measured: {', '.join(levels)}" if levels else "a load run"
-        yield _nothing(f"no load was measured of {build}{where}", f"measure it ({hint})")
+        yield nothing(f"no load was measured of {build}{where}", f"measure it ({hint})")
     for row in rows:
         found = _at_level(limit, row, comparison)
-        yield found if row.valid else _doubted(found)
+        yield found if row.valid else doubted(found)
 
 
-def _doubted(found: _Finding) -> _Finding:
-    """Take the verdict from what an invalid measurement says."""
-    return replace(
-        found,
-        verdict="INCONCLUSIVE",
-        text=f"{found.text}; that measurement is invalid",
-        settle="a valid measurement",
-    )
-
-
-def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> _Finding:
+def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> Finding:
     at = words.at_level(row.level)
+    own = row.metrics.get(limit.metric)
     if limit.ratio:
         if row.build == comparison.baseline:
-            return _Finding(verdict="PASS", value=1.0, text="it is the baseline itself")
+            return Finding(verdict="PASS", value=1.0, text="it is the baseline itself")
+        base = _baseline_row(row, comparison)
         against = row.against.get(limit.metric)
         value = against.ratio if against else None
         ci95 = against.ratio_ci95 if against else None
         few = against is not None and against.few
+        if limit.metric == PEAK:
+            value, ci95 = _over(peak(own), peak(base.metrics.get(PEAK) if base else None)), None
+        repeats = _ratios(own, base.metrics.get(limit.metric) if base else None)
         shown = f"{words.ratio(value)} of {comparison.baseline}{words.between(ci95)}"
     else:
-        own = row.metrics.get(limit.metric)
         value, ci95 = (own.value, own.ci95) if own else (None, None)
         few = own is not None and own.few
+        if limit.metric == PEAK:
+            value, ci95 = peak(own), None
+        repeats = _repeats(own)
         shown = f"{words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
     name = words.label(limit.metric)
     more = f"more answers a cell {at}: {longer(limit.metric, row.answers)}"
+    if limit.metric == _GOODPUT and own is None:
+        more = _GOODPUT_NEEDS
     if value is None:
         if not row.stable:
             text = f"{name} {at}: the queue grew throughout, so no limit on it is held"
-            return _Finding(verdict="FAIL", text=text)
-        return _nothing(f"{name} {at} is not known of {row.build}", more)
+            return Finding(verdict="FAIL", text=text)
+        return nothing(f"{name} {at} is not known of {row.build}", more)
     if few:
         text = f"{name} {shown} {at}, of too few answers to decide by"
-        return _Finding(verdict="INCONCLUSIVE", value=value, text=text, settle=more)
-    return _judged(limit, value, ci95, f"{name} {shown} {at}", row.repeats)
+        return Finding(verdict="INCONCLUSIVE", value=value, text=text, settle=more)
+    return judged(limit, value, ci95, f"{name} {shown} {at}", repeats)
 
 
-def _judged(limit: Limit, value: float, ci95: Interval | None, text: str, repeats: int) -> _Finding:
-    if ci95 is None:
-        settle = None
-        verdict: Verdict = "INCONCLUSIVE"
-        if repeats > 1 or limit.metric in _CERTAIN:
-            verdict = "PASS" if limit.holds(value) else "FAIL"
-        else:
-            settle = "at least 2 repeats: nothing is known of its noise"
-        return _Finding(verdict=verdict, value=value, text=text, settle=settle)
-    found = _by_interval(limit, ci95)
-    settle = None
-    if found == "INCONCLUSIVE":
-        times = _times(limit.value, value, ci95)
-        if times is None:
-            settle = "no number of repeats: it lies at the limit"
-        else:
-            whole = max(repeats + 1, math.ceil(repeats * times))
-            more = words.more(whole - repeats, "more repeat", "more repeats")
-            settle = f"about {more} ({whole:,} in all)"
-    return _Finding(verdict=found, value=value, ci95=ci95, text=text, settle=settle)
+def _baseline_row(row: LevelRow, comparison: Comparison) -> LevelRow | None:
+    """The baseline's row at the same level of the same profile."""
+    for one in comparison.load:
+        same = (one.profile, one.level) == (row.profile, row.level)
+        if same and one.build == comparison.baseline:
+            return one
+    return None
 
 
-_CERTAIN: Final = frozenset(("weights_gib", "kv_cache_gib", "kv_cache_tokens", "memory_peak_gib"))
-"""A number that a server tells of itself, or that a single run shows well enough."""
+def _repeats(found: Value | float | None) -> list[float]:
+    """The values of the repeats; a number that a server tells of itself is one."""
+    if found is None or isinstance(found, int | float):
+        return [] if found is None else [float(found)]
+    return [one for one in found.repeats if one is not None]
 
 
-def _by_interval(limit: Limit, ci95: Interval) -> Verdict:
-    held = [limit.holds(end) for end in ci95]
-    if all(held):
-        return "PASS"
-    return "INCONCLUSIVE" if any(held) else "FAIL"
+def _ratios(own: Value | float | None, base: Value | float | None) -> list[float]:
+    """Each repeat of ours ÷ the baseline's; ÷ each of them where their number is not the same."""
+    ours, theirs = _repeats(own), _repeats(base)
+    pairs = zip(ours, theirs, strict=True) if len(ours) == len(theirs) else product(ours, theirs)
+    return [a / b for a, b in pairs if b]
 
 
-def _times(bound: float, value: float, ci95: Interval) -> float | None:
-    """Return how many times the data would settle it with a power of 80 %, if this is the truth."""
-    away = abs(bound - value)
-    reach = (ci95[1] - value) if bound > value else (value - ci95[0])
-    if away <= _SAME or reach <= 0:
-        return None
-    times = (reach / away * (_Z + _POWER_Z) / _Z) ** 2
-    return times if times < _MOST_TIMES else None
+def _over(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or not theirs else ours / theirs
 
 
 # --- servers -------------------------------------------------------------------------------------
 
 
-def _of_server(limit: Limit, build: str, comparison: Comparison) -> _Finding:
+def _of_server(limit: Limit, build: str, comparison: Comparison) -> Finding:
     name = words.label(limit.metric)
     own, base = (
         next((one for one in comparison.servers if one.build == who), None)
         for who in (build, comparison.baseline)
     )
-    found = getattr(own, limit.metric, None)
-    value, ci95, repeats = _plain(found)
+    found, other = (getattr(one, limit.metric, None) for one in (own, base))
+    value, ci95 = _plain(limit, found)
     if value is None:
-        return _nothing(f"{name} is not known of {build}", "a server that tells it")
+        return nothing(f"{name} is not known of {build}", "a server that tells it")
     if not limit.ratio:
         shown = f"{name} {words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
-        return _judged(limit, value, ci95, shown, repeats)
-    theirs = _plain(getattr(base, limit.metric, None))[0]
+        return judged(limit, value, ci95, shown, _repeats(found))
+    theirs, _ = _plain(limit, other)
     if not theirs:
-        return _nothing(f"{name} is not known of {comparison.baseline}", "a server that tells it")
+        return nothing(f"{name} is not known of {comparison.baseline}", "a server that tells it")
     scaled = None if ci95 is None else (ci95[0] / theirs, ci95[1] / theirs)
     shown = f"{name} {words.ratio(value / theirs)} of {comparison.baseline}{words.between(scaled)}"
-    return _judged(limit, value / theirs, scaled, shown, repeats)
+    return judged(limit, value / theirs, scaled, shown, _ratios(found, other))
 
 
-def _plain(found: Value | float | None) -> tuple[float | None, Interval | None, int]:
+def _plain(limit: Limit, found: Value | float | None) -> tuple[float | None, Interval | None]:
     if found is None or isinstance(found, int | float):
-        return found, None, 1
-    return found.value, found.ci95, len(found.repeats)
+        return found, None
+    return (peak(found), None) if limit.metric == PEAK else (found.value, found.ci95)
 
 
 # --- answers -------------------------------------------------------------------------------------
 
 
-def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_Finding]:
+def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[Finding]:
     rows = [row for row in comparison.quality if row.build == build and speaks_of(limit, row)]
     if limit.suite is not None:
         rows = [row for row in rows if row.suite == limit.suite] or rows
@@ -226,7 +209,7 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
         typo = limit.suite if limit.suite not in known else None
         near = did_you_mean(typo, known) if typo else ""
         what = f"{limit.suite}{near}" if limit.suite else f"suite that has a {limit.metric}"
-        yield _nothing(f"{build} was not asked {what}", f"ask it: {limit.suite or 'a suite'}")
+        yield nothing(f"{build} was not asked {what}", f"ask it: {limit.suite or 'a suite'}")
     for row in rows:
         if limit.text in row.tests:
             yield from _of_tests(limit, row)
@@ -240,16 +223,16 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[_F
             key = next((k for k in (limit.part, f"{name}/{limit.part}") if k in parts), None)
             if key is None:
                 near = did_you_mean(limit.part, parts)
-                yield _nothing(
+                yield nothing(
                     f"{name} has no part {limit.part}{near}", f"one of {', '.join(parts)}"
                 )
                 continue
             part, name = parts[key], f"{name}/{limit.part}"
         finding = _of_part(limit, row, part, name, comparison)
-        yield finding if row.valid else _doubted(finding)
+        yield finding if row.valid else doubted(finding)
 
 
-def _of_tests(limit: Limit, row: QualityRow) -> Iterator[_Finding]:
+def _of_tests(limit: Limit, row: QualityRow) -> Iterator[Finding]:
     """Yield what the tests of a limit on a suite's answers found."""
     name = row.suite if limit.suite in {None, row.suite} else limit.suite
     for test in row.tests[limit.text]:
@@ -261,10 +244,10 @@ def _of_tests(limit: Limit, row: QualityRow) -> Iterator[_Finding]:
         text = f"{told}: {_shown(limit, test.value or 0.0, test.ci95)}"
         if not own and row.regressed and limit.metric in _OF_SCORES:
             text += f"; {_categories(row)}"
-        finding = _Finding(
+        finding = Finding(
             verdict=test.verdict, value=test.value, ci95=test.ci95, text=text, settle=settle,
         )  # fmt: skip
-        yield finding if row.valid else _doubted(finding)
+        yield finding if row.valid else doubted(finding)
 
 
 _OF_SCORES: Final = frozenset(("retained", "difference", "score"))
@@ -273,8 +256,8 @@ _OF_SCORES: Final = frozenset(("retained", "difference", "score"))
 def _more_items(limit: Limit, value: float | None, ci95: Interval | None, there: int) -> str:
     if value is None or ci95 is None:
         return "items of more than one cluster"
-    times = _times(limit.value, value, ci95)
-    return _items(None if times is None else math.ceil(times * there), there)
+    needed = times(limit.value, value, ci95)
+    return _items(None if needed is None else math.ceil(needed * there), there)
 
 
 def speaks_of(limit: Limit, row: QualityRow) -> bool:
@@ -288,13 +271,13 @@ def speaks_of(limit: Limit, row: QualityRow) -> bool:
 
 def _of_part(
     limit: Limit, row: QualityRow, part: QualityPart, name: str, comparison: Comparison
-) -> _Finding:
+) -> Finding:
     value, ci95 = _known(limit, row, part)
     if limit.needs_baseline and row.build == comparison.baseline:
-        return _Finding(verdict="PASS", text=f"{name}: it is the baseline itself")
+        return Finding(verdict="PASS", text=f"{name}: it is the baseline itself")
     if value is None:
         what = f"{limit.metric} of {name} is not known of {row.build}"
-        return _nothing(what, f"ask {comparison.baseline} the same items")
+        return nothing(what, f"ask {comparison.baseline} the same items")
     text = f"{name}: {_shown(limit, value, ci95)}"
     if part is row and row.regressed and limit.metric in _OF_SCORES:
         text += f"; {_categories(row)}"
@@ -303,15 +286,15 @@ def _of_part(
         settle = None
         if test.verdict == "INCONCLUSIVE":
             settle = _items(test.items_needed, part.items)
-        return _Finding(
+        return Finding(
             verdict=test.verdict, value=value, ci95=ci95, text=text,
             settle=settle,
         )  # fmt: skip
-    found: Verdict = "INCONCLUSIVE" if ci95 is None else _by_interval(limit, ci95)
+    found: Verdict = "INCONCLUSIVE" if ci95 is None else by_interval(limit, ci95)
     settle = None
     if found == "INCONCLUSIVE":
         settle = _more_items(limit, value, ci95, part.items)
-    return _Finding(verdict=found, value=value, ci95=ci95, text=text, settle=settle)
+    return Finding(verdict=found, value=value, ci95=ci95, text=text, settle=settle)
 
 
 def _known(
@@ -379,7 +362,3 @@ def _percent(ci95: Interval) -> str:
 
 def _interval(metric: str, ci95: Interval | None) -> str:
     return words.between(ci95, 100 if metric == "error_rate" else 1)
-
-
-def _nothing(text: str, settle: str) -> _Finding:
-    return _Finding(verdict="INCONCLUSIVE", text=text, settle=settle)

@@ -84,6 +84,8 @@ def test_the_baseline_comes_first_wherever_it_is_named() -> None:
         (["fp16", "fp16"], '"fp16" is there twice'),
         (["fp16", "awk"], 'did you mean "awq"'),
         (["fp16", "awq", "--slo", "ttft_p95_ms@c7<=500"], "the level c7, which is not measured"),
+        (["fp16", "awq", "--slo", "goodput>=1"], "e.g. ttft_ms<=500,itl_ms<=50,goodput>=1"),
+        (["fp16", "awq", "--slo", "ttft_ms@c8<=9,error_rate<=1%,goodput@c8>=1"], "none is given"),
         (["fp16", "awq", "--slo", "ttft_p95<=500"], "ttft_p95"),
         (["fp16", "awq", "--price-per-hour", "awk=2"], '"awk" is not among the builds'),
         (["fp16", "awq", "--price-per-hour", "awq=cheap"], '"cheap" is no price'),

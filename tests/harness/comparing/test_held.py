@@ -101,6 +101,71 @@ def test_the_baseline_holds_what_is_about_itself() -> None:
         assert held(limit, "fp16").verdict == "PASS", limit
 
 
+def test_of_a_peak_the_largest_of_all_repeats_is_held() -> None:
+    """Geometric means: 15.9 and 11 GiB, and a ratio of 1.44; peaks: 21 and 14."""
+    cells = [
+        cell(build, 8, n, memory=gib)
+        for build, peaks in (("fp16", (9, 14)), ("awq", (12, 21)))
+        for n, gib in enumerate(peaks, 1)
+    ]
+    for limit, value, expected in (
+        ("memory_peak_gib<=20", 21, "FAIL"),
+        ("memory_peak_gib@c8<=20", 21, "FAIL"),
+        ("memory_peak_gib<=21", 21, "PASS"),
+        ("ratio(memory_peak_gib)<=145%", 1.5, "FAIL"),
+        ("ratio(memory_peak_gib@c8)<=145%", 1.5, "FAIL"),
+        ("ratio(memory_peak_gib@c8)<=150%", 1.5, "PASS"),
+    ):
+        made_of = compare(evidence(load(cells)), baseline="fp16", limits=limit)
+        found = verdict(parse_limit(limit), "awq", made_of)
+        assert (found.verdict, found.value) == (expected, value), limit
+        assert "the largest of all repeats" in found.text
+        assert ("21.0 GiB" if value == 21 else "×1.50") in found.text
+
+
+@pytest.mark.parametrize(
+    ("goodputs", "expected"),
+    [((0.0, 3.0), "INCONCLUSIVE"), ((0.0, 0.5), "FAIL"), ((3.0, 0.0, 3.0), "INCONCLUSIVE")],
+)
+def test_without_an_interval_all_repeats_have_to_agree(
+    goodputs: tuple[float, ...], expected: str
+) -> None:
+    cells = [cell(build, 8, n) for build in ("fp16", "awq") for n, _ in enumerate(goodputs)]
+    cells = [
+        msgspec.structs.replace(
+            one, metrics=msgspec.structs.replace(one.metrics, goodput=goodputs[one.repeat])
+        )
+        for one in cells
+    ]
+    limit = "goodput@c8>=1"
+    made_of = compare(evidence(load(cells)), baseline="fp16", limits=limit)
+    found = verdict(parse_limit(limit), "awq", made_of)
+    assert (found.verdict, found.ci95) == (expected, None), found
+    if expected == "INCONCLUSIVE":
+        assert f"of {len(goodputs)} repeats" in found.text
+        assert "repeats that agree" in (found.settle or "")
+
+
+def test_repeats_that_all_hold_a_limit_pass_it_without_an_interval() -> None:
+    there = made("aggregate_tps@c8>=100")
+    rows = [
+        msgspec.structs.replace(
+            row, metrics={"aggregate_tps": Value(value=200.0, repeats=[150.0, 250.0])}
+        )
+        for row in there.load
+    ]
+    there = msgspec.structs.replace(there, load=rows)
+    assert verdict(parse_limit("aggregate_tps@c8>=100"), "awq", there).verdict == "PASS"
+    assert verdict(parse_limit("aggregate_tps@c8>=200"), "awq", there).verdict == "INCONCLUSIVE"
+    assert verdict(parse_limit("aggregate_tps@c8>=300"), "awq", there).verdict == "FAIL"
+
+
+def test_goodput_that_was_not_counted_is_told_with_what_counts_it() -> None:
+    found = held("goodput@c8>=1")
+    assert found.verdict == "INCONCLUSIVE"
+    assert "limits single requests too, e.g. ttft_ms<=500" in (found.settle or "")
+
+
 def test_a_queue_that_grew_throughout_holds_no_limit() -> None:
     limit = "e2e_p50_ms<=900"
     there = made(limit)
