@@ -145,7 +145,7 @@ def _latency(
         described=f"{plain(limit.text)} over the load; the limit is a line.",
     )
     _mark_knee(chart, sweep)
-    chart.marks.append(path([(x.low, limit.value), (x.high, limit.value)], x, y, "line lost"))
+    chart.marks.append(path([(x.low, limit.value), (x.high, limit.value)], x, y, "limit"))
     line = [(math.log2(level), value) for level, value in known]
     if line:
         chart.marks.append(path(line, x, y, f"line {hue(colour)}"))

@@ -98,7 +98,7 @@ def test_the_page_draws_the_curve_its_knee_and_the_limits(swept: RunFolder) -> N
     assert len(re.findall(r'class="dots', curve)) == 4
     assert curve.count('class="burst"') == latency.count('class="burst"') == 1
     assert "ttft_p95_ms&lt;=40" in latency
-    assert latency.count('class="line lost"') == 1
+    assert latency.count('class="limit"') == 1
 
 
 def test_names_do_nothing(swept: RunFolder) -> None:
