@@ -89,6 +89,12 @@ def sentences(sizing: Sizing) -> list[str]:
                 f"{figure(one.day.window_s)} s; starting and stopping them in no time would save "
                 f"{share(max(saved, 0.0))} of the replica hours."
             )
+        if one.supply.efficiency is not None:
+            efficiency, servers = one.supply.efficiency, one.supply.servers
+            found.append(
+                f"{one.build}: {servers} servers together hold {figure(efficiency)}"
+                f"{between(one.supply.efficiency_range)} of {servers} times what one does."
+            )
         if one.energy is not None:
             found.append(
                 f"{one.build}: {figure(one.energy.joules_per_output_token)} J an output token at "

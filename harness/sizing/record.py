@@ -83,6 +83,8 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     """Of levels: the highest that held, and the lowest that did not (None: all held)."""
     efficiency: float | None = None
     """Rate of all ÷ (servers x rate of one), where one alone was measured, too."""
+    efficiency_range: Range | None = None
+    """By the far ends of both rates."""
     cell: str = ""
     """The one that the numbers below are of."""
     run: str = ""

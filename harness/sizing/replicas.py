@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from harness.sizing.record import Day, Failing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.sizing.record import Demand, Range
+    from harness.sizing.record import Demand, Range, Supply
 
 HOUR_S: Final = 3600.0
 _ROUNDING: Final = 1e-9
@@ -92,14 +94,32 @@ def day_of(
     )
 
 
-def efficiency(rates: Sequence[tuple[int, float]]) -> float | None:
-    """Return how well servers add up: rate of the most ÷ (their number x the rate of one).
+def efficiency(alone: Supply, several: Supply) -> tuple[float, Range] | None:
+    """Return how well servers add up, and by the far ends of both rates how well they may.
+
+    Rate of the several ÷ (their number x the rate of one).
 
     Args:
-        rates: (servers measured together, rate of all of them).
+        alone: one server.
+        several: the same, so many together.
     """
-    alone = [rate for servers, rate in rates if servers == 1]
-    servers, rate = max(rates, default=(1, 0.0))
-    if servers == 1 or not alone or max(alone) <= 0:
+    one, each = alone.per_server, several.per_server
+    if alone.servers != 1 or several.servers == 1 or not one or not each:
         return None
-    return rate / (servers * max(alone))
+    low, high = several.bounds or (each, each)
+    low_one, high_one = alone.bounds or (one, one)
+    return each / one, (low and high_one and low / high_one, high and low_one and high / low_one)
+
+
+def add_up(supplies: Sequence[Supply]) -> Supply:
+    """Return what the most servers of a build hold together, with how well they add up.
+
+    Args:
+        supplies: of one build, by number of servers; at least one.
+    """
+    most = max(supplies, key=lambda one: one.servers if one.rate else 0)
+    alone = next((one for one in supplies if one.servers == 1), None)
+    found = None if alone is None else efficiency(alone, most)
+    if found is None:
+        return most
+    return msgspec.structs.replace(most, efficiency=found[0], efficiency_range=found[1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.sizing.replicas import efficiency
+from harness.sizing.replicas import add_up
 from harness.sizing.supply import servers_of, supply_at
 
 if TYPE_CHECKING:
@@ -51,13 +51,7 @@ def of_most_servers(found: list[Supply]) -> list[Supply]:
     by_build: dict[str, list[Supply]] = {}
     for one in found:
         by_build.setdefault(one.build, []).append(one)
-    return [
-        msgspec.structs.replace(
-            max(of, key=lambda one: one.servers if one.rate else 0),
-            efficiency=efficiency([(one.servers, one.rate) for one in of if one.rate]),
-        )
-        for of in by_build.values()
-    ]
+    return [add_up(of) for of in by_build.values()]
 
 
 def _nearest(one: Found, probes: list[Probe]) -> Probe:

@@ -15,7 +15,7 @@ from harness.measuring.measurement import Caveat, CellMeasurement
 from harness.measuring.slo import Slo, observed
 from harness.sizing.facts import facts_of
 from harness.sizing.record import Supply
-from harness.sizing.replicas import efficiency
+from harness.sizing.replicas import add_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,22 +110,31 @@ def supply_of_levels(build: str, cells: Sequence[Measured], slo: Slo) -> Supply:
     by_servers: dict[int, list[Measured]] = defaultdict(list)
     for one in valid:
         by_servers[servers_of(one[1])].append(one)
-    found = {servers: _held(of, slo) for servers, of in by_servers.items()}
-    rates = [(servers, best.rate) for servers, (best, _, _) in found.items() if best]
-    if not rates:
-        return _nothing(build, chosen, caveats)
-    servers, rate = max(rates)
-    best, broke, told = found[servers]
-    assert best is not None  # noqa: S101 - it has a rate
-    caveats += [Caveat(code, f"{build}: {text}") for code, text in told.items()]
-    cell = best.cells[0]
-    described = supply_at(build, cell, "open levels" if best.is_open else "closed levels", servers)
+    found = [_of_levels(build, servers, of, slo) for servers, of in by_servers.items()]
+    if not any(one.rate for one in found):
+        lowest = min(chosen, key=lambda one: next(iter(one[1].level.values())))
+        nothing = supply_at(build, lowest, "nothing held", servers_of(lowest[1]))
+        return msgspec.structs.replace(nothing, caveats=[*caveats, *nothing.caveats])
+    most = add_up(found)
+    return msgspec.structs.replace(most, caveats=[*caveats, *most.caveats])
+
+
+def _of_levels(build: str, servers: int, cells: Sequence[Measured], slo: Slo) -> Supply:
+    """What so many servers hold together."""
+    best, broke, told = _held(cells, slo)
+    if best is None:
+        return supply_at(build, cells[0], "nothing held", servers)
+    found = supply_at(
+        build, best.cells[0], "open levels" if best.is_open else "closed levels", servers
+    )
     return msgspec.structs.replace(
-        described,
-        rate=rate,
-        rate_between=(rate, None if broke is None else max(broke.rate, rate)),
-        efficiency=efficiency(rates),
-        caveats=[*caveats, *described.caveats],
+        found,
+        rate=best.rate,
+        rate_between=(best.rate, None if broke is None else max(broke.rate, best.rate)),
+        caveats=[
+            *(Caveat(code, f"{build}: {text}") for code, text in told.items()),
+            *found.caveats,
+        ],
     )
 
 
@@ -226,10 +235,3 @@ def _held(cells: Sequence[Measured], slo: Slo) -> tuple[Level | None, Level | No
             "--profile steady, measure that."
         )
     return best, above[0] if above else None, told
-
-
-def _nothing(build: str, chosen: Sequence[Measured], caveats: list[Caveat]) -> Supply:
-    lowest = min(chosen, key=lambda one: next(iter(one[1].level.values())))
-    servers = servers_of(lowest[1])
-    found = supply_at(build, lowest, "nothing held", servers)
-    return msgspec.structs.replace(found, caveats=[*caveats, *found.caveats])

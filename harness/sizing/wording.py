@@ -128,9 +128,11 @@ def _unknown(one: BuildSizing, demand: Demand | None, terms: Terms) -> list[str]
         ),
         "How replicas add up: one was measured, and N are taken to hold N times as much. Measure "
         "several at once, with --url A,B.": supply.servers == 1,
-        f"How well {supply.servers} servers add up: one alone was not measured. Any number is "
-        "taken to hold as much a server as these.": supply.servers > 1
-        and supply.efficiency is None,
+        f"How well {supply.servers} servers add up: one alone was not measured.": (
+            supply.servers > 1 and supply.efficiency is None
+        ),
+        f"How more than {supply.servers} replicas add up: each is taken to hold as much as each of "
+        "those.": supply.servers > 1,
         "What it costs: no --price-per-gpu-hour.": terms.price(one.build) is None,
         "How many replicas: no --demand.": demand is None,
         "What a token of a prompt costs: the server counts none.": supply.prompt_tokens is None,

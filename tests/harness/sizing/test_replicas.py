@@ -13,7 +13,7 @@ from harness.sizing.replicas import (
     serving_for,
     serving_range,
 )
-from tests.harness.sizing.made import trace
+from tests.harness.sizing.made import supply, trace
 
 RATES = st.floats(0.01, 1e6)
 HEADROOMS = st.floats(0, 0.9)
@@ -103,7 +103,10 @@ def test_a_day_by_its_windows() -> None:
 
 
 def test_how_well_servers_add_up() -> None:
-    assert efficiency([(1, 10.0), (2, 18.0), (4, 30.0)]) == 0.75
-    assert efficiency([(1, 10.0)]) is None
-    assert efficiency([(4, 30.0)]) is None, "one alone was not measured"
-    assert efficiency([]) is None
+    alone = supply(rate=10.0, rate_ci95=(8.0, 12.0))
+    four = supply(rate=30.0, rate_ci95=(28.0, 32.0), servers=4)
+    assert efficiency(alone, four) == (0.75, (7 / 12, 8 / 8))
+    assert efficiency(supply(rate=10.0, rate_between=(10.0, None)), four) == (0.75, (None, 0.8))
+    assert efficiency(four, four) is None, "one alone was not measured"
+    assert efficiency(alone, alone) is None
+    assert efficiency(supply(rate=None), four) is None

@@ -154,7 +154,9 @@ def test_scaling_that_was_measured_is_no_assumption() -> None:
         {}, {"rate": 15.0, "servers": 2, "efficiency": 0.75},
     ))  # fmt: skip
     assert any("How replicas add up" in text for text in alone.unknown)
-    assert not any("add up" in text for text in pair.unknown)
+    assert not any("How replicas add up" in text for text in pair.unknown)
+    assert any("How more than 2 replicas add up" in text for text in pair.unknown)
+    assert pair.supply.efficiency == 0.75
     assert pair.fleets[0].serving == 9  # 50 / (7.5 · 0.8) = 8.3
 
 
