@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
 
 _MARKS: Final = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "SKIPPED": "⏭️"}
-_RULE_COLUMNS: Final = ["", "Rule", "Found", "95 % interval", "Finding"]
+_RULE_COLUMNS: Final = ["", "Rule", "Limit", "Found", "95 % interval", "Finding"]
 _STAGE_COLUMNS: Final = ["Stage", "Verdict", "Took", "Note"]
 
 
@@ -52,9 +52,10 @@ def _rules(result: GateResult) -> str:
         rule = rules[0]
         text = escape(" ".join(filter(None, [rule.text, rule.settle and f"({rule.settle})"])))
         names = "<br>".join(code(one.rule) for one in rules)
-        interval = words.interval(rule) or NOTHING
-        rows.append([_MARKS[rule.verdict], names, words.value(rule, rule.value), interval, text])
-    return table(_RULE_COLUMNS, rows, (0, 1, 4))
+        limits = "<br>".join(map(words.limit, rules))
+        found = [words.value(rule, rule.value), words.interval(rule) or NOTHING]
+        rows.append([_MARKS[rule.verdict], names, limits, *found, text])
+    return table(_RULE_COLUMNS, rows, (0, 1, 5))
 
 
 def _stages(result: GateResult) -> str:

@@ -62,7 +62,7 @@ def print_gate(run: RunFolder, console: Console) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        if name == "Found":
+        if name in {"Limit", "Found"}:
             table.add_column(name, justify="right", no_wrap=True)
         else:
             table.add_column(name, overflow="fold", min_width=_LEAST.get(name))
@@ -70,7 +70,7 @@ def _table(*columns: str) -> Table:
 
 
 def _rules(result: GateResult) -> Table:
-    table = _table("Verdict", "Rule", "Found", "Finding")
+    table = _table("Verdict", "Rule", "Limit", "Found", "Finding")
     for rules in words.grouped(result):
         rule = rules[0]
         found = Text(words.value(rule, rule.value))
@@ -79,8 +79,10 @@ def _rules(result: GateResult) -> Table:
         text = Text(plain(rule.text))
         if rule.settle:
             text.append(f"\n{plain(rule.settle)}", style="dim")
+        verdict = Text(rule.verdict, style=_STYLES[rule.verdict])
         names = "\n".join(plain(one.rule) for one in rules)
-        table.add_row(Text(rule.verdict, style=_STYLES[rule.verdict]), names, found, text)
+        limits = "\n".join(map(words.limit, rules))
+        table.add_row(verdict, names, limits, found, text)
     return table
 
 

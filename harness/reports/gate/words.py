@@ -43,6 +43,15 @@ def value(rule: RuleResult, number: float | None) -> str:
     return f"{_bare(rule, number)}{_UNITS.get(rule.unit, f' {rule.unit}')}"
 
 
+def limit(rule: RuleResult) -> str:
+    """The limit as it was understood, in full: `95 %`, `150 %`, `900 ms`."""
+    if rule.limit is None:
+        return NOTHING
+    number = 100 * rule.limit if rule.unit == "share" else rule.limit
+    shown = f"{number:,.10g}".replace("-", "−")
+    return f"{shown}{_UNITS.get(rule.unit, f' {rule.unit}')}"
+
+
 def interval(rule: RuleResult) -> str:
     """The 95 % interval as `92.3–94.9`; empty without one."""
     if rule.ci95 is None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from harness.gating.record import write_gate
-from harness.gating.result import Finding, GateResult, RuleResult, StageResult
+from harness.gating.result import Finding, GateResult, RuleResult, StageResult, Unit
 from harness.measuring.measurement import Caveat, RunInfo
 from harness.reports import gate
 from harness.rundir import RunFolder
@@ -114,13 +114,40 @@ def test_people_read_the_verdict_first(folder: RunFolder) -> None:
     assert "88.0–95.0" in markdown
 
 
+def test_a_limit_is_shown_as_it_was_understood(tmp_path: Path) -> None:
+    """Limits in the order of the rules, those that were skipped for one reason in one row."""
+    limits: list[tuple[float | None, Unit, str]] = [
+        (1.5, "share", "150 %"), (-0.02, "share", "−2 %"), (0.95125, "share", "95.125 %"),
+        (1900.0, "ms", "1,900 ms"), (None, "", "–"),
+    ]  # fmt: skip
+    rules = [
+        RuleResult(rule=f"r{n}", stage="load", verdict="PASS", text="", limit=limit, unit=unit)
+        for n, (limit, unit, _) in enumerate(limits)
+    ]
+    skipped = [
+        RuleResult(rule=f"s{n}", stage="load", verdict="SKIPPED", text="no", limit=n, unit="GiB")
+        for n in (20, 30)
+    ]
+    run = RunFolder(tmp_path)
+    run.write_manifest({"kind": "gate", "parts": []})
+    write_gate(run, result(rules=[*rules, *skipped]))
+    terminal = gate.load_report("terminal").render(run).splitlines()
+    markdown = gate.load_report("markdown").render(run).splitlines()
+    assert any(line.split()[:3] == ["Verdict", "Rule", "Limit"] for line in terminal)
+    for n, (_, _, shown) in enumerate(limits):
+        assert any(line.startswith("PASS") and f" r{n} " in line and shown in line
+                   for line in terminal), shown  # fmt: skip
+        assert any(f"| `r{n}` | {shown} |" in line for line in markdown), shown
+    assert any("| `s20`<br>`s30` | 20 GiB<br>30 GiB |" in line for line in markdown)
+
+
 def test_nothing_in_a_text_steers_what_reads_it(folder: RunFolder) -> None:
     markdown = gate.load_report("markdown").render(folder)
     assert "<b>" not in markdown
     assert "\x1b" not in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| ✅")]
     assert rows
-    assert rows[0].replace("\\|", "").count("|") == 6
+    assert rows[0].replace("\\|", "").count("|") == 7
     assert "\x1b" not in gate.load_report("terminal").render(folder)
 
 
