@@ -17,30 +17,21 @@ if TYPE_CHECKING:
 
 COMPARE = (
     *("compare", "base", "slower", "--interleave", "--suite", "quiz.toml", "--warmup", "2"),
-    *(
-        "--repeats",
-        "1",
-        "--requests",
-        "24",
-        "--output-tokens",
-        "6",
-        "--prompt-tokens",
-        "16",
-        "--allow-different",
-    ),
+    *("--repeats", "1", "--requests", "20", "--output-tokens", "6", "--prompt-tokens", "16"),
+    "--allow-different",
 )
 
 
 @pytest.fixture
 def place(workplace: Workplace) -> Workplace:
-    """A workplace with two builds; the first token of one takes a tenth longer."""
+    """A workplace with two builds; the first token of one takes a fifth longer."""
     rows = [{"id": f"q{n}", "input": f"Case {n}?", "expected": "yes"} for n in range(6)]
     (workplace.path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (workplace.path / "quiz.toml").write_text(
         'name = "quiz"\n[domain]\nitems = "items.jsonl"\nmax_tokens = 4\n'
         '[domain.grader]\nkind = "exact"\n'
     )
-    for name, ttft_ms in (("base", 20), ("slower", 22)):
+    for name, ttft_ms in (("base", 100), ("slower", 120)):
         workplace.build(name, "--engine=vllm", f"--ttft-ms={ttft_ms}", "--itl-ms=2", serves="mock")
     return workplace
 
@@ -56,7 +47,7 @@ def prompts(folder: Path) -> list[str]:
     ]
 
 
-def test_a_tenth_is_found_by_asking_in_turns(place: Workplace) -> None:
+def test_a_fifth_is_found_by_asking_in_turns(place: Workplace) -> None:
     done = place.harness(*COMPARE, "--json")
     assert done.code in (0, 4), done.err
     found: dict[str, Any] = done.json
@@ -65,8 +56,9 @@ def test_a_tenth_is_found_by_asking_in_turns(place: Workplace) -> None:
     assert (row["build"], row["profile"], row["level"]) == ("slower", "closed", {"concurrency": 1})
     ttft = row["ratios"]["ttft_ms"]
     low, high = ttft["ci95"]
-    assert ttft["pairs"] == 24
-    assert 1.03 < low < ttft["ratio"] < high < 1.15  # what a socket takes comes on top of both
+    assert ttft["pairs"] == 20
+    assert 1.02 < low < ttft["ratio"] < high  # of a busy machine, too
+    assert ttft["ratio"] == pytest.approx(1.2, abs=0.08)  # what a socket takes is on top of both
     samples = [
         [one for one in read_samples(cell(run, build)) if one.phase == "measured"]
         for build in ("base", "slower")
@@ -79,8 +71,8 @@ def test_a_tenth_is_found_by_asking_in_turns(place: Workplace) -> None:
     numbers = json.loads((run / "load/measurements.json").read_text())
     for one in numbers["cells"]:
         alone = 1000 / one["metrics"]["e2e_ms"]["mean"]
-        assert one["achieved_rate"] == pytest.approx(alone, rel=0.15)  # of its own turns
-        assert one["in_flight_mean"] == pytest.approx(1, abs=0.1)
+        assert one["achieved_rate"] == pytest.approx(alone, rel=0.3)  # of its own turns
+        assert one["in_flight_mean"] == pytest.approx(1, abs=0.2)
         assert "interleaved" in [caveat["code"] for caveat in one["client"]["caveats"]]
     assert len(json.loads((run / "load/manifest.json").read_text())["visits"]) == 2
     assert "request by request against base" in (run / "report.md").read_text()
