@@ -61,9 +61,8 @@ def judge(run: RunFolder) -> GateResult:
     """
     manifest = read_gate_manifest(run)
     ours, theirs = read_side(run, manifest.candidate), read_side(run, manifest.baseline)
-    return decide(
-        manifest, [one for stage in manifest.stages for one in try_stage(stage, ours, theirs)]
-    )
+    tried = [one for stage in manifest.stages for one in try_stage(stage, ours, theirs)]
+    return decide(manifest, tried, told=[*theirs.told(), *ours.told()])
 
 
 def try_stage(stage: StageRecord, ours: Known, theirs: Known) -> list[Tried]:
@@ -81,7 +80,11 @@ def _try(stage: StageRecord, rule: str, ours: Known, theirs: Known) -> Tried:
     try:
         if limit.kind == "quality":
             return _on_answers(told, stage.asks, limit, ours, theirs)
-        trials = speeds.tries(limit, ours.driven(stage.asks), theirs.driven(stage.asks))
+        trials = speeds.tries(
+            limit,
+            ours.driven(stage.asks, stage.levels),
+            theirs.driven(stage.asks, stage.levels),
+        )
     except UnknownError as error:
         invalid = (error.text,) if error.invalid else ()
         return replace(told, unknown=error.text, settle=error.settle, invalid=invalid)
@@ -117,13 +120,20 @@ def _untried(told: Tried, stage: StageRecord) -> Tried:
     return replace(told, unknown=text, skipped=stage.ended == "skipped")
 
 
-def decide(manifest: GateManifest, tried: Sequence[Tried], *, valid: bool = True) -> GateResult:
+def decide(
+    manifest: GateManifest,
+    tried: Sequence[Tried],
+    *,
+    valid: bool = True,
+    told: Sequence[Caveat] = (),
+) -> GateResult:
     """Put rules' trials together to the gate's result.
 
     Args:
         manifest: with its stages as they went.
         tried: every rule of every stage.
         valid: whether the measurements as a whole may be believed.
+        told: caveats of the parts that a reader must know.
     """
     contract = [stage for stage in manifest.stages if stage.name == CONTRACT]
     adjusted = _adjusted(manifest.stages, tried)
@@ -135,7 +145,7 @@ def decide(manifest: GateManifest, tried: Sequence[Tried], *, valid: bool = True
     verdict = _whole(rule.verdict for rule in rules)
     invalid = list(dict.fromkeys(text for one in tried for text in one.invalid))
     caveats = [*manifest.problems, *(Caveat("invalid", text, invalidates=True) for text in invalid)]
-    caveats += _skipped(manifest.stages)
+    caveats += [*told, *_skipped(manifest.stages)]
     return GateResult(
         run=manifest.run,
         candidate=manifest.candidate.build,

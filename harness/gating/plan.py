@@ -205,6 +205,11 @@ def _of_load(where: str, one: Planned, limit: Limit) -> str:
     if one.profile is None:
         return f"{where} is of a load; put it into a stage with a profile"
     closed = one.profile.is_closed
+    if limit.metric == "goodput":
+        return (
+            f"{where}: a gate's stage has no limits that goodput is counted by; put them as rules "
+            "of their own, e.g. ttft_p95_ms <= 500 and error_rate <= 1%, or take request_rate"
+        )
     if limit.level is not None:
         kind = "concurrency" if closed else "rate"
         if limit.level.kind != kind or limit.level.value not in one.levels:

@@ -39,6 +39,8 @@ class StageRecord(msgspec.Struct, kw_only=True):
     name: str
     asks: str = ""
     """The suite's or the profile's own name; empty for the contract."""
+    levels: list[float] = []
+    """Streams or requests per second that are judged; empty: a suite, or all, in an older gate."""
     rules: list[str] = []
     budget_s: float | None = None
     tests: int = 0

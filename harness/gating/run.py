@@ -21,7 +21,7 @@ from harness.gating.record import GateManifest, Side, StageRecord, TurnRecord, w
 from harness.gating.request import Finished, name_of
 from harness.gating.rules import CONTRACT
 from harness.gating.turns import ROLES, plan_turns
-from harness.gating.visit import Visiting
+from harness.gating.visit import Visiting, how_far
 from harness.measuring.measurement import Caveat, RunInfo
 from harness.provenance import provenance
 from harness.quality.baseline import check_run
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.live import Live
 
 _AFTER_FAIL = "not gone through: a rule before it is broken"
+_INTERRUPTED = "interrupted"
 
 
 def run_gate(request: GateRequest, parent: Path, live: Live) -> tuple[RunFolder, ExitCode]:
@@ -79,6 +80,8 @@ class _Gate:
         self._turns: list[Turn] = []
         self._began_s = time.monotonic()
         self._broken = False
+        self._stopped = ""
+        """Why it came to no end of its own."""
         self._code = ExitCode.OK
         self._manifest = _manifest(request, plan, folder)
         self._records = {record.name: record for record in self._manifest.stages}
@@ -96,6 +99,7 @@ class _Gate:
         except KeyboardInterrupt:
             self._problem("interrupted", "interrupted: what was measured until then is kept")
             self._code = ExitCode.INTERRUPTED
+            self._stopped = _INTERRUPTED
             for visiting in self._sides.values():
                 visiting.interrupted()
         finally:
@@ -136,16 +140,30 @@ class _Gate:
         return due
 
     def _write(self) -> GateResult:
-        if self._broken:
-            for record in self._manifest.stages:
-                if record.ended == "not_begun":
-                    record.text = _AFTER_FAIL
+        for one in self._plan.stages:
+            self._close(one, self._records[one.stage.name])
         self._save()
         result = judge(self._folder)
         write_gate(self._folder, result)
         for problem in write_reports(self._folder):
             self._live.problem(problem)
         return result
+
+    def _close(self, one: Planned, record: StageRecord) -> None:
+        """Say of a stage that is not whole why, how far it came, and where that lies."""
+        if record.ended in {"done", "skipped"}:
+            return
+        far = how_far(one, self._sides)
+        if record.ended == "not_begun" and self._broken:
+            record.text = _AFTER_FAIL
+        elif record.ended == "not_begun" and self._stopped:
+            record.ended, record.text = "failed", self._stopped
+            if not far:
+                record.text = f"not begun: {self._stopped}"
+        if far and record.text == _INTERRUPTED:
+            record.text = f"{_INTERRUPTED} {far}"
+        elif far:
+            record.text = f"stopped {far}: {record.text}"
 
     def _take(self, turn: Turn) -> None:
         """Bring one side up, and ask and drive it; what it lacks then is told by the rules."""
@@ -165,7 +183,7 @@ class _Gate:
                     self._contract(visiting, role)
                     self._go_through(turn, visiting)
                     if visiting.graded() is not ExitCode.OK:
-                        self._code = ExitCode.SERVER
+                        self._lose()
                         return
                 if turn.repeat is not None:
                     self._go_through(turn, visiting, loads=True)
@@ -173,17 +191,23 @@ class _Gate:
             if isinstance(error, LauncherError) and time.monotonic() >= self._end_s:
                 self._out_of_time(f"{role}: it did not come up before")
                 return
-            self._problem("server_failed", f"{role}: {error}")
-            self._code = ExitCode.SERVER
+            self._stopped = " ".join(f"{role}: {error}".split())
+            self._live.problem(self._stopped)
+            self._lose()
         finally:
             self._know(role, visiting.parts)
-            if visiting.lost:
-                self._code = ExitCode.SERVER
+            if visiting.lost and self._code is ExitCode.OK:
+                self._lose()
+
+    def _lose(self) -> None:
+        """Go on no further: a server is lost, as a person has been told."""
+        self._code = ExitCode.SERVER
+        self._manifest.problems.append(Caveat("server_failed", self._stopped, invalidates=True))
 
     def _go_through(self, turn: Turn, visiting: Visiting, *, loads: bool = False) -> None:
         """Go through the suites of a turn, or its loads."""
         for one in self._plan.stages:
-            if (one.suite is None) == loads:
+            if (one.suite is None) == loads and not visiting.lost:
                 self._stage(visiting, one, turn)
                 self._know(turn.role, visiting.parts)
 
@@ -221,6 +245,8 @@ class _Gate:
         if went.ended != "done":
             record.ended, record.needs_s = went.ended, went.needs_s
             record.text = f"{turn.role}: {went.text}"
+            if went.ended == "failed":
+                record.text = self._stopped = " ".join(record.text.split())
         elif self._is_last(one, turn):
             record.ended = "done"
         self._look()
@@ -288,6 +314,7 @@ def _manifest(request: GateRequest, plan: Plan, folder: RunFolder) -> GateManife
         StageRecord(
             name=one.stage.name,
             asks=one.asks,
+            levels=list(one.levels),
             rules=list(one.stage.rules),
             budget_s=one.stage.budget_s,
             tests=one.tests,

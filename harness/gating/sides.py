@@ -9,13 +9,15 @@ import msgspec
 
 from harness.evidence.evidence import Evidence, read_evidence
 from harness.evidence.folders import EVAL, kind_of
+from harness.load.record import DRIVEN_AGAIN, RESUMED
+from harness.measuring.measurement import Caveat
 from harness.quality.evaluate import asked, pass_caveats
 from harness.quality.probing import drift_caveats
 from harness.quality.record import read_manifest
 from harness.rundir import MANIFEST_FILE, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from harness.evidence.evidence import LoadRun
     from harness.gating.record import Side
@@ -46,9 +48,22 @@ class Known:
             break
         return found
 
-    def driven(self, profile: str) -> Evidence:
-        """Return its load cells of one profile."""
-        runs = [self._cells(run, profile) for run in self.load]
+    def told(self) -> list[Caveat]:
+        """Return what its load runs say of how their cells came about."""
+        found = []
+        for run in self.load:
+            own = tuple(f"{c.id} " for c in run.measurements.cells if c.build == self.side.name)
+            found += [
+                Caveat(caveat.code, f"{run.folder.path.name}: {caveat.text}")
+                for caveat in run.measurements.caveats
+                if caveat.code == RESUMED
+                or (caveat.code == DRIVEN_AGAIN and caveat.text.startswith(own))
+            ]
+        return found
+
+    def driven(self, profile: str, levels: Collection[float] = ()) -> Evidence:
+        """Return its load cells of one profile, at some levels; none named: at all of them."""
+        runs = [self._cells(run, profile, levels) for run in self.load]
         return Evidence(load=[run for run in runs if run.measurements.cells], quality=[])
 
     def _asked(self, suite: str) -> list[tuple[RunFolder, Asked]]:
@@ -61,11 +76,13 @@ class Known:
                 found.append((run, one))
         return found
 
-    def _cells(self, run: LoadRun, profile: str) -> LoadRun:
+    def _cells(self, run: LoadRun, profile: str, levels: Collection[float]) -> LoadRun:
         cells = [
             cell
             for cell in run.measurements.cells
-            if cell.build == self.side.name and cell.profile == profile
+            if cell.build == self.side.name
+            and cell.profile == profile
+            and (not levels or {*cell.level.values()} & {*levels})
         ]
         servers = run.manifest.get("servers") or {}
         own = {name: facts for name, facts in servers.items() if name == self.side.name}

@@ -6,7 +6,7 @@ import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from evals.errors import RouteError
 from evals.store import read_answers
@@ -22,12 +22,13 @@ from harness.quality.servers import endpoint_for
 from harness.serving import Connected, Launched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.gating.plan import Planned
     from harness.gating.record import Ended
     from harness.gating.request import GateRequest
+    from harness.gating.turns import Role
     from harness.live import Live
     from harness.quality.request import EarlierRun
     from harness.rundir import RunFolder
@@ -45,6 +46,32 @@ class Went:
     ended: Ended = "done"
     text: str = ""
     needs_s: float | None = None
+
+
+class Done(NamedTuple):
+    """How much of one stage of one side there is."""
+
+    count: int
+    planned: int
+    of: str
+    folder: str
+    """The part's, within the gate's."""
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.planned} {self.of}"
+
+
+def how_far(one: Planned, sides: Mapping[Role, Visiting]) -> str:
+    """Say how far a stage came, e.g. "after 4 of 8 cells of each build"; empty: not begun."""
+    found = {role: done for role in sides if (done := sides[role].done(one)) is not None}
+    if not any(done.count for done in found.values()):
+        return ""
+    told = {str(done) for done in found.values()}
+    if len(found) > 1 and len(told) == 1:
+        whose = f"{told.pop()} of each build"
+    else:
+        whose = " and ".join(f"{done} of the {role}" for role, done in found.items())
+    return f"after {whose}, which are in {' and '.join(done.folder for done in found.values())}"
 
 
 class Visiting:
@@ -162,7 +189,9 @@ class Visiting:
             return Went(ended="out_of_time", text=error.text, needs_s=self._left_s(one, job))
         self._spend(one, began_s)
         if job.todo(visit):
-            return Went(ended="failed", text="not all cells were driven")
+            told = [one for one in job.record.measurements().caveats if one.invalidates]
+            text = told[0].text if told else "not all cells were driven"
+            return Went(ended="failed", text=text)
         return Went()
 
     def _load(self, one: Planned) -> LoadJob:
@@ -177,6 +206,19 @@ class Visiting:
     def _spend(self, one: Planned, began_s: float) -> None:
         name = one.stage.name
         self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - began_s
+
+    def done(self, one: Planned) -> Done | None:
+        """Return how much of a stage there is, and where; None: it was not begun."""
+        if one.suite is None:
+            job = self._loads.get(one.stage.name)
+            if job is None:
+                return None
+            planned = sum(len(visit.cells) for visit in job.visits)
+            return Done(job.record.measured, planned, "cells", job.folder.path.name)
+        name = f"quality-{self._role}"
+        folder = self._folder.path / name / EVALS / one.asks / self._who[0].name
+        planned = read_pass(folder).items
+        return Done(len(read_answers(folder)), planned, "items", name) if planned else None
 
     def _left_s(self, one: Planned, job: LoadJob) -> float:
         """Return what the cells take that this build was not driven by yet, at the pace so far."""

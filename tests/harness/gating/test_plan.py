@@ -86,6 +86,7 @@ def test_tests_are_counted_before_anything_is_asked(tmp_path: Path) -> None:
         ({"load": '"ttft_p95_ms@c4 <= 1"'}, "no such level; it has @c1, @c8"),
         ({"load": '"retained(domain) >= 95%"'}, "is of answers; put it into a stage with a suite"),
         ({"repeats": 1}, "one repeat has no interval"),
+        ({"load": '"goodput@c8 >= 2"'}, "no limits that goodput is counted by; put them as rules"),
         ({"limit": 70}, "70 items cannot show it"),
     ],
 )
