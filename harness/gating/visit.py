@@ -51,20 +51,20 @@ class Went:
 class Done(NamedTuple):
     """How much of one stage of one side there is."""
 
-    count: int
+    number: int
     planned: int
     of: str
     folder: str
     """The part's, within the gate's."""
 
     def __str__(self) -> str:
-        return f"{self.count} of {self.planned} {self.of}"
+        return f"{self.number} of {self.planned} {self.of}"
 
 
 def how_far(one: Planned, sides: Mapping[Role, Visiting]) -> str:
     """Say how far a stage came, e.g. "after 4 of 8 cells of each build"; empty: not begun."""
     found = {role: done for role in sides if (done := sides[role].done(one)) is not None}
-    if not any(done.count for done in found.values()):
+    if not any(done.number for done in found.values()):
         return ""
     told = {str(done) for done in found.values()}
     if len(found) > 1 and len(told) == 1:
