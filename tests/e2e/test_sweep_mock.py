@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.measuring.remeasure import remeasure
 from harness.rundir import RunFolder
 
 if TYPE_CHECKING:
@@ -52,3 +53,4 @@ def test_four_slots_are_the_knee_and_a_sweep_that_was_killed_goes_on(
     assert (done.run / "cells" / done.cells[0]["id"] / "samples.jsonl").read_bytes() == kept
     whole = RunFolder.open(done.run).read_measurements()
     assert [one.code for one in whole.caveats] == ["resumed"]
+    assert remeasure(RunFolder.open(done.run)) == whole, "a pure function of the folder"
