@@ -125,8 +125,9 @@ def _probe(law: Law, rate: float, due: Floats, planned_s: float, *, may_hold: bo
     some = due < to_s
     tally = Tally(at_s=due[some], broken=broken[some], counted=np.ones(int(some.sum())))
     return Shown(
-        rate=rate, from_s=from_s, to_s=to_s, tallies=(tally,), due_s=due, work=np.ones(due.size)
-    )
+        rate=rate, from_s=from_s, to_s=to_s, tallies=(tally,), due_s=due,
+        work=np.ones(due.size),
+    )  # fmt: skip
 
 
 def search_for_real(law: Law, seed: int, requests: int) -> dict[str, Any]:
@@ -182,9 +183,12 @@ def for_real(law: Law, seeds: int, requests: int) -> None:
         began_s = time.monotonic()
         one = search_for_real(law, seed, requests)
         rate, interval = one["max_rate"], one["max_rate_ci95"]
+        served = one["saturation"]["rate"] / (law.slots / law.service_s)
         off = "–" if rate is None else f"{rate / limit - 1:+.1%}"
+        really = "–" if rate is None else f"{rate / (limit * served) - 1:+.1%}"
         print(
-            f"seed {seed}: {one['outcome']} {rate} in {interval}, off by {off}, "
+            f"seed {seed}: {one['outcome']} {rate} in {interval}, off by {off}; the mock served "
+            f"{served:.1%} of what its slots allow, by that off by {really}; "
             f"{len(one['probes'])} probes, {time.monotonic() - began_s:.0f} s",
             flush=True,
         )

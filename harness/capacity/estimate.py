@@ -33,8 +33,10 @@ NEAR: Final = 2.5
 NEAR_RATE: Final = 0.3
 """And whose log rate is so near the limit's."""
 FAR_WORTH: Final = 8.0
-"""Independent requests that others are worth at most: they only say on which side it lies."""
+"""Independent requests that others are worth: they only say on which side it lies."""
 CONFIDENCE: Final = 0.95
+MOST_FACTOR: Final = 1.5
+"""Of the virtual queue's luck, which is that of as large a share: more is chance."""
 _USUAL_SPREAD: Final = 10.0
 """Variance of a share over that of independent requests, before anything is known."""
 _LEAST_SPREAD: Final = 0.05
@@ -198,10 +200,9 @@ class _Limit:
         score = np.tile(_SLOPE_PRIOR[:, None], (1, self._grid.size))
         never = 0.0
         for probe, share in zip(probes, shares, strict=True):
-            near = first or self._is_near(probe)
-            worth = probe.total / (self.spread if near else _USUAL_SPREAD)
-            if not near:
-                worth = min(worth, FAR_WORTH)
+            worth = min(probe.total / _USUAL_SPREAD, FAR_WORTH)
+            if first or self._is_near(probe):
+                worth = max(worth, probe.total / self.spread)
             seen = float(np.clip(share, 0.0, 1.0))
             model = _grown(self._allowed, _SLOPES[:, None] * (probe.x - self._grid[None, :]))
             score += worth * (seen * np.log(model) + (1 - seen) * np.log1p(-model))
@@ -328,7 +329,9 @@ def _regress(probes: Sequence[_Probe], controls: Sequence[Floats]) -> tuple[floa
     if square < _TINY or not ours.any():
         return 0.0, 0.0
     product = float((ours * theirs).sum())
-    return product / float(np.sqrt(square * (ours**2).sum())), max(0.0, product / square)
+    return product / float(np.sqrt(square * (ours**2).sum())), float(
+        np.clip(product / square, 0.0, MOST_FACTOR)
+    )
 
 
 def _blocks(one: Shown, tally: Tally) -> _Probe:
