@@ -188,7 +188,7 @@ class Visiting:
             self._spend(one, began_s)
             return Went(ended="out_of_time", text=error.text, needs_s=self._left_s(one, job))
         self._spend(one, began_s)
-        if job.todo(visit):
+        if job.todo(visit) or job.code is not ExitCode.OK:  # the last cell may be cut short
             told = [one for one in job.record.measurements().caveats if one.invalidates]
             text = told[0].text if told else "not all cells were driven"
             return Went(ended="failed", text=text)

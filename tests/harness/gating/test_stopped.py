@@ -55,6 +55,8 @@ class Stopped:
                 told = made.cell(cell.build, cell.level, cell.repeat, id=cell.id)
                 job.record.add_cell(told)
                 job.record.save()
+            if self.turns == turn and cells == len(visit.cells):
+                raise error
 
         monkeypatch.setattr("harness.gating.visit.Launched.serve", serve)
         monkeypatch.setattr(LoadJob, "drive", drive)
@@ -91,6 +93,17 @@ def test_a_server_that_dies_in_a_later_turn_is_told_everywhere(
     for name in ("report.md", "junit.xml", "report.html"):
         assert "the server died during it" in (run.path / name).read_text()
     assert stopped.turns == 3
+
+
+def test_a_server_that_dies_in_the_last_cell_is_no_whole_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cell has numbers, of a part of its window."""
+    stopped = Stopped(monkeypatch, 8, ServerError("the server died during it (-9)"), cells=2)
+    _, code, told = stopped.gate(tmp_path)
+    assert (code, told.verdict, told.valid) == (3, "INCONCLUSIVE", False)
+    assert all("the server died during it" in rule.text for rule in told.rules[1:])
+    assert stopped.turns == 8
 
 
 def test_an_interrupted_gate_says_how_far_it_came(
