@@ -49,7 +49,7 @@ class Went:
 
 
 class Done(NamedTuple):
-    """How much of one stage of one side there is."""
+    """How much of one stage of one side there is; a cell that was cut short does not count."""
 
     number: int
     planned: int
@@ -64,7 +64,7 @@ class Done(NamedTuple):
 def how_far(one: Planned, sides: Mapping[Role, Visiting]) -> str:
     """Say how far a stage came, e.g. "after 4 of 8 cells of each build"; empty: not begun."""
     found = {role: done for role in sides if (done := sides[role].done(one)) is not None}
-    if not any(done.number for done in found.values()):
+    if not found:
         return ""
     told = {str(done) for done in found.values()}
     if len(found) > 1 and len(told) == 1:
@@ -214,7 +214,8 @@ class Visiting:
             if job is None:
                 return None
             planned = sum(len(visit.cells) for visit in job.visits)
-            return Done(job.record.measured, planned, "cells", job.folder.path.name)
+            whole = sum(map(job.is_whole, job.cells))
+            return Done(whole, planned, "cells", job.folder.path.name)
         name = f"quality-{self._role}"
         folder = self._folder.path / name / EVALS / one.asks / self._who[0].name
         planned = read_pass(folder).items

@@ -227,16 +227,17 @@ class LoadJob:
         A second time that did not come to its end leaves the first one's numbers.
         """
         for cell in self._cells:
-            if not self._is_whole(cell):
+            if not self.is_whole(cell):
                 put_back(self.folder, cell.id)
-        groups = [group for group in self._groups if all(map(self._is_whole, group))]
+        groups = [group for group in self._groups if all(map(self.is_whole, group))]
         whole = {cell.id for group in groups for cell in group}
         self.record.go_on(whole)
         for cell in self._cells:
             if not self.record.has(cell.id):
                 shutil.rmtree(self.folder.path / CELLS / cell.id, ignore_errors=True)
 
-    def _is_whole(self, cell: Cell) -> bool:
+    def is_whole(self, cell: Cell) -> bool:
+        """Whether a cell was driven to its end."""
         folder = self.folder.path / CELLS / cell.id
         if not (folder / DRIVE_FILE).is_file():
             return False

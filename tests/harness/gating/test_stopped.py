@@ -60,6 +60,7 @@ class Stopped:
 
         monkeypatch.setattr("harness.gating.visit.Launched.serve", serve)
         monkeypatch.setattr(LoadJob, "drive", drive)
+        monkeypatch.setattr(LoadJob, "is_whole", lambda job, cell: job.record.has(cell.id))
         monkeypatch.setattr("harness.load.checks.check_build", lambda *_: None)
 
     def gate(self, folder: Path) -> tuple[RunFolder, int, GateResult]:
