@@ -183,12 +183,9 @@ def for_real(law: Law, seeds: int, requests: int) -> None:
         began_s = time.monotonic()
         one = search_for_real(law, seed, requests)
         rate, interval = one["max_rate"], one["max_rate_ci95"]
-        served = one["saturation"]["rate"] / (law.slots / law.service_s)
         off = "–" if rate is None else f"{rate / limit - 1:+.1%}"
-        really = "–" if rate is None else f"{rate / (limit * served) - 1:+.1%}"
         print(
-            f"seed {seed}: {one['outcome']} {rate} in {interval}, off by {off}; the mock served "
-            f"{served:.1%} of what its slots allow, by that off by {really}; "
+            f"seed {seed}: {one['outcome']} {rate} in {interval}, off by {off}, "
             f"{len(one['probes'])} probes, {time.monotonic() - began_s:.0f} s",
             flush=True,
         )
