@@ -15,11 +15,11 @@ from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.run import run_search
 from harness.capacity.search import PRECISION, PROBES
 from harness.capacity.weigh import read_capacity
-from harness.cli.flags import at_least, names_of, naming_flags, urls_of
+from harness.cli.flags import at_least, builds_or_url, naming_flags, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
 from harness.cli.workers import announcements, fleet_of
-from harness.config import Config, find_build, find_profile, is_build, load_config
+from harness.config import Config, find_profile, is_build, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
 from harness.load.request import LoadRequest
@@ -28,7 +28,6 @@ from harness.reports.capacity import print_capacity
 from harness.rundir import RunFolder
 from harness.serving import Url
 from harness.sizing.sizing import check_builds, check_unit
-from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides
@@ -160,7 +159,8 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         "metadata": redact_json(pairs_of("metadata", metadata)),
     }
     folder = None if resume is None else _opened(resume, asked)
-    servers = _servers(server, urls_of(url, model, ca_file, verify=not insecure), found)
+    at = urls_of(url, model, ca_file, verify=not insecure)
+    servers = builds_or_url(server, at, found, "once is enough")
     if sized_for is not None:
         builds = ["url"] if isinstance(servers, Url) else [build.name for build, _ in servers]
         check_builds(builds, sized_for.terms)
@@ -207,14 +207,6 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool, markdown: Path | None) 
     if not json:
         print(f"All of it lies in {run.path}")
     return code
-
-
-def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[Build, Path]] | Url:
-    if (server is None) == (url is None):
-        raise BadInputError("give either --server NAME[,NAME…] or --url URL")
-    if url is not None:
-        return url
-    return [find_build(name, config) for name in names_of("server", server or "", "once is enough")]
 
 
 def _check_of_runs(given: dict[str, Any], config: Config) -> None:

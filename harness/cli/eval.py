@@ -10,7 +10,7 @@ from rich.console import Console
 from evals.endpoint import Endpoint
 from evals.records import ROUTES, Route
 from evals.suite import JudgeSettings
-from harness.cli.flags import at_least, names_of, share, urls_of
+from harness.cli.flags import at_least, builds_or_url, names_of, share, urls_of
 from harness.cli.pairs import headers_of
 from harness.config import (
     Config,
@@ -271,17 +271,13 @@ def _judge(flags: _Flags, config: Config) -> Endpoint | None:
 
 def servers_of(flags: _Flags, config: Config) -> list[tuple[Build, Path]] | Url:
     """Return who is to be asked."""
-    server, url = flags.text("server"), flags.text("url")
-    if (server is None) == (url is None):
-        raise BadInputError("give either --server NAME[,NAME…] or --url URL")
+    url = flags.text("url")
     urls = () if url is None else (url,)
-    found = urls_of(
+    at = urls_of(
         urls, flags.text("model"), flags.path("ca_file"), verify=not flags.is_set("insecure")
     )
-    if found is None:
-        names = names_of("server", server or "", "one of them is enough")
-        return [find_build(name, config) for name in names]
-    if len(found.urls) > 1:
+    found = builds_or_url(flags.text("server"), at, config, "one of them is enough")
+    if isinstance(found, Url) and len(found.urls) > 1:
         raise BadInputError(
             "--url: give one; answers are compared per server", hint="Evaluate each by itself."
         )

@@ -6,6 +6,7 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from harness.config import find_build
 from harness.errors import BadInputError
 from harness.serving import Url
 from launchers.trust import Trust
@@ -14,6 +15,9 @@ from loadprofiles.errors import ProfileError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from harness.config import Config
+    from launchers.build import Build
 
 _PARAMETERS: Final = {
     "duration_s": "duration",
@@ -75,6 +79,27 @@ def names_of(flag: str, text: str, again: str) -> list[str]:
         if names.count(name) > 1:
             raise BadInputError(f'--{flag}: "{name}" is there twice; {again}')
     return names
+
+
+def builds_or_url(
+    server: str | None, url: Url | None, config: Config, again: str
+) -> list[tuple[Build, Path]] | Url:
+    """Return the builds that --server names, or the URL.
+
+    Args:
+        server: the flag's text.
+        url: as `urls_of` returns it.
+        config: where builds are looked up.
+        again: what to do in place of naming a build twice.
+
+    Raises:
+        BadInputError: neither, both, or a build that is not known or named twice.
+    """
+    if (server is None) == (url is None):
+        raise BadInputError("give either --server NAME[,NAME…] or --url URL")
+    if url is not None:
+        return url
+    return [find_build(name, config) for name in names_of("server", server or "", again)]
 
 
 def at_least(flag: str, value: int, least: int) -> int:

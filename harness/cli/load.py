@@ -8,11 +8,11 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from harness.cli.flags import at_least, names_of, naming_flags, share, urls_of
+from harness.cli.flags import at_least, builds_or_url, naming_flags, share, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sweeping import check_same, check_sweep, plan_of, resumed
 from harness.cli.workers import announcements, fleet_of
-from harness.config import Config, find_build, find_profile, load_config
+from harness.config import find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
 from harness.load.matrix import Lengths
@@ -23,8 +23,6 @@ from harness.measuring.slo import STREAMED, Slo, parse_goodput, parse_slo
 from harness.reports import load_report
 from harness.reports.terminal import print_run
 from harness.rundir import RunFolder
-from harness.serving import Url
-from launchers.build import Build
 from launchers.redact import redact_argv, redact_json, redact_text
 from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides, Profile
@@ -229,7 +227,7 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
         elsewhere=said.server is None,
     )
     return LoadRequest(
-        servers=_servers(said.server, url, found),
+        servers=builds_or_url(said.server, url, found, "--repeats measures it again"),
         profile=shape,
         levels=levels,
         repeats=at_least("repeats", said.repeats, 1),
@@ -309,15 +307,6 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     else:
         print(f"No cell has numbers; what there is lies in {run.path}")
     return code
-
-
-def _servers(server: str | None, url: Url | None, config: Config) -> list[tuple[Build, Path]] | Url:
-    if (server is None) == (url is None):
-        raise BadInputError("give either --server NAME[,NAME…] or --url URL")
-    if url is not None:
-        return url
-    names = names_of("server", server or "", "--repeats measures it again")
-    return [find_build(name, config) for name in names]
 
 
 def levels_of(

@@ -66,7 +66,7 @@ def compare(
             builds, or they differ in more than their weights and may not.
     """
     prices = prices or {}
-    held = parse_limits(limits) if limits else ()
+    held = parse_limits(limits, recorded=True) if limits else ()
     builds = _builds(evidence, baseline, prices)
     facts = of_evidence(evidence, builds)
     lines = together(known_unlike, unlike(facts, baseline))

@@ -102,12 +102,14 @@ class Limit:
         return value <= self.value if self.operator == "<=" else value >= self.value
 
 
-def parse_limits(text: str, where: str = "--slo") -> tuple[Limit, ...]:
+def parse_limits(text: str, where: str = "--slo", *, recorded: bool = False) -> tuple[Limit, ...]:
     """Read limits separated by commas or blanks.
 
     Args:
         text: what the user wrote.
         where: the flag or field that it stands in, for the text of an error.
+        recorded: a run keeps it, perhaps an older one's: numbers in which a percent sign may be
+            missing are read as they were then.
 
     Raises:
         BadInputError: naming every limit that cannot be read, and what to write instead.
@@ -123,7 +125,7 @@ def parse_limits(text: str, where: str = "--slo") -> tuple[Limit, ...]:
             rest = rest.partition(",")[2].strip()
             continue
         try:
-            found.append(_limit(match))
+            found.append(_limit(match, recorded=recorded))
         except BadInputError as error:
             problems.append(BadInputError(f"{where}: {error.text}", hint=error.hint))
         rest = rest[match.end() :].lstrip(", \t\n")
@@ -137,13 +139,13 @@ def parse_limits(text: str, where: str = "--slo") -> tuple[Limit, ...]:
     return tuple(found)
 
 
-def parse_limit(text: str, where: str = "--slo") -> Limit:
-    """Read exactly one limit.
+def parse_limit(text: str, where: str = "--slo", *, recorded: bool = False) -> Limit:
+    """Read exactly one limit, as `parse_limits` does.
 
     Raises:
         BadInputError: it cannot be read, or there are several.
     """
-    found = parse_limits(text, where)
+    found = parse_limits(text, where, recorded=recorded)
     if len(found) != 1:
         raise BadInputError(
             f'{where}: "{text}" holds {len(found)} limits', hint="Write one, or several apart."
@@ -156,21 +158,27 @@ def metrics_of(limits: Iterable[Limit]) -> list[str]:
     return list(dict.fromkeys(limit.metric for limit in limits if limit.kind == "load"))
 
 
-def _limit(found: re.Match[str]) -> Limit:
+def _limit(found: re.Match[str], *, recorded: bool) -> Limit:
     text = re.sub(r"\s+", "", found[0])
     function, argument = found["function"], found["argument"]
     operator, value = found["operator"], re.sub(r"\s+", "", found["value"])
     if function is None:
         name = found["metric"]
         if name in FUNCTIONS:
-            return _of_answers(text, name, "", found["level"], operator, value)
-        return _of_load(text, name, found["level"], operator, value)
+            return _of_answers(text, name, "", found["level"], operator, value, recorded=recorded)
+        return _of_load(text, name, found["level"], operator, value, recorded=recorded)
     if function == _RATIO:
         metric, _, level = argument.partition("@")
         if level and found["level"]:
             raise BadInputError(f'"{text}": it names two levels', hint=_EXAMPLE)
         return _of_load(
-            text, metric.strip(), level.strip() or found["level"], operator, value, ratio=True
+            text,
+            metric.strip(),
+            level.strip() or found["level"],
+            operator,
+            value,
+            ratio=True,
+            recorded=recorded,
         )
     if function not in FUNCTIONS:
         near = did_you_mean(function, [*FUNCTIONS, _RATIO])
@@ -178,11 +186,18 @@ def _limit(found: re.Match[str]) -> Limit:
             f'"{text}": unknown function "{function}"{near}',
             hint=f"one of {', '.join([*FUNCTIONS, _RATIO])}",
         )
-    return _of_answers(text, function, argument, found["level"], operator, value)
+    return _of_answers(text, function, argument, found["level"], operator, value, recorded=recorded)
 
 
 def _of_load(
-    text: str, name: str, level: str | None, operator: str, value: str, *, ratio: bool = False
+    text: str,
+    name: str,
+    level: str | None,
+    operator: str,
+    value: str,
+    *,
+    ratio: bool = False,
+    recorded: bool,
 ) -> Limit:
     at, name = _level(text, level), canonical(name)
     if name in SERVER:
@@ -198,11 +213,13 @@ def _of_load(
             ratio=ratio,
             level=at,
             operator=SERVER[name],
-            value=_ratio(text, value) if ratio else _positive(text, name, value),
+            value=_ratio(text, value, recorded=recorded) if ratio else _positive(text, name, value),
         )
     _known(text, name)
     try:  # names, units and sides are those of an SLO
-        [one] = parse_slo(f"{name}{operator}{1 if ratio else value}").limits
+        [one] = parse_slo(
+            f"{name}{operator}{1 if ratio else value}", recorded=recorded or ratio
+        ).limits
     except BadInputError as error:
         complaint = error.text.removeprefix("--slo ").removeprefix("--slo: ")
         raise BadInputError(complaint, hint=error.hint) from error
@@ -214,7 +231,7 @@ def _of_load(
         ratio=ratio,
         level=at,
         operator=one.operator,
-        value=_ratio(text, value) if ratio else one.value,
+        value=_ratio(text, value, recorded=recorded) if ratio else one.value,
     )
 
 
@@ -231,7 +248,14 @@ def _known(text: str, name: str) -> None:
 
 
 def _of_answers(
-    text: str, function: str, argument: str, level: str | None, operator: str, value: str
+    text: str,
+    function: str,
+    argument: str,
+    level: str | None,
+    operator: str,
+    value: str,
+    *,
+    recorded: bool,
 ) -> Limit:
     if level is not None:
         raise BadInputError(
@@ -247,7 +271,7 @@ def _of_answers(
     if function == "perplexity":
         number = _positive(text, function, value)
     else:
-        number = _share(text, function, value)
+        number = _share(text, function, value, recorded=recorded)
     return Limit(
         text=text,
         kind="quality",
@@ -287,13 +311,13 @@ def _number(text: str, value: str) -> tuple[float, bool, str]:
     return float(found[1]), bool(found[2]), found[3]
 
 
-def _ratio(text: str, value: str) -> float:
+def _ratio(text: str, value: str, *, recorded: bool) -> float:
     number, percent, unit = _number(text, value)
     if unit or number <= 0:
         raise BadInputError(
             f'"{text}": a ratio is a positive number without a unit', hint="write 1.2 or 120%"
         )
-    if not percent and number >= _SLIP_OF_RATIO:
+    if not percent and number >= _SLIP_OF_RATIO and not recorded:
         raise BadInputError(
             f'"{text}": {value} is {value} times the baseline\'s',
             hint=f"write {value}% or {number / 100:g} if a percentage was meant, "
@@ -311,7 +335,7 @@ def _positive(text: str, name: str, value: str) -> float:
     return number
 
 
-def _share(text: str, function: str, value: str) -> float:
+def _share(text: str, function: str, value: str, *, recorded: bool) -> float:
     """Read a share. Of 1 and more it needs its percent sign: `<=2` means 2 %, and reads 200 %.
 
     `retained(…)>=1` is the exception: all of the baseline's score.
@@ -320,7 +344,7 @@ def _share(text: str, function: str, value: str) -> float:
     share = number / 100 if percent else number
     low = -1.0 if function == "difference" else 0.0
     high = 1.0 if function in {"score", "difference"} else 2.0
-    plain = not percent and not unit
+    plain = not percent and not unit and not (recorded and share <= high)
     if plain and 1 <= abs(number) <= 100 and not (function == "retained" and number == 1):  # noqa: PLR2004
         raise BadInputError(
             f'"{text}": a {function} of {value} needs its percent sign',

@@ -218,7 +218,7 @@ def peak_requests(cell: Cell) -> float | None:
 
 def _unknown_to_it(cell: Cell) -> str:
     """List the limits that its `--goodput` has no name for."""
-    limits = parse_slo(cell.slo).limits if cell.slo else ()
+    limits = parse_slo(cell.slo, recorded=True).limits if cell.slo else ()
     return ", ".join(
         limit.text
         for limit in limits
@@ -230,7 +230,7 @@ def goodput(cell: Cell) -> int | None:
     """How many answers are within the limits that its `--goodput` knows; None without such."""
     limits = {
         limit.metric: limit.value
-        for limit in (parse_slo(cell.slo).limits if cell.slo else ())
+        for limit in (parse_slo(cell.slo, recorded=True).limits if cell.slo else ())
         if limit.metric in VLLM_NAMES.values()
     }
     if not limits:

@@ -73,7 +73,7 @@ def try_stage(stage: StageRecord, ours: Known, theirs: Known) -> list[Tried]:
 
 
 def _try(stage: StageRecord, rule: str, ours: Known, theirs: Known) -> Tried:
-    limit = parse_limit(rule, stage.name)
+    limit = parse_limit(rule, stage.name, recorded=True)
     told = Tried(stage=stage.name, rule=rule, limit=limit.value, unit=_unit(limit))
     if stage.ended != "done":
         return _untried(told, stage)

@@ -137,7 +137,7 @@ def remeasure(run: RunFolder) -> Measurements:
     """
     before, manifest = _earlier(run), run.read_manifest()
     request: Any = manifest.get("request") or {}
-    slo = parse_slo(request["slo"]) if request.get("slo") else None
+    slo = parse_slo(request["slo"], recorded=True) if request.get("slo") else None
     described: Any = manifest.get("cells") or []
     planned = [cell["id"] for cell in described]
     baselines = {cell["id"]: cell.get("baseline") for cell in described}

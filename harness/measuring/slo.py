@@ -98,8 +98,13 @@ class Slo:
         return all(_met(limit, values, sample) for limit in self.limits if limit.per_request)
 
 
-def parse_slo(text: str) -> Slo:
+def parse_slo(text: str, *, recorded: bool = False) -> Slo:
     """Read limits separated by commas or spaces; also vLLM's `ttft:500 tpot:50 e2el:5000` (ms).
+
+    Args:
+        text: the limits.
+        recorded: a run keeps them, perhaps an older one's: `error_rate<=1`, in which a percent sign
+            is missing or not, is read as it was then.
 
     Raises:
         BadInputError: naming the limit that cannot be read and what to write instead.
@@ -110,7 +115,7 @@ def parse_slo(text: str) -> Slo:
         found = _LIMIT.match(rest)
         vllm = None if found else _VLLM_LIMIT.match(rest)
         if found:
-            limits.append(_limit(found[1], found[2], found[3], found[0]))
+            limits.append(_limit(found[1], found[2], found[3], found[0], recorded=recorded))
         elif vllm:
             limits.append(_vllm_limit(vllm[1], vllm[2], vllm[0]))
         else:
@@ -162,7 +167,7 @@ def error_rate(cell: CellMeasurement) -> float | None:
     return (cell.requests.failed + cell.requests.dropped) / asked if asked else None
 
 
-def _limit(name: str, operator: str, value: str, text: str) -> Limit:
+def _limit(name: str, operator: str, value: str, text: str, *, recorded: bool) -> Limit:
     metric, statistic = _metric(name, text)
     right = _side(metric)
     if operator != right:
@@ -173,9 +178,12 @@ def _limit(name: str, operator: str, value: str, text: str) -> Limit:
             hint=f"write {name}{right}{value}",
         )
     return Limit(
-        metric=metric, statistic=statistic, operator=right, value=_value(metric, value, text),
+        metric=metric,
+        statistic=statistic,
+        operator=right,
+        value=_value(metric, value, text, recorded=recorded),
         text=re.sub(r"\s+", "", text),
-    )  # fmt: skip
+    )
 
 
 def _vllm_limit(name: str, value: str, text: str) -> Limit:
@@ -237,7 +245,7 @@ def spelled(metric: str, statistic: str | None) -> str:
     return f"{stem}_{statistic}_{unit}" if statistic else metric
 
 
-def _value(metric: str, value: str, text: str) -> float:
+def _value(metric: str, value: str, text: str, *, recorded: bool = False) -> float:
     found = _NUMBER.fullmatch(value)
     if found is None:
         raise BadInputError(f'--slo "{text}": "{value}" is no number', hint=_EXAMPLE)
@@ -248,7 +256,7 @@ def _value(metric: str, value: str, text: str) -> float:
                 f'--slo "{text}": an error rate is a ratio or a percentage, not in "{unit}"',
                 hint="write error_rate<=0.1% or error_rate<=0.001",
             )
-        if not unit and 1 <= number <= 100:  # noqa: PLR2004
+        if not recorded and not unit and 1 <= number <= 100:  # noqa: PLR2004
             raise BadInputError(
                 f'--slo "{text}": an error rate lies between 0 and 1: {value} needs its '
                 "percent sign",

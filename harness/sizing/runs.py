@@ -74,7 +74,7 @@ def _searched(run: LoadRun) -> str | None:
     request = run.manifest.get("request")
     if not isinstance(request, dict) or "search" not in request:
         return None
-    return str(parse_slo(str(request.get("slo"))))
+    return str(parse_slo(str(request.get("slo")), recorded=True))
 
 
 def _limits(evidence: Evidence, slo: str | None) -> Slo:
@@ -86,7 +86,7 @@ def _limits(evidence: Evidence, slo: str | None) -> Slo:
         request: Any = run.manifest.get("request")
         text = request.get("slo") if isinstance(request, dict) else None
         if text:
-            asked[str(parse_slo(text))] = run.folder.path.name
+            asked[str(parse_slo(text, recorded=True))] = run.folder.path.name
     if not asked:
         raise BadInputError(
             "these runs were asked for no limits",
@@ -97,4 +97,4 @@ def _limits(evidence: Evidence, slo: str | None) -> Slo:
             f"the runs were asked for different limits: {'; '.join(asked)}",
             hint="Say which count: --slo …",
         )
-    return parse_slo(next(iter(asked)))
+    return parse_slo(next(iter(asked)), recorded=True)

@@ -63,7 +63,7 @@ def _panels(pen: Pen, run: LoadRun, sweep: Sweep, colour: int) -> list[Panel]:
         return []
     x = _axis(levels)
     asked = (run.manifest.get("request") or {}).get("slo")
-    limits = parse_slo(asked).limits if isinstance(asked, str) else ()
+    limits = parse_slo(asked, recorded=True).limits if isinstance(asked, str) else ()
     cells = [cell for cell in run.measurements.cells if cell.build == sweep.build]
     found = [_throughput(pen, sweep, x, colour)]
     found += [

@@ -135,3 +135,20 @@ def test_whatever_is_written_is_read_or_refused_in_words(text: str) -> None:
     with contextlib.suppress(BadInputError):
         limits = parse_limits(text)
     assert all(parse_limit(one.text) == one for one in limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("perplexity_rise<=2", 2.0), ("ratio(e2e_p50_ms)<=150", 150.0), ("error_rate<=1", 1.0)],
+)
+def test_what_an_older_run_keeps_is_read_as_it_was(text: str, value: float) -> None:
+    with pytest.raises(BadInputError):
+        parse_limits(text)
+    [limit] = parse_limits(text, recorded=True)
+    assert limit.value == value
+    with pytest.raises(BadInputError, match="perplexity_rise"):
+        parse_limits("perplexity_rise<=5", recorded=True)  # which it never was
+
+
+def test_a_ratio_of_error_rates_is_no_error_rate() -> None:
+    assert parse_limits("ratio(error_rate)<=1.5")[0].value == 1.5
