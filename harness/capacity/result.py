@@ -66,8 +66,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     probes: list[Probe]
     saturation: Saturation | None
     control: float | None = None
-    """Correlation of what broke with a virtual queue on the same arrivals, which took
-    control^2 of their luck out; None without one."""
+    """Correlation of what broke with a virtual queue on the same arrivals, of the limit with the
+    highest; None without a queue."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,7 +61,7 @@ class Asked:
                 f"{run.path} is no run of harness capacity: its manifest has no search"
             )
         return cls(
-            slo=parse_slo(request["slo"]),
+            slo=parse_slo(request["slo"], recorded=True),
             profile=Profile.model_validate(manifest["profile"]),
             probes=asked.get("probes", PROBES),
             precision=asked.get("precision", PRECISION),

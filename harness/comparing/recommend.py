@@ -109,8 +109,8 @@ def _by_answers(
     if not passed:
         return _none(others, verdicts, held)
     return "PASS", (
-        f"{_and(passed)} can take the place of {comparison.baseline} by the answers; no load was "
-        "measured, so none is preferred"
+        f"{words.listed(passed)} can take the place of {comparison.baseline} by the answers; no load "
+        "was measured, so none is preferred"
     )
 
 
@@ -181,7 +181,8 @@ def _doubted(comparison: Comparison) -> dict[str, str]:
         if not graded.valid:
             found.setdefault(graded.build, []).append(graded.suite)
     return {
-        build: f"what was measured at {_and(where)} is invalid; a valid measurement would tell"
+        build: f"what was measured at {words.listed(where)} is invalid; "
+        "a valid measurement would tell"
         for build, where in found.items()
     }
 
@@ -207,7 +208,7 @@ def _best(comparison: Comparison, passed: Sequence[str]) -> tuple[str, str]:
         if len(alike) == 1:
             return first, "the least cost per token"
         best = _by_quality(comparison, alike)
-        return best, f"quality, {_and(alike)} not being shown to differ in cost per token"
+        return best, f"quality, {words.listed(alike)} not being shown to differ in cost per token"
     speeds = {build: found for build in passed if (found := _throughput(comparison, build))}
     if len(speeds) == len(passed) and speeds:
         first = max(speeds, key=lambda build: speeds[build].value or 0.0)
@@ -215,7 +216,7 @@ def _best(comparison: Comparison, passed: Sequence[str]) -> tuple[str, str]:
         if len(alike) == 1:
             return first, "the most tokens a second"
         best = _by_quality(comparison, alike)
-        return best, f"quality, {_and(alike)} not being shown to differ in tokens a second"
+        return best, f"quality, {words.listed(alike)} not being shown to differ in tokens a second"
     best = _by_quality(comparison, passed)
     return best, "quality; what they take was not measured of each"
 
@@ -363,7 +364,7 @@ def _unknown(comparison: Comparison, held: Mapping[str, Sequence[LimitResult]]) 
                 yield f"{build}: whether {one.limit} holds ({one.text}){settle}"
     if comparison.front is not None and comparison.front.doubtful:
         yield (
-            f"whether {_and(comparison.front.doubtful)} "
+            f"whether {words.listed(comparison.front.doubtful)} "
             f"{'is' if len(comparison.front.doubtful) == 1 else 'are'} on the Pareto front: "
             "differences between them and others are within the noise"
         )
@@ -372,9 +373,5 @@ def _unknown(comparison: Comparison, held: Mapping[str, Sequence[LimitResult]]) 
         yield "how much runs differ: there is one repeat; two or more would tell"
 
 
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def _or(names: Sequence[str]) -> str:
-    return _and(names).replace(" and ", " or ")
+    return words.listed(names).replace(" and ", " or ")

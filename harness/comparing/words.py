@@ -8,7 +8,7 @@ from harness.evidence.metrics import METRICS
 from harness.reports.figures import NOTHING, figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from evals.compare.records import Interval
     from harness.comparing.comparison import Side
@@ -132,3 +132,8 @@ def sided(metric: str, side: Side) -> str:
     if speed:
         return "faster" if side == "better" else "slower"
     return ("less" if side == "better" else "more") if better == "less" else side
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

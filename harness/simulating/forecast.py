@@ -83,7 +83,7 @@ def _limit(
     if limit.metric in totals:
         predicted: float | None = totals[limit.metric]
         errors = [worst["aggregate_tps"]] if "aggregate_tps" in worst else []
-        exact = limit.metric != "aggregate_tps"
+        exact = limit.metric == "error_rate"
     else:
         spread = spreads.get(limit.metric)
         predicted = getattr(spread, limit.statistic or "p95", None)

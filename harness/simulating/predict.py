@@ -13,6 +13,7 @@ from harness.simulating.drive import Failures, by_schedule
 from harness.simulating.engine import UNLIMITED
 from harness.simulating.forecast import forecast
 from harness.simulating.prediction import Prediction, Window
+from harness.simulating.rehearse import tokens_per_second
 from harness.simulating.replica import Replica, Work
 from harness.simulating.spread import Spread
 from harness.simulating.traffic import Fleet, all_of, share_by_turns, share_of_some
@@ -187,11 +188,16 @@ def _prediction(
         "e2e_ms": Spread.of(e2e),
     }
     failed = lost + found.refused * whole
+    # What a fleet that cannot keep up answers after the traffic has ended is not of its time.
+    answered_rate = float((found.last_s < duration).sum()) * whole / duration
+    output_tps = whole * tokens_per_second(
+        found.first_s, found.last_s, found.outputs, 0.0, duration
+    )
     limits, attainment = forecast(
         slo,
         {**spreads, "ttft_due_ms": spreads["ttft_ms"]},
-        {"error_rate": failed / max(requests, 1), "request_rate": requests / duration,
-         "aggregate_tps": float(found.outputs[answered].sum()) * whole / duration},
+        {"error_rate": failed / max(requests, 1), "request_rate": answered_rate,
+         "aggregate_tps": output_tps},
         (ttft, e2e, further),
         fitted,
     )  # fmt: skip
@@ -207,7 +213,7 @@ def _prediction(
         replicas_simulated=found.replicas,
         requests_simulated=found.sent_s.size,
         request_rate=requests / duration,
-        output_tps=float(found.outputs[answered].sum()) * whole / duration,
+        output_tps=output_tps,
         **spreads,
         waiting_mean=_mean_under_way(found.sent_s, found.first_s, duration) / found.replicas,
         waiting_peak=max(window.waiting for window in windows),

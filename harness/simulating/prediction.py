@@ -50,9 +50,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     replicas_simulated: int
     requests_simulated: int
     request_rate: float
-    """Requests per second, of the whole fleet, as the other rates."""
+    """Arrivals per second, of the whole fleet, as the other rates."""
     output_tps: float
-    """Tokens per second."""
+    """Tokens per second that are answered while the traffic lasts."""
     ttft_ms: Spread
     itl_ms: Spread
     tpot_ms: Spread

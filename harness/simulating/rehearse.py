@@ -92,7 +92,7 @@ def _scheduled(cell: Observed, engine: Engine) -> Figures:
     return _figures(
         (first - cell.sent_s)[kept],
         (last - cell.due_s)[kept],
-        _rate(first, last, cell.outputs, 0.0, cell.window_s),
+        tokens_per_second(first, last, cell.outputs, 0.0, cell.window_s),
         _simulated_gaps(work),
     )
 
@@ -115,7 +115,7 @@ def _by_turns(cell: Observed, engine: Engine) -> Figures:
     return _figures(
         (first - sent)[kept],
         (last - sent)[kept],
-        _rate(first, last, outputs, before, end),
+        tokens_per_second(first, last, outputs, before, end),
         _simulated_gaps(work),
     )
 
@@ -138,8 +138,13 @@ def _percentile(ordered: Floats, share: float) -> float:
     return float("nan") if found is None else found
 
 
-def _rate(first: Floats, last: Floats, outputs: Iterable[int], start: float, end: float) -> float:
-    """Tokens per second of [start, end): the first of each answer, the others spread evenly."""
+def tokens_per_second(
+    first: Floats, last: Floats, outputs: Iterable[int], start: float, end: float
+) -> float:
+    """Tokens/s within [start, end) in s: the first of each answer, the others spread evenly to its last.
+
+    An answer without a last token (not finite) has none.
+    """
     tokens = np.asarray(outputs, dtype=np.float64)
     some = np.isfinite(last)
     first, last, tokens = first[some], last[some], tokens[some]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.comparing.words import listed
 from harness.reports.figures import figure
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def least(builds: Sequence[BuildSizing], terms: Terms) -> tuple[str | None, str]
     amount = f"USD {figure(value)}" if unit.startswith("USD") else figure(value)
     text = f"{best} takes the least: {amount} {unit.removeprefix('USD ')}"
     if alike:
-        text += f". That {_and(alike)} would take more is not shown: the ranges overlap"
+        text += f". That {listed(alike)} would take more is not shown: the ranges overlap"
     if left := [one.build for one in builds if one.build not in taken]:
-        text += f". Not counted: {_and(left)}, for the reasons given there"
+        text += f". Not counted: {listed(left)}, for the reasons given there"
     return best, f"{text}."
 
 
@@ -71,7 +72,3 @@ def _taken(able: Sequence[BuildSizing], terms: Terms) -> tuple[str, dict[str, Ta
             return "", {}
         tokens[one.build] = cost.value, cost.range
     return "USD a million tokens", tokens
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -57,5 +57,9 @@ def of_most_servers(found: list[Supply]) -> list[Supply]:
 def _nearest(one: Found, probes: list[Probe]) -> Probe:
     """The open-loop probe that is nearest to the highest rate; a scout where there is none."""
     rate = one.max_rate or one.held_rate or 0.0
-    judged = [probe for probe in probes if probe.rate is not None and not probe.ended_early]
-    return min(judged or probes, key=lambda probe: abs((probe.rate or 0.0) - rate))
+    # Not one at which the client was too slow; one that was ended early only for want of others.
+    judged = [probe for probe in probes if probe.rate is not None and probe.met is not None]
+    return min(
+        judged or probes,
+        key=lambda probe: (probe.ended_early, abs((probe.rate or 0.0) - rate)),
+    )

@@ -53,6 +53,21 @@ def test_a_fleet_serves_what_its_replicas_serve() -> None:
     assert four.requests_simulated == four.requests
 
 
+def test_a_fleet_that_cannot_keep_up_answers_no_more_than_it_can() -> None:
+    """16 sequences in a step of 10 ms + 16 · 0.1 ms are 1,379 tokens/s and 59 requests/s at most."""
+    slo = parse_slo("aggregate_tps>=2000,request_rate>=80")
+    found = predict(FITTED, steady(120), ONE, slo=slo)
+    most_tps = 16 / (0.01 + 16 * 1e-4)
+    assert 0.8 * most_tps < found.output_tps < most_tps
+    assert found.busy == pytest.approx(1, abs=0.01)
+    tokens, requests = found.limits
+    assert tokens.predicted == found.output_tps
+    assert not tokens.holds
+    assert requests.predicted is not None
+    assert requests.predicted < most_tps / (70 / 3) < found.request_rate
+    assert not requests.holds
+
+
 @pytest.mark.parametrize("routing", ["round-robin", "least-loaded"])
 def test_some_replicas_stand_for_all(routing: Any) -> None:  # noqa: ANN401 - a literal
     traffic, fleet = steady(250, 60.0), Fleet(replicas=20)
