@@ -118,8 +118,8 @@ def _seen(plan: SweepPlan, level: float, cells: Cells, *, tokens: bool) -> Seen:
         found = cell.throughput
         values.append((found.tps if tokens else found.rate) if found else 0.0)
         errors.append((found.tps_se if tokens else found.rate_se) if found else 0.0)
-    sent = sum(cell.requests.sent + cell.requests.dropped for cell in cells)
-    failed = sum(cell.requests.failed + cell.requests.dropped for cell in cells)
+    sent = sum(cell.requests.due for cell in cells)
+    failed = sum(cell.requests.lost for cell in cells)
     latencies = [value for cell in cells if (value := cell.metrics.e2e_ms.p50) is not None]
     return Seen(
         level=level,

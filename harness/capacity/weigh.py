@@ -192,7 +192,7 @@ def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tri
         streams=one.streams if isinstance(one, Scout) else None,
         met=None if shares is None else all(one.broken <= one.allowed for one in limits),
         limits=limits,
-        requests=cell.requests.sent + cell.requests.dropped,
+        requests=cell.requests.due,
         window_s=cell.window_s,
         served_rate=cell.metrics.request_rate,
         ended_early=read_facts(run.path / CELLS / cell.id).ended_when_decided,

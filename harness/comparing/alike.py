@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -187,14 +188,18 @@ def _of_server(server: Mapping[str, Any]) -> dict[str, object]:
     return found
 
 
+_FLAG: Final = re.compile(r"-(?!\.?\d)")
+"""How a flag begins, which `-1` does not."""
+
+
 def _given(argv: Iterable[object]) -> dict[str, object]:
     """Return the flags of a command line: `--name=value`, `--name value`, or `--name` alone."""
     words = [str(word) for word in argv]
     found: dict[str, object] = {}
     for word, following in zip(words, [*words[1:], ""], strict=False):
-        if word.startswith("-") and (flag := word.lstrip("-")):
+        if _FLAG.match(word) and (flag := word.lstrip("-")):
             name, equals, value = flag.partition("=")
-            alone = not following or following.startswith("-")
+            alone = not following or bool(_FLAG.match(following))
             found[name] = value if equals else True if alone else following
     return found
 

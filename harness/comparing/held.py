@@ -240,7 +240,9 @@ def _of_tests(limit: Limit, row: QualityRow) -> Iterator[Finding]:
         told = f"{name}/{own}" if own else f"{name}"
         settle = None
         if test.verdict == "INCONCLUSIVE":
-            settle = test.settle or _more_items(limit, test.value, test.ci95, row.items)
+            parts = row.categories | row.tasks
+            part = parts.get(own or "") or parts.get(f"{name}/{own}") or row
+            settle = test.settle or _more_items(limit, test.value, test.ci95, part.items)
         text = f"{told}: {_shown(limit, test.value or 0.0, test.ci95)}"
         if not own and row.regressed and limit.metric in _OF_SCORES:
             text += f"; {_categories(row)}"

@@ -109,8 +109,8 @@ def _by_answers(
     if not passed:
         return _none(others, verdicts, held)
     return "PASS", (
-        f"{words.listed(passed)} can take the place of {comparison.baseline} by the answers; no load "
-        "was measured, so none is preferred"
+        f"{words.listed(passed)} can take the place of {comparison.baseline} by the answers; "
+        "no load was measured, so none is preferred"
     )
 
 

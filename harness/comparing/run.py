@@ -165,8 +165,9 @@ class _Comparison:
             self._quality.begin()
             if self._interleave:
                 self._all_at_once()
-            for visit in [] if self._interleave else self._load.visits:
-                self._visit(visit)
+            else:
+                for visit in self._load.visits:
+                    self._visit(visit)
         except KeyboardInterrupt:
             interrupted = True
             self._load.interrupted()

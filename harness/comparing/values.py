@@ -119,11 +119,7 @@ def grids(evidence: Evidence, builds: Sequence[str], more: Iterable[str] = ()) -
             level = _level_key(cell.level)
             at = found[cell.profile][cell.build, level]
             key = (runs[run.measurements.run.id], cell.repeat)
-            requests = cell.requests
-            at.counts[key] = (
-                requests.failed + requests.dropped,
-                requests.sent + requests.dropped,
-            )
+            at.counts[key] = (cell.requests.lost, cell.requests.due)
             at.valid[key] = cell.client.valid
             at.stable[key] = cell.stable
     for one in figures(evidence, metrics=wanted):

@@ -71,7 +71,7 @@ class Planned:
     def _tests(self, limit: Limit) -> int:
         if limit.kind != "quality":
             levels = 1 if limit.level is not None or limit.kind == "server" else len(self.levels)
-            tested = is_estimated(limit.metric) or limit.metric == ERRORS
+            tested = is_estimated(limit.metric) or (limit.metric == ERRORS and not limit.ratio)
             return levels if tested else 0
         categories = {} if self.size is None else self.size.categories or {}
         return max(1, len(categories)) if limit.part == EVERY else 1

@@ -82,8 +82,7 @@ def _errors(limit: Limit, ours: Evidence) -> list[Trial]:
     for _, cell in ours.cells:
         if limit.level is None or limit.level.is_(cell.level):
             bad, asked = counts.get(level := _level(cell.level), (0, 0))
-            asked_here = cell.requests.sent + cell.requests.dropped
-            counts[level] = bad + cell.requests.failed + cell.requests.dropped, asked + asked_here
+            counts[level] = bad + cell.requests.lost, asked + cell.requests.due
     found = []
     for level, (bad, asked) in counts.items():
         if not asked:

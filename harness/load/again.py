@@ -25,8 +25,7 @@ def was_late(cell: CellMeasurement) -> bool:
     hide it.
     """
     codes = {caveat.code for caveat in cell.client.caveats if caveat.invalidates}
-    lost = cell.requests.failed + cell.requests.dropped
-    return bool(codes) and codes <= PASSING and not lost
+    return bool(codes) and codes <= PASSING and not cell.requests.lost
 
 
 def set_aside(folder: RunFolder, cell_id: str) -> Path:

@@ -72,6 +72,16 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True):
     truncated: int
     empty: int
 
+    @property
+    def due(self) -> int:
+        """How many were to be sent until the end: sent, or dropped."""
+        return self.sent + self.dropped
+
+    @property
+    def lost(self) -> int:
+        """How many of those got no answer: failed, or dropped."""
+        return self.failed + self.dropped
+
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """The metrics of one cell, over its answered measured requests."""

@@ -163,8 +163,7 @@ def observed(limit: Limit, cell: CellMeasurement) -> float | None:
 
 def error_rate(cell: CellMeasurement) -> float | None:
     """Return (failed + dropped) / (sent + dropped); None where nothing was to be sent."""
-    asked = cell.requests.sent + cell.requests.dropped
-    return (cell.requests.failed + cell.requests.dropped) / asked if asked else None
+    return cell.requests.lost / cell.requests.due if cell.requests.due else None
 
 
 def _limit(name: str, operator: str, value: str, text: str, *, recorded: bool) -> Limit:

@@ -141,7 +141,7 @@ def _percentile(ordered: Floats, share: float) -> float:
 def tokens_per_second(
     first: Floats, last: Floats, outputs: Iterable[int], start: float, end: float
 ) -> float:
-    """Tokens/s within [start, end) in s: the first of each answer, the others spread evenly to its last.
+    """Tokens/s of [start, end) in s: the first of each answer, the others evenly up to its last.
 
     An answer without a last token (not finite) has none.
     """

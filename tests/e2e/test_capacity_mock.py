@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import StartMock
     from tests.e2e.conftest import Workplace
@@ -33,7 +35,7 @@ def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
     assert 0.5 * SLOTS / ANSWER_S < served < 1.1 * SLOTS / ANSWER_S
     if found["outcome"] == "not_reached_by_client":  # this machine is busy with other things
         assert done.code == 5
-        return
+        pytest.skip("the client was too slow on this machine just now")
     assert done.code == 0, done.err
     low, high = found["max_rate_ci95"]
     assert low < found["max_rate"] < high

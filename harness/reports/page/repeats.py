@@ -78,8 +78,7 @@ def _pooled(traffic: Traffic, cells: dict[Spot, list[CellMeasurement]]) -> Spots
         at = grid.cells[build, ("level", level)] = Cells()
         for key, cell in enumerate(repeats, start=1):
             at.valid[0, key] = cell.client.valid
-            asked = cell.requests.sent + cell.requests.dropped
-            at.counts[0, key] = (cell.requests.failed + cell.requests.dropped, asked)
+            at.counts[0, key] = (cell.requests.lost, cell.requests.due)
             for name, middle, ci95 in _readings(cell, traffic):
                 names[name] = None
                 if middle is not None:

@@ -82,6 +82,7 @@ def test_an_argument_is_read_whichever_way_it_is_written() -> None:
         }
 
     assert unlike(started("v --max-num-seqs 4 --eager", "v --max-num-seqs=4 --eager"), "a") == []
+    assert unlike(started("v --seed -1 -q", "v --seed=-1 -q"), "a") == []
     assert unlike(started("v --max-num-seqs 4", "v --max-num-seqs 8 --port 2"), "a") == [
         "max_num_seqs: a 4, b 8"
     ]

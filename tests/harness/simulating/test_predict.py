@@ -54,7 +54,7 @@ def test_a_fleet_serves_what_its_replicas_serve() -> None:
 
 
 def test_a_fleet_that_cannot_keep_up_answers_no_more_than_it_can() -> None:
-    """16 sequences in a step of 10 ms + 16 · 0.1 ms are 1,379 tokens/s and 59 requests/s at most."""
+    """16 sequences in a step of 11.6 ms are 1,379 tokens/s, and 59 requests/s, at most."""
     slo = parse_slo("aggregate_tps>=2000,request_rate>=80")
     found = predict(FITTED, steady(120), ONE, slo=slo)
     most_tps = 16 / (0.01 + 16 * 1e-4)
