@@ -21,6 +21,7 @@ from launchers.engines import StartRequest, engines, load_engine
 from launchers.environments import environment_folder, environments, installed
 from launchers.errors import LauncherError
 from launchers.model import builtin_builds, resolve_model
+from launchers.telemetry.records import GIB
 from loadprofiles.wire.clock import SO_TIMESTAMPNS, kernel_stamp_ns
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ MIN_PYTHON = (3, 11)
 MAIN_BUILD = "awq"
 """The build of the first command in the README; `doctor` answers whether it can be served."""
 _RENDERERS = ("jinja2", "rich")
-_GIB = 1 << 30
 _MIN_MEMORY_GIB = 4
 _MIN_DISK_GIB = 0.1
 _ENVIRONMENT_GIB = 5
@@ -126,8 +126,8 @@ def _memory() -> Check:
     import psutil
 
     memory = psutil.virtual_memory()
-    text = f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB available"
-    if memory.available < _MIN_MEMORY_GIB * _GIB:
+    text = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB available"
+    if memory.available < _MIN_MEMORY_GIB * GIB:
         fix = f"vLLM on the CPU wants {_MIN_MEMORY_GIB} GiB; stop other programs or use --url."
         return Check(name="memory", status="warning", text=text, fix=fix)
     return Check(name="memory", status="ok", text=text)
@@ -257,12 +257,12 @@ def _cache_room_gib() -> float:
     folder = environment_folder(next(iter(environments())))
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free / _GIB
+    return shutil.disk_usage(folder).free / GIB
 
 
 def _disk() -> Check:
     folder = Path.cwd()
-    free = shutil.disk_usage(folder).free / _GIB
+    free = shutil.disk_usage(folder).free / GIB
     text = f"{free:.1f} GiB free in {folder}"
     if not os.access(folder, os.W_OK):
         fix = "Change to a folder that you may write, or give --out DIR."

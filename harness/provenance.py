@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness import __version__
+from launchers.telemetry.records import GIB
 
 PACKAGES = (
     "cyclopts",
@@ -26,7 +27,6 @@ PACKAGES = (
 )
 """Distributions whose version can change a number."""
 
-_GIB = 1 << 30
 _LIMIT_S = 10
 """No question to git or the GPU's driver may hold a run up for longer."""
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
@@ -42,7 +42,7 @@ def host() -> dict[str, object]:
     return {
         **machine(),
         "cpu_flags": _cpu()[1],
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 2),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 2),
         "memory_limit_gib": _cgroup_memory_gib(),
         "gpus": gpus(),
     }
@@ -133,7 +133,7 @@ def _cgroup_cpus() -> float | None:
 
 def _cgroup_memory_gib() -> float | None:
     limit = _read(Path("/sys/fs/cgroup/memory.max")).strip()
-    return round(int(limit) / _GIB, 2) if limit.isdigit() else None
+    return round(int(limit) / GIB, 2) if limit.isdigit() else None
 
 
 def _read(path: Path) -> str:

@@ -13,6 +13,7 @@ from harness.load.checks import check as check_load
 from harness.provenance import host
 from harness.quality.checks import check as check_quality
 from launchers.redact import redact_mapping
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from harness.serving import Source
     from launchers.build import Build
 
-_GIB: Final = 1 << 30
 _ROOM_GIB: Final = 0.5
 
 
@@ -119,7 +119,7 @@ def _check_room(parent: Path) -> None:
     folder = parent.absolute()
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free / _GIB
+    free = shutil.disk_usage(folder).free / GIB
     if free < _ROOM_GIB:
         raise BadInputError(
             f"--out {parent}: {free:.2f} GiB are free there; a comparison wants {_ROOM_GIB}",

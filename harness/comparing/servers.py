@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.comparing.comparison import ServerFigures, Value
 from harness.comparing.noise import interval, own_spread
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from harness.comparing.values import Grid, RepeatKey
     from harness.evidence.evidence import Evidence
 
-_GIB: Final = 1 << 30
 _TIMES: Final = ("ready_s", "first_token_s")
 _MEMORY: Final = "memory_peak_gib"
 
@@ -76,7 +76,7 @@ def _figures(
         first_token_s=times["first_token_s"],
         weights_gib=_number(reported.get("model_memory_gib"))
         or _number(first.get("weights_gib"))
-        or (None if size is None or "weights_gib" in first else size / _GIB),
+        or (None if size is None or "weights_gib" in first else size / GIB),
         kv_cache_gib=_number(reported.get("kv_cache_gib")) or _number(first.get("kv_cache_gib")),
         kv_cache_tokens=None if tokens is None else int(tokens),
         memory_peak_gib=peak,

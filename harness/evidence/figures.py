@@ -17,6 +17,7 @@ from harness.evidence.metrics import (
     canonical,
 )
 from harness.measuring.slo import error_rate
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from harness.quality.evaluation import Against, Evaluation, SuiteResult
     from harness.quality.record import SuiteFacts
 
-_GIB: Final = 1 << 30
 _DIGEST: Final = 8
 _PERPLEXITY: Final = "perplexity"
 _NO_TRAFFIC: Final = frozenset(("name", "description", "levels"))
@@ -227,7 +227,7 @@ def _of_server(facts: Mapping[str, Any], frame: dict[str, Any]) -> Iterator[Figu
     found = {name: _number(facts.get(name, reported.get(name))) for name in SERVER}
     size = _number(_table(facts.get("weights")).get("bytes"))
     held = _number(reported.get("model_memory_gib"))
-    on_disk = None if size is None or "weights_gib" in facts else size / _GIB
+    on_disk = None if size is None or "weights_gib" in facts else size / GIB
     sizes = (held, found["weights_gib"], on_disk)
     found["weights_gib"] = next((one for one in sizes if one is not None), None)
     yield from _known(found, frame)

@@ -13,8 +13,8 @@ from harness.measuring.measure import CellFacts
 from harness.measuring.remeasure import write_facts
 from harness.measuring.server_stats import ServerUse
 from harness.serving import Url
-from launchers.telemetry.records import TELEMETRY_FILE
-from launchers.telemetry.sampler import GIB, Telemetry, sample_telemetry
+from launchers.telemetry.records import GIB, TELEMETRY_FILE
+from launchers.telemetry.sampler import Telemetry, sample_telemetry
 from launchers.telemetry.scraping import page_source
 from loadprofiles.plan import make_plan
 

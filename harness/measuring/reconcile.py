@@ -103,6 +103,8 @@ def _output_tokens(server: float | None, sent: Samples) -> Counted | None:
     if not answered.has("output_tokens").all():
         return None
     own = int(answered.column("output_tokens").sum())
+    if not own:  # so the server did not count
+        return None
     others = sent.where(~sent.is_in("error", {None}))
     chunks = int(chunk_counts(answered).sum())
     seen = chunk_counts(others) * (own / chunks if chunks else 1.0)
@@ -120,6 +122,8 @@ def _prompt_tokens(server: float | None, plan: DrivePlan, sent: Samples) -> Coun
     if server is None or not answered or not answered.has("prompt_tokens").all():
         return None
     own = int(answered.column("prompt_tokens").sum())
+    if not own:  # so the server did not count
+        return None
     others = sent.where(~sent.is_in("error", {None}))
     lengths = np.full(len(others), own / len(answered))
     if plan.prompt_tokens:
@@ -135,7 +139,7 @@ def _counted(server: float, client: float, most: float) -> Counted:
     low, high = math.floor(client), math.ceil(most)
     off = 0.0
     if server > high + _SLACK:
-        off = (server - high) / high if high else math.inf
+        off = (server - high) / max(high, 1)
     elif server < low - _SLACK:
         off = (server - low) / low
     return Counted(server=round(server), client=low, client_most=high, off=off)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.measuring.request import NS_PER_S
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.measuring.server_stats import ServerUse
-    from launchers.telemetry.records import EnginePage, Gpu, Reading
+    from launchers.telemetry.records import EnginePage, Reading
     from loadprofiles.records import DriveReport
-
-_GIB: Final = 2**30
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,14 @@ def server_use(
     watched = Watched(readings, drive.window_start_ns, drive.window_end_ns)
     within, pages = watched.within, watched.pages_within
     gpus = server_gpus(readings)
-    memory, kind = _memory(within or readings, gpus)
+    memory, kind = memory_points(within or readings, gpus)
     power = _power(within, gpus)
     window_s = max(0.0, (drive.window_end_ns - drive.window_start_ns) / NS_PER_S)
     per_token = None
     if power is not None and output_tps and not drive.elsewhere_s:
         per_token = power / output_tps
     told = {
-        "memory_peak_gib": memory,
+        "memory_peak_gib": max((held for _, held in memory), default=0) / GIB or None,
         "memory_kind": kind,
         "kv_cache_tokens": _whole(_largest(watched.pages, "kv_cache_tokens")),
     }
@@ -89,7 +88,7 @@ def server_use(
         prompt_tokens=_whole(grown(watched.pages, "prompt_tokens")),
         generation_tokens=_whole(grown(watched.pages, "generation_tokens")),
         power_w_mean=power,
-        energy_j=None if power is None else power * window_s,
+        energy_j=None if power is None or drive.elsewhere_s else power * window_s,
         joules_per_output_token=per_token,
         gpus=len(gpus) or None,
         gpu_utilization_mean=_mean(
@@ -128,23 +127,34 @@ def server_gpus(readings: Sequence[Reading]) -> set[str]:
     return {uuid for uuid, held in seen.items() if any(each != 0 for each in held)}
 
 
-def _memory(readings: Sequence[Reading], gpus: set[str]) -> tuple[float | None, str | None]:
-    """The most memory in GiB: on the server's GPUs together, or where it has none in the host."""
-    on_gpus = [
-        sum(map(gpu_bytes, mine))
-        for one in readings
-        if (mine := [gpu for gpu in one.gpus if gpu.uuid in gpus])
-    ]
-    if any(on_gpus):
-        return max(on_gpus) / _GIB, "vram"
-    resident = [one.memory_bytes for one in readings if one.memory_bytes is not None]
-    return (max(resident) / _GIB, "rss") if resident else (None, None)
+def memory_points(
+    readings: Sequence[Reading], gpus: set[str]
+) -> tuple[list[tuple[int, int]], str | None]:
+    """The server's memory: ns and bytes, on its GPUs together, or where it has none in the host.
+
+    And which of them it is: "vram", "rss", or None where nobody tells.
+    """
+    on_gpus = []
+    for one in readings:
+        held = [gpu.server_bytes for gpu in one.gpus if gpu.uuid in gpus]
+        known = [each for each in held if each is not None]
+        if known:
+            on_gpus.append((one.at_ns, sum(known)))
+    if any(held for _, held in on_gpus):
+        return on_gpus, "vram"
+    resident = [(one.at_ns, one.memory_bytes) for one in readings if one.memory_bytes is not None]
+    return resident, "rss" if resident else None
 
 
-def gpu_bytes(gpu: Gpu) -> int:
-    """The server's memory on a GPU; all that is used there where NVML cannot tell whose it is."""
-    own = gpu.memory_server_bytes
-    return (gpu.memory_used_bytes if own is None else own) or 0
+def power_points(readings: Sequence[Reading], gpus: set[str]) -> list[tuple[int, float]]:
+    """Power of the GPUs together: ns and W, where all of them tell."""
+    found = []
+    for one in readings:
+        told = [gpu.power_w for gpu in one.gpus if gpu.uuid in gpus]
+        known = [each for each in told if each is not None]
+        if known and len(known) == len(told):
+            found.append((one.at_ns, sum(known)))
+    return found
 
 
 def _power(readings: Sequence[Reading], gpus: set[str]) -> float | None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from harness.measuring.server_rules import KV_FULL
-from harness.measuring.server_use import gpu_bytes, server_gpus
+from harness.measuring.server_use import memory_points, power_points, server_gpus
 from harness.reports.series import NS_PER_S
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from launchers.telemetry.records import EnginePage, Reading
 
-_GIB: Final = 2**30
 Points = list[tuple[float, float]]
 """Seconds from the window's start, and a value."""
 
@@ -57,27 +57,23 @@ def server_line(
     def second(at_ns: int) -> float:
         return (at_ns - start_ns) / NS_PER_S
 
-    def of_looks(value: Callable[[Reading], float | None]) -> Points:
-        return _known(((second(one.at_ns), value(one)) for one in readings), end_s)
+    def of_looks(points: Iterable[tuple[int, float]], unit: float = 1) -> Points:
+        return _known(((second(at_ns), value / unit) for at_ns, value in points), end_s)
 
     pages = [one.engine for one in readings if one.engine is not None]
 
     def of_pages(name: str) -> Points:
         return _known(((second(page.at_ns), getattr(page, name)) for page in pages), end_s)
 
-    def memory(one: Reading) -> float | None:
-        mine = [gpu for gpu in one.gpus if gpu.uuid in gpus]
-        if mine:
-            return sum(map(gpu_bytes, mine)) / _GIB
-        return None if one.memory_bytes is None else one.memory_bytes / _GIB
-
-    def power(one: Reading) -> float | None:
-        told = [gpu.power_w for gpu in one.gpus if gpu.uuid in gpus and gpu.power_w is not None]
-        return sum(told) if told else None
-
     kv_cache = of_pages("kv_cache_use")
     preempted = [(at, n) for at, n in _pushed_back(pages, second) if 0 <= at <= end_s]
-    whole = [of_pages("running"), of_pages("waiting"), kv_cache, of_looks(memory), of_looks(power)]
+    whole = [
+        of_pages("running"),
+        of_pages("waiting"),
+        kv_cache,
+        of_looks(memory_points(readings, gpus)[0], GIB),
+        of_looks(power_points(readings, gpus)),
+    ]
     if not any(whole):
         return None
     running, waiting, kv_drawn, memory_gib, power_w = (_thin(points, most) for points in whole)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from harness.evidence.evidence import Evidence
 from harness.evidence.figures import figures
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from harness.evidence.evidence import LoadRun
-
-_GIB: Final = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ def facts_of(run: LoadRun, build: str) -> Facts:
     gib, tokens = found.get("kv_cache_gib"), number("kv_cache_tokens")
     a_token = number("kv_bytes_per_token")
     if a_token is None and gib and tokens:
-        a_token = gib * _GIB / tokens
+        a_token = gib * GIB / tokens
     return Facts(
         weights_gib=found.get("weights_gib"),
         kv_cache_gib=gib,

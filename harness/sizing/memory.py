@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from harness.sizing.costs import gpus_of
 from harness.sizing.record import Memory
 from launchers.telemetry.kv_cache import max_concurrency
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from harness.sizing.record import Demand, Supply, Terms
-
-GIB: Final = 1 << 30
 
 
 def memory_of(supply: Supply, terms: Terms, demand: Demand | None) -> Memory:

@@ -14,6 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
+GIB: Final = 2**30
 TELEMETRY_FILE: Final = "telemetry.jsonl"
 
 
@@ -82,6 +83,12 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sm_clock_mhz: float | None = None
     energy_j: float | None = None
     """Since the driver was loaded."""
+
+    @property
+    def server_bytes(self) -> int | None:
+        """The server's memory here; all that is used where NVML cannot tell whose it is."""
+        own = self.memory_server_bytes
+        return self.memory_used_bytes if own is None else own
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from launchers.telemetry.scraping import PageSource
 
 INTERVAL_S: Final = 0.5
-GIB: Final = 2**30
 _BEGIN_S: Final = 5.0
 
 
@@ -34,7 +33,7 @@ class Telemetry:
     memory_peak_bytes: int | None = None
     """Resident, of the process tree."""
     vram_peak_bytes: int | None = None
-    """Of the server's processes on all GPUs; where NVML cannot tell them apart, of the GPUs."""
+    """Of the server's processes on all GPUs; of a whole GPU where NVML cannot tell them apart."""
 
     def add(self, reading: Reading) -> None:
         """Take a reading into account."""
@@ -45,11 +44,8 @@ class Telemetry:
 
 
 def vram_bytes(gpus: list[Gpu]) -> int | None:
-    """What the server takes of all GPUs; of the GPUs where its own share is not known."""
-    own = [gpu.memory_server_bytes for gpu in gpus]
-    known = [value for value in own if value is not None]
-    if not gpus or len(known) < len(own):
-        known = [gpu.memory_used_bytes for gpu in gpus if gpu.memory_used_bytes is not None]
+    """What the server takes of all GPUs together; None where no GPU tells."""
+    known = [held for gpu in gpus if (held := gpu.server_bytes) is not None]
     return sum(known) if known else None
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from harness.measuring.measurement import CellMeasurement
 from harness.measuring.reconcile import percentile_bounds
 from launchers.telemetry.records import EnginePage, Histogram, Reading
 from tests.harness.cells import answer, measured
@@ -14,7 +16,6 @@ from tests.harness.telemetry import histogram, page, reading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measuring.measurement import CellMeasurement
     from harness.measuring.server_stats import Reconciliation
     from loadprofiles.records import Sample
 
@@ -178,6 +179,15 @@ def test_prompt_tokens_are_held_against_engines_that_count_cached_ones() -> None
     assert codes(cell(told(10.5, N, prompt_tokens=350))) == {"server_tokens_differ"}
     last = told(10.5, N, prompt_tokens=350, engine="llama.cpp")
     assert codes(cell(last, first=told(-0.5, engine="llama.cpp"))) == set()
+
+
+@pytest.mark.parametrize("counted", ["prompt_tokens", "output_tokens"])
+def test_what_was_counted_as_nothing_is_not_compared(counted: str) -> None:
+    none = {counted: 0}
+    measurement = cell(told(10.5, N), [answer(n, n * 0.4, **none) for n in range(N)])
+    assert getattr(found(measurement), counted) is None
+    encoded = msgspec.json.encode(measurement)
+    assert msgspec.json.decode(encoded, type=CellMeasurement) == measurement
 
 
 def test_somebody_else_at_the_server_is_told_once() -> None:

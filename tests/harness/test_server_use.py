@@ -114,6 +114,7 @@ def test_energy_per_token_is_not_told_of_builds_that_took_turns() -> None:
     looks = [reading(t, gpus=[gpu(1.0, power_w=100.0)]) for t in (1, 9)]
     found = use(*looks, elsewhere_s=5.0)
     assert found.power_w_mean == pytest.approx(100)
+    assert found.energy_j is None
     assert found.joules_per_output_token is None
 
 

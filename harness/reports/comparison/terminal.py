@@ -24,7 +24,6 @@ _WIDTH: Final = 100
 _STYLES: Final = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow"}
 _LESS: Final = ("e2e_p50_ms", "itl_p95_ms", "sequence_p50_tps")
 """Columns that a narrow terminal goes without; the other reports have them."""
-_INVALID: Final = len("unstable")
 _SIDES: Final = {"better": "green", "worse": "red", "unlike": ""}
 
 

@@ -111,8 +111,13 @@ def _throughput(pen: Pen, sweep: Sweep, x: Scale, colour: int) -> Panel:
     for one in sweep.levels:
         name = f"{one.level:g}: {figure(one.throughput)} {sweep.unit}"
         chart.marks.append(dot((math.log2(one.level), one.throughput), x, y, hue(colour), name))
-    note = "dashed: the fitted curve" if fitted else "dashed: all that is offered"
-    return panel(pen, chart, f"{sweep.unit}; shaded: the knee’s 95 % interval; {note}")
+    notes = {
+        sweep.unit: True,
+        "shaded: the knee’s 95 % interval": sweep.knee is not None,
+        "dashed: the fitted curve": bool(fitted),
+        "dashed: all that is offered": sweep.level == "rate",
+    }
+    return panel(pen, chart, "; ".join(note for note, drawn in notes.items() if drawn))
 
 
 def _between(low: float, high: float) -> list[float]:
@@ -151,4 +156,5 @@ def _latency(
         chart.marks.append(path(line, x, y, f"line {hue(colour)}"))
     for (place, value), (level, _) in zip(line, known, strict=True):
         chart.marks.append(dot((place, value), x, y, hue(colour), f"{level:g}: {figure(value)} ms"))
-    return panel(pen, chart, "ms; the line is the limit, the shade the knee’s 95 % interval")
+    shade = ", the shade the knee’s 95 % interval" if sweep.knee is not None else ""
+    return panel(pen, chart, f"ms; the line is the limit{shade}")

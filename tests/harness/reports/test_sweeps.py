@@ -101,6 +101,15 @@ def test_the_page_draws_the_curve_its_knee_and_the_limits(swept: RunFolder) -> N
     assert latency.count('class="limit"') == 1
 
 
+@pytest.mark.parametrize("sweep", [CORNER, QUEUE, NONE])
+def test_a_charts_note_names_what_is_drawn(swept: RunFolder, sweep: Sweep) -> None:
+    page = load_report("html").render(with_sweep(swept, sweep))
+    section = page[page.index('<h2 id="sweep"') : page.index('<h2 id="latency"')]
+    for figure in section.split("<figure>")[1:]:
+        assert ("shade" in figure) == ('class="burst"' in figure)
+        assert ("dashed" in figure) == (" dash" in figure)
+
+
 def test_names_do_nothing(swept: RunFolder) -> None:
     run = with_sweep(swept, msgspec.structs.replace(CORNER, build="awq", notes=[HOSTILE]))
     assert "<script>alert(1)" not in load_report("html").render(run)

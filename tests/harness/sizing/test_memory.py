@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from harness.sizing.memory import GIB, memory_of
+from harness.sizing.memory import memory_of
 from harness.sizing.record import Demand, Terms
+from launchers.telemetry.records import GIB
 from tests.harness.sizing.made import supply
 
 CARD: dict[str, Any] = {
