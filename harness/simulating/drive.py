@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.simulating.replica import NEVER
+from harness.simulating.routing import LeastLoaded, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from harness.simulating.replica import Replica
+    from harness.simulating.routing import Routing
 
     Floats = npt.NDArray[np.float64]
-
-Routing = Literal["round-robin", "least-loaded"]
 
 
 class Failures:
@@ -38,42 +38,26 @@ def by_schedule(
 ) -> None:
     """Send request i at `arrivals_s[i]`, ascending, to one of the fleet; run until all are done.
 
-    Least-loaded is the replica with the fewest requests, waiting ones included. A replica that
-    dies loses what it has, and gets nothing more.
+    A replica that dies loses what it has, and gets nothing more.
     """
     failing = failures or Failures()
     coming = sorted((at, index) for index, at in failing.at_s.items())
-    alive = list(fleet)
-    turn = 0
+    router = LeastLoaded(fleet) if routing == "least-loaded" else Turns(fleet)
+
+    def die_until(until_s: float) -> None:
+        while coming and coming[0][0] <= until_s:
+            at, index = coming.pop(0)
+            fleet[index].run_until(at)
+            router.remove(index)
+            failing.lost += fleet[index].drop_all()
+
     for request, at in enumerate(arrivals_s.tolist()):
-        while coming and coming[0][0] <= at:
-            _die(fleet[coming[0][1]], alive, coming.pop(0)[0], failing)
-        if not alive:
+        die_until(at)
+        if not router.send(request, at):
             failing.lost.append(request)
-            continue
-        if routing == "least-loaded":
-            for replica in alive:
-                replica.run_until(at)
-            replica = min(alive, key=_load)
-        else:
-            replica = alive[turn % len(alive)]
-            turn += 1
-            replica.run_until(at)
-        replica.send(request, at)
-    for at, index in coming:
-        _die(fleet[index], alive, at, failing)
-    for replica in alive:
+    die_until(NEVER)
+    for replica in fleet:
         replica.run_until(NEVER)
-
-
-def _die(replica: Replica, alive: list[Replica], at_s: float, failures: Failures) -> None:
-    replica.run_until(at_s)
-    alive.remove(replica)
-    failures.lost += replica.drop_all()
-
-
-def _load(replica: Replica) -> int:
-    return replica.load
 
 
 def closed_loop(replica: Replica, streams: int, until_s: float) -> Floats:

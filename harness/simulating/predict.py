@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from harness.measuring.slo import Slo
-    from harness.simulating.drive import Routing
     from harness.simulating.engine import Engine
     from harness.simulating.fit import Fitted
+    from harness.simulating.routing import Routing
     from harness.simulating.traffic import Traffic
 
     Floats = npt.NDArray[np.float64]
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 MOST_REQUESTS: Final = 2_000_000
 """So many are simulated at most: a fraction of the replicas where the traffic has more."""
-_MOST_LOADED: Final = 32
-"""Replicas whose loads are compared for each request at most."""
 _WINDOWS: Final = 48
 _SEED: Final = 20261126
 
@@ -89,8 +87,6 @@ def predict(
         raise BadInputError(f"traffic cannot be scaled by {scale:g}", hint="Give a scale above 0.")
     requests = int(len(traffic) * scale)
     some = max(1, min(fleet.replicas, int(most_requests * fleet.replicas / max(requests, 1))))
-    if routing == "least-loaded":
-        some = min(some, _MOST_LOADED)
     some = fleet.replicas if some >= fleet.replicas else min(some, fleet.replicas - fleet.failing)
     found = _simulate(fitted.engine, traffic, fleet, scale, routing, some)
     return _prediction(fitted, traffic, fleet, scale, routing, slo, found)
@@ -180,7 +176,7 @@ def _prediction(
     further = (found.outputs - 1)[answered]
     tpot = (e2e - ttft)[further > 0] / further[further > 0]
     lost = found.lost
-    windows = _windows(found, duration, whole)
+    windows = _windows(found, traffic, scale)
     spreads = {
         "ttft_ms": Spread.of(ttft),
         "itl_ms": Spread.weighted(found.gap_s * 1000, found.gap_count),
@@ -233,21 +229,22 @@ def _prediction(
     )
 
 
-def _windows(found: _Outcome, duration_s: float, whole: float) -> list[Window]:
-    edges = np.linspace(0, duration_s, _WINDOWS + 1)
+def _windows(found: _Outcome, traffic: Traffic, scale: float) -> list[Window]:
+    edges = np.linspace(0, traffic.duration_s, _WINDOWS + 1)
+    asked = np.diff(np.searchsorted(traffic.times_s, edges)) * scale
     waiting = _under_way(found.sent_s, found.first_s, edges) / found.replicas
     in_flight = _under_way(found.sent_s, found.last_s, edges) / found.replicas
     order = np.argsort(found.sent_s, kind="stable")
     sent, first, last = found.sent_s[order], found.first_s[order], found.last_s[order]
     bounds = np.searchsorted(sent, edges)
-    length = duration_s / _WINDOWS
+    length = traffic.duration_s / _WINDOWS
     windows = []
     for index, (low, high) in enumerate(pairwise(bounds.tolist())):
         part = slice(low, high)
         windows.append(
             Window(
                 start_s=float(edges[index]),
-                request_rate=float(high - low) * whole / length,
+                request_rate=float(asked[index]) / length,
                 ttft_p95_ms=_p95(first[part] - sent[part]),
                 e2e_p95_ms=_p95(last[part] - sent[part]),
                 waiting=float(waiting[index]),

@@ -63,11 +63,12 @@ def measured(cell: Observed) -> Figures:
 
 
 def _gaps(cell: Observed) -> Spread:
-    """Describe the gaps of the measured requests, in s."""
+    """Describe the gaps, of any request, that ended in the window, in s."""
     if cell.outputs.sum() > _TOKEN_A_CHUNK * cell.chunks.sum():
         return Spread()
     owner = np.repeat(np.arange(cell.chunks.size), cell.chunks)
-    within = (owner[1:] == owner[:-1]) & cell.measured[owner[1:]]
+    ends = cell.chunk_s[1:]
+    within = (owner[1:] == owner[:-1]) & (ends >= 0) & (ends < cell.window_s)
     return Spread.of(np.diff(cell.chunk_s)[within])
 
 
@@ -84,8 +85,8 @@ def rehearsed(cell: Observed, engine: Engine) -> Figures:
 
 
 def _scheduled(cell: Observed, engine: Engine) -> Figures:
-    work = Work(cell.prompts.tolist(), cell.outputs.tolist())
-    start = cell.sent_s[0]
+    start = float(cell.sent_s[0])
+    work = Work(cell.prompts.tolist(), cell.outputs.tolist(), (-start, cell.window_s - start))
     by_schedule(cell.sent_s - start, [Replica(engine, work)])
     first, last = np.array(work.first_s) + start, np.array(work.last_s) + start
     kept = cell.measured
@@ -105,9 +106,9 @@ def _by_turns(cell: Observed, engine: Engine) -> Figures:
     """
     assert cell.streams is not None  # noqa: S101 - a closed loop
     prompts, outputs = np.tile(cell.prompts, _AGAIN), np.tile(cell.outputs, _AGAIN)
-    work = Work(prompts.tolist(), outputs.tolist())
     before = float(-cell.sent_s[0])
     end = before + cell.window_s
+    work = Work(prompts.tolist(), outputs.tolist(), (before, end))
     longest = float((cell.last_s - cell.sent_s).max())
     sent = closed_loop(Replica(engine, work), cell.streams, end + 2 * longest)
     first, last = np.array(work.first_s), np.array(work.last_s)

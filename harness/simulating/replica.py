@@ -31,9 +31,15 @@ class Work:
     Args:
         prompts: tokens of each request's prompt.
         outputs: tokens of each answer, at least 1.
+        gaps_within_s: from when until when a gap between tokens has to end to be counted.
     """
 
-    def __init__(self, prompts: Sequence[int], outputs: Sequence[int]) -> None:
+    def __init__(
+        self,
+        prompts: Sequence[int],
+        outputs: Sequence[int],
+        gaps_within_s: tuple[float, float] = (-math.inf, math.inf),
+    ) -> None:
         count = len(prompts)
         self.prompts, self.outputs = prompts, outputs
         self.first_s = [math.nan] * count
@@ -42,6 +48,7 @@ class Work:
         """When the last token came; NaN of what was lost."""
         self.gap_s, self.gap_weight = array("d"), array("q")
         """Gaps between tokens, and how many there were of (about) that length."""
+        self.gaps_within_s = gaps_within_s
         self.preemptions = 0
 
 
@@ -66,6 +73,7 @@ class Replica:
         self._left: dict[int, int] = {}
         """Of requests that were pushed back: tokens they lack, and since when."""
         self._since: dict[int, float] = {}
+        self._quiet_s = 0.0
         self._step = 0
         self._context = 0
         self.kv_tokens = 0
@@ -80,6 +88,13 @@ class Replica:
         """Send it a request; the replica must have run until then."""
         reaches = at_s + self.engine.overhead_s + self.engine.overhead_each_s * self.load
         heappush(self.coming, (reaches, request))
+        self._quiet_s = min(self._quiet_s, reaches)
+
+    def quiet_until(self) -> float:
+        """Return a moment before which no step begins that ends an answer."""
+        if self.running or self.waiting:
+            return max(self.clock, self._quiet_s)
+        return max(self.clock, self.coming[0][0]) if self.coming else NEVER
 
     def run_until(self, at_s: float) -> None:
         """Compute all steps that begin before `at_s`."""
@@ -107,6 +122,7 @@ class Replica:
             The requests that got their last token, all at the new `clock`.
         """
         coming = self.coming
+        self._quiet_s = 0.0
         if coming and not self.running and not self.waiting:
             self.clock = max(self.clock, coming[0][0])
         while coming and coming[0][0] <= self.clock:
@@ -114,8 +130,6 @@ class Replica:
         taken, finished = self._take_in()
         if taken:
             return self._mixed(taken, finished)
-        if coming:
-            horizon_s = min(horizon_s, coming[0][0])
         return self._decode(horizon_s)
 
     # --- a step that takes in prompts ------------------------------------------------------------
@@ -169,7 +183,7 @@ class Replica:
         for request in finished:
             size, left = self._size(request), self._left.pop(request, self.work.outputs[request])
             if request in self._since:
-                self._gap(self.clock - self._since.pop(request), 1)
+                self._gaps(self.clock - self._since.pop(request), 1, 1)
             else:
                 self.work.first_s[request] = self.clock
             if left == 1:
@@ -192,9 +206,12 @@ class Replica:
         steps = min(steps, (self.limits.kv_tokens - self.kv_tokens) // decoding)
         length = self.cost.of(decoding, 0, self._context, 0)
         growth = self.cost.context_token_s * decoding
+        arrival_s = self.coming[0][0] if self.coming else NEVER
+        self._quiet_s = min(self.clock + _series(steps - 1, length, growth), arrival_s)
+        horizon_s = min(horizon_s, arrival_s)
         if horizon_s < NEVER:
             steps = min(steps, _steps_until(horizon_s - self.clock, length, growth))
-        self._pass(steps * length + growth * (steps * (steps - 1) // 2), decoding, steps)
+        self._pass(_series(steps, length, growth), decoding, steps)
         return self._ended()
 
     def _pass(self, length_s: float, decoding: int, steps: int) -> None:
@@ -205,11 +222,18 @@ class Replica:
         self._context += decoding * steps
         self.kv_tokens += decoding * steps
         if decoding:
-            self._gap(length_s / steps, decoding * steps)
+            self._gaps(length_s / steps, decoding, steps)
 
-    def _gap(self, length_s: float, count: int) -> None:
+    def _gaps(self, length_s: float, sequences: int, steps: int) -> None:
+        """Count the gaps of some steps that lie one behind the other and end at the clock."""
+        since, until = self.work.gaps_within_s
+        if until <= self.clock or self.clock - (steps - 1) * length_s < since:
+            late = max(0, math.floor((self.clock - until) / length_s) + 1)
+            steps = min(steps, math.floor((self.clock - since) / length_s) + 1) - late
+            if steps <= 0:
+                return
         self.work.gap_s.append(length_s)
-        self.work.gap_weight.append(count)
+        self.work.gap_weight.append(sequences * steps)
 
     def _next_end(self) -> int:
         ends, end = self._ends, self._end
@@ -247,6 +271,11 @@ class Replica:
             self.kv_tokens -= self._size(request)
             self.waiting.appendleft(request)
             self.work.preemptions += 1
+
+
+def _series(steps: int, length_s: float, growth_s: float) -> float:
+    """Return how long so many steps of l, l + g, l + 2 g, … take."""
+    return steps * length_s + growth_s * (steps * (steps - 1) // 2)
 
 
 def _steps_until(time_s: float, length_s: float, growth_s: float) -> int:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from harness.measuring.slo import Slo
     from harness.rundir import RunFolder
-    from harness.simulating.drive import Routing
     from harness.simulating.observed import Observed
+    from harness.simulating.routing import Routing
 
 SCHEMA: Final = 1
 

@@ -12,9 +12,9 @@ from harness.simulating.traffic import Fleet, Traffic
 
 if TYPE_CHECKING:
     from harness.measuring.slo import Slo
-    from harness.simulating.drive import Routing
     from harness.simulating.fit import Fitted
     from harness.simulating.prediction import LimitForecast, Prediction
+    from harness.simulating.routing import Routing
 
 MOST_REPLICAS: Final = 100_000
 _LOOKED_AT: Final = 200_000

@@ -11,6 +11,7 @@ from harness.errors import BadInputError
 from harness.rundir import CELLS
 from harness.simulating.engine import UNLIMITED, Limits
 from harness.simulating.observed import Observed
+from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,14 +85,34 @@ def limits_of(server: Mapping[str, Any]) -> tuple[Limits, list[str]]:
         name: _argument(argv, name) or reported.get(name) or usual.get(name)
         for name in ("max_num_seqs", "max_num_batched_tokens")
     }
-    known["kv_tokens"] = reported.get("kv_cache_tokens")
+    known["kv_tokens"] = _kv_tokens(server, reported)
     unknown = [name for name, value in known.items() if not value]
     caveats = []
     if unknown:
         caveats.append(
             f"The simulated engine has no limit of {', '.join(unknown)}: the run does not say it."
         )
+    if window := server.get("kv_window_tokens"):
+        caveats.append(
+            f"Layers have a sliding window of {window:,} tokens; the simulated KV cache holds all "
+            "of a request's context, so that it is full rather too early."
+        )
     return Limits(**{name: int(value or UNLIMITED) for name, value in known.items()}), caveats
+
+
+def _kv_tokens(server: Mapping[str, Any], reported: Mapping[str, Any]) -> float | None:
+    """Return the tokens that the cache holds in all layers.
+
+    Where only some layers have a sliding window, what an engine calls its tokens is of a group of
+    layers: there it is the cache's bytes, where they are known for the whole replica.
+    """
+    tokens: float | None = reported.get("kv_cache_tokens")
+    if not server.get("kv_bytes_beyond_window"):
+        return tokens
+    gib = server.get("kv_cache_gib") or reported.get("kv_cache_gib")
+    if not gib or reported.get("tensor_parallel_size", 1) != 1:
+        return None
+    return float(gib) * GIB / float(server["kv_bytes_per_token"])
 
 
 def _argument(argv: Sequence[str], name: str) -> int | None:

@@ -22,6 +22,10 @@ class Facts:
     kv_cache_tokens: float | None = None
     """Of all servers of a deployment."""
     kv_bytes_per_token: float | None = None
+    kv_window_tokens: int | None = None
+    """Of layers with a sliding window."""
+    kv_bytes_beyond_window: float = 0.0
+    """Of a token further back."""
     kv_block_tokens: int = 1
     max_model_len: float | None = None
 
@@ -54,6 +58,8 @@ def facts_of(run: LoadRun, build: str) -> Facts:
         kv_cache_gib=gib,
         kv_cache_tokens=tokens,
         kv_bytes_per_token=a_token,
+        kv_window_tokens=int(window) if (window := number("kv_window_tokens")) else None,
+        kv_bytes_beyond_window=number("kv_bytes_beyond_window") or 0.0,
         kv_block_tokens=int(number("kv_block_tokens") or 1),
         max_model_len=number("max_model_len"),
     )

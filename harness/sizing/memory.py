@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.sizing.costs import gpus_of
 from harness.sizing.record import Memory
-from launchers.telemetry.kv_cache import max_concurrency
+from launchers.telemetry.kv_cache import held_tokens, max_concurrency
 from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ def memory_of(supply: Supply, terms: Terms, demand: Demand | None) -> Memory:
 
     Checked are, in this order: the longest request against the engine's longest context; as many
     such requests as were in flight at once at the measured rate, all of that length, against the
-    KV cache; and weights + KV cache + all else against the card. All else (activations, graphs)
+    KV cache, in which layers with a sliding window hold no more than it; and weights + KV cache +
+    all else against the card. All else (activations, graphs)
     is the peak under load less weights and KV cache. Engines tell sizes per GPU or in all, each
     in its own way, so that a replica of several GPUs is not held against its cards.
 
@@ -34,16 +35,19 @@ def memory_of(supply: Supply, terms: Terms, demand: Demand | None) -> Memory:
     peak = supply.in_flight_peak
     concurrency = None if peak is None else max(1, math.ceil(peak))
     cache = None if supply.kv_cache_tokens is None else int(supply.kv_cache_tokens)
-    need = _product(concurrency, context, supply.kv_bytes_per_token)
+    held = None if context is None else _held_tokens(context, supply)
+    need = _product(concurrency, held, supply.kv_bytes_per_token)
     card = terms.gpu_memory_gib if gpus_of(supply, terms) == 1 else None
     other = _rest(supply)
+    room = _room(supply, cache, alone=gpus_of(supply, terms) == 1)
     most = None
-    if cache is not None and context:
-        most = math.floor(max_concurrency(cache, context, supply.kv_block_tokens))
+    if room is not None and held:
+        most = math.floor(max_concurrency(int(room), math.ceil(held), supply.kv_block_tokens))
     fits, text = _verdict(
         context=context,
         concurrency=concurrency,
         most=most,
+        window=None if held == context else supply.kv_window_tokens,
         limit=supply.max_model_len,
         card=card,
         need_gib=_sum(supply.weights_gib, supply.kv_cache_gib, other or 0.0),
@@ -70,6 +74,7 @@ def _verdict(
     context: int | None,
     concurrency: int | None,
     most: int | None,
+    window: int | None,
     limit: float | None,
     card: float | None,
     need_gib: float | None,
@@ -84,9 +89,12 @@ def _verdict(
             f"Weights, KV cache and all else take {need_gib:.3g} GiB, and the card has {card:.3g} "
             "GiB: a larger card, more GPUs a replica, smaller weights or a smaller KV cache."
         )
+    behind = "" if window is None else (
+        f" (of layers with a sliding window the last {window:,}, if the engine frees the others)"
+    )  # fmt: skip
     if most is not None and most < 1:
         return False, (
-            f"The KV cache does not hold one request of {context:,} tokens: a larger cache "
+            f"The KV cache does not hold one request of {context:,} tokens{behind}: a larger cache "
             "(or fewer bytes a token) is needed."
         )
     if most is None or concurrency is None or context is None:
@@ -97,13 +105,32 @@ def _verdict(
     if concurrency > most:
         return False, (
             f"{concurrency:,} requests were under way at once, and the KV cache holds {most:,} of "
-            f"{context:,} tokens: were all so long, the others would wait or be preempted."
+            f"{context:,} tokens{behind}: were all so long, the others would wait or be preempted."
         )
     beside = "" if card is None or need_gib is None else f", on {card:.3g} GiB of card"
     return True, (
         f"{concurrency:,} requests were under way at once, and the KV cache holds {most:,} of "
-        f"{context:,} tokens{beside}."
+        f"{context:,} tokens{behind}{beside}."
     )
+
+
+def _held_tokens(context: int, supply: Supply) -> float:
+    beyond = supply.kv_bytes_beyond_window / (supply.kv_bytes_per_token or math.inf)
+    return held_tokens(context, supply.kv_window_tokens, beyond)
+
+
+def _room(supply: Supply, cache_tokens: int | None, *, alone: bool) -> float | None:
+    """Tokens that the cache holds in all layers; None where it cannot be told.
+
+    Where some layers have a window and some not, engines share the cache out between them, and
+    what they call its tokens is of one group of layers, or of the longest requests: there its
+    bytes count, which are known of a replica of one GPU only (`alone`).
+    """
+    if not (supply.kv_window_tokens and supply.kv_bytes_beyond_window):
+        return cache_tokens
+    if not alone or supply.kv_cache_gib is None or not supply.kv_bytes_per_token:
+        return None
+    return supply.kv_cache_gib * GIB / supply.kv_bytes_per_token
 
 
 def _rest(supply: Supply) -> float | None:

@@ -108,6 +108,11 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_tokens: float | None = None
     """Of one server."""
     kv_bytes_per_token: float | None = None
+    """In all layers."""
+    kv_window_tokens: int | None = None
+    """Layers with a sliding window hold so many tokens of a request at most; None: no layer."""
+    kv_bytes_beyond_window: float = 0.0
+    """Of a token behind the window: in the layers without one."""
     kv_block_tokens: int = 1
     """The cache is taken in blocks of so many."""
     max_model_len: float | None = None
@@ -218,7 +223,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     """Requests under way at once at each server."""
     kv_need_gib: float | None = None
-    """Of so many requests, all of that length at once."""
+    """Of so many requests, all of that length at once; behind a sliding window only what is in
+    layers without one."""
     most_concurrency: int | None = None
     """That many of that length fit into the KV cache."""
     fits: bool | None = None

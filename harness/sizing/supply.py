@@ -171,6 +171,8 @@ def supply_at(build: str, measured: Measured, basis: Basis, servers: int) -> Sup
         kv_cache_gib=known.kv_cache_gib,
         kv_cache_tokens=None if cache is None else cache / servers,
         kv_bytes_per_token=known.kv_bytes_per_token,
+        kv_window_tokens=known.kv_window_tokens,
+        kv_bytes_beyond_window=known.kv_bytes_beyond_window,
         kv_block_tokens=known.kv_block_tokens,
         max_model_len=known.max_model_len,
         caveats=[

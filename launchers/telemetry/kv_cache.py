@@ -15,6 +15,10 @@ DTYPE_BYTES: Final = {
     "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "float8_e4m3fn": 1, "float8_e5m2": 1,
     "int8": 1,
 }  # fmt: skip
+_FULL_EACH: Final = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}
+"""Model types in which each so-manieth layer has no window, though older files do not say so
+(Hugging Face transformers, the models' `configuration_*.py`)."""
+_FULL, _SLIDING = "full_attention", "sliding_attention"
 _HYBRID: Final = ("ssm_cfg", "mamba_d_state", "linear_num_value_heads", "attn_layer_period")
 
 
@@ -27,7 +31,9 @@ class TokenCost:
     why: str = ""
     """Why it is not known."""
     window_tokens: int | None = None
-    """A request never holds more tokens than this, where all layers have a sliding window."""
+    """Layers with a sliding window hold this many tokens of a request at most; None: no layer."""
+    bytes_beyond: int | None = None
+    """What a token takes that is not in the window any more: in the layers without one."""
 
 
 def token_cost(
@@ -63,10 +69,29 @@ def token_cost(
         return TokenCost(bytes_per_token=None, why=why)
     if size is None:
         return TokenCost(bytes_per_token=None, why=f"the KV cache's dtype {dtype} is not known")
-    held = max(kv_heads, tensor_parallel)
+    a_layer = 2 * max(kv_heads, tensor_parallel) * head_size * size
+    window = _window(inner)
+    full = layers if window is None else _layers_without_window(inner, layers)
+    if full == layers:
+        return TokenCost(bytes_per_token=a_layer * layers)
     return TokenCost(
-        bytes_per_token=2 * layers * held * head_size * size, window_tokens=_window(inner)
+        bytes_per_token=a_layer * layers, window_tokens=window, bytes_beyond=a_layer * full
     )
+
+
+def held_tokens(context_tokens: int, window_tokens: int | None, beyond: float) -> float:
+    """Return of how many tokens in all layers a request's cache is as large.
+
+    That is min(context, window) and, of each token further back, the share of the layers that
+    keep it. An engine that frees nothing behind the window holds the whole context.
+
+    Args:
+        context_tokens: prompt and answer.
+        window_tokens: of the layers with a sliding window; None: there are none.
+        beyond: share of the layers that have none, from 0 to 1.
+    """
+    within = context_tokens if window_tokens is None else min(context_tokens, window_tokens)
+    return within + (context_tokens - within) * beyond
 
 
 def kv_facts(folder: Path | None, reported: Mapping[str, object]) -> dict[str, object]:
@@ -89,7 +114,13 @@ def kv_facts(folder: Path | None, reported: Mapping[str, object]) -> dict[str, o
         kv_dtype=dtype if isinstance(dtype, str) else "auto",
         tensor_parallel=gpus if isinstance(gpus, int) else 1,
     )
-    return {"kv_bytes_per_token": cost.bytes_per_token, "kv_bytes_unknown": cost.why or None}
+    facts: dict[str, object] = {
+        "kv_bytes_per_token": cost.bytes_per_token, "kv_bytes_unknown": cost.why or None
+    }  # fmt: skip
+    if cost.window_tokens is not None:
+        facts["kv_window_tokens"] = cost.window_tokens
+        facts["kv_bytes_beyond_window"] = cost.bytes_beyond
+    return facts
 
 
 def max_concurrency(cache_tokens: int, context_tokens: int, block_tokens: int = 1) -> float:
@@ -114,10 +145,9 @@ def _unlike(config: Mapping[str, object]) -> str | None:
     if config.get("kv_lora_rank"):
         return "multi-head latent attention (kv_lora_rank): its cache depends on the engine"
     kinds = config.get("layer_types")
-    if isinstance(kinds, list) and len({str(kind) for kind in kinds}) > 1:
-        several = ", ".join(sorted({str(kind) for kind in kinds}))
-        return f"layers of several kinds ({several}) hold different numbers of tokens"
-    if config.get("sliding_window_pattern") or config.get("hybrid_override_pattern"):
+    if isinstance(kinds, list) and (others := {str(kind) for kind in kinds} - {_FULL, _SLIDING}):
+        return f"layers of other kinds ({', '.join(sorted(others))}) hold other numbers of tokens"
+    if config.get("hybrid_override_pattern"):
         return "layers of several kinds hold different numbers of tokens"
     if any(config.get(key) for key in _HYBRID):
         return "layers with a state of fixed size"
@@ -128,6 +158,19 @@ def _window(config: Mapping[str, object]) -> int | None:
     if config.get("use_sliding_window") is False:
         return None
     return _count(config, "sliding_window")
+
+
+def _layers_without_window(config: Mapping[str, object], layers: int) -> int:
+    """Count them, in a model that has a window: by name, by pattern, or the first ones (Qwen 2)."""
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list):
+        return [str(kind) for kind in kinds].count(_FULL)
+    each = _count(config, "sliding_window_pattern") or _FULL_EACH.get(str(config.get("model_type")))
+    if each is not None:
+        return layers // each
+    if config.get("use_sliding_window") is True:
+        return min(layers, _count(config, "max_window_layers") or 0)
+    return 0
 
 
 def _count(config: Mapping[str, object], key: str) -> int | None:

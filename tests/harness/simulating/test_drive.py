@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.simulating.drive import Failures, by_schedule, closed_loop
 from harness.simulating.engine import Engine, Limits, StepCost
-from harness.simulating.replica import Replica, Work
+from harness.simulating.replica import NEVER, Replica, Work
 
 ENGINE = Engine(
     cost=StepCost(base_s=0.01, sequence_s=0.0, prefill_token_s=0.0, context_token_s=0.0),
@@ -32,6 +34,62 @@ def test_round_robin_takes_turns_and_least_loaded_avoids_a_queue() -> None:
     by_schedule(arrivals, replicas, "least-loaded")
     assert loaded.first_s[2] == pytest.approx(0.11)
     assert loaded.last_s[0] == turns.last_s[0] == pytest.approx(1.0)
+
+
+def plainly(arrivals: list[float], fleet: list[Replica], dying: dict[int, float]) -> list[int]:
+    """Least loaded, asked of all at each arrival."""
+    lost: list[int] = []
+    alive = dict(enumerate(fleet))
+    turns = {index: index for index in alive}
+    for request, at in enumerate([*arrivals, NEVER]):
+        for index in [index for index in alive if index in dying and dying[index] <= at]:
+            alive[index].run_until(dying[index])
+            lost += alive.pop(index).drop_all()
+        for one in alive.values():
+            one.run_until(at)
+        if at == NEVER:
+            return lost
+        if not alive:
+            lost.append(request)
+            continue
+        index = min(alive, key=lambda index: (alive[index].load, turns[index]))
+        turns[index] = len(fleet) + request
+        alive[index].send(request, at)
+    return lost
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.integers(1, 90), st.integers(1, 30)), min_size=1,
+        max_size=40,
+    ),
+    st.integers(1, 4),
+    st.sampled_from([Limits(), Limits(max_num_seqs=2, max_num_batched_tokens=40),
+                     Limits(kv_tokens=160), Limits(kv_tokens=200, max_num_batched_tokens=64)]),
+    st.dictionaries(st.integers(0, 3), st.sampled_from([0.05, 0.2]), max_size=2),
+)  # fmt: skip
+def test_least_loaded_is_who_had_the_fewest_when_all_are_asked(
+    asked: list[tuple[int, int, int]], count: int, limits: Limits, dying: dict[int, float]
+) -> None:
+    cost = StepCost(base_s=5e-3, sequence_s=2e-4, prefill_token_s=5e-5, context_token_s=3e-7)
+    engine = Engine(cost=cost, limits=limits, overhead_s=0.0013, overhead_each_s=2e-4)
+    asked = sorted(asked)
+    arrivals = [at * 0.0107 for at, _, _ in asked]
+    dying = {index: at for index, at in dying.items() if index < count}
+    found, plain = (
+        Work([prompt for _, prompt, _ in asked], [output for _, _, output in asked])
+        for _ in range(2)
+    )
+    failures = Failures(dying)
+    by_schedule(
+        np.array(arrivals), [Replica(engine, found) for _ in range(count)], "least-loaded", failures
+    )
+    lost = plainly(arrivals, [Replica(engine, plain) for _ in range(count)], dying)
+    assert sorted(failures.lost) == sorted(lost)
+    assert found.first_s == pytest.approx(plain.first_s, nan_ok=True)
+    assert found.last_s == pytest.approx(plain.last_s, nan_ok=True)
+    assert found.preemptions == plain.preemptions
 
 
 def test_a_dead_replica_loses_what_it_has_and_gets_no_more() -> None:

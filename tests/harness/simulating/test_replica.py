@@ -108,6 +108,20 @@ def test_all_complete_once_and_the_cache_is_never_over_full(
     assert total == pytest.approx(spans)
 
 
+@pytest.mark.parametrize("within", [(0.0, 0.05), (0.021, 0.043), (0.05, 9.0), (9.0, 10.0)])
+def test_gaps_count_where_they_end(within: tuple[float, float]) -> None:
+    """Steps of 10 ms: tokens at 10, 20, … 90 ms, and a second answer's from 60 ms on."""
+    engine = Engine(cost=FREE, limits=Limits())
+    work = Work([5, 5], [9, 4], within)
+    replica = Replica(engine, work)
+    replica.send(0, 0.0)
+    replica.run_until(0.045)
+    replica.send(1, 0.045)
+    replica.run_until(NEVER)
+    ends = [0.01 * n for n in (2, 3, 4, 5, 6, 7, 8, 9, 7, 8, 9)]
+    assert sum(work.gap_weight) == sum(within[0] <= end < within[1] for end in ends)
+
+
 def test_a_full_cache_pushes_the_latest_back() -> None:
     engine = Engine(cost=COST, limits=Limits(kv_tokens=120))
     work, _ = run(engine, [Request(0.0, 40, 40), Request(0.0, 40, 40)])

@@ -79,6 +79,14 @@ def test_limits_come_from_arguments_before_reports_and_defaults() -> None:
     )  # fmt: skip
     told = {**on_cpu, "argv": ["vllm", "--max-num-seqs=8", "--max-num-batched-tokens", "512"]}
     assert limits_of(told)[0] == Limits(max_num_seqs=8, max_num_batched_tokens=512, kv_tokens=1000)
+    window = {"kv_window_tokens": 1024, "kv_bytes_per_token": 1 << 17, "kv_cache_gib": 2.0}
+    limits, caveats = limits_of({**on_cpu, **window})
+    assert limits.kv_tokens == 1000
+    assert "sliding window of 1,024" in caveats[0]
+    some = {**on_cpu, **window, "kv_bytes_beyond_window": 1 << 14}
+    assert limits_of(some)[0].kv_tokens == 1 << 14, "2 GiB of 128 KiB; its own figure is a group's"
+    several = {**some, "reported": {"kv_cache_tokens": 1000, "tensor_parallel_size": 2}}
+    assert limits_of(several)[0].kv_tokens == UNLIMITED
     unknown, caveats = limits_of({"engine": "tgi"})
     assert unknown.kv_tokens == unknown.max_num_seqs == UNLIMITED
     assert "kv_tokens" in caveats[0]

@@ -48,6 +48,26 @@ def test_a_request_takes_whole_blocks_of_the_cache() -> None:
     assert blocks.most_concurrency == 13, "three blocks each of 40"
 
 
+def test_behind_a_sliding_window_only_layers_without_one_hold_a_request() -> None:
+    """Mistral 7B v0.1: 32 layers, all with a window of 4,096; Gemma's way: 5 of 30 without."""
+    terms = Terms(context_tokens=8192)
+    mistral = memory_of(supply(**CARD, kv_window_tokens=4096), terms, None)
+    assert mistral.most_concurrency == 10, "40,960 tokens, 4,096 of each"
+    assert mistral.kv_need_gib == pytest.approx(16 * 4096 * 131_072 / GIB)
+    assert "the last 4,096" in mistral.text
+    some = {"kv_window_tokens": 1024, "kv_bytes_beyond_window": 131_072 / 6}
+    gemma = memory_of(supply(**CARD, **some), terms, None)
+    held = 1024 + 7168 / 6
+    assert gemma.kv_need_gib == pytest.approx(16 * held * 131_072 / GIB)
+    assert gemma.most_concurrency == int(5 * GIB / 131_072 / held) == 18
+    assert gemma.fits
+    short = memory_of(supply(**CARD, **some), Terms(context_tokens=1000), None)
+    assert short.most_concurrency == 40
+    assert "window" not in short.text
+    two = Terms(context_tokens=8192, gpus_per_replica={"": 2})
+    assert memory_of(supply(**CARD, **some), two, None).fits is None
+
+
 def test_the_longest_request_is_the_traces_else_the_engines() -> None:
     demand = Demand(source="t", peak_rate=1.0, longest_tokens=1000)
     assert memory_of(supply(**CARD), Terms(), demand).context_tokens == 1000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import launchers
-from launchers.telemetry.kv_cache import kv_facts, max_concurrency, token_cost
+from launchers.telemetry.kv_cache import held_tokens, kv_facts, max_concurrency, token_cost
 
 # As published with the models.
 LLAMA_3_8B = {
@@ -62,14 +62,44 @@ def test_the_caches_dtype_and_the_gpus_count() -> None:
 
 def test_a_sliding_window_bounds_a_request() -> None:
     assert token_cost(MISTRAL_7B_V1).window_tokens == 4096
+    assert token_cost(MISTRAL_7B_V1).bytes_beyond == 0
     assert token_cost(QWEN_25_7B).window_tokens is None
+
+
+NAMED = {**LLAMA_3_8B, "sliding_window": 128}
+
+
+@pytest.mark.parametrize(
+    ("config", "full", "layers"),
+    [
+        (GEMMA_3_4B, 5, 34),
+        ({**NAMED, "model_type": "gemma2"}, 16, 32),
+        ({**NAMED, "layer_types": ["sliding_attention", "full_attention"] * 16}, 16, 32),
+        ({**NAMED, "use_sliding_window": True, "max_window_layers": 28}, 28, 32),
+        ({**LLAMA_3_8B, "layer_types": ["full_attention"] * 32}, 32, 32),
+    ],
+)
+def test_of_layers_some_have_a_window(config: dict[str, object], full: int, layers: int) -> None:
+    found = token_cost(config)
+    assert found.bytes_per_token is not None
+    if full == layers:
+        assert (found.window_tokens, found.bytes_beyond) == (None, None)
+    else:
+        assert found.bytes_beyond == found.bytes_per_token * full // layers
+
+
+def test_what_a_request_holds() -> None:
+    assert held_tokens(5000, None, 0.0) == 5000
+    assert held_tokens(500, 1024, 0.25) == 500
+    assert held_tokens(5000, 1024, 0.0) == 1024
+    assert held_tokens(5024, 1024, 0.25) == 2024
 
 
 @pytest.mark.parametrize(
     ("config", "why"),
     [
         (DEEPSEEK_V2_LITE, "kv_lora_rank"),
-        (GEMMA_3_4B, "several kinds"),
+        ({**LLAMA_3_8B, "hybrid_override_pattern": "M-M*"}, "several kinds"),
         ({**LLAMA_3_8B, "layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
         ({**LLAMA_3_8B, "torch_dtype": "int3"}, "int3"),
         ({"n_layer": 12, "n_head": 12, "n_embd": 768}, "as Llama's does"),
@@ -111,5 +141,9 @@ def test_what_a_servers_provenance_says(tmp_path: Path) -> None:
     reported = {"kv_cache_dtype": "fp8", "tensor_parallel_size": 16}
     assert kv_facts(tmp_path, {})["kv_bytes_per_token"] == 131_072
     assert kv_facts(tmp_path, reported)["kv_bytes_per_token"] == 131_072
+    assert "kv_window_tokens" not in kv_facts(tmp_path, {})
+    config.write_text(json.dumps(MISTRAL_7B_V1))
+    told = kv_facts(tmp_path, {})
+    assert (told["kv_window_tokens"], told["kv_bytes_beyond_window"]) == (4096, 0)
     config.write_text(json.dumps(DEEPSEEK_V2_LITE))
     assert "kv_lora_rank" in str(kv_facts(tmp_path, {})["kv_bytes_unknown"])
