@@ -160,7 +160,10 @@ def search_for_real(law: Law, seed: int, requests: int) -> dict[str, Any]:
 def on_paper(laws: tuple[Law, ...], seeds: int, requests: int, *, plain: bool) -> None:
     """Print a line for each law."""
     print(f"{seeds} seeds, {requests} requests a probe" + (", no virtual queue" * plain))
-    print("slots  service  wait allowed   limit  within 3 %  covered  worst   mean  sd    probes (most)")
+    print(
+        "slots  service  wait allowed   limit  within 3 %  covered  worst   mean  sd    "
+        "probes (most)"
+    )
     for law in laws:
         limit = law.limit()
         found = [search_on_paper(law, seed, requests, plain=plain) for seed in range(seeds)]
@@ -171,7 +174,8 @@ def on_paper(laws: tuple[Law, ...], seeds: int, requests: int, *, plain: bool) -
         print(
             f"{law.slots:5d} {law.service_s * 1000:5.0f} ms {law.wait_s * 1000:9.0f} ms"
             f"{limit:10.2f}/s  {int((abs(off) <= WITHIN).sum()):4d} of {seeds:3d}  {covered:5d}"
-            f"  {abs(off).max():6.1%}  {off.mean():+.1%}  {off.std():.1%}  {np.mean(made):5.1f} ({max(made)})"
+            f"  {abs(off).max():6.1%}  {off.mean():+.1%}  {off.std():.1%}  "
+            f"{np.mean(made):5.1f} ({max(made)})"
         )
 
 
