@@ -72,6 +72,8 @@ def _not_whole(pages: Sequence[EnginePage], sent: Samples) -> str:
     early = int(done.max()) - (last.at_ns - last.took_ms * NS_PER_MS) if done.size else 0
     if early > 0:
         return f"the last page is {early / NS_PER_MS:.0f} ms older than the last answer"
+    if first.restarts != last.restarts:
+        return "a counter of it fell, as if an engine had been started anew"
     for name in ("prompt_tokens", "generation_tokens", "finished"):
         told = getattr(first, name), getattr(last, name)
         if None not in told and grown(pages, name) is None:

@@ -100,10 +100,16 @@ def server_use(
 
 
 def grown(pages: Sequence[EnginePage], name: str) -> float | None:
-    """By how much a counter grew from the first page to the last; None if unknown or restarted."""
+    """By how much a counter grew from the first page to the last; None if unknown or restarted.
+
+    Of several replicas one can start anew while their sum still grows: their pages tell that
+    (`restarts`).
+    """
     counts = [getattr(page, name) for page in pages]
     known = [count for count in counts if count is not None]
     if len(known) < 2 or counts[0] is None or counts[-1] is None:  # noqa: PLR2004 - a pair
+        return None
+    if pages[0].restarts != pages[-1].restarts:
         return None
     falls = any(later < earlier for earlier, later in pairwise(known))
     return None if falls else float(counts[-1] - counts[0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from launchers.telemetry.records import Histogram
 
@@ -21,6 +21,7 @@ _LINE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*", r
 _BOUND = re.compile(r'(?:^|,)\s*le="([^"]*)"')
 _TYPE = "# TYPE "
 _SHOWN = 80
+HISTOGRAM_ENDS: Final = ("_sum", "_count", "_bucket")
 
 
 class ExpositionError(ValueError):
@@ -31,44 +32,56 @@ class ExpositionError(ValueError):
 class Samples:
     """The samples of the names that were asked for."""
 
-    values: dict[str, list[float]] = field(default_factory=dict)
-    """One for each set of labels."""
-    bounded: dict[str, dict[float, float]] = field(default_factory=dict)
-    """Buckets of a name that ends in `_bucket`: upper bound → count, added up over other labels."""
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Name → its labels, as they are written → value."""
     kinds: dict[str, str] = field(default_factory=dict)
     """By the names that the page declares, whether or not it has samples of them."""
+    odd: dict[str, str] = field(default_factory=dict)
+    """Names with a value that is no amount of anything (NaN, infinite, below 0), and that value.
+    The others of the name do not stand for it: the name is unknown."""
 
     def counted(self, name: str) -> list[float] | None:
         """Return a name's values. A counter that is declared and has none has counted nothing."""
+        if name in self.odd:
+            return None
         if (found := self.values.get(name)) is not None:
-            return found
+            return list(found.values())
         kinds = {self.kinds.get(name), self.kinds.get(name.removesuffix("_total"))}
         return [0.0] if "counter" in kinds else None
 
     def histogram(self, name: str) -> Histogram | None:
-        """Return a histogram, added up over its labels; None when the page has none of the name."""
+        """Return a histogram, added up over its labels; None when the page has none of the name.
+
+        Raises:
+            ExpositionError: a bucket has no bound.
+        """
+        if any(f"{name}{end}" in self.odd for end in HISTOGRAM_ENDS):
+            return None
+        buckets: dict[float, float] = {}
+        for labels, number in self.values.get(f"{name}_bucket", {}).items():
+            bound = _bound(labels)
+            buckets[bound] = buckets.get(bound, 0.0) + number
         count = self.values.get(f"{name}_count")
         if count is None:
             empty = self.kinds.get(name) == "histogram"
             return Histogram(sum_s=0.0, count=0.0) if empty else None
-        buckets = sorted(self.bounded.get(f"{name}_bucket", {}).items())
         return Histogram(
-            sum_s=math.fsum(self.values.get(f"{name}_sum", [])),
-            count=math.fsum(count),
-            buckets=[(None if math.isinf(bound) else bound, n) for bound, n in buckets],
+            sum_s=math.fsum(self.values.get(f"{name}_sum", {}).values()),
+            count=math.fsum(count.values()),
+            buckets=[(None if math.isinf(le) else le, n) for le, n in sorted(buckets.items())],
         )
 
 
 def read_samples(text: str, prefix: str, names: Collection[str]) -> Samples:
-    """Read the samples of some names; values that are no finite numbers are left out.
+    """Read the samples of some names.
 
     Args:
         text: the page.
         prefix: how all the names begin.
-        names: of samples: a histogram has three, with `_sum`, `_count` and `_bucket`.
+        names: of samples: a histogram has three, with `HISTOGRAM_ENDS`.
 
     Raises:
-        ExpositionError: one of these lines is malformed.
+        ExpositionError: one of these lines is malformed, or contradicts another.
     """
     found = Samples()
     declared = _TYPE + prefix
@@ -87,19 +100,25 @@ def _take(found: Samples, line: str) -> None:
     parts = _LINE.fullmatch(line)
     if parts is None:
         raise ExpositionError(f"no sample: {line[:_SHOWN]!r}")
-    name, labels, written = parts[1], parts[2] or "", parts[3]
-    value = _number(written, line)
-    if not math.isfinite(value):
+    name, labels = parts[1], parts[2] or ""
+    value = _number(parts[3], line)
+    # A sum of times can be below 0 where an engine's processes disagree about the clock.
+    if not math.isfinite(value) or (value < 0 and not name.endswith("_sum")):
+        found.odd[name] = parts[3][:_SHOWN]
         return
-    if not name.endswith("_bucket"):
-        found.values.setdefault(name, []).append(value)
-        return
-    bound = _BOUND.search(labels)
-    if bound is None:
-        raise ExpositionError(f"a bucket without bound: {line[:_SHOWN]!r}")
-    buckets = found.bounded.setdefault(name, {})
-    at = _number(bound[1], line)
-    buckets[at] = buckets.get(at, 0.0) + value
+    if found.values.setdefault(name, {}).setdefault(labels, value) != value:
+        raise ExpositionError(f"another value stands for the same on the page: {line[:_SHOWN]!r}")
+
+
+def _bound(labels: str) -> float:
+    """Return the upper bound of a bucket, which is one of its labels."""
+    found = _BOUND.search(labels)
+    if found is None:
+        raise ExpositionError(f"a bucket without bound: {labels[:_SHOWN]!r}")
+    bound = _number(found[1], labels)
+    if math.isnan(bound):
+        raise ExpositionError(f"a bucket without bound: {labels[:_SHOWN]!r}")
+    return bound
 
 
 def _number(text: str, line: str) -> float:

@@ -65,6 +65,12 @@ class EnginePage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     histograms: dict[str, Histogram] = {}
     """ttft_s, itl_s, e2e_s, queue_s, prefill_s, decode_s: those that the engine has. Only in a
     cell's first and last page."""
+    odd: list[str] = []
+    """Names whose value is no amount of anything (NaN, infinite, below 0), and that value: what
+    they stand for is unknown."""
+    restarts: int = 0
+    """How often since the cell's first page a counter of a replica fell: it was started anew, and
+    no difference that includes that moment means anything."""
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -152,6 +152,7 @@ class _Sampler:
             tree = None if self._tree is None else self._tree.read()
             if self._gpus is not None:
                 gpus = self._gpus.read(frozenset() if tree is None else tree.pids)
+                problems += [self._gpus.problem] if self._gpus.problem else []
         except Exception as error:  # noqa: BLE001 - whatever it is, load goes on
             problems.append(f"memory and GPUs: {type(error).__name__}: {error}")
         took_ms = (time.monotonic_ns() - at_ns) / 1e6

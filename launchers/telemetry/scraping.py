@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import httpx
+import msgspec
 
 from launchers.redact import redact_text
 from launchers.telemetry.exposition import ExpositionError
-from launchers.telemetry.pages import PageError, combine, read_page
+from launchers.telemetry.pages import PageError, combine, fell, read_page
 from launchers.trust import Trust, nobody, tls_problem
 from launchers.url import root_of
 
@@ -26,6 +27,8 @@ MOST_BYTES: Final = 4 * 2**20
 """Of one page. vLLM's has 0.1 MB."""
 _REFUSALS: Final = 3
 """After so many answers in a row that are no page of an engine, it is not asked any more."""
+_TOLD: Final = 3
+"""So many odd numbers of a page are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,9 @@ class PageSource:
     trust: Trust = field(default_factory=Trust)
     timeout_s: float = TIMEOUT_S
     interval_s: float = 1.0
+    cpu_share: float = 0.01
+    """Of a CPU, that asking and reading may take: a page so large that it would take more is asked
+    for less often."""
 
 
 def page_source(
@@ -84,6 +90,8 @@ class PageWatch:
         self._finishing = threading.Event()
         self._asked_once = threading.Event()
         self._last: list[_Text] = []
+        self._alone: list[EnginePage] = []
+        self._restarts = 0
         self._thread = threading.Thread(target=self._watch, name="metrics page", daemon=True)
 
     def begin(self) -> None:
@@ -126,6 +134,7 @@ class PageWatch:
         refusals = 0
         due_s = time.monotonic()
         while True:
+            used_s = time.thread_time()
             try:
                 self._ask(client, histograms=not self._last)
                 refusals = 0
@@ -136,16 +145,26 @@ class PageWatch:
             if refusals >= _REFUSALS:
                 self._put(None, "the metrics page is not asked for any more")
                 return
-            due_s = max(due_s + self._source.interval_s, time.monotonic())
-            if self._finishing.wait(due_s - time.monotonic()):
+            now_s = time.monotonic()
+            rest_s = (time.thread_time() - used_s) / self._source.cpu_share
+            due_s = max(due_s + self._source.interval_s, now_s + rest_s, now_s)
+            if self._finishing.wait(due_s - now_s):
                 self._ask_last(client)
                 return
 
     def _ask(self, client: httpx.Client, *, histograms: bool) -> None:
         texts = [_fetch(client, url, self._source.timeout_s) for url in self._source.urls]
-        page = _read(texts, histograms=histograms)
+        page = self._read(texts, histograms=histograms)
         self._last = texts
-        self._put(page, "")
+        odd = f"the metrics page says {', '.join(page.odd[:_TOLD])}" if page.odd else ""
+        self._put(page, odd)
+
+    def _read(self, texts: list[_Text], *, histograms: bool) -> EnginePage:
+        """Read the replicas' pages as one, and mind which of them was started anew."""
+        alone = [_page_of(one, histograms=histograms) for one in texts]
+        self._restarts += any(map(fell, self._alone, alone))
+        self._alone = alone
+        return msgspec.structs.replace(combine(alone), restarts=self._restarts)
 
     def _ask_last(self, client: httpx.Client) -> None:
         if not self._last:  # there has never been one
@@ -157,7 +176,7 @@ class PageWatch:
 
     def _fall_back(self, problem: str) -> None:
         """Take the page of before for the last one."""
-        page = _read(self._last, histograms=True) if self._last else None
+        page = self._read(self._last, histograms=True) if self._last else None
         self._put(page, problem)
 
     def _put(self, page: EnginePage | None, problem: str) -> None:
@@ -170,16 +189,11 @@ class PageWatch:
                 self._problem = f"{self._problem}; {problem}" if self._problem else problem
 
 
-def _read(texts: list[_Text], *, histograms: bool) -> EnginePage:
-    pages = []
-    for one in texts:
-        try:
-            pages.append(
-                read_page(one.text, at_ns=one.at_ns, took_ms=one.took_ms, histograms=histograms)
-            )
-        except (PageError, ExpositionError) as error:
-            raise _NoPageError(f"{redact_text(one.url)} {_words(error)}", final=True) from error
-    return combine(pages)
+def _page_of(one: _Text, *, histograms: bool) -> EnginePage:
+    try:
+        return read_page(one.text, at_ns=one.at_ns, took_ms=one.took_ms, histograms=histograms)
+    except (PageError, ExpositionError) as error:
+        raise _NoPageError(f"{redact_text(one.url)} {_words(error)}", final=True) from error
 
 
 def _fetch(client: httpx.Client, url: str, timeout_s: float) -> _Text:

@@ -251,6 +251,7 @@ def test_a_load_beside_grading_has_others_requests_by_intention() -> None:
         ([told(0.2), told(10.5, N)], "200 ms after the first request"),
         ([told(-0.5), told(6.0, 16)], "older than the last answer"),
         ([told(-0.5, 7), told(5), told(10.5, N)], "fell"),
+        ([told(-0.5, 7), told(10.5, N + 7, restarts=1)], "fell"),
     ],
 )
 def test_pages_that_do_not_enclose_the_cell_are_not_compared(

@@ -69,6 +69,8 @@ def test_an_engine_that_was_started_anew_has_no_difference() -> None:
     pages = [page(0, preemptions=5), page(5, preemptions=1), page(9, preemptions=9)]
     assert grown(pages, "preemptions") is None
     assert grown([page(0), page(1, preemptions=3)], "preemptions") is None
+    one_of_two = [page(0, preemptions=5), page(9, preemptions=9, restarts=1)]
+    assert grown(one_of_two, "preemptions") is None
 
 
 @pytest.mark.parametrize(

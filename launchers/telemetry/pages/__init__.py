@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from launchers.telemetry.exposition import Samples, read_samples
+from launchers.telemetry.exposition import HISTOGRAM_ENDS, Samples, read_samples
 from launchers.telemetry.records import EnginePage, Histogram
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 LARGEST: Final = frozenset({"kv_cache_use"})
 """Numbers of which the largest counts where there are several; the others are added up."""
+
+_COUNTERS: Final = (
+    "preemptions", "prefix_cache_queries", "prefix_cache_hits", "prompt_tokens",
+    "generation_tokens", "finished", "prefill_s", "decode_s",
+)  # fmt: skip
+"""Numbers that an engine only ever adds to."""
 
 
 class PageError(ValueError):
@@ -70,18 +76,21 @@ def read_page(text: str, *, at_ns: int, took_ms: float, histograms: bool) -> Eng
         raise PageError(f"has no name of an engine known here ({known})")
     wanted = {name for several in names.numbers.values() for name in several}
     if histograms:
-        endings = ("_sum", "_count", "_bucket")
         wanted |= {
             f"{name}{end}" for several in names.histograms.values() for name in several
-            for end in endings
+            for end in HISTOGRAM_ENDS
         }  # fmt: skip
     samples = read_samples(text, names.prefix, wanted)
+    numbers: dict[str, Any] = {
+        to: _number(to, several, samples) for to, several in names.numbers.items()
+    }
     return EnginePage(
         at_ns=at_ns,
         took_ms=took_ms,
         engine=names.engine,
+        odd=[f"{name} {value}" for name, value in sorted(samples.odd.items())],
         histograms=_histograms(names, samples) if histograms else {},
-        **{to: _number(to, several, samples) for to, several in names.numbers.items()},
+        **numbers,
     )
 
 
@@ -91,7 +100,7 @@ def combine(found: Sequence[EnginePage]) -> EnginePage:
     if not others:
         return first
     told = [msgspec.structs.asdict(page) for page in found]
-    numbers: dict[str, float | None] = {}
+    numbers: dict[str, Any] = {}
     for name in {name for page in pages() for name in page.numbers}:
         values = [page[name] for page in told]
         numbers[name] = None if None in values else _together(name, values)
@@ -100,11 +109,18 @@ def combine(found: Sequence[EnginePage]) -> EnginePage:
         at_ns=max(page.at_ns for page in found),
         took_ms=max(page.took_ms for page in found),
         engine=" + ".join(dict.fromkeys(page.engine for page in found)),
+        odd=sorted({each for page in found for each in page.odd}),
         histograms={
             name: _sum_of([page.histograms[name] for page in found]) for name in sorted(shared)
         },
         **numbers,
     )
+
+
+def fell(before: EnginePage, after: EnginePage) -> bool:
+    """Whether a counter of one replica is less than it was: the engine was started anew."""
+    pairs = ((getattr(before, name), getattr(after, name)) for name in _COUNTERS)
+    return any(None not in pair and pair[1] < pair[0] for pair in pairs)
 
 
 def _begins(text: str, prefix: str) -> bool:

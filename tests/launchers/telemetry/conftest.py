@@ -69,12 +69,31 @@ def trickle(sock: socket.socket) -> None:
         time.sleep(0.02)
 
 
+def drip(sock: socket.socket) -> None:
+    """Send a head that never ends, a byte now and then."""
+    sock.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+    while True:
+        sock.sendall(b"x")
+        time.sleep(0.02)
+
+
 def flood(sock: socket.socket) -> None:
     """Send a page that never ends, as fast as it goes."""
     sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     block = b"vllm:num_requests_running 2\n" * 10_000
     while True:
         sock.sendall(block)
+
+
+def rubbish(sock: socket.socket) -> None:
+    """Answer with 100 kB that are no text."""
+    body = bytes(range(256)) * 400
+    sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+
+def promise(sock: socket.socket) -> None:
+    """Promise 100 MB, send a few bytes, and close."""
+    sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\nvllm:")
 
 
 def garbage(sock: socket.socket) -> None:

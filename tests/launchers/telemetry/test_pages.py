@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from launchers.telemetry.exposition import ExpositionError
-from launchers.telemetry.pages import PageError, combine, pages, read_page
+from launchers.telemetry.pages import PageError, combine, fell, pages, read_page
 from launchers.telemetry.records import EnginePage, Histogram
 
 PAGES = Path(__file__).with_name("pages")
@@ -142,9 +142,40 @@ def test_a_malformed_line_of_a_name_that_counts(line: str, why: str) -> None:
     assert read("vllm:num_requests_waiting 3\nvllm:whatever{ oops\n").waiting == 3
 
 
-def test_what_is_no_number_is_not_known() -> None:
-    page = read("vllm:num_requests_waiting NaN\nvllm:num_requests_running 2 1700000000000\n")
+@pytest.mark.parametrize("odd", ["NaN", "+Inf", "-1"])
+def test_what_is_no_amount_of_anything_is_not_known(odd: str) -> None:
+    page = read(f"vllm:num_requests_waiting {odd}\nvllm:num_requests_running 2 1700000000000\n")
     assert numbers(page) == {"running": 2}
+    assert page.odd == [f"vllm:num_requests_waiting {odd}"]
+
+
+def test_a_part_that_is_not_known_leaves_the_whole_unknown() -> None:
+    """Not the rest of it, and not the 0 of a counter that has counted nothing."""
+    ttft = "vllm:time_to_first_token_seconds"
+    page = read(
+        "# TYPE vllm:prompt_tokens_total counter\nvllm:prompt_tokens_total NaN\n"
+        'vllm:generation_tokens_total{engine="0"} NaN\n'
+        'vllm:generation_tokens_total{engine="1"} 7\n'
+        f"# TYPE {ttft} histogram\n{ttft}_count NaN\n{ttft}_sum 3\n"
+        "vllm:num_requests_running 2\n"
+    )
+    assert numbers(page) == {"running": 2}
+    assert page.histograms == {}
+
+
+def test_the_same_twice_counts_once_and_a_contradiction_is_no_page() -> None:
+    line = 'vllm:generation_tokens_total{engine="0"} 7\n'
+    assert read(line + line).generation_tokens == 7
+    with pytest.raises(ExpositionError, match="another value"):
+        read(line + line.replace("7", "8"))
+
+
+def test_an_engine_started_anew_has_counted_less() -> None:
+    before = read("vllm:prompt_tokens_total 7\nvllm:num_requests_running 3\n")
+    after = read("vllm:prompt_tokens_total 7\nvllm:num_requests_running 1\n")
+    assert not fell(before, after)
+    assert fell(before, read("vllm:prompt_tokens_total 6\n"))
+    assert not fell(before, read("vllm:num_requests_running 1\n"))
 
 
 def test_labels_may_hold_anything() -> None:

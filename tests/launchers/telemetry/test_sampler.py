@@ -15,17 +15,31 @@ from launchers.server import Server
 from launchers.telemetry.records import TELEMETRY_FILE, Gpu, Reading, read_telemetry
 from launchers.telemetry.sampler import Telemetry, sample_telemetry
 from launchers.telemetry.scraping import MOST_BYTES, PageSource, page_source
-from tests.launchers.telemetry.conftest import flood, garbage, page, silence, trickle, until
+from tests.launchers.telemetry.conftest import (
+    drip,
+    flood,
+    garbage,
+    page,
+    promise,
+    rubbish,
+    silence,
+    trickle,
+    until,
+)
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.launchers.telemetry.conftest import PageServer
 
 
+QUICK = {"interval_s": 0.02, "cpu_share": 1.0}
+
+
 def source(server: PageServer, **fields: float) -> PageSource:
-    return PageSource(urls=(server.url,), **{"timeout_s": 0.3, "interval_s": 0.02, **fields})
+    return PageSource(urls=(server.url,), **{"timeout_s": 0.3, **QUICK, **fields})
 
 
 def problems(readings: list[Reading]) -> str:
@@ -66,8 +80,12 @@ def test_the_first_page_and_the_last_have_histograms(
         (page("gone", "404 Not Found"), "answered 404", False),
         (page("<html>", "200 OK"), "no name of an engine", False),
         (page("vllm:num_requests_running lots\n"), "no number", False),
+        (page("lmdeploy:running 2\n"), "no name of an engine", False),
+        (page("vllm:num_requests_running 2\nvllm:num_requests_running 3\n"), "another", False),
+        (rubbish, "no name of an engine", False),
         (flood, f"more than {MOST_BYTES >> 20} MiB", False),
         (garbage, "did not answer", True),
+        (promise, "did not answer", True),
         (silence, "took more than 0.3 s", True),
         (trickle, "took more than 0.3 s", True),
     ],
@@ -93,6 +111,73 @@ def test_a_bad_page_costs_a_problem_and_nothing_else(
     assert (len(page_server.asked) == 3) is not asked_again
 
 
+def test_a_head_that_never_ends_costs_the_page_and_nothing_else(
+    page_server: PageServer, tmp_path: Path
+) -> None:
+    page_server.answer = drip
+    before_s = time.monotonic()
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, os.getpid(), source(page_server)):
+        pass
+    assert time.monotonic() - before_s < 5
+    readings = read_telemetry(tmp_path)
+    assert "did not come in time" in problems(readings)
+    assert all(one.engine is None and one.memory_bytes for one in readings)
+
+
+def test_a_page_with_odd_numbers_is_read_but_for_them(
+    page_server: PageServer, tmp_path: Path
+) -> None:
+    page_server.answer = page(
+        "vllm:num_requests_running NaN\nvllm:kv_cache_usage_perc +Inf\n"
+        "vllm:num_requests_waiting 3\nvllm:generation_tokens_total -5\n"
+    )
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, source(page_server)):
+        pass
+    readings = read_telemetry(tmp_path)
+    found = [one.engine for one in readings if one.engine]
+    assert {(one.running, one.waiting, one.kv_cache_use) for one in found} == {(None, 3, None)}
+    assert "vllm:generation_tokens_total -5" in problems(readings)
+    assert "vllm:num_requests_running NaN" in problems(readings)
+
+
+def test_an_engine_started_anew_is_seen_on_its_page(
+    page_server: PageServer, tmp_path: Path
+) -> None:
+    """Of two replicas one: their sum goes on growing."""
+    served = iter(range(10**6))
+    count = {"a": 100.0, "b": 0.0}
+
+    def both(sock: socket.socket) -> None:
+        name = "ab"[next(served) % 2]
+        count["b"] += 50
+        page(f"vllm:generation_tokens_total {count[name]}\n")(sock)
+
+    page_server.answer = both
+    two = PageSource(urls=(page_server.url, page_server.url), timeout_s=1, **QUICK)
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, two, interval_s=0.01):
+        until(lambda: len(page_server.asked) > 6)
+        count["a"] = 90
+        asked = len(page_server.asked)
+        until(lambda: len(page_server.asked) > asked + 6)
+    found = [one.engine for one in read_telemetry(tmp_path) if one.engine]
+    tokens = [one.generation_tokens or 0 for one in found]
+    assert tokens == sorted(tokens)
+    assert found[0].restarts == 0
+    assert found[-1].restarts == 1
+
+
+def test_a_large_page_is_asked_for_less_often(page_server: PageServer, tmp_path: Path) -> None:
+    """So that all of them together take no more than their share of a CPU."""
+    page_server.answer = page("vllm:num_requests_running 2\n" * 20_000)
+    with sample_telemetry(
+        tmp_path / TELEMETRY_FILE, None, source(page_server, timeout_s=5, cpu_share=1e-3)
+    ):
+        time.sleep(0.5)
+    assert len(page_server.asked) == 2, "the first and the last"
+    with sample_telemetry(tmp_path / TELEMETRY_FILE, None, source(page_server, timeout_s=5)):
+        until(lambda: len(page_server.asked) > 4)
+
+
 def test_a_slow_page_delays_no_other_source(page_server: PageServer, tmp_path: Path) -> None:
     page_server.answer = silence
     file = tmp_path / TELEMETRY_FILE
@@ -110,7 +195,7 @@ def test_a_page_that_dies_leaves_its_last_histograms(
 ) -> None:
     text = "vllm:e2e_request_latency_seconds_sum 1\nvllm:e2e_request_latency_seconds_count 2\n"
     page_server.answer = page(text)
-    other = PageSource(urls=(page_server.url,), timeout_s=0.3, interval_s=0.02)
+    other = PageSource(urls=(page_server.url,), timeout_s=0.3, **QUICK)
     file = tmp_path / TELEMETRY_FILE
     with sample_telemetry(file, None, other, interval_s=0.02):
         until(lambda: len(page_server.asked) > 3)
@@ -141,7 +226,7 @@ def test_a_last_page_that_hangs_leaves_the_one_of_before(
 
 
 def test_replicas_need_all_their_pages(page_server: PageServer, tmp_path: Path) -> None:
-    both = PageSource(urls=(page_server.url, page_server.url), timeout_s=1, interval_s=0.05)
+    both = PageSource(urls=(page_server.url, page_server.url), timeout_s=1, **QUICK)
     with sample_telemetry(tmp_path / TELEMETRY_FILE, None, both):
         pass
     found = [one.engine for one in read_telemetry(tmp_path) if one.engine]
