@@ -29,7 +29,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launchers.telemetry.tree import tree_bytes  # noqa: E402
+from launchers.telemetry.tree import TreeReader  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,6 +202,7 @@ def _watching(pid: int) -> Iterator[list[tuple[int, float, int]]]:
     """Look at a process tree until the context closes: when, its CPU time in s, its bytes."""
     looks: list[tuple[int, float, int]] = []
     closing = threading.Event()
+    reader = TreeReader(pid)
 
     def look() -> None:
         while not closing.wait(_LOOK_S):
@@ -210,7 +211,8 @@ def _watching(pid: int) -> Iterator[list[tuple[int, float, int]]]:
                 with suppress(psutil.Error):
                     # With what members that have ended used, once they are waited for.
                     cpu_s += sum(member.cpu_times()[:4])
-            looks.append((now, cpu_s, tree_bytes(pid) or 0))
+            tree = reader.read()
+            looks.append((now, cpu_s, tree.memory_bytes if tree else 0))
 
     thread = threading.Thread(target=look, name="watch", daemon=True)
     thread.start()

@@ -81,7 +81,8 @@ def watched(folder: Path, request: LoadRequest, under_way: UnderWay) -> Iterator
     page = page_source(server, headers, given.trust if isinstance(given, Url) else None)
     hosts = [under_way.plan.host, *(one.host for one in under_way.plan.replicas)]
     here = server.pid is not None or any(map(is_here, hosts))
-    with sample_telemetry(folder / TELEMETRY_FILE, server.pid, page, gpus=here) as seen:
+    gpus = here and server.provenance.get("device") != "cpu"
+    with sample_telemetry(folder / TELEMETRY_FILE, server.pid, page, gpus=gpus) as seen:
         under_way.telemetry = seen
         yield
 

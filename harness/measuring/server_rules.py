@@ -80,6 +80,20 @@ def _longest_gap(times: Sequence[int], start_ns: int, end_ns: int) -> tuple[floa
     return begin, end
 
 
+def _whose(case: Case) -> Iterator[Caveat]:
+    gpus = [gpu for one in case.evidence.readings for gpu in one.gpus]
+    told = [gpu for gpu in gpus if gpu.memory_used_bytes is not None]
+    whole = sorted({gpu.index for gpu in told if gpu.memory_server_bytes is None})
+    if whole:
+        yield Caveat(
+            "gpus_of_anyone",
+            f"NVML does not tell which processes on GPU {', '.join(map(str, whole))} are the "
+            "server’s (in a container, or somebody else’s): memory, power and energy are those of "
+            "the whole cards, whoever uses them. Keep others off them, and name the server’s cards "
+            "in CUDA_VISIBLE_DEVICES.",
+        )
+
+
 def _compared(case: Case) -> Reconciliation | None:
     """What is held against the samples; None where these are not all that was asked."""
     found = case.evidence.reconciliation
@@ -206,5 +220,6 @@ def _kv_full(case: Case) -> Iterator[Caveat]:
 
 
 SERVER_RULES: Final[tuple[Rule, ...]] = (
-    _unread, _gaps, _not_reconciled, _others, _tokens, _ttft, _prefix_hits, _preempted, _kv_full,
+    _unread, _gaps, _whose, _not_reconciled, _others, _tokens, _ttft, _prefix_hits, _preempted,
+    _kv_full,
 )  # fmt: skip

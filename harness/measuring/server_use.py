@@ -122,15 +122,16 @@ def hit_rate(pages: Sequence[EnginePage]) -> float | None:
 
 
 def server_gpus(readings: Sequence[Reading]) -> set[str]:
-    """The GPUs that the server's processes were on; all where NVML cannot tell whose memory it is.
+    """The GPUs that the server's processes were on; all where NVML never told whose memory it is.
 
     By their uuids.
     """
-    seen: dict[str, list[int | None]] = {}
+    seen: dict[str, list[int]] = {}
     for one in readings:
         for gpu in one.gpus:
-            seen.setdefault(gpu.uuid, []).append(gpu.memory_server_bytes)
-    return {uuid for uuid, held in seen.items() if any(each != 0 for each in held)}
+            own = gpu.memory_server_bytes
+            seen.setdefault(gpu.uuid, []).extend([] if own is None else [own])
+    return {uuid for uuid, known in seen.items() if any(known) or not known}
 
 
 def memory_points(

@@ -65,9 +65,9 @@ class Gpus:
             raise NvmlError(f"NVML does not start: {error}") from error
         try:
             self._devices = self._visible(pid)
-        except self._nvml.NVMLError as error:
+        except (self._nvml.NVMLError, NvmlError) as error:
             self.close()
-            raise NvmlError(f"NVML does not list the GPUs that are meant: {error}") from error
+            raise NvmlError(str(error)) from error
 
     def read(self, pids: Collection[int]) -> list[Gpu]:
         """Look at each; `pids` are the server's processes, empty where they are not known."""
@@ -80,24 +80,29 @@ class Gpus:
         self._ask(self._nvml.nvmlShutdown)
 
     def _visible(self, pid: int | None) -> list[_Device]:
-        nvml = self._nvml
-        devices = []
+        nvml, ask = self._nvml, self._ask
+        devices, models = [], set()
         for index in range(nvml.nvmlDeviceGetCount()):
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            devices.append(_Device(index, _text(nvml.nvmlDeviceGetUUID(handle)), handle))
+            handle = ask(nvml.nvmlDeviceGetHandleByIndex, index)
+            if handle is not None and (uuid := ask(nvml.nvmlDeviceGetUUID, handle)) is not None:
+                devices.append(_Device(index, _text(uuid), handle))
+                models.add(ask(nvml.nvmlDeviceGetName, handle))
+        if not devices and self._refused:
+            raise NvmlError(f"NVML does not list the GPUs: {self._refused}")
         names, by_bus = visible_names(pid)
         if names is None:
             return devices
-        models = {_text(nvml.nvmlDeviceGetName(one.handle)) for one in devices}
         if len(models) > 1 and not by_bus and any(name.isdecimal() for name in names):
             return devices  # CUDA has counted the fastest first: its 0 need not be NVML's
-        found = [one for name in names for one in self._named(name, devices)]
-        return sorted(set(found), key=lambda one: (one.index, one.uuid))
+        found = {one.uuid: one for name in names for one in self._named(name, devices)}
+        if names and not found:
+            raise NvmlError(f"{_VISIBLE} names {', '.join(names)}, and NVML no such GPU")
+        return sorted(found.values(), key=lambda one: (one.index, one.uuid))
 
     def _named(self, name: str, devices: list[_Device]) -> list[_Device]:
         """Return the card of an index, of the start of a UUID, or the part of a MIG's UUID."""
-        nvml = self._nvml
         if name.startswith("MIG-"):
+            nvml = self._nvml
             handle = nvml.nvmlDeviceGetHandleByUUID(name)
             card = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
             return [_Device(nvml.nvmlDeviceGetIndex(card), name, handle)]

@@ -74,17 +74,6 @@ class TreeReader:
         return Tree(frozenset(pids), memory, sum(processes[one].ticks for one in pids) / _TICKS)
 
 
-def read_tree(pid: int) -> Tree | None:
-    """Look at the tree below `pid` once; None when the process has gone."""
-    return TreeReader(pid).read()
-
-
-def tree_bytes(pid: int) -> int | None:
-    """Resident memory of a process and its descendants; None when the process has gone."""
-    tree = read_tree(pid)
-    return None if tree is None else tree.memory_bytes
-
-
 def _processes(pids: Iterable[int]) -> dict[int, _Process]:
     """Those that still live, by pid (man 5 proc_pid_stat, fields 4 and 14 to 17)."""
     found: dict[int, _Process] = {}

@@ -9,7 +9,7 @@ import pytest
 
 from harness.measuring.measurement import CellMeasurement
 from harness.measuring.reconcile import percentile_bounds
-from launchers.telemetry.records import EnginePage, Histogram, Reading
+from launchers.telemetry.records import EnginePage, Gpu, Histogram, Reading
 from tests.harness.cells import answer, measured
 from tests.harness.telemetry import histogram, page, reading
 
@@ -237,6 +237,15 @@ def test_preemptions_and_a_full_cache_are_told() -> None:
     looks = [reading(second, engine=page(second, kv_cache_use=0.2)) for second in range(11)]
     assert "kv_cache_full" in codes(measured(answers(), 10.0, readings=[*looks[:5], full]))
     assert "kv_cache_full" not in codes(measured(answers(), 10.0, readings=looks))
+
+
+@pytest.mark.parametrize(("own", "told_so"), [(None, True), (0, False), (5, False)])
+def test_a_card_whose_users_nvml_does_not_tell_is_told(own: int | None, told_so: bool) -> None:  # noqa: FBT001 - a case
+    gpu = Gpu(index=3, uuid="GPU-d", memory_used_bytes=9, memory_server_bytes=own)
+    measurement = measured(answers(), 10.0, readings=[reading(t, gpus=[gpu]) for t in range(11)])
+    texts = [c.text for c in measurement.client.caveats if c.code == "gpus_of_anyone"]
+    assert len(texts) == told_so
+    assert all("GPU 3 " in text for text in texts)
 
 
 def test_a_load_beside_grading_has_others_requests_by_intention() -> None:

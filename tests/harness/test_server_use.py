@@ -112,6 +112,16 @@ def test_where_nvml_cannot_tell_whose_memory_it_is_all_that_is_used_counts() -> 
     assert found.power_w_mean is None
 
 
+def test_a_card_of_others_that_vanishes_does_not_become_the_servers() -> None:
+    def look(second: float, others: float | None) -> Reading:
+        mine = gpu(1.0, power_w=100.0)
+        theirs = gpu(others, uuid="GPU-b", memory_used_bytes=70 * GIB, power_w=500.0)
+        return reading(second, gpus=[mine, theirs])
+
+    found = use(look(1, 0.0), look(5, None))
+    assert (found.memory_peak_gib, found.gpus, found.power_w_mean) == (1.0, 1, 100.0)
+
+
 def test_energy_per_token_is_not_told_of_builds_that_took_turns() -> None:
     looks = [reading(t, gpus=[gpu(1.0, power_w=100.0)]) for t in (1, 9)]
     found = use(*looks, elsewhere_s=5.0)

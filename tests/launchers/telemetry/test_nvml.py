@@ -9,15 +9,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from launchers.telemetry import nvml as nvml_module
 from launchers.telemetry.nvml import Gpus, NvmlError, visible_names
 from launchers.telemetry.records import Gpu
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 GIB = 2**30
+MIG = "MIG-c7384736-a75d-5afc-978f-d2f1294409fd"
 NOBODY = 2**22 + 1
 """Above the largest pid that Linux gives."""
 
@@ -36,13 +42,17 @@ class FakeNvml(ModuleType):
     def __init__(self) -> None:
         super().__init__("pynvml")
         self.broken: set[str] = set()
+        self.models = ["NVIDIA H100 80GB HBM3"] * 2
         self.processes: list[Any] = []
         self.open = 0
+        self.lost: int | None = None
 
     def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - anything
         if name.startswith("nvmlDevice") and name in super().__getattribute__("broken"):
             return _not_supported
-        return super().__getattribute__(name)
+        answer = super().__getattribute__(name)
+        lost = super().__getattribute__("lost") if name.startswith("nvmlDevice") else None
+        return answer if lost is None else _lost(answer, lost)
 
     def nvmlInit(self) -> None:  # noqa: N802 - its name
         if "nvmlInit" in self.broken:
@@ -60,6 +70,21 @@ class FakeNvml(ModuleType):
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802 - its name
         return f"GPU-{handle}a2b3c4d"
+
+    def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802 - its name
+        return self.models[handle]
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:  # noqa: N802 - its name
+        if uuid != MIG:
+            raise NVMLError("Not Found")
+        return 7  # a part of card 1
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: int) -> int:  # noqa: N802
+        assert handle == 7
+        return 1
+
+    def nvmlDeviceGetIndex(self, handle: int) -> int:  # noqa: N802 - its name
+        return handle
 
     def nvmlDeviceGetMemoryInfo(self, _handle: int, version: int | None = None) -> Any:  # noqa: ANN401, N802
         reserved = 0 if version else GIB // 2
@@ -82,6 +107,15 @@ class FakeNvml(ModuleType):
         return self.processes if handle == 0 else []
 
 
+def _lost(answer: Callable[..., Any], card: int) -> Callable[..., Any]:
+    def ask(*about: Any) -> Any:  # noqa: ANN401 - anything
+        if about and about[0] == card:
+            raise NVMLError("GPU is lost")
+        return answer(*about)
+
+    return ask
+
+
 def _not_supported(*_: object) -> None:
     raise NVMLError("Not Supported")
 
@@ -91,7 +125,14 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     fake = FakeNvml()
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    in_no_container(monkeypatch)
     return fake
+
+
+def in_no_container(monkeypatch: pytest.MonkeyPatch, *, true: bool = True) -> None:
+    """Take this process for one of the first pid namespace, or of another."""
+    own = Path("/proc/self/ns/pid").readlink().name
+    monkeypatch.setattr(nvml_module, "_FIRST_NAMESPACE", own if true else "pid:[1]")
 
 
 def process(pid: int, used: int | None) -> Any:  # noqa: ANN401 - as pynvml has it
@@ -160,10 +201,44 @@ def test_whose_memory_it_is(
     assert Gpus().read(())[0].memory_server_bytes is None
 
 
+def test_a_container_that_hides_the_processes_is_no_card_without_ours(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As nvidia-smi in one lists nobody: that is no 0. What it does list is believed."""
+    own = os.getpid()
+    in_no_container(monkeypatch, true=False)
+    assert [gpu.memory_server_bytes for gpu in Gpus().read({own})] == [None, None]
+    nvml.processes = [process(1, GIB)]
+    assert [gpu.memory_server_bytes for gpu in Gpus().read({own})] == [None, None]
+    nvml.processes = [process(own, GIB), process(own, GIB), process(1, GIB)]
+    assert [gpu.memory_server_bytes for gpu in Gpus().read({own})] == [2 * GIB, 0]
+
+
+def test_a_card_that_vanishes_is_told_and_the_others_go_on(nvml: FakeNvml) -> None:
+    gpus = Gpus()
+    assert (gpus.read(())[1].power_w, gpus.problem) == (pytest.approx(412.345), "")
+    nvml.lost = 0
+    first, second = gpus.read({os.getpid()})
+    assert first == Gpu(index=0, uuid="GPU-0a2b3c4d")
+    assert second.memory_used_bytes == 60 * GIB
+    assert gpus.problem == "GPU 0 does not tell its memory: GPU is lost"
+    nvml.lost = None
+    gpus.read(())
+    assert gpus.problem == ""
+
+
+def test_a_card_that_may_not_be_asked_leaves_the_others(nvml: FakeNvml) -> None:
+    nvml.lost = 0
+    assert [gpu.index for gpu in Gpus().read(())] == [1]
+
+
 @pytest.mark.parametrize(
     ("visible", "indexes"),
-    [("1", [1]), ("0,1", [0, 1]), ("GPU-1a2", [1]), ("", []), ("-1", [])],
-)
+    [
+        ("1", [1]), ("0,1", [0, 1]), ("GPU-1a2", [1]), ("", []), ("-1", []), ("1,-1,0", [1]),
+        ("NoDevFiles", []), (MIG, [1]),
+    ],
+)  # fmt: skip
 @pytest.mark.usefixtures("nvml")
 def test_the_gpus_that_the_server_sees(visible: str, indexes: list[int]) -> None:
     with subprocess.Popen(
@@ -176,7 +251,36 @@ def test_the_gpus_that_the_server_sees(visible: str, indexes: list[int]) -> None
         server.stdout.readline()
         assert [gpu.index for gpu in Gpus(server.pid).read(())] == indexes
         server.kill()
-    assert visible_names(os.getpid()) is None
+    assert visible_names(os.getpid()) == (None, False)
+
+
+def test_a_part_of_a_card_has_its_own_memory(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", MIG)
+    nvml.broken = {"nvmlDeviceGetPowerUsage", "nvmlDeviceGetUtilizationRates"}
+    [part] = Gpus().read(())
+    assert (part.index, part.uuid, part.power_w) == (1, MIG, None)
+    assert part.memory_used_bytes == 60 * GIB
+
+
+def test_names_of_no_gpu_are_told(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, why in (("7", "names 7, and NVML no such GPU"), ("MIG-x", "Not Found")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
+        with pytest.raises(NvmlError, match=why):
+            Gpus()
+    assert nvml.open == 0
+
+
+def test_among_unlike_cards_an_index_of_cuda_is_not_nvmls(
+    nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA counts the fastest first, unless it is told to count by bus."""
+    nvml.models = ["NVIDIA T400", "NVIDIA H100 80GB HBM3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert [gpu.index for gpu in Gpus().read(())] == [0, 1]
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert [gpu.index for gpu in Gpus().read(())] == [0]
 
 
 def test_what_is_missing_is_said(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:

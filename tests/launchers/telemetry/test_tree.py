@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from launchers.telemetry.tree import TreeReader, read_tree, tree_bytes
+from launchers.telemetry.tree import TreeReader
 
 MIB = 2**20
 # Holds 64 MiB of its own, and has a child that holds 64 more.
@@ -39,7 +39,7 @@ def test_memory_counts_every_process_of_the_tree_once() -> None:
     ) as process:
         assert process.stdout
         assert [process.stdout.readline() for _ in range(2)] == ["held\n", "held\n"]
-        tree = read_tree(process.pid)
+        tree = TreeReader(process.pid).read()
         assert tree is not None
         # The fork's copy of the first 64 MiB is resident in both, and is not "shared" to the
         # kernel's statm: the sum is an upper bound, tight where nothing big is forked.
@@ -54,7 +54,7 @@ def test_cpu_counts_children_that_have_ended() -> None:
     with subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"worked\n"
-        tree = read_tree(process.pid)
+        tree = TreeReader(process.pid).read()
         assert tree is not None
         assert 0.29 <= tree.cpu_s < 3
         assert tree.pids == {process.pid}
@@ -64,8 +64,7 @@ def test_cpu_counts_children_that_have_ended() -> None:
 def test_a_process_that_has_gone_has_no_tree() -> None:
     process = subprocess.Popen(["/bin/true"])
     process.wait()
-    assert read_tree(process.pid) is None
-    assert tree_bytes(process.pid) is None
+    assert TreeReader(process.pid).read() is None
 
 
 def test_a_child_that_comes_later_is_found_and_nobody_elses() -> None:
