@@ -117,24 +117,26 @@ def _output_tokens(server: float | None, sent: Samples) -> Counted | None:
 def _prompt_tokens(server: float | None, plan: DrivePlan, sent: Samples) -> Counted | None:
     """Tokens read; None unless the server counted the prompt of every answer for us.
 
-    A request that got text had its prompt read whole, one without text any part of it. As long as
-    planned, in the server's way to count.
+    A request that got text had its prompt read whole, one without text any part of it. Its prompt
+    is as long as planned, in the server's way to count: between the least and the most that an
+    answered prompt had of what was planned for it.
     """
     answered = sent.answered
     if server is None or not answered or not answered.has("prompt_tokens").all():
         return None
-    own = int(answered.column("prompt_tokens").sum())
+    told = answered.column("prompt_tokens")
+    own = int(told.sum())
     if not own:  # so the server did not count
         return None
     others = sent.where(~sent.is_in("error", {None}))
-    lengths = np.full(len(others), own / len(answered))
-    if plan.prompt_tokens:
-        planned = np.asarray(plan.prompt_tokens, dtype=np.float64)
-        theirs = planned[answered.column("body")].sum()
-        if theirs:
-            lengths = planned[others.column("body")] * own / theirs
-    begun = others.has("first_ns")
-    return _counted(server, own + float(lengths[begun].sum()), own + float(lengths.sum()))
+    planned = np.asarray(plan.prompt_tokens or [], dtype=np.float64)
+    theirs = planned[answered.column("body")] if planned.size else np.zeros(0)
+    if theirs.size and theirs.all():
+        lengths, ratios = planned[others.column("body")], told / theirs
+    else:
+        lengths, ratios = np.ones(len(others)), told
+    least = own + float(lengths[others.has("first_ns")].sum()) * float(ratios.min())
+    return _counted(server, least, own + float(lengths.sum()) * float(ratios.max()))
 
 
 def _counted(server: float, client: float, most: float) -> Counted:

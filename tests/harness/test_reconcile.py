@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from harness.measuring.measurement import CellMeasurement
@@ -166,6 +167,20 @@ def test_requests_that_were_cut_off_leave_room_for_what_they_cost() -> None:
         assert (one.prompt_tokens.client, one.prompt_tokens.client_most) == (420, 440)
         assert one.output_tokens.off == one.prompt_tokens.off == 0
         assert codes(measurement) == set()
+
+
+@pytest.mark.parametrize(("prompt", "off"), [(417, -1), (418, 0), (444, 0), (445, 1)])
+def test_a_prompt_that_was_not_counted_is_as_long_as_the_others_are_off_their_plan(
+    prompt: int, off: int
+) -> None:
+    """Planned are 20 each; the server's way to count made 18 to 22 of them, and 400 in all."""
+    counts = [18, 22, *[20] * (N - 2)]
+    samples = [answer(n, n * 0.4, prompt_tokens=count) for n, count in enumerate(counts)]
+    last = told(10.5, N, prompt_tokens=prompt, generation_tokens=82)
+    one = found(cell(last, [*samples, cut_off(0, 2), cut_off(1, 0)], prompt_tokens=[20] * N))
+    assert one.prompt_tokens is not None
+    assert (one.prompt_tokens.client, one.prompt_tokens.client_most) == (418, 444)
+    assert np.sign(one.prompt_tokens.off) == off
 
 
 @pytest.mark.parametrize(("output", "told_so"), [(80, False), (79, True), (82, True)])
