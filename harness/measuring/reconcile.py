@@ -134,7 +134,7 @@ def _prompt_tokens(server: float | None, plan: DrivePlan, sent: Samples) -> Coun
     if theirs.size and theirs.all():
         lengths, ratios = planned[others.column("body")], told / theirs
     else:
-        lengths, ratios = np.ones(len(others)), told
+        lengths, ratios = np.ones(len(others)), told / 1.0
     least = own + float(lengths[others.has("first_ns")].sum()) * float(ratios.min())
     return _counted(server, least, own + float(lengths.sum()) * float(ratios.max()))
 
