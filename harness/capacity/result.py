@@ -8,6 +8,7 @@ import msgspec
 
 from harness.capacity.search import Outcome  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.measurement import Caveat, RunInfo  # noqa: TC001 - msgspec reads them at run time
+from harness.sizing.prediction import Prediction  # noqa: TC001 - as above
 from harness.sizing.record import PerMillion, Sizing  # noqa: TC001 - msgspec reads them
 
 SCHEMA = 1
@@ -68,6 +69,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     control: float | None = None
     """Correlation of what broke with a virtual queue on the same arrivals, of the limit with the
     highest; None without a queue."""
+    prediction: Prediction | None = None
+    """By a simulator fitted to its probes; None where it cannot be, and a caveat says why."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,4 +96,5 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     cost_per_million_tokens: PerMillion | None = None
     sizing: Sizing | None = None
     """Of all builds; None where neither demand nor terms were given."""
+    prediction: Prediction | None = None
     caveats: list[Caveat] = []

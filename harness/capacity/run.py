@@ -89,11 +89,12 @@ def run_search(
     except KeyboardInterrupt:
         job.interrupted()
     finally:
-        code = job.finish()
+        job.record.save()
         found = write_capacity(folder)
         if found.sizing is not None:
             text = markdown_of(found.sizing)
             write_atomically(folder.path / SIZING_FILE, text.encode())
+        code = job.finish()
     if code in {ExitCode.SERVER, ExitCode.INTERRUPTED}:
         return folder, code
     worst = [CODES[one.outcome] for one in found.builds] or [CODES[None]]

@@ -26,6 +26,7 @@ from harness.measuring.remeasure import numbers_of, read_facts
 from harness.measuring.slo import Slo, parse_slo
 from harness.rundir import CELLS, read_json
 from harness.sizing.asked import read_asked
+from harness.sizing.predicted import checked, models_of
 from harness.sizing.searched import supplies_of_search
 from harness.sizing.sizing import size
 from loadprofiles.profile import Profile
@@ -33,7 +34,7 @@ from loadprofiles.profile import Profile
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.measuring.measurement import CellMeasurement, Measurements
+    from harness.measuring.measurement import CellMeasurement
     from harness.rundir import RunFolder
 
 
@@ -92,6 +93,17 @@ def weigh(run: RunFolder) -> Capacity:
     Raises:
         BadInputError: the run is no search, or its files are damaged.
     """
+    found = found_in(run)
+    measured = LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers_of(run))
+    return _predicted(measured, _sized(measured, found))
+
+
+def found_in(run: RunFolder) -> Capacity:
+    """Compute what the probes come to, without what a demand takes and what is predicted.
+
+    Raises:
+        BadInputError: as `weigh`.
+    """
     asked, numbers = Asked.of(run), numbers_of(run)
     builds = list(dict.fromkeys(cell.build for cell in numbers.cells))
     found = []
@@ -101,7 +113,7 @@ def weigh(run: RunFolder) -> Capacity:
         probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
         found.append(_found(build, search_of(asked, read), probes))
     first = found[0] if found else None
-    capacity = Capacity(
+    return Capacity(
         run=numbers.run,
         slo=str(asked.slo),
         unit="requests/s" if asked.profile.session is None else "sessions/s",
@@ -114,15 +126,13 @@ def weigh(run: RunFolder) -> Capacity:
         builds=found,
         caveats=[*(one for one in numbers.caveats), *(two for one in found for two in _told(one))],
     )
-    return _sized(run, numbers, capacity)
 
 
-def _sized(run: RunFolder, numbers: Measurements, capacity: Capacity) -> Capacity:
+def _sized(measured: LoadRun, capacity: Capacity) -> Capacity:
     """Add what the demand in the run's folder takes, where there is one."""
-    sized_for = read_asked(run)
+    sized_for = read_asked(measured.folder)
     if sized_for is None:
         return capacity
-    measured = LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers)
     supplies = supplies_of_search(measured, capacity)
     if not supplies:
         return capacity
@@ -133,6 +143,29 @@ def _sized(run: RunFolder, numbers: Measurements, capacity: Capacity) -> Capacit
         replicas_range=sizing.replicas_range,
         cost_per_million_tokens=sizing.cost_per_million_tokens,
         sizing=sizing,
+    )
+
+
+def _predicted(measured: LoadRun, capacity: Capacity) -> Capacity:
+    """Add what the simulator says of each build, and of the fleet that it was sized to."""
+    names = [one.build for one in capacity.builds]
+    cells = [(measured, cell) for cell in measured.measurements.cells]
+    models, caveats = models_of(names, cells)
+    slo, sizing = parse_slo(capacity.slo, recorded=True), capacity.sizing
+    if sizing is not None:
+        sizing = checked(sizing, models, slo)
+        told = {one.build: one.prediction for one in sizing.builds}
+    else:
+        told = {build: model.prediction(None, slo) for build, model in models.items()}
+    builds = [
+        msgspec.structs.replace(one, prediction=told.get(one.build)) for one in capacity.builds
+    ]
+    return msgspec.structs.replace(
+        capacity,
+        builds=builds,
+        sizing=sizing,
+        prediction=builds[0].prediction if builds else None,
+        caveats=[*capacity.caveats, *caveats],
     )
 
 

@@ -24,7 +24,7 @@ from harness.errors import BadInputError, ExitCode
 from harness.live import Live
 from harness.load.request import LoadRequest
 from harness.measuring.slo import parse_slo
-from harness.reports.capacity import print_capacity
+from harness.reports.capacity.terminal import print_capacity
 from harness.rundir import RunFolder
 from harness.serving import Url
 from harness.sizing.sizing import check_builds, check_unit
@@ -33,7 +33,9 @@ from loadprofiles.dialects import load_dialect
 from loadprofiles.profile import Overrides
 
 LEAST_PROBES: Final = 4
-_OF_RUNS: Final = frozenset(("runs", "slo", "config", "quiet", "json", "markdown", "sizing"))
+_OF_RUNS: Final = frozenset(
+    ("runs", "slo", "config", "quiet", "json", "markdown", "html", "sizing")
+)
 """What can be said where nothing is measured."""
 PRECISIONS: Final = (0.005, 0.5)
 
@@ -69,6 +71,7 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     quiet: bool = False,
     json: bool = False,
     markdown: Path | None = None,
+    html: Path | None = None,
     sizing: SizingFlags | None = None,
 ) -> int:
     """Find the highest rate of requests at which all limits hold, and what a demand then takes.
@@ -109,6 +112,7 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         quiet: Nothing on stderr while it runs.
         json: Print capacity.json on stdout, and nothing else there.
         markdown: Write the sizing to this file as Markdown, too.
+        html: Of finished runs: write the sizing to this file as a page, too.
         sizing: What is to be served and at what price.
     """
     given = dict(locals())
@@ -116,7 +120,12 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     sized_for = asked_of(sizing, found)
     if runs:
         _check_of_runs(given, found)
-        return show_sizing(size_runs_at(runs, slo, sized_for), json=json, markdown=markdown)
+        found_of = size_runs_at(runs, slo, sized_for)
+        return show_sizing(found_of, json=json, markdown=markdown, html=html)
+    if html is not None:
+        raise BadInputError(
+            "--html goes with finished runs; a search writes report.html into its folder itself"
+        )
     if slo is None:
         raise BadInputError(
             "--slo is missing: the limits that are to hold",

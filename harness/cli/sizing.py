@@ -123,13 +123,16 @@ def size_runs_at(folders: Iterable[Path], slo: str | None, asked: Asked | None) 
     return size_runs(runs, slo, asked.demand, asked.terms)
 
 
-def show_sizing(sizing: Sizing, *, json: bool | None, markdown: Path | None) -> ExitCode:
+def show_sizing(
+    sizing: Sizing, *, json: bool | None, markdown: Path | None, html: Path | None = None
+) -> ExitCode:
     """Print a sizing; return 1 where no build holds the limits.
 
     Args:
         sizing: the answer.
         json: as JSON, or as tables for a person; None: not at all.
         markdown: file that gets it as Markdown, too.
+        html: file that gets it as a page, too.
     """
     if json:
         print_json(msgspec.to_builtins(sizing))
@@ -138,5 +141,9 @@ def show_sizing(sizing: Sizing, *, json: bool | None, markdown: Path | None) -> 
         print_sizing(sizing, Console(highlight=False, width=width))
     if markdown is not None:
         write_atomically(markdown, markdown_of(sizing).encode())
+    if html is not None:
+        from harness.reports.page.frame import render_sizing
+
+        write_atomically(html, render_sizing(sizing).encode())
     held = any(one.supply.rate for one in sizing.builds)
     return ExitCode.OK if held else ExitCode.FAIL

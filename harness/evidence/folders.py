@@ -10,26 +10,39 @@ runs/<utc>-compare-fp16-awq/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import BadInputError
 from harness.rundir import MANIFEST_FILE, RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COMPARISON: Final = "comparison"
 GATE: Final = "gate"
 BASELINE: Final = "baseline"
 LOAD: Final = "load"
 EVAL: Final = "eval"
+CAPACITY: Final = "capacity"
 COMPARISON_FILE: Final = "comparison.json"
 
 
 def kind_of(run: RunFolder) -> str:
-    """Return `load`, `eval`, `comparison`, `gate` or `baseline`.
+    """Return `load`, `eval`, `comparison`, `gate`, `baseline` or `capacity`.
+
+    A search's folder is that of a load run whose cells are its probes, and more.
 
     Raises:
         BadInputError: its manifest is missing or broken.
     """
-    return str(run.read_manifest().get("kind", LOAD))  # a load run's manifest names none
+    return kind_in(run.read_manifest())
+
+
+def kind_in(manifest: Mapping[str, object]) -> str:
+    """Return the kind of the run with this manifest."""
+    request = manifest.get("request")
+    searched = isinstance(request, dict) and bool(request.get("search"))
+    return str(manifest.get("kind", CAPACITY if searched else LOAD))  # those two name none
 
 
 def parts(run: RunFolder) -> list[RunFolder]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import BadInputError
-from harness.evidence.folders import LOAD, kind_of, parts
+from harness.evidence.folders import CAPACITY, LOAD, kind_of, parts
 from harness.explaining import load_tool
 from harness.explaining.explanation import CellExplained, Explanation
 from harness.explaining.requests import Cell
@@ -37,7 +37,7 @@ def explain(run: RunFolder, like: str) -> Explanation:
         BadInputError: no such tool; or the run has no load in it, or cannot be read.
     """
     tool = load_tool(like)
-    loads = [part for part in parts(run) if kind_of(part) == LOAD]
+    loads = [part for part in parts(run) if kind_of(part) in {LOAD, CAPACITY}]
     if not loads:
         raise BadInputError(
             f"{run.path} has no load in it: there are no requests to explain",

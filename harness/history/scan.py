@@ -12,7 +12,7 @@ import msgspec
 from harness.errors import BadInputError
 from harness.evidence.evidence import Evidence, read_evidence
 from harness.evidence.figures import Figure, figures
-from harness.evidence.folders import BASELINE, EVAL, LOAD, kind_of, made_here, parts
+from harness.evidence.folders import BASELINE, EVAL, kind_in, kind_of, made_here, parts
 from harness.history.history import RunLine, Skipped
 from harness.quality.record import EVALUATION_FILE
 from harness.rundir import MANIFEST_FILE, MEASUREMENTS_FILE, RunFolder
@@ -127,7 +127,7 @@ def _line(
     run: RunFolder, manifest: dict[str, Any], evidence: Evidence, *, complete: bool
 ) -> RunLine:
     info = manifest["run"]
-    kind = str(manifest.get("kind", LOAD))
+    kind = kind_in(manifest)
     told = figures(evidence, metrics=("aggregate_tps", "score", "perplexity"))
     engines = (" ".join(filter(None, (one.engine, one.engine_version))) for one in told)
     numbers = [one.measurements.valid for one in evidence.load]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness import __version__
 from harness.calibration import find, summarize
+from harness.evidence.folders import kind_of
 from harness.measuring.measurement import (
     Caveat,
     CellMeasurement,
@@ -18,7 +19,8 @@ from harness.measuring.measurement import (
     measurements,
 )
 from harness.provenance import provenance
-from harness.reports import load_report, write_files
+from harness.reports import write_files
+from harness.reports.kinds import package_of
 from harness.rundir import MEASUREMENTS_FILE
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
@@ -186,7 +188,7 @@ class RunRecord:
 
     def write_reports(self) -> list[str]:
         """Write the reports. One that fails costs a line of the answer, never the run."""
-        return write_files(self.folder, load_report, REPORTS)
+        return write_files(self.folder, package_of(kind_of(self.folder)).load_report, REPORTS)
 
     @cached_property
     def _provenance(self) -> dict[str, object]:

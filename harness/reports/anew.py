@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import BadInputError
-from harness.evidence.folders import COMPARISON, EVAL, GATE, kind_of, parts
+from harness.evidence.folders import CAPACITY, COMPARISON, EVAL, GATE, kind_of, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,8 @@ def recompute(run: RunFolder) -> Iterator[str]:
         yield from _comparison(run)
     elif kind_of(run) == GATE:
         yield from _gate(run)
+    elif kind_of(run) == CAPACITY:
+        yield from _capacity(run)
 
 
 def _measurements(run: RunFolder) -> Iterator[str]:
@@ -71,6 +73,16 @@ def _gate(run: RunFolder) -> Iterator[str]:
     if _differs(result, lambda: read_gate(run)):
         write_gate(run, result)
         yield f"{run.path}: {GATE_FILE} computed anew from its parts"
+
+
+def _capacity(run: RunFolder) -> Iterator[str]:
+    from harness.capacity.result import CAPACITY_FILE
+    from harness.capacity.weigh import read_capacity, weigh
+
+    found = weigh(run)
+    if _differs(found, lambda: read_capacity(run)):
+        run.write_json(CAPACITY_FILE, found)
+        yield f"{run.path}: {CAPACITY_FILE} computed anew from its probes"
 
 
 def _differs(numbers: object, there: Callable[[], object]) -> bool:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import BadInputError
-from harness.evidence.folders import COMPARISON, EVAL, GATE, LOAD, kind_of, parts
+from harness.evidence.folders import CAPACITY, COMPARISON, EVAL, GATE, LOAD, kind_of, parts
 from harness.reports import Split, Streamed
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ PACKAGES: Final = {
     EVAL: "harness.reports.evaluation",
     COMPARISON: "harness.reports.comparison",
     GATE: "harness.reports.gate",
+    CAPACITY: "harness.reports.capacity",
 }
 """By kind: the package with `NAMES` and `load_report`."""
 _OF_PARTS: Final = ("vllm",)
@@ -74,7 +75,8 @@ def jobs_of(run: RunFolder, name: str) -> list[Job]:
     """
     kind = kind_of(run)
     if kind in {COMPARISON, GATE} and name in _OF_PARTS:
-        return [job for part in parts(run) if kind_of(part) == LOAD for job in jobs_of(part, name)]
+        loads = [part for part in parts(run) if kind_of(part) in {LOAD, CAPACITY}]
+        return [job for part in loads for job in jobs_of(part, name)]
     return [Job(run, kind, package_of(kind).load_report(name))]
 
 

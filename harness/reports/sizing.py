@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from harness.reports.figures import NOTHING, count, figure, plain, share
-from harness.reports.markdown import escape, table
+from harness.reports.markdown import escape
+from harness.reports.sheets import Sheet, markdown_sheet, print_sheet
 from harness.sizing.wording import between, failures, rate_of, replicas_of, times
 
 if TYPE_CHECKING:
@@ -24,26 +22,12 @@ _ALL = 13
 """Of a forecast of up to so many months every one is shown, else about so many of them."""
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """One table."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-
 def print_sizing(sizing: Sizing, console: Console) -> None:
     """Write all of it on the terminal."""
-    console.print(Text(plain(_of(sizing)), style="bold"))
+    console.print(Text(plain(intro(sizing)), style="bold"))
     for sheet in sheets(sizing):
-        shown = Table(title=plain(sheet.title), title_justify="left", box=box.SIMPLE_HEAD)
-        for place, name in enumerate(sheet.columns):
-            shown.add_column(plain(name), justify="right" if place else "left")
-        for row in sheet.rows:
-            shown.add_row(*(Text(plain(cell)) for cell in row))
-        console.print(shown)
-    for line in sentences(sizing):
+        print_sheet(sheet, console)
+    for line in (*sentences(sizing), *predicted(sizing)):
         console.print(Text(plain(line)))
     for head, lines in _lists(sizing):
         console.print(Text(f"\n{head}", style="bold"))
@@ -53,12 +37,9 @@ def print_sizing(sizing: Sizing, console: Console) -> None:
 
 def markdown_of(sizing: Sizing) -> str:
     """Return all of it as Markdown."""
-    parts = ["## Sizing", escape(_of(sizing))]
-    for sheet in sheets(sizing):
-        columns = [escape(name) for name in sheet.columns]
-        rows = [[escape(cell) for cell in row] for row in sheet.rows]
-        parts += [f"**{escape(sheet.title)}**", table(columns, rows, 1)]
-    parts += [escape(line) for line in sentences(sizing)]
+    parts = ["## Sizing", escape(intro(sizing))]
+    parts += map(markdown_sheet, sheets(sizing))
+    parts += [escape(line) for line in (*sentences(sizing), *predicted(sizing))]
     for head, lines in _lists(sizing):
         parts += [f"**{head}**", "\n".join(f"- {escape(line)}" for line in lines)]
     return "\n\n".join(parts) + "\n"
@@ -105,7 +86,15 @@ def sentences(sizing: Sizing) -> list[str]:
     return [*found, *filter(None, [sizing.text])]
 
 
-def _of(sizing: Sizing) -> str:
+def predicted(sizing: Sizing) -> list[str]:
+    """What a simulator says of each build's fleet."""
+    return [
+        f"{one.build}: {one.prediction.text}" for one in sizing.builds if one.prediction is not None
+    ]
+
+
+def intro(sizing: Sizing) -> str:
+    """The limits, the demand and the terms."""
     terms, demand = sizing.terms, sizing.demand
     return f"Limits: {sizing.slo}. Demand: {_demand(demand)}. {_terms(terms)}"
 
@@ -203,17 +192,23 @@ def _months(sizing: Sizing) -> Sheet:
     return Sheet("Replicas month by month", columns, rows)
 
 
-def _lists(sizing: Sizing) -> list[tuple[str, Sequence[str]]]:
-    unknown: dict[str, list[str]] = {}
+def unknown(sizing: Sizing) -> list[str]:
+    """What could not be told, each once."""
+    of: dict[str, list[str]] = {}
     for one in sizing.builds:
         for text in one.unknown:
-            unknown.setdefault(text, []).append(one.build)
+            of.setdefault(text, []).append(one.build)
     everywhere = len(sizing.builds)
-    lines = [
+    return [
         text if len(builds) == everywhere else f"{', '.join(builds)}: {text}"
-        for text, builds in unknown.items()
+        for text, builds in of.items()
     ]
+
+
+def _lists(sizing: Sizing) -> list[tuple[str, Sequence[str]]]:
     told = [f"{caveat.code}: {caveat.text}" for caveat in sizing.caveats]
     return [
-        (head, found) for head, found in (("Could not be told", lines), ("Caveats", told)) if found
+        (head, found)
+        for head, found in (("Could not be told", unknown(sizing)), ("Caveats", told))
+        if found
     ]

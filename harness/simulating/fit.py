@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.optimize import minimize, nnls
 
 from harness.errors import BadInputError
 from harness.simulating.engine import Engine, Limits, StepCost
+from harness.simulating.prediction import HeldOut
 from harness.simulating.rehearse import METRICS, measured, rehearsed
 from harness.simulating.steps import equations, slowness, step_cost
 
@@ -56,22 +57,6 @@ _SLOWER: Final = 0.2
 """Share by which a cell's steps may differ from the fit unmentioned."""
 
 
-class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
-    """One number of a level that the fit did not see, the mean over its repeats."""
-
-    cells: list[str]
-    mode: Literal["open", "closed"]
-    level: float
-    metric: str
-    predicted: float
-    measured: float
-
-    @property
-    def error(self) -> float:
-        """Predicted ÷ measured - 1."""
-        return self.predicted / self.measured - 1
-
-
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What the cells of the fit covered; a prediction beyond it is an extrapolation."""
 
@@ -104,7 +89,13 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
+def fit(
+    cells: Sequence[Observed],
+    limits: Limits | None = None,
+    *,
+    most_requests: int = _MOST_REQUESTS,
+    most_tries: int = _MOST_TRIES,
+) -> Fitted:
     """Fit an engine to half of the levels and predict the other half.
 
     Every second level is left out, the lowest and the highest of a sweep never; repeats go
@@ -114,6 +105,9 @@ def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
     Args:
         cells: of one build on one server, several levels.
         limits: of the engine; None: none.
+        most_requests: of all cells together that each try simulates, as `most_tries` of them: a
+            fit with less is faster and less exact, which its held-out errors show.
+        most_tries: of the second stage.
 
     Raises:
         BadInputError: there are no cells, or they show no steps.
@@ -125,7 +119,8 @@ def fit(cells: Sequence[Observed], limits: Limits | None = None) -> Fitted:
         )
     cells = [cell.shortened(_MOST_OF_A_CELL) for cell in cells]
     used, left_out = _halves(cells)
-    engine = refined(used, Engine(cost=step_cost(used), limits=limits or Limits()))
+    start = Engine(cost=step_cost(used), limits=limits or Limits())
+    engine = refined(used, start, most_requests, most_tries)
     held_out = [one for level in left_out for one in _compared(level, engine)]
     caveats = _disturbed(cells, engine)
     if not left_out:
@@ -212,9 +207,14 @@ def _range(values: npt.NDArray[np.int64]) -> tuple[int, int]:
 # --- the second stage ----------------------------------------------------------------------------
 
 
-def refined(cells: Sequence[Observed], start: Engine) -> Engine:
+def refined(
+    cells: Sequence[Observed],
+    start: Engine,
+    most_requests: int = _MOST_REQUESTS,
+    most_tries: int = _MOST_TRIES,
+) -> Engine:
     """Move all parameters until simulated cells come to the measured figures."""
-    most = max(_FEW, _MOST_REQUESTS // len(cells))
+    most = max(_FEW, most_requests // len(cells))
     cells = [cell.shortened(most) for cell in cells]
     truths = [measured(cell) for cell in cells]
     start = _with_overheads(cells, truths, start)
@@ -247,7 +247,7 @@ def refined(cells: Sequence[Observed], start: Engine) -> Engine:
         start_at,
         method="Nelder-Mead",
         options={
-            "initial_simplex": simplex, "maxfev": _MOST_TRIES, "xatol": 0.01, "fatol": 1e-4
+            "initial_simplex": simplex, "maxfev": most_tries, "xatol": 0.01, "fatol": 1e-4
         },
     )  # fmt: skip
     return engine_at(np.clip(found.x, -_FURTHEST, _FURTHEST))

@@ -9,12 +9,13 @@ import numpy as np
 from harness.simulating.prediction import LimitForecast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from harness.measuring.slo import Limit, Slo
     from harness.simulating.fit import Fitted
+    from harness.simulating.prediction import Verdict
     from harness.simulating.spread import Spread
 
     Floats = npt.NDArray[np.float64]
@@ -57,6 +58,13 @@ def forecast(
     share = float(good.mean()) if good.size else None
     worst = fitted.worst()
     return [_limit(limit, spreads, totals, worst) for limit in slo.limits], share
+
+
+def verdict_of(limits: Sequence[LimitForecast]) -> Verdict:
+    """Return PASS where all hold by more than the error, FAIL where one breaks by more than it."""
+    if any(limit.decided and not limit.holds for limit in limits):
+        return "FAIL"
+    return "PASS" if all(limit.decided for limit in limits) else "INCONCLUSIVE"
 
 
 def _own(limit: Limit, requests: tuple[Floats, Floats, npt.NDArray[np.int64]]) -> Floats | None:

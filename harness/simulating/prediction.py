@@ -6,8 +6,25 @@ from typing import Literal
 
 import msgspec
 
-from harness.simulating.fit import HeldOut  # noqa: TC001 - a field's type
 from harness.simulating.spread import Spread  # noqa: TC001 - a field's type
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of a level that the fit did not see, the mean over its repeats."""
+
+    cells: list[str]
+    mode: Literal["open", "closed"]
+    level: float
+    metric: str
+    predicted: float
+    measured: float
+
+    @property
+    def error(self) -> float:
+        """Predicted ÷ measured - 1."""
+        return self.predicted / self.measured - 1
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from harness.errors import BadInputError
 from harness.simulating.engine import Engine  # noqa: TC001 - a field's type
 from harness.simulating.fit import Seen, fit
+from harness.simulating.forecast import verdict_of
 from harness.simulating.predict import predict
-from harness.simulating.prediction import Prediction  # noqa: TC001 - a field's type
+from harness.simulating.prediction import Prediction, Verdict  # noqa: TC001 - fields' types
 from harness.simulating.smallest import smallest_fleet
 from harness.simulating.sweep import read_sweep
 from harness.simulating.traffic import Fleet, Traffic
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from harness.simulating.routing import Routing
 
 SCHEMA: Final = 1
-
-Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +112,7 @@ def simulate(runs: Sequence[RunFolder], asked: Scenario) -> Simulation:
         engine=fitted.engine,
         seen=fitted.seen,
         caveats=[*caveats, *fitted.caveats],
-        verdict=None if asked.slo is None else _verdict(prediction),
+        verdict=_verdict(asked, prediction),
         prediction=prediction,
     )
 
@@ -135,7 +134,7 @@ def _traffic(asked: Scenario, cells: Sequence[Observed]) -> Traffic:
     )
 
 
-def _verdict(found: Prediction | None) -> Verdict:
-    if found is None or any(limit.decided and not limit.holds for limit in found.limits):
-        return "FAIL"
-    return "PASS" if all(limit.decided for limit in found.limits) else "INCONCLUSIVE"
+def _verdict(asked: Scenario, found: Prediction | None) -> Verdict | None:
+    if asked.slo is None:
+        return None
+    return "FAIL" if found is None else verdict_of(found.limits)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
@@ -28,6 +28,8 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, values: Floats) -> Spread:
         """Describe values."""
+        import numpy as np  # who only reads what was simulated does without
+
         if not values.size:
             return cls()
         found = np.percentile(values, list(_SHARES.values())).tolist()
@@ -40,6 +42,8 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def weighted(cls, values: Floats, counts: npt.NDArray[np.int64]) -> Spread:
         """Describe values of which there are many of the same."""
+        import numpy as np
+
         if not values.size:
             return cls()
         order = np.argsort(values)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from harness.measuring.measurement import Caveat  # noqa: TC001 - msgspec reads it at run time
+from harness.sizing.prediction import Prediction  # noqa: TC001 - as above
 
 Range = tuple[float | None, float | None]
 """(low, high); None where nothing bounds that side."""
@@ -249,6 +250,9 @@ class BuildSizing(msgspec.Struct, frozen=True, kw_only=True):
     """The answer in a sentence or two, with its reasons."""
     unknown: list[str] = []
     """What could not be told, and what it would take."""
+    prediction: Prediction | None = None
+    """By a simulator fitted to its cells, of this fleet, too; None where it cannot be fitted, and
+    a caveat says why."""
 
 
 class PerMillion(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,4 +281,5 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
     cheapest: str | None = None
     text: str = ""
     """Which build takes the least, and whether that is shown."""
+    prediction: Prediction | None = None
     caveats: list[Caveat] = []

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.capacity.weigh import weigh
+from harness.capacity.weigh import found_in
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
 from harness.measuring.slo import Slo, parse_slo
+from harness.sizing.predicted import checked, models_of
 from harness.sizing.searched import of_most_servers, supplies_of_search
 from harness.sizing.sizing import check_builds, size
 from harness.sizing.supply import servers_of, supplies
@@ -58,7 +59,7 @@ def size_runs(
     searched: list[Supply] = []
     told: list[Caveat] = []
     for run in searches:
-        capacity = weigh(run.folder)
+        capacity = found_in(run.folder)
         searched += supplies_of_search(run, capacity)
         told += capacity.caveats
     rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]
@@ -66,7 +67,9 @@ def size_runs(
     known = {supply.build: supply for supply in (*of_most_servers(searched), *levels)}
     order = dict.fromkeys(cell.build for _, cell in evidence.cells)
     found = size([known[name] for name in order if name in known], str(limits), demand, terms)
-    return msgspec.structs.replace(found, caveats=[*told, *found.caveats])
+    models, unfit = models_of([one.build for one in found.builds], evidence.cells)
+    found = checked(found, models, limits)
+    return msgspec.structs.replace(found, caveats=[*told, *found.caveats, *unfit])
 
 
 def _searched(run: LoadRun) -> str | None:

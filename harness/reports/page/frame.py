@@ -13,14 +13,17 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.reports import figures, findings, server, words
+from harness.reports import sizing as sizing_words
 from harness.reports.comparison import words as comparison_words
 from harness.reports.evaluation import words as quality_words
 from harness.reports.gate import words as gate_words
 from harness.reports.page import (
     builds,
+    capacity,
     curves,
     distributions,
     flips,
+    prediction,
     provenance,
     quality,
     repeats,
@@ -28,6 +31,7 @@ from harness.reports.page import (
     timeline,
     verdict,
 )
+from harness.reports.page import sizing as sized
 from harness.reports.page.material import gather, missing
 from harness.reports.page.panels import hue
 from harness.reports.page.svg import Pen
@@ -35,6 +39,7 @@ from harness.reports.page.svg import Pen
 if TYPE_CHECKING:
     from harness.reports.page.material import Material, Traffic
     from harness.rundir import RunFolder
+    from harness.sizing.record import Sizing
 
 _MOST_ON_PAPER: Final = 8
 """Cells whose every number is printed."""
@@ -64,6 +69,7 @@ def render(run: RunFolder) -> str:
         machines=words.unique(filter(None, map(words.machine, _manifests(material)))),
         dig=Markup(' class="dig"') if _left_to_the_file(material) else "",
         compared=_compared(pen, material),
+        searched=_searched(pen, material),
         swept=sweeps.sections(pen, material),
         traffics=[_traffic(pen, material, one) for one in material.traffic],
         quality_tables=quality.tables(material),
@@ -72,6 +78,22 @@ def render(run: RunFolder) -> str:
         servers=provenance.servers(material),
         origins=provenance.origins(material),
         versions=list(provenance.client_versions(material)),
+    )  # fmt: skip
+
+
+def render_sizing(sizing: Sizing) -> str:
+    """Return the page of a sizing of finished runs, which has no folder of its own."""
+    pen, style, script = Pen(), _file("page.css"), _file("page.js")
+    return _environment().get_template("sized.html.j2").render(
+        policy=_policy(style, script),
+        style=Markup(style),  # noqa: S704 - as above
+        script=Markup(script),  # noqa: S704 - as above
+        title=figures.plain(", ".join(one.build for one in sizing.builds)),
+        runs=words.unique(figures.plain(one.supply.run) for one in sizing.builds),
+        unknown=list(map(figures.plain, sizing_words.unknown(sizing))),
+        bars=capacity.bars_of(sizing),
+        sizing=sized.section(pen, sizing),
+        predictions=prediction.sections(pen, [one.prediction for one in sizing.builds]),
     )  # fmt: skip
 
 
@@ -99,6 +121,20 @@ def _compared(pen: Pen, material: Material) -> dict[str, Any] | None:
         "costs": list(comparison_words.costs(found)),
         "pairs": list(comparison_words.pairs(found)),
         "crossovers": list(comparison_words.crossovers(found)),
+    }
+
+
+def _searched(pen: Pen, material: Material) -> dict[str, Any] | None:
+    """What a search came to."""
+    found = material.capacity
+    if found is None:
+        return None
+    sizing = found.sizing
+    return {
+        "bars": capacity.bars(found),
+        "builds": capacity.sections(pen, found, material.evidence.load[0]),
+        "sizing": None if sizing is None else sized.section(pen, sizing),
+        "predictions": prediction.sections(pen, [one.prediction for one in found.builds]),
     }
 
 

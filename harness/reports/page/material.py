@@ -12,7 +12,7 @@ import msgspec
 from harness.comparing.record import read_comparison
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
-from harness.evidence.folders import COMPARISON, COMPARISON_FILE, EVAL, GATE, kind_of
+from harness.evidence.folders import CAPACITY, COMPARISON, COMPARISON_FILE, EVAL, GATE, kind_of
 from harness.gating.record import read_gate
 from harness.measuring.measurement import Measurements, RunInfo
 from harness.reports import charts, figures, words
@@ -21,6 +21,7 @@ from harness.reports.cells import read_drawn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.capacity.result import Capacity
     from harness.comparing.comparison import Comparison
     from harness.evidence.evidence import Evidence, LoadRun
     from harness.gating.result import GateResult
@@ -117,6 +118,7 @@ class Material:
     evidence: Evidence
     comparison: Comparison | None
     gate: GateResult | None
+    capacity: Capacity | None
     traffic: list[Traffic]
 
     @property
@@ -162,8 +164,15 @@ def gather(folder: RunFolder) -> Material:
         evidence=evidence,
         comparison=comparison,
         gate=gate,
+        capacity=_capacity(folder) if kind == CAPACITY else None,
         traffic=_traffic(evidence, _order(evidence, comparison)),
     )
+
+
+def _capacity(folder: RunFolder) -> Capacity:
+    from harness.capacity.weigh import read_capacity  # scipy: other pages do without
+
+    return read_capacity(folder)
 
 
 def _info(

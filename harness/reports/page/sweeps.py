@@ -14,7 +14,7 @@ from harness.reports.page.panels import Panel, hue, panel
 from harness.reports.page.svg import Chart, area, bar, dot, path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.evidence.evidence import LoadRun
     from harness.measuring.measurement import CellMeasurement
@@ -42,6 +42,27 @@ class Section:
     rows: list[list[str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """The axis of the load."""
+
+    scale: Scale
+    place: Callable[[float], float]
+    """From a level to a value of the scale."""
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A level that is shown."""
+
+    level: float
+    ci95: tuple[float, float] | None = None
+    kind: str = "line ink"
+    told: str = ""
+    """In the note of each chart."""
+
+
 def sections(pen: Pen, material: Material) -> list[Section]:
     """Return a section for each sweep of all parts of a run."""
     return [
@@ -61,13 +82,14 @@ def _panels(pen: Pen, run: LoadRun, sweep: Sweep, colour: int) -> list[Panel]:
     levels = [one.level for one in sweep.levels]
     if len(levels) < 2:  # noqa: PLR2004 - a curve needs two points
         return []
-    x = _axis(levels)
+    axis = Levels(scale=_axis(levels), place=math.log2, unit=_UNITS[sweep.level])
+    marks = _marks(axis, sweep)
     asked = (run.manifest.get("request") or {}).get("slo")
     limits = parse_slo(asked, recorded=True).limits if isinstance(asked, str) else ()
     cells = [cell for cell in run.measurements.cells if cell.build == sweep.build]
-    found = [_throughput(pen, sweep, x, colour)]
+    found = [_throughput(pen, sweep, axis, colour, marks)]
     found += [
-        _latency(pen, sweep, x, colour, limit, cells)
+        latency(pen, axis, colour, limit, cells, marks)
         for limit in limits
         if limit.metric in LATENCIES
     ]
@@ -85,18 +107,21 @@ def _axis(levels: Sequence[float]) -> Scale:
     return replace(scale, ticks=ticks)
 
 
-def _throughput(pen: Pen, sweep: Sweep, x: Scale, colour: int) -> Panel:
+def _throughput(
+    pen: Pen, sweep: Sweep, levels: Levels, colour: int, marks: Sequence[Mark]
+) -> Panel:
+    x = levels.scale
     reach = [one.throughput + _HALF * one.se for one in sweep.levels]
     y = fitting([0.0, *reach], log_from=math.inf)
     chart = Chart(
         title="Throughput over the load",
         x=x,
         y=y,
-        unit=_UNITS[sweep.level],
+        unit=levels.unit,
         size="tall",
         described=" ".join(told.sentences(sweep)),
     )
-    _mark_knee(chart, sweep)
+    mark_levels(chart, levels, marks)
     if sweep.level == "rate":
         ends = [2**x.low, 2**x.high]
         line = [(math.log2(v), v) for v in _between(*ends) if v <= y.high]
@@ -125,18 +150,45 @@ def _between(low: float, high: float) -> list[float]:
     return [low * step**number for number in range(_POINTS + 1)]
 
 
-def _mark_knee(chart: Chart, sweep: Sweep) -> None:
+def mark_levels(chart: Chart, levels: Levels, marks: Sequence[Mark]) -> None:
+    """Draw places on the axis of the load: their intervals as shades, and lines over all."""
+    x, y = chart.x, chart.y
+    for mark in marks:
+        if mark.ci95 is not None:
+            low, high = (levels.place(end) for end in mark.ci95)
+            chart.marks.append(area(low, high, x, "burst"))
+        at = levels.place(mark.level)
+        chart.marks.append(path([(at, y.low), (at, y.high)], x, y, mark.kind))
+
+
+def _marks(levels: Levels, sweep: Sweep) -> list[Mark]:
     if sweep.knee is None:
-        return
-    low, high = (math.log2(max(end, 2**chart.x.low)) for end in sweep.knee.ci95)
-    at = math.log2(sweep.knee.level)
-    chart.marks.append(area(low, high, chart.x, "burst"))
-    chart.marks.append(path([(at, chart.y.low), (at, chart.y.high)], chart.x, chart.y, "line ink"))
+        return []
+    low, high = sweep.knee.ci95
+    lowest = 2**levels.scale.low
+    ends = max(low, lowest), max(high, lowest)
+    return [Mark(level=sweep.knee.level, ci95=ends, told="the shade the knee’s 95 % interval")]
 
 
-def _latency(
-    pen: Pen, sweep: Sweep, x: Scale, colour: int, limit: Limit, cells: Sequence[CellMeasurement]
+def latency(
+    pen: Pen,
+    levels: Levels,
+    colour: int,
+    limit: Limit,
+    cells: Sequence[CellMeasurement],
+    marks: Sequence[Mark],
 ) -> Panel:
+    """One limit's own percentile over the load, with the limit as a line.
+
+    Args:
+        pen: draws.
+        levels: the axis of the load.
+        colour: of the build.
+        limit: on a latency.
+        cells: of one build.
+        marks: places on the axis that are shown, with their intervals.
+    """
+    x = levels.scale
     values = [(level_value(cell), observed(limit, cell)) for cell in cells]
     known = sorted((level, v) for level, v in values if v is not None and math.isfinite(v))
     top = max([limit.value, *(min(v, _BEYOND * limit.value) for _, v in known)])
@@ -145,16 +197,18 @@ def _latency(
         title=plain(limit.text),
         x=x,
         y=y,
-        unit=_UNITS[sweep.level],
+        unit=levels.unit,
         size="tall",
         described=f"{plain(limit.text)} over the load; the limit is a line.",
     )
-    _mark_knee(chart, sweep)
+    mark_levels(chart, levels, marks)
     chart.marks.append(path([(x.low, limit.value), (x.high, limit.value)], x, y, "limit"))
-    line = [(math.log2(level), value) for level, value in known]
+    line = [(levels.place(level), value) for level, value in known]
     if line:
         chart.marks.append(path(line, x, y, f"line {hue(colour)}"))
     for (place, value), (level, _) in zip(line, known, strict=True):
         chart.marks.append(dot((place, value), x, y, hue(colour), f"{level:g}: {figure(value)} ms"))
-    shade = ", the shade the knee’s 95 % interval" if sweep.knee is not None else ""
-    return panel(pen, chart, f"ms; the line is the limit{shade}")
+    beyond = any(value > y.high for _, value in known)
+    notes = ["ms; the line is the limit", *(mark.told for mark in marks if mark.told)]
+    notes += ["at the upper edge: beyond it"] if beyond else []
+    return panel(pen, chart, "; ".join(notes))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from harness.evidence.folders import COMPARISON, EVAL, GATE
+from harness.evidence.folders import CAPACITY, COMPARISON, EVAL, GATE
+from harness.reports import sizing as sizing_words
 from harness.reports import words
 from harness.reports.comparison import words as comparison_words
 from harness.reports.evaluation import words as quality_words
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from evals.compare.records import Interval
+    from harness.capacity.result import Capacity
     from harness.reports.page.material import Material
 
-KINDS: Final = {COMPARISON: "Comparison", GATE: "Gate", EVAL: "Quality report"}
+KINDS: Final = {COMPARISON: "Comparison", GATE: "Gate", EVAL: "Quality report",
+                CAPACITY: "Capacity report"}  # fmt: skip
 CLASSES: Final = {"PASS": "good", "FAIL": "bad", "INCONCLUSIVE": "warn", "SKIPPED": "soft"}
 
 
@@ -61,6 +64,8 @@ def head(material: Material) -> Head:
         found = material.comparison.recommendation
         verdict, sentence = found.verdict, comparison_words.headline(material.comparison)
         points, unknown = list(map(plain, found.reasons)), list(map(plain, found.unknown))
+    elif material.capacity is not None:
+        sentence, points, unknown = _of_capacity(material.capacity)
     elif material.kind == EVAL:
         points = [
             f"{build} · {text}" if len(material.evidence.quality[0].evaluations) > 1 else text
@@ -76,11 +81,25 @@ def head(material: Material) -> Head:
     )
 
 
+def _of_capacity(found: Capacity) -> tuple[str | None, list[str], list[str]]:
+    """The first build's answer; what else was found; what could not be told."""
+    first = found.builds[0] if found.builds else None
+    points = [f"{one.build}: {one.text}" for one in found.builds[1:]]
+    unknown: list[str] = []
+    if found.sizing is not None:
+        points += sizing_words.sentences(found.sizing)
+        unknown = sizing_words.unknown(found.sizing)
+    text = None if first is None else f"{first.build}: {first.text}"
+    return text and plain(text), list(map(plain, points)), list(map(plain, unknown))
+
+
 def _title(material: Material) -> str:
     if material.gate is not None:
         return plain(f"{material.gate.candidate} against {material.gate.baseline}")
     if material.comparison is not None:
         return comparison_words.heading(material.comparison)
+    if material.capacity is not None:
+        return plain(f"{', '.join(material.builds)}: {material.capacity.slo}")
     if material.kind in {COMPARISON, GATE}:
         return ", ".join(material.builds) or material.info.id
     if material.kind == EVAL:
@@ -101,7 +120,7 @@ def sentences(material: Material) -> Iterator[tuple[str, str]]:
 def warnings(material: Material) -> list[Warned]:
     """All caveats of the run and its parts, those that invalidate first, each once."""
     found: list[Warned] = []
-    own = material.comparison or material.gate
+    own = material.comparison or material.gate or material.capacity
     if own is not None:
         found += [Warned(text=plain_lines(c.text), where="", invalidates=c.invalidates)
                   for c in own.caveats]  # fmt: skip
@@ -148,9 +167,9 @@ def signed(value: float | None) -> str:
 def objectives(material: Material) -> list[str]:
     """For each limit that a load run was given: which cells hold it and which break it.
 
-    A comparison's limits have a table of their own, over the repeats.
+    A comparison's limits have a table of their own, over the repeats, and so has a search.
     """
-    if material.comparison is not None:
+    if material.comparison is not None or material.capacity is not None:
         return []
     found: Sequence[list[str]] = [
         words.objectives(run.measurements, run.manifest) for run in material.evidence.load

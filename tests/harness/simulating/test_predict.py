@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from harness.errors import BadInputError
 from harness.measuring.slo import parse_slo
 from harness.simulating.engine import Engine, Limits, StepCost
-from harness.simulating.fit import Fitted, HeldOut, Seen
+from harness.simulating.fit import Fitted, Seen
 from harness.simulating.predict import predict
-from harness.simulating.prediction import Prediction
+from harness.simulating.prediction import HeldOut, Prediction
 from harness.simulating.smallest import smallest_fleet
 from harness.simulating.spread import Spread
 from harness.simulating.traffic import Fleet, Traffic, share_by_turns, share_of_some

@@ -1,0 +1,83 @@
+"""What a search came to, as sentences and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.reports.figures import NOTHING, count, figure, share
+from harness.reports.prediction import fleets_of
+from harness.reports.prediction import sheet_of as predicted
+from harness.reports.sheets import Sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.capacity.result import Capacity, Found, Probe
+
+
+def heading(capacity: Capacity) -> str:
+    """What was searched for, at which builds."""
+    return f"{', '.join(one.build for one in capacity.builds)}: highest rate for {capacity.slo}"
+
+
+def sentences(found: Found, capacity: Capacity) -> Iterator[str]:
+    """One build's answer, the most that it served, and how well it is predicted.
+
+    A sizing has the latter, too.
+    """
+    yield f"{found.build}: {found.text}"
+    if found.saturation is not None:
+        yield f"Most that was served: {figure(found.saturation.rate)} answers/s."
+    if found.prediction is not None and capacity.sizing is None:
+        yield found.prediction.text
+
+
+def sheets(found: Found, capacity: Capacity) -> list[Sheet]:
+    """The probes, and the levels that the simulator had not seen."""
+    some = [probes(found, capacity)]
+    if found.prediction is not None:
+        some.append(predicted(found.prediction))
+        if found.prediction.fleets:
+            some.append(fleets_of(found.prediction))
+    return some
+
+
+def probes(found: Found, capacity: Capacity) -> Sheet:
+    """The probes in their order, with the share that broke each limit."""
+    limits = found.probes[0].limits if found.probes else []
+    rows = []
+    for probe in found.probes:
+        broken = [share(one.broken) for one in probe.limits] or [NOTHING] * len(limits)
+        rows.append(
+            (
+                _load(probe, capacity.unit),
+                count(probe.requests),
+                figure(probe.window_s),
+                figure(probe.served_rate),
+                *broken,
+                _met(probe),
+            )
+        )
+    return Sheet(
+        f"Probes of {found.build}, in their order",
+        (
+            "load",
+            "requests",
+            "s",
+            "served/s",
+            *(f"{one.limit} broken (≤ {share(one.allowed)})" for one in limits),
+            "met",
+        ),
+        rows,
+    )
+
+
+def _met(probe: Probe) -> str:
+    early = ", ended early" if probe.ended_early else ""
+    return ("client too slow" if probe.met is None else "yes" if probe.met else "no") + early
+
+
+def _load(probe: Probe, unit: str) -> str:
+    if probe.rate is None:
+        return f"{probe.streams} streams"
+    return f"{probe.rate:g}/s" if unit == "requests/s" else f"{probe.rate:g} {unit}"
