@@ -81,7 +81,7 @@ class Watch:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                text = file.read()
+                text = file.read().partition(b"\0")[0]  # of a page that is not filled yet
         except OSError:
             return []
         whole = text.rfind(b"\n") + 1

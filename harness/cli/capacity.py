@@ -17,7 +17,7 @@ from harness.capacity.search import PRECISION, PROBES
 from harness.capacity.weigh import read_capacity
 from harness.cli.flags import at_least, builds_or_url, naming_flags, urls_of
 from harness.cli.pairs import headers_of, pairs_of
-from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
+from harness.cli.sizing import PIPED_COLUMNS, SizingFlags, asked_of, show_sizing, size_runs_at
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_profile, is_build, load_config
 from harness.errors import BadInputError, ExitCode
@@ -210,7 +210,8 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool, markdown: Path | None) 
     if json:
         sys.stdout.write((run.path / CAPACITY_FILE).read_text(encoding="utf-8"))
     else:
-        print_capacity(found, Console(highlight=False))
+        width = None if sys.stdout.isatty() else PIPED_COLUMNS
+        print_capacity(found, Console(highlight=False, width=width))
     if found.sizing is not None:
         show_sizing(found.sizing, json=None if json else False, markdown=markdown)
     if not json:

@@ -22,7 +22,7 @@ from harness.sizing.record import Sizing, Terms
 from harness.sizing.runs import size_runs
 from harness.sizing.settings import CapacitySettings
 
-_PIPED_COLUMNS = 160
+PIPED_COLUMNS = 160
 _GROUP = Group("Sizing", help="How many replicas a demand takes, and what they cost.")
 
 
@@ -137,7 +137,7 @@ def show_sizing(
     if json:
         print_json(msgspec.to_builtins(sizing))
     elif json is False:
-        width = None if sys.stdout.isatty() else _PIPED_COLUMNS
+        width = None if sys.stdout.isatty() else PIPED_COLUMNS
         print_sizing(sizing, Console(highlight=False, width=width))
     if markdown is not None:
         write_atomically(markdown, markdown_of(sizing).encode())

@@ -89,6 +89,12 @@ class Model:
         notes += fitted.caveats
         return cls(build=build, cells=cells, fitted=fitted, notes=tuple(dict.fromkeys(notes)))
 
+    @property
+    def used(self) -> list[Observed]:
+        """The cells of the fit."""
+        names = set(self.fitted.fitted_on)
+        return [cell for cell in self.cells if cell.id in names]
+
     def prediction(self, fleet: Sized | None, slo: Slo, spare: int = 0) -> Prediction:
         """Return its errors, and what it says of a fleet.
 
@@ -121,8 +127,8 @@ class Model:
         traffic = Traffic.steady(
             rate,
             _OF_A_FLEET / rate,
-            np.concatenate([cell.prompts for cell in self.cells]),
-            np.concatenate([cell.outputs for cell in self.cells]),
+            np.concatenate([cell.prompts for cell in self.used]),
+            np.concatenate([cell.outputs for cell in self.used]),
         )
         found = predict(self.fitted, traffic, Fleet(replicas=1), slo=slo)
         return FleetForecast(
@@ -140,13 +146,13 @@ class Model:
         )
 
     def _checked(self, worst: dict[str, float]) -> str:
-        used = set(self.fitted.fitted_on)
-        fit_to = [(cell.streams is None, cell.level) for cell in self.cells if cell.id in used]
+        fit_to = [(cell.streams is None, cell.level) for cell in self.used]
         unseen = sorted({(one.mode == "open", one.level) for one in self.fitted.held_out})
+        noun = "level" if len(unseen) == 1 else "levels"
         return (
-            f"A simulator of the engine, fitted to {len(used)} measured cells ({_levels(fit_to)}), "
-            f"was off by at most {', '.join(_errors(worst))} at {len(unseen)} measured "
-            f"{'level' if len(unseen) == 1 else 'levels'} that it had not seen ({_levels(unseen)})."
+            f"A simulator of the engine, fitted to {len(fit_to)} measured cells "
+            f"({_levels(fit_to)}), was off by at most {', '.join(_errors(worst))} at "
+            f"{len(unseen)} measured {noun} that it had not seen ({_levels(unseen)})."
         )
 
 
@@ -184,8 +190,9 @@ def checked(sizing: Sizing, models: Mapping[str, Model], slo: Slo) -> Sizing:
 def forecast_text(one: FleetForecast) -> str:
     """Return what is said of a fleet, in a sentence."""
     down = f" with {one.failed} down" if one.failed else ""
+    noun = "replica" if one.replicas == 1 else "replicas"
     said = "; ".join(map(_limit, one.limits))
-    text = f"At the peak{down}, {one.replicas:,} replicas at {figure(one.rate)}/s each: {said}."
+    text = f"At the peak{down}, {one.replicas:,} {noun} at {figure(one.rate)}/s each: {said}."
     if one.outside:
         text += f" Beyond what it was fitted to, where its errors say nothing: {one.outside[0]}."
     return text
@@ -194,12 +201,10 @@ def forecast_text(one: FleetForecast) -> str:
 def _limit(one: LimitForecast) -> str:
     if one.predicted is None:
         return f"{one.limit} is not simulated"
-    error = "an unknown error" if one.error is None else share(one.error)
-    if one.decided:
-        word = "holds, by more than that" if one.holds else "breaks, by more than that"
-    else:
-        word = f"{'holds' if one.holds else 'breaks'}, but not by more than that"
-    return f"{one.limit} comes to {figure(one.predicted)} ± {error} and {word}"
+    error = f" ± {share(one.error)}" if one.error else ""
+    doubt = "" if one.decided else ", but not by more than its error"
+    word = "holds" if one.holds else "breaks"
+    return f"{one.limit} comes to {figure(one.predicted)}{error} and {word}{doubt}"
 
 
 def _levels(levels: Sequence[tuple[bool, float]]) -> str:
@@ -208,8 +213,8 @@ def _levels(levels: Sequence[tuple[bool, float]]) -> str:
     for is_open, unit in ((False, " streams"), (True, "/s")):
         some = sorted({level for kind, level in levels if kind == is_open})
         if some:
-            ends = dict.fromkeys((some[0], some[-1]))
-            parts.append(f"{' to '.join(f'{level:.4g}' for level in ends)}{unit}")
+            text = " to ".join(f"{level:.4g}" for level in dict.fromkeys((some[0], some[-1])))
+            parts.append(f"{text}{unit if text != '1' or is_open else ' stream'}")
     return ", ".join(parts)
 
 

@@ -79,5 +79,5 @@ def _met(probe: Probe) -> str:
 
 def _load(probe: Probe, unit: str) -> str:
     if probe.rate is None:
-        return f"{probe.streams} streams"
+        return f"{probe.streams} stream{'' if probe.streams == 1 else 's'}"
     return f"{probe.rate:g}/s" if unit == "requests/s" else f"{probe.rate:g} {unit}"

@@ -161,15 +161,11 @@ def _panels(
     open_cells = {probe.cell for probe in sent if probe.met is not None}
     cells = [cell for cell in run.measurements.cells if cell.id in open_cells]
     cells.sort(key=level_value)
-    found = [
-        _shares(pen, levels, sent, place, limit, colour, marks)
-        for place, limit in enumerate(limits)
-    ]
-    found += [
-        latency(pen, levels, colour, limit, cells, marks)
-        for limit in limits
-        if limit.metric in LATENCIES
-    ]
+    found = []
+    for place, limit in sorted(enumerate(limits), key=lambda one: one[1].metric not in LATENCIES):
+        found.append(_shares(pen, levels, sent, (place, limit), colour, marks))
+        if limit.metric in LATENCIES:
+            found.append(latency(pen, levels, colour, limit, cells, marks))
     return found
 
 
@@ -189,12 +185,12 @@ def _shares(
     pen: Pen,
     levels: Levels,
     sent: Sequence[Probe],
-    place: int,
-    limit: Limit,
+    of: tuple[int, Limit],
     colour: int,
     marks: Sequence[Mark],
 ) -> Panel:
     """The share that broke one limit at each rate, and the share that may."""
+    place, limit = of
     shown = [(probe, probe.limits[place]) for probe in sent if place < len(probe.limits)]
     allowed = 100 * shown[0][1].allowed if shown else 5.0
     least = min([allowed, *(100 * one.broken for _, one in shown if one.broken > 0)])
@@ -212,14 +208,10 @@ def _shares(
     for probe, one in shown:
         rate = probe.rate or 0.0
         told = f"{rate:g}/s: {share(one.broken)} of {count(probe.requests)}"
-        kind = hue(colour)
-        if probe.ended_early:
-            told, kind = f"{told}, ended early", f"{kind} small"
-        chart.marks.append(dot((rate, 100 * one.broken), x, y, kind, told))
+        told += ", ended early" if probe.ended_early else ""
+        chart.marks.append(dot((rate, 100 * one.broken), x, y, hue(colour), told))
     notes = [f"% of all requests due, log scale; the line is what may: {share(allowed / 100)}"]
     if any(100 * one.broken < y.low for _, one in shown):
         notes.append("at the lower edge: fewer, or none")
-    if any(probe.ended_early for probe, _ in shown):
-        notes.append("small: ended early")
     chart_panel = panel(pen, chart, "; ".join(notes))
     return chart_panel if shown else Panel(title=chart.title, note="", svg=None)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _HALF: Final = 1.96
 _POINTS: Final = 80
 _ROOM: Final = 0.25
+_ROOM_ABOVE: Final = 1.1
 _BEYOND: Final = 3.0
 """A latency axis reaches at most so many times its limit."""
 _UNITS: Final = {"concurrency": "streams", "rate": "requests per second offered"}
@@ -191,7 +192,7 @@ def latency(
     x = levels.scale
     values = [(level_value(cell), observed(limit, cell)) for cell in cells]
     known = sorted((level, v) for level, v in values if v is not None and math.isfinite(v))
-    top = max([limit.value, *(min(v, _BEYOND * limit.value) for _, v in known)])
+    top = max([_ROOM_ABOVE * limit.value, *(min(v, _BEYOND * limit.value) for _, v in known)])
     y = fitting([0.0, top], log_from=math.inf)
     chart = Chart(
         title=plain(limit.text),

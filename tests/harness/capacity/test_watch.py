@@ -96,3 +96,22 @@ def test_it_looks_once_a_second_and_waits_for_the_rest_of_a_line(
     assert not one.goes_on()
     whole = (tmp_path / SAMPLES_FILE).read_bytes().rfind(b"\n") + 1
     assert one._offset == whole
+
+
+def test_a_page_of_the_file_that_is_not_filled_yet_is_read_with_the_next_look(
+    tmp_path: Path, clock: Clock
+) -> None:
+    one = watch(tmp_path)
+    write(tmp_path, [answer(seq, seq / RATE, 20) for seq in range(50)])
+    path = tmp_path / SAMPLES_FILE
+    there = path.read_bytes()
+    rest = b"".join(
+        msgspec.json.encode(answer(seq, seq / RATE, 900)) + b"\n" for seq in range(50, 450)
+    )
+    path.write_bytes(there + bytes(len(rest)) + b"\n")  # as a reader saw it beside its writer
+    clock.at_s = 1.5
+    assert one.goes_on()
+    assert one._offset == len(there)
+    path.write_bytes(there + rest)
+    clock.at_s = 9.5
+    assert not one.goes_on()

@@ -100,7 +100,7 @@ def test_the_suffix_of_vllm_is_not_taken_for_json(
     assert "cells" in json.loads((tmp_path / "a.json").read_text())
 
 
-@pytest.mark.parametrize("kind", ["capacity", "../x"])
+@pytest.mark.parametrize("kind", ["rehearsal", "../x"])
 def test_an_unknown_kind_is_bad_input(
     two: list[str], kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
