@@ -67,7 +67,8 @@ def sentences(sizing: Sizing) -> list[str]:
             saved = 1 - one.day.replica_hours / one.day.replica_hours_fixed
             found.append(
                 f"{one.build}, over the trace: {count(low)} to {count(high)} replicas in "
-                f"windows of {figure(one.day.window_s)} s; starting and stopping them in no time would save "
+                f"windows of {figure(one.day.window_s)} s; starting and stopping them in no time "
+                "would save "
                 f"{share(max(saved, 0.0))} of the replica hours."
             )
         if one.supply.efficiency is not None:
