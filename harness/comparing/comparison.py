@@ -221,6 +221,8 @@ class LimitResult(msgspec.Struct, frozen=True, kw_only=True):
     """The finding in words."""
     settle: str | None = None
     """Where INCONCLUSIVE: what would settle it."""
+    more: bool = False
+    """Whether that is more of what was measured, and how much."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):

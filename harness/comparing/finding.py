@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scipy import special
 
@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 _Z: Final = float(special.ndtri(0.975))
 _POWER_Z: Final = float(special.ndtri(0.8))
 _MOST_TIMES: Final = 10_000
-_SAME: Final = 1e-9
+SAME: Final = 1e-9
+"""Two numbers no further apart are one."""
 PEAK: Final = "memory_peak_gib"
 _CERTAIN: Final = frozenset(("weights_gib", "kv_cache_gib", "kv_cache_tokens", PEAK))
 """A number that a server tells of itself, or that a single run shows well enough."""
+
+
+class Settle(NamedTuple):
+    """What would settle a limit that cannot be told."""
+
+    text: str
+    more: bool = False
+    """Whether it is more of what was measured, and how much; else it is another step, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +43,10 @@ class Finding:
     value: float | None = None
     ci95: Interval | None = None
     text: str
-    settle: str | None = None
+    settle: Settle | None = None
 
 
-def nothing(text: str, settle: str) -> Finding:
+def nothing(text: str, settle: Settle) -> Finding:
     """A limit on what is not known."""
     return Finding(verdict="INCONCLUSIVE", text=text, settle=settle)
 
@@ -48,7 +57,7 @@ def doubted(found: Finding) -> Finding:
         found,
         verdict="INCONCLUSIVE",
         text=f"{found.text}; that measurement is invalid",
-        settle="a valid measurement",
+        settle=Settle("a valid measurement"),
     )
 
 
@@ -78,12 +87,12 @@ def judged(
     if found == "INCONCLUSIVE":
         needed = times(limit.value, value, ci95)
         if needed is None:
-            settle = "no number of repeats: it lies at the limit"
+            settle = Settle("no number of repeats: it lies at the limit")
         else:
             there = len(repeats)
             whole = max(there + 1, math.ceil(there * needed))
             more = words.more(whole - there, "more repeat", "more repeats")
-            settle = f"about {more} ({whole:,} in all)"
+            settle = Settle(f"about {more} ({whole:,} in all)", more=True)
     return Finding(verdict=found, value=value, ci95=ci95, text=text, settle=settle)
 
 
@@ -95,10 +104,10 @@ def _of_repeats(limit: Limit, value: float, text: str, repeats: Sequence[float])
     within = sum(map(limit.holds, repeats))
     if len(repeats) > 1 and within in {0, len(repeats)}:
         return Finding(verdict="PASS" if within else "FAIL", value=value, text=text)
-    settle = "at least 2 repeats: nothing is known of its noise"
+    settle = Settle("at least 2 repeats: nothing is known of its noise", more=True)
     if len(repeats) > 1:
         text = f"{text}, within the limit in {within} of {len(repeats)} repeats"
-        settle = "repeats that agree: there is no interval to decide by"
+        settle = Settle("repeats that agree: there is no interval to decide by")
     return Finding(verdict="INCONCLUSIVE", value=value, text=text, settle=settle)
 
 
@@ -114,7 +123,7 @@ def times(bound: float, value: float, ci95: Interval) -> float | None:
     """Return how many times the data would settle it with a power of 80 %, if this is the truth."""
     away = abs(bound - value)
     reach = (ci95[1] - value) if bound > value else (value - ci95[0])
-    if away <= _SAME or reach <= 0:
+    if away <= SAME or reach <= 0:
         return None
     found = (reach / away * (_Z + _POWER_Z) / _Z) ** 2
     return found if found < _MOST_TIMES else None

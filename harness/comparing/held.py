@@ -16,7 +16,9 @@ from harness.comparing import words
 from harness.comparing.comparison import LimitResult
 from harness.comparing.finding import (
     PEAK,
+    SAME,
     Finding,
+    Settle,
     by_interval,
     doubted,
     judged,
@@ -41,12 +43,12 @@ if TYPE_CHECKING:
     )
     from harness.evidence.limits import Limit
 
-_SAME: Final = 1e-9
 _GOODPUT: Final = "goodput"
-_GOODPUT_NEEDS: Final = (
+_GOODPUT_NEEDS: Final = Settle(
     "a measurement whose --slo limits single requests too, e.g. ttft_ms<=500: goodput counts "
     "those that hold such limits"
 )
+_A_SERVER: Final = Settle("a server that tells it")
 
 
 def verdict(limit: Limit, build: str, comparison: Comparison) -> LimitResult:
@@ -75,7 +77,8 @@ def verdict(limit: Limit, build: str, comparison: Comparison) -> LimitResult:
         value=worst.value,
         ci95=worst.ci95,
         text=text,
-        settle=worst.settle,
+        settle=worst.settle and worst.settle.text,
+        more=worst.settle is not None and worst.settle.more,
     )
 
 
@@ -97,7 +100,7 @@ def _of_levels(limit: Limit, build: str, comparison: Comparison) -> Iterator[Fin
         where = f" at {limit.level}" if limit.level else ""
         levels = dict.fromkeys(words.level(row.level) for row in comparison.load)
         hint = f"levels measured: {', '.join(levels)}" if levels else "a load run"
-        yield nothing(f"no load was measured of {build}{where}", f"measure it ({hint})")
+        yield nothing(f"no load was measured of {build}{where}", Settle(f"measure it ({hint})"))
     for row in rows:
         found = _at_level(limit, row, comparison)
         yield found if row.valid else doubted(found)
@@ -126,7 +129,7 @@ def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> Finding:
         repeats = _repeats(own)
         shown = f"{words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
     name = words.label(limit.metric)
-    more = f"more answers a cell {at}: {longer(limit.metric, row.answers)}"
+    more = Settle(f"more answers a cell {at}: {longer(limit.metric, row.answers)}", more=True)
     if limit.metric == _GOODPUT and own is None:
         more = _GOODPUT_NEEDS
     if value is None:
@@ -179,13 +182,13 @@ def _of_server(limit: Limit, build: str, comparison: Comparison) -> Finding:
     found, other = (getattr(one, limit.metric, None) for one in (own, base))
     value, ci95 = _plain(limit, found)
     if value is None:
-        return nothing(f"{name} is not known of {build}", "a server that tells it")
+        return nothing(f"{name} is not known of {build}", _A_SERVER)
     if not limit.ratio:
         shown = f"{name} {words.amount(limit.metric, value)}{_interval(limit.metric, ci95)}"
         return judged(limit, value, ci95, shown, _repeats(found))
     theirs, _ = _plain(limit, other)
     if not theirs:
-        return nothing(f"{name} is not known of {comparison.baseline}", "a server that tells it")
+        return nothing(f"{name} is not known of {comparison.baseline}", _A_SERVER)
     scaled = None if ci95 is None else (ci95[0] / theirs, ci95[1] / theirs)
     shown = f"{name} {words.ratio(value / theirs)} of {comparison.baseline}{words.between(scaled)}"
     return judged(limit, value / theirs, scaled, shown, _ratios(found, other))
@@ -209,7 +212,9 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[Fi
         typo = limit.suite if limit.suite not in known else None
         near = did_you_mean(typo, known) if typo else ""
         what = f"{limit.suite}{near}" if limit.suite else f"suite that has a {limit.metric}"
-        yield nothing(f"{build} was not asked {what}", f"ask it: {limit.suite or 'a suite'}")
+        yield nothing(
+            f"{build} was not asked {what}", Settle(f"ask it: {limit.suite or 'a suite'}")
+        )
     for row in rows:
         if limit.text in row.tests:
             yield from _of_tests(limit, row)
@@ -223,9 +228,8 @@ def _of_answers(limit: Limit, build: str, comparison: Comparison) -> Iterator[Fi
             key = next((k for k in (limit.part, f"{name}/{limit.part}") if k in parts), None)
             if key is None:
                 near = did_you_mean(limit.part, parts)
-                yield nothing(
-                    f"{name} has no part {limit.part}{near}", f"one of {', '.join(parts)}"
-                )
+                settle = Settle(f"one of {', '.join(parts)}")
+                yield nothing(f"{name} has no part {limit.part}{near}", settle)
                 continue
             part, name = parts[key], f"{name}/{limit.part}"
         finding = _of_part(limit, row, part, name, comparison)
@@ -242,7 +246,9 @@ def _of_tests(limit: Limit, row: QualityRow) -> Iterator[Finding]:
         if test.verdict == "INCONCLUSIVE":
             parts = row.categories | row.tasks
             part = parts.get(own or "") or parts.get(f"{name}/{own}") or row
-            settle = test.settle or _more_items(limit, test.value, test.ci95, part.items)
+            settle = _more_items(limit, test.value, test.ci95, part.items)
+            if test.settle is not None:
+                settle = Settle(test.settle, more=True)
         text = f"{told}: {_shown(limit, test.value or 0.0, test.ci95)}"
         if not own and row.regressed and limit.metric in _OF_SCORES:
             text += f"; {_categories(row)}"
@@ -255,9 +261,9 @@ def _of_tests(limit: Limit, row: QualityRow) -> Iterator[Finding]:
 _OF_SCORES: Final = frozenset(("retained", "difference", "score"))
 
 
-def _more_items(limit: Limit, value: float | None, ci95: Interval | None, there: int) -> str:
+def _more_items(limit: Limit, value: float | None, ci95: Interval | None, there: int) -> Settle:
     if value is None or ci95 is None:
-        return "items of more than one cluster"
+        return Settle("items of more than one cluster")
     needed = times(limit.value, value, ci95)
     return _items(None if needed is None else math.ceil(needed * there), there)
 
@@ -279,7 +285,7 @@ def _of_part(
         return Finding(verdict="PASS", text=f"{name}: it is the baseline itself")
     if value is None:
         what = f"{limit.metric} of {name} is not known of {row.build}"
-        return nothing(what, f"ask {comparison.baseline} the same items")
+        return nothing(what, Settle(f"ask {comparison.baseline} the same items"))
     text = f"{name}: {_shown(limit, value, ci95)}"
     if part is row and row.regressed and limit.metric in _OF_SCORES:
         text += f"; {_categories(row)}"
@@ -330,17 +336,18 @@ def _categories(row: QualityRow) -> str:
 
 def _same_margin(limit: Limit, test: Noninferiority) -> bool:
     if limit.metric == "difference":
-        return math.isclose(-limit.value, test.margin, abs_tol=_SAME)
+        return math.isclose(-limit.value, test.margin, abs_tol=SAME)
     return limit.metric == "perplexity_rise" and math.isclose(
-        limit.value, test.margin, abs_tol=_SAME
+        limit.value, test.margin, abs_tol=SAME
     )
 
 
-def _items(needed: int | None, there: int) -> str:
+def _items(needed: int | None, there: int) -> Settle:
     if needed is None:
-        return "no number of items: it lies at the limit"
+        return Settle("no number of items: it lies at the limit")
     more = max(1, needed - there)
-    return f"about {words.more(more, 'more item', 'more items')} ({there + more:,} in all)"
+    told = words.more(more, "more item", "more items")
+    return Settle(f"about {told} ({there + more:,} in all)", more=True)
 
 
 def _shown(limit: Limit, value: float, ci95: Interval | None) -> str:

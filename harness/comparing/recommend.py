@@ -88,10 +88,7 @@ def _none(
         return "FAIL", "ship none of them: each breaks a limit"
     headline = f"cannot tell yet whether {_or(undecided)} can be shipped"
     settle = [
-        f"{build} takes {one.settle}"
-        for build in undecided
-        for one in held[build]
-        if one.settle and one.settle.startswith(("about", "at least", "more", "somewhat"))
+        f"{build} takes {one.settle}" for build in undecided for one in held[build] if one.more
     ]
     return "INCONCLUSIVE", "; ".join([headline, *settle[:2]])
 

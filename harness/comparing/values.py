@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from evals.compare.records import Interval
     from harness.evidence.evidence import Evidence
+    from harness.measuring.measurement import CellMeasurement
 
 CLOSED: Final = (
     "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms", "tpot_p50_ms", "e2e_p50_ms",
@@ -65,6 +66,18 @@ class Cells:
     valid: dict[RepeatKey, bool] = field(default_factory=dict)
     stable: dict[RepeatKey, bool] = field(default_factory=dict)
 
+    def add(self, key: RepeatKey, cell: CellMeasurement) -> None:
+        """Count a cell in as one of the repeats; `read` then takes its metrics."""
+        self.counts[key] = (cell.requests.lost, cell.requests.due)
+        self.valid[key] = cell.client.valid
+        self.stable[key] = cell.stable
+
+    def read(self, key: RepeatKey, metric: str, value: float, ci95: Interval | None) -> None:
+        """Take one metric of a repeat that was added, with the interval of its requests."""
+        within = log_variance(value, ci95)
+        below = missed(metric, self.answers(key), within)
+        self.metrics[metric][key] = Reading(value, within, below)
+
     def answers(self, key: RepeatKey) -> int:
         """Return how many requests of a repeat were answered."""
         failed, asked = self.counts[key]
@@ -95,6 +108,12 @@ class Grid:
         there = self.cells.get((build, level))
         return there.metrics.get(metric, {}) if there else {}
 
+    def value(self, build: str, level: LevelKey, metric: str, noise: Noise) -> Value:
+        """Return a metric over the repeats of a cell, which must be there."""
+        cells = self.cells[build, level]
+        own = _value(self.readings(build, level, metric), sorted(cells.valid), noise, level)
+        return _undecided(own) if cells.few(metric) else own
+
     def repeats(self) -> int:
         """Return the least number of repeats that a cell has."""
         return min(len(cells.valid) for cells in self.cells.values())
@@ -118,19 +137,13 @@ def grids(evidence: Evidence, builds: Sequence[str], more: Iterable[str] = ()) -
         if cell.build in builds:
             level = _level_key(cell.level)
             at = found[cell.profile][cell.build, level]
-            key = (runs[run.measurements.run.id], cell.repeat)
-            at.counts[key] = (cell.requests.lost, cell.requests.due)
-            at.valid[key] = cell.client.valid
-            at.stable[key] = cell.stable
+            at.add((runs[run.measurements.run.id], cell.repeat), cell)
     for one in figures(evidence, metrics=wanted):
         if one.level is None or one.profile is None or one.suite or one.route == BESIDE:
             continue
         cells = found.get(one.profile, {}).get((one.build, _level_key(one.level)))
         if cells is not None and one.value is not None and one.repeat is not None:
-            key = (runs[one.run], one.repeat)
-            within = log_variance(one.value, one.ci95)
-            below = missed(one.metric, cells.answers(key), within)
-            cells.metrics[one.metric][key] = Reading(one.value, within, below)
+            cells.read((runs[one.run], one.repeat), one.metric, one.value, one.ci95)
     return [
         Grid(
             profile=profile,
@@ -261,8 +274,7 @@ def rows(
                 readings = grid.readings(build, level, metric)
                 if not readings and metric not in METRICS_ALWAYS:
                     continue
-                own = value(readings, keys, noise[metric], level)
-                values[metric] = undecided(own) if cells.few(metric) else own
+                values[metric] = grid.value(build, level, metric, noise[metric])
                 theirs = grid.readings(baseline, level, metric)
                 if build != baseline and readings and theirs:
                     change = difference(metric, readings, theirs, noise[metric], level)
@@ -293,7 +305,7 @@ METRICS_ALWAYS: Final = frozenset(("ttft_p50_ms", "ttft_p95_ms", "e2e_p50_ms", "
 """Told of even where there is no number: the queue grew throughout, or requests were too few."""
 
 
-def undecided(own: Value) -> Value:
+def _undecided(own: Value) -> Value:
     """Return a value of too few answers: without an interval, since none would hold the truth."""
     return msgspec.structs.replace(own, ci95=None, few=own.value is not None)
 
@@ -304,7 +316,7 @@ def _open(change: Difference) -> Difference:
     )
 
 
-def value(
+def _value(
     readings: dict[RepeatKey, Reading], keys: Sequence[RepeatKey], noise: Noise, level: LevelKey
 ) -> Value:
     """Return a metric over its repeats: the geometric mean, and its interval."""

@@ -60,8 +60,8 @@ class TurnRecord(msgspec.Struct, kw_only=True):
     role: Literal["baseline", "candidate"]
     asks: bool = False
     """Whether it was probed and asked the suites."""
-    repeats: list[int] = []
-    """Repeats of the load stages that were due: one, or none; several in an older gate."""
+    repeat: int | None = None
+    """Which repeat of the load stages was due; None: none, or an older gate's `repeats`."""
     began_s: float = 0.0
     """Since the gate began, when its server was about to start."""
     start_s: float | None = None

@@ -168,12 +168,7 @@ class _Gate:
     def _take(self, turn: Turn) -> None:
         """Bring one side up, and ask and drive it; what it lacks then is told by the rules."""
         role, visiting = turn.role, self._sides[turn.role]
-        told = TurnRecord(
-            role=role,
-            asks=turn.asks,
-            repeats=[] if turn.repeat is None else [turn.repeat],
-            began_s=self._elapsed_s,
-        )
+        told = TurnRecord(role=role, asks=turn.asks, repeat=turn.repeat, began_s=self._elapsed_s)
         self._manifest.turns.append(told)
         try:
             with visiting.serve(self._earlier() if role == "candidate" else None, self._end_s):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,31 +17,22 @@ from harness.errors import ExitCode, InvalidRunError, OutOfTimeError, ServerErro
 from harness.load.again import put_back, set_aside, was_late
 from harness.load.cell import UnderWay, facts_of, plan_cell, watched
 from harness.load.child import Driver
+from harness.load.ending import WorkerLostError, check_alive, check_ended, is_whole
 from harness.load.matrix import Cell, expand
 from harness.load.order import Visit, visits
 from harness.load.record import RunRecord
-from harness.measuring.remeasure import measure_folder, read_facts, write_facts
+from harness.load.together import place_of, put_together, take_apart
+from harness.measuring.remeasure import measure_folder, write_facts
 from harness.rundir import CELLS, MANIFEST_FILE
 from launchers.errors import LauncherError
-from loadprofiles.draw import Draw
-from loadprofiles.interleave import interleave, split
-from loadprofiles.records import DRIVE_FILE, read_drive_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from harness.live import Live
     from harness.load.request import LoadRequest
     from harness.rundir import RunFolder
     from harness.serving import Served, Source
-
-_WHOLE: Final = "done"
-"""How a cell ended that need not be driven again."""
-
-
-class _WorkerLostError(InvalidRunError):
-    """Not all workers are there any more, so that no further cell can be driven."""
 
 
 class LoadJob:
@@ -152,16 +143,16 @@ class LoadJob:
         Raises:
             LauncherError, ServerError, InvalidRunError, KeyboardInterrupt: as for `drive`.
         """
-        self._check_alive(f"before {cell.id}", served)
+        check_alive(f"before {cell.id}", served, self.folder.path)
         if cell not in self._cells:
             self._cells.append(cell)
         with self._driver(cell) as driver:
             self._drive((cell,), [served], driver, request, watch)
         decided = self._under_way[0].decided
         self._keep()
-        self._check_alive(f"during {cell.id}", served)
+        check_alive(f"during {cell.id}", served, self.folder.path)
         if not decided:
-            self._check_ended(cell)
+            check_ended(self.folder.cell(cell.id))
 
     def interleave(self, served: Mapping[str, Served]) -> None:
         """Drive all cells that have no numbers yet at builds that are all up, by turns.
@@ -176,15 +167,15 @@ class LoadJob:
             self.record.add_server(visit, served[visit.build].server.provenance)
         self.record.save()
         for group in todo:
-            folder = self._together(group)
+            folder = place_of(self.folder, group)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             with Driver(folder, self._request.headers) as driver:
                 self._drive(group, [served[cell.build] for cell in group], driver)
                 self._keep()
             for cell in group:
-                self._check_alive(f"during {cell.id}", served[cell.build])
-            self._check_ended(group[0])
+                check_alive(f"during {cell.id}", served[cell.build], self.folder.path)
+            check_ended(self.folder.cell(group[0].id))
 
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
@@ -194,7 +185,7 @@ class LoadJob:
         except (LauncherError, ServerError) as error:
             self._problem("server_failed", f"{name}: {error}")
             self.code = ExitCode.SERVER
-        except _WorkerLostError as error:  # its cell's caveat says so
+        except WorkerLostError as error:  # its cell's caveat says so
             self._live.problem(f"{name}: {error}")
         except InvalidRunError as error:
             self._problem("driver_failed", f"{name}: {error}")
@@ -238,10 +229,7 @@ class LoadJob:
 
     def is_whole(self, cell: Cell) -> bool:
         """Whether a cell was driven to its end."""
-        folder = self.folder.path / CELLS / cell.id
-        if not (folder / DRIVE_FILE).is_file():
-            return False
-        return read_drive_report(folder).ended == _WHOLE or read_facts(folder).ended_when_decided
+        return is_whole(self.folder.path / CELLS / cell.id)
 
     def _drive_all(
         self,
@@ -251,7 +239,7 @@ class LoadJob:
         driver: Driver,
         until_s: float | None = None,
     ) -> None:
-        self._check_alive(f"before {cells[0].id}", served)
+        check_alive(f"before {cells[0].id}", served, self.folder.path)
         self.record.add_server(visit, served.server.provenance)
         self.record.save()
         began_s = time.monotonic()
@@ -273,8 +261,8 @@ class LoadJob:
                 if following is not None:
                     driver = stack.enter_context(self._driver(following))
                 self._keep()
-                self._check_alive(f"during {cell.id}", served)
-                self._check_ended(cell)
+                check_alive(f"during {cell.id}", served, self.folder.path)
+                check_ended(self.folder.cell(cell.id))
 
     def _drive_again(self, cell: Cell, served: Served) -> None:
         """Drive a cell a second time; a time that does not come to its end leaves the first."""
@@ -318,8 +306,7 @@ class LoadJob:
             for cell, one in zip(group, served, strict=True)
         ]
         if len(group) > 1:
-            draw = Draw(request.seed, cell.profile, cell.level, cell.repeat)
-            interleave(self._together(group), self._folders(group), draw)
+            put_together(self.folder, group, request.seed)
         goes_on = _always if watch is None else watch(self._under_way[0])
         with ExitStack() as stack:
             for under_way in self._under_way:
@@ -341,10 +328,7 @@ class LoadJob:
             write_facts(folder, facts_of(self._request, under_way))
         try:
             if len(group) > 1:
-                split(self._together(group), self._folders(group))
-                shutil.rmtree(self._together(group))
-                with suppress(OSError):  # there is another's
-                    self._together(group).parent.rmdir()
+                take_apart(self.folder, group)
             for cell in group:
                 self._measure(cell)
             for other in self._cells:  # those that were measured before their baseline
@@ -361,34 +345,10 @@ class LoadJob:
         """The cells that are driven together: one of each build."""
         return list(zip(*(visit.cells for visit in self.visits), strict=True))
 
-    def _folders(self, group: Sequence[Cell]) -> list[Path]:
-        return [self.folder.cell(cell.id) for cell in group]
-
-    def _together(self, group: Sequence[Cell]) -> Path:
-        """Where the driver of several cells works, until each has its samples."""
-        return self.folder.path / "interleaved" / group[0].id
-
     def _measure(self, cell: Cell) -> None:
         baseline = None if cell.baseline is None else self.folder.path / CELLS / cell.baseline
         folder = self.folder.cell(cell.id)
         self.record.add_cell(measure_folder(folder, self._request.slo, baseline))
-
-    def _check_alive(self, when: str, served: Served) -> None:
-        if served.running is None or (ended := served.running.poll()) is None:
-            return
-        lines = "".join(f"\n  {line}" for line in served.running.tail())
-        raise ServerError(
-            f"the server died {when} ({ended}); the last lines of {served.server.log}:{lines}",
-            hint=f"What was measured until then is in {self.folder.path}",
-        )
-
-    def _check_ended(self, cell: Cell) -> None:
-        """Go on with all workers only, and not after somebody has told the driver to stop."""
-        report = read_drive_report(self.folder.cell(cell.id))
-        if report.ended == "worker_lost":
-            raise _WorkerLostError(f"{cell.id}: {report.problem}")
-        if report.ended == "interrupted":  # on Locust's page, or by a signal
-            raise KeyboardInterrupt
 
     def _problem(self, code: str, text: str) -> None:
         self.record.add_problem(code, text)

@@ -87,8 +87,8 @@ def test_a_broken_build_fails_early_and_names_the_category(place: Workplace) -> 
     assert not (done.run / "load-candidate").exists()
     assert not (done.run / "load-baseline").exists()  # nor was the baseline's time taken by it
     turns = json.loads((done.run / "manifest.json").read_text())["turns"]
-    assert [(turn["role"], turn["repeats"]) for turn in turns] == [
-        ("baseline", []), ("candidate", []),
+    assert [(turn["role"], turn["repeat"]) for turn in turns] == [
+        ("baseline", None), ("candidate", None),
     ]  # fmt: skip
     assert (done.run / "report.md").read_text().startswith("## ❌ bad against fp16: FAIL")
     [suite] = json.loads((done.run / "quality-candidate" / "evaluation.json").read_text())["suites"]
@@ -150,8 +150,8 @@ def test_load_rules_over_repeats(place: Workplace) -> None:
         cells = json.loads((done.run / f"load-{role}" / "measurements.json").read_text())["cells"]
         assert [cell["repeat"] for cell in cells] == [1, 2]
     turns = json.loads((done.run / "manifest.json").read_text())["turns"]
-    assert [(turn["role"], turn["repeats"]) for turn in turns] == [
-        ("candidate", [1]), ("baseline", [1]), ("baseline", [2]), ("candidate", [2]),
+    assert [(turn["role"], turn["repeat"]) for turn in turns] == [
+        ("candidate", 1), ("baseline", 1), ("baseline", 2), ("candidate", 2),
     ]  # fmt: skip
     assert all(turn["start_s"] > 0 for turn in turns)
     drives = [

@@ -63,9 +63,7 @@ def _over_repeats(traffic: Traffic) -> Spots:
 
 
 def _pooled(traffic: Traffic, cells: dict[Spot, list[CellMeasurement]]) -> Spots:
-    from harness.comparing.noise import log_variance
-    from harness.comparing.tails import missed
-    from harness.comparing.values import Cells, Grid, Noise, Reading, undecided, value
+    from harness.comparing.values import Cells, Grid, Noise
 
     grid = Grid(
         profile=traffic.title,
@@ -76,23 +74,17 @@ def _pooled(traffic: Traffic, cells: dict[Spot, list[CellMeasurement]]) -> Spots
     names: dict[str, None] = {}
     for (build, level), repeats in cells.items():
         at = grid.cells[build, ("level", level)] = Cells()
-        for key, cell in enumerate(repeats, start=1):
-            at.valid[0, key] = cell.client.valid
-            at.counts[0, key] = (cell.requests.lost, cell.requests.due)
+        for place, cell in enumerate(repeats, start=1):
+            at.add((0, place), cell)
             for name, middle, ci95 in _readings(cell, traffic):
                 names[name] = None
                 if middle is not None:
-                    within = log_variance(middle, ci95)
-                    below = missed(name, at.answers((0, key)), within)
-                    at.metrics[name][0, key] = Reading(middle, within, below)
+                    at.read((0, place), name, middle, ci95)
     noise = {name: Noise.of(grid, name) for name in names}
-    found: Spots = {}
-    for (build, where), at in grid.cells.items():
-        here = found[build, where[1]] = {}
-        for name in names:
-            own = value(at.metrics.get(name, {}), sorted(at.valid), noise[name], where)
-            here[name] = undecided(own) if at.few(name) else own
-    return found
+    return {
+        (build, where[1]): {name: grid.value(build, where, name, noise[name]) for name in names}
+        for build, where in grid.cells
+    }
 
 
 def _readings(

@@ -119,7 +119,7 @@ def test_an_interrupted_gate_says_how_far_it_came(
     )
     assert "4 of 8 cells of each build" in (run.path / "report.md").read_text()
     manifest: Any = run.read_manifest()
-    assert [turn["repeats"] for turn in manifest["turns"]] == [[1], [1], [2], [2], [3]]
+    assert [turn["repeat"] for turn in manifest["turns"]] == [1, 1, 2, 2, 3]
 
 
 def test_a_stage_that_was_not_begun_says_so(
