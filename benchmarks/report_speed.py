@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.harness.reports.page.chromium import CHROMIUM, Browser  # noqa: E402 - found just above
-from tests.harness.reports.page.composites import comparison_run  # noqa: E402
+from benchmarks.chromium import CHROMIUM, Browser  # noqa: E402 - found just above
+from benchmarks.made.comparison import comparison_run  # noqa: E402
 
 RENDER_S, OPEN_S, SIZE = 5.0, 1.0, 2_000_000
 PER_SECOND = 3_745.0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.cli import run
 from harness.comparing.compare import compare
 from harness.evidence.evidence import read_evidence
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

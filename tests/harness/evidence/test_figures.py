@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.evidence.evidence import read_evidence
 from harness.evidence.figures import Figure, figures
 from harness.evidence.machines import machine_word
@@ -12,7 +13,6 @@ from harness.measuring.slo import observed, parse_slo
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
 from tests.harness.evidence.runs import HOST, a_cell, load_run
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

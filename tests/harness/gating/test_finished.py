@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.cli import run
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

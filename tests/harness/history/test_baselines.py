@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.cli import run
 from harness.cli.eval import baseline_of
 from harness.cli.gate import who
@@ -23,7 +24,6 @@ from harness.quality.record import write_evaluation
 from harness.quality.request import EarlierRun
 from harness.rundir import CELLS, RunFolder
 from tests.harness.evidence.runs import HOST, a_cell, load_run
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

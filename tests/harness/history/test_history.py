@@ -11,6 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.cli import run
 from harness.errors import BadInputError
 from harness.history.history import History
@@ -26,7 +27,6 @@ from harness.quality.record import write_evaluation
 from harness.reports.history import NAMES, load_report
 from harness.rundir import RunFolder
 from tests.harness.evidence.runs import HOST, a_cell, load_run
-from tests.harness.quality.runs import MadeRun, answers
 
 TTFT = Selection(metrics=("ttft_p50_ms",))
 

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.errors import BadInputError
 from harness.quality.baseline import check_run, copy_baseline, find_run
 from harness.quality.evaluate import evaluate
 from harness.quality.passes import Pass, check_folders, passes, read_pass
 from harness.quality.request import EarlierRun
 from harness.rundir import RunFolder
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

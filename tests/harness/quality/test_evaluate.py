@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 import harness
+from benchmarks.made.evaluation import MadeRun, answers
 from evals.records import Answer
 from evals.store import ANSWERS_FILE
 from harness.errors import BadInputError, ExitCode
 from harness.quality.evaluate import evaluate, exit_code
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.record import read_evaluation, write_evaluation
-from tests.harness.quality.runs import MadeRun, answers
 
 N = 400
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from benchmarks.made.evaluation import MadeRun
 from evals.perplexity.convention import Convention
 from evals.records import Answer
 from harness.quality.evaluate import evaluate
 from harness.quality.evaluation import Evaluation
 from harness.quality.passes import EVALS
-from tests.harness.quality.runs import MadeRun
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from benchmarks.made.evaluation import MadeRun, answers
 from evals.records import Answer
 from harness.errors import BadInputError
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
 from harness.reports import evaluation
 from harness.reports.evaluation.terminal import print_evaluation
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

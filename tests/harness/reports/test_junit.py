@@ -8,13 +8,13 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.measuring.slo import parse_slo
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
 from harness.reports import evaluation, load_report
 from harness.reports.junit import hold
 from harness.reports.testcases import Case, as_junit, verdict_case
-from tests.harness.quality.runs import MadeRun, answers
 
 if TYPE_CHECKING:
     from pathlib import Path

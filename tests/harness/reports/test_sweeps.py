@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from benchmarks.made.load import closed_run
 from harness.measuring.sweep import Knee, Sweep, SweepLevel
 from harness.reports import load_report, sweeps
-from tests.harness.reports.conftest import HOSTILE, closed_run
+from tests.harness.reports.conftest import HOSTILE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.made.comparison import comparison_run
 from harness.reports.page import curves, repeats
 from harness.reports.page.material import gather
 from harness.reports.page.svg import Pen
-from tests.harness.reports.page.composites import comparison_run
 
 if TYPE_CHECKING:
     from pathlib import Path

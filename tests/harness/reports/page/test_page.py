@@ -16,12 +16,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.made.comparison import comparison_run
 from harness.comparing.record import read_comparison
 from harness.reports import cells, charts, figures, load_report
 from harness.reports.page import builds, frame, material, provenance
 from harness.reports.page.material import gather
 from harness.rundir import RunFolder
-from tests.harness.reports.page.composites import HOSTILE, comparison_run, gate_run
+from tests.harness.reports.page.composites import HOSTILE, gate_run
 from tests.harness.reports.page.reading import Page
 
 if TYPE_CHECKING:

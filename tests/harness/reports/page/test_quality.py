@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.made.comparison import quality_run
+from benchmarks.made.evaluation import MadeRun, answers
 from harness.quality.evaluate import evaluate
 from harness.quality.record import write_evaluation
 from harness.reports import load_report
@@ -14,8 +16,6 @@ from harness.reports.page import flips, quality
 from harness.reports.page.flips import browser
 from harness.reports.page.material import gather
 from harness.reports.page.quality import tables
-from tests.harness.quality.runs import MadeRun, answers
-from tests.harness.reports.page.composites import quality_run
 from tests.harness.reports.page.reading import Page
 
 if TYPE_CHECKING:

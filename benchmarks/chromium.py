@@ -10,8 +10,6 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-import pytest
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,9 +19,6 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
 )  # fmt: skip
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: the page was not opened in a browser"
-)
 
 
 class Browser:
