@@ -14,17 +14,19 @@ import contextlib
 import datetime as dt
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import msgspec
 
+from harness import __version__
 from harness.errors import BadInputError, did_you_mean
 from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
-from harness.measuring.measurement import Measurements
+from harness.measuring.measurement import Measurements, RunInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MANIFEST_SCHEMA = 1
 MANIFEST_FILE = "manifest.json"
@@ -82,6 +84,17 @@ class RunFolder:
         if not (path / MANIFEST_FILE).is_file():
             raise BadInputError(f"{path} is no run folder: it has no {MANIFEST_FILE}")
         return cls(path)
+
+    def begun(self, command: Sequence[str], seed: int) -> RunInfo:
+        """Which run this is, if it begins now; secrets must be masked in the command line."""
+        return RunInfo(
+            id=self.id,
+            path=str(self.path),
+            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            command=shlex.join(command),
+            seed=seed,
+            harness_version=__version__,
+        )
 
     def cell(self, cell_id: str) -> Path:
         """The folder of one cell, created if it is not there."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from harness import __version__
 from harness.comparing.compare import compare
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
 from harness.evidence.folders import COMPARISON, kind_of, missing
-from harness.measuring.measurement import RunInfo
+from harness.measuring.measurement import RunInfo  # noqa: TC001 - msgspec reads it at run time
 from harness.provenance import provenance
-from harness.rundir import MANIFEST_FILE
+from harness.rundir import MANIFEST_FILE, MANIFEST_SCHEMA, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,14 +61,7 @@ def new_manifest(
     """Return the manifest that a comparison begins with."""
     known: dict[str, Any] = provenance(Path.cwd())
     return CompareManifest(
-        run=RunInfo(
-            id=folder.id,
-            path=str(folder.path),
-            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            command=shlex.join(command),
-            seed=seed,
-            harness_version=__version__,
-        ),
+        run=folder.begun(command, seed),
         request=msgspec.to_builtins(dict(asked), enc_hook=str),
         baseline=weighing.baseline,
         limits=weighing.limits,
@@ -105,12 +95,7 @@ def read_compare_manifest(run: RunFolder) -> CompareManifest:
         raise BadInputError(
             f"{run.path} is no comparison", hint="Give the folder of a run of `harness compare`."
         )
-    try:
-        return msgspec.json.decode((run.path / MANIFEST_FILE).read_bytes(), type=CompareManifest)
-    except msgspec.DecodeError as error:
-        raise BadInputError(
-            f"{run.path / MANIFEST_FILE}: {error}", hint="The file is not as harness wrote it."
-        ) from error
+    return read_json(run.path / MANIFEST_FILE, CompareManifest, MANIFEST_SCHEMA)
 
 
 def runs_gone(run: RunFolder) -> list[str]:

@@ -13,7 +13,7 @@ from harness.measuring.measurement import (  # noqa: TC001 - msgspec reads them 
     Caveat,
     RunInfo,
 )
-from harness.rundir import MANIFEST_FILE, RunFolder, read_json
+from harness.rundir import MANIFEST_FILE, MANIFEST_SCHEMA, RunFolder, read_json
 
 GATE_FILE: Final = "gate.json"
 
@@ -110,12 +110,7 @@ def read_gate_manifest(run: RunFolder) -> GateManifest:
     """
     if not is_gate(run):
         raise BadInputError(f"{run.path} is no gate", hint="Give a folder of `harness gate`.")
-    try:
-        return msgspec.json.decode((run.path / MANIFEST_FILE).read_bytes(), type=GateManifest)
-    except msgspec.DecodeError as error:
-        raise BadInputError(
-            f"{run.path / MANIFEST_FILE}: {error}", hint="The file is not as harness wrote it."
-        ) from error
+    return read_json(run.path / MANIFEST_FILE, GateManifest, MANIFEST_SCHEMA)
 
 
 def write_gate(run: RunFolder, result: GateResult) -> None:

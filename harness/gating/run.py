@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from evals.errors import ReachError
-from harness import __version__
 from harness.errors import BadInputError, ExitCode, ServerError
 from harness.gating.copied import copy_side
 from harness.gating.judge import judge
@@ -22,7 +19,7 @@ from harness.gating.request import Finished, name_of
 from harness.gating.rules import CONTRACT
 from harness.gating.turns import ROLES, plan_turns
 from harness.gating.visit import Visiting, how_far
-from harness.measuring.measurement import Caveat, RunInfo
+from harness.measuring.measurement import Caveat
 from harness.provenance import provenance
 from harness.quality.baseline import check_run
 from harness.quality.request import EarlierRun
@@ -319,14 +316,7 @@ def _manifest(request: GateRequest, plan: Plan, folder: RunFolder) -> GateManife
         for one in plan.stages
     ]
     manifest = GateManifest(
-        run=RunInfo(
-            id=folder.id,
-            path=str(folder.path),
-            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            command=shlex.join(request.command),
-            seed=request.seed,
-            harness_version=__version__,
-        ),
+        run=folder.begun(request.command, request.seed),
         request=msgspec.to_builtins(dict(request.asked), enc_hook=str),
         candidate=_side(request.candidate),
         baseline=_side(request.baseline),

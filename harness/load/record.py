@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import __version__
 from harness.calibration import find, summarize
 from harness.evidence.folders import kind_of
 from harness.measuring.measurement import (
     Caveat,
     CellMeasurement,
     Measurements,
-    RunInfo,
     measurements,
 )
 from harness.provenance import provenance
@@ -75,14 +72,7 @@ class RunRecord:
         self._caveats: list[Caveat] = []
         self._calibration = summarize(find())
         self._clock = {"wall_minus_monotonic_ns": wall_minus_monotonic_ns()}
-        self._info = RunInfo(
-            id=folder.id,
-            path=str(folder.path),
-            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            command=shlex.join(command),
-            seed=seed,
-            harness_version=__version__,
-        )
+        self._info = folder.begun(command, seed)
 
     def has(self, cell_id: str) -> bool:
         """Whether a cell has numbers."""

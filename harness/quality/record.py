@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from harness import __version__
 from harness.errors import BadInputError
-from harness.measuring.measurement import Caveat, RunInfo
+from harness.measuring.measurement import (
+    Caveat,
+    RunInfo,
+)
 from harness.provenance import provenance
 from harness.quality.evaluation import SCHEMA, Evaluation, Evaluations
 from harness.quality.passes import Pass  # noqa: TC001 - msgspec reads it at run time
 from harness.quality.suites import files_of
-from harness.rundir import MANIFEST_FILE, read_json
+from harness.rundir import MANIFEST_FILE, MANIFEST_SCHEMA, read_json
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
@@ -95,12 +95,7 @@ def read_manifest(run: RunFolder) -> EvalManifest:
         raise BadInputError(
             f"{run.path} is no evaluation", hint="Give the folder of a run of `harness eval`."
         )
-    try:
-        return msgspec.json.decode((run.path / MANIFEST_FILE).read_bytes(), type=EvalManifest)
-    except msgspec.DecodeError as error:
-        raise BadInputError(
-            f"{run.path / MANIFEST_FILE}: {error}", hint="The file is not as harness wrote it."
-        ) from error
+    return read_json(run.path / MANIFEST_FILE, EvalManifest, MANIFEST_SCHEMA)
 
 
 def is_evaluation(run: RunFolder) -> bool:
@@ -170,14 +165,7 @@ def new_manifest(
 ) -> EvalManifest:
     """Return the manifest that a run begins with."""
     return EvalManifest(
-        run=RunInfo(
-            id=folder.id,
-            path=str(folder.path),
-            started=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            command=shlex.join(request.command),
-            seed=request.seed,
-            harness_version=__version__,
-        ),
+        run=folder.begun(request.command, request.seed),
         request=msgspec.to_builtins(dict(request.asked), enc_hook=_plain),
         builds=list(builds),
         baseline=baseline,
