@@ -1,12 +1,6 @@
 """`harness probe`."""
 
 import asyncio
-import contextlib
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +12,12 @@ from evals.errors import ReachError
 from evals.probe import probe as ask
 from evals.probe.card import Card
 from harness.cli.flags import at_least, urls_of
+from harness.cli.launching import launched
 from harness.cli.pairs import headers_of
-from harness.config import find_build, load_config
 from harness.errors import BadInputError, ExitCode, ServerError
 from harness.load.checks import check_key, check_urls
 from harness.quality.endpoints import endpoint_of
 from harness.reports.card import card_text
-from launchers.errors import LauncherError
-from launchers.launch import launch
 from launchers.url import connect
 
 
@@ -92,7 +84,8 @@ def probe(  # noqa: PLR0913 - one parameter for each flag
     else:
         if headers or api_key_env:
             raise BadInputError("--header and --api-key-env go with --url")
-        with _launched(server or "", config) as base:
+        with launched(server or "", config) as running:
+            base = endpoint_of(running.server)
             endpoint = msgspec.structs.replace(base, timeout_s=timeout, concurrency=concurrency)
             if tokenizer is not None:
                 endpoint = msgspec.structs.replace(endpoint, tokenizer=str(tokenizer))
@@ -109,25 +102,3 @@ def _ask(endpoint: Endpoint) -> Card:
         return asyncio.run(ask(endpoint))
     except ReachError as error:
         raise ServerError(str(error)) from error
-
-
-@contextmanager
-def _launched(name: str, config: Path | None) -> Iterator[Endpoint]:
-    """Serve a build while the context is open; its log is kept where it fails."""
-    build, base_dir = find_build(name, load_config(config))
-    folder = Path(tempfile.mkdtemp(prefix=f"harness-probe-{build.name}-"))
-    try:
-        with launch(build, folder, base_dir=base_dir, on_line=_say) as running:
-            yield endpoint_of(running.server)
-    except LauncherError:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only where there is no log that tells of the failure
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
