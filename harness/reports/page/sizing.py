@@ -56,7 +56,7 @@ def _days(pen: Pen, sizing: Sizing) -> list[Panel]:
     unit, per = ("days", _DAY_H) if edges[-1] > _DAYS_FROM_H else ("hours", 1.0)
     edges = [edge / per for edge in edges]
     most = max(max(_windows(one)[1] + [one.fleets[0].replicas]) for _, one in shown)
-    x, y = linear(edges), linear([0.0, float(most)])
+    x, y = linear(edges, most=edges[-1]), linear([0.0, float(most)])
     chart = Chart(
         title="Replicas over the trace", x=x, y=y, unit=unit, size="tall",
         described="Replicas that each window of the trace takes, spares included, a line a build.",
@@ -91,7 +91,7 @@ def _months(pen: Pen, sizing: Sizing) -> list[Panel]:
         return []
     most = max(fleet.replicas for _, one in shown for fleet in one.fleets)
     edges = [float(month) for month in range(sizing.terms.months + 2)]
-    x, y = linear(edges), linear([0.0, float(most)])
+    x, y = linear(edges, most=edges[-1]), linear([0.0, float(most)])
     chart = Chart(
         title="Replicas month by month", x=x, y=y, unit="months from now", size="tall",
         described=_by_month(shown), readout=("months", "replicas"),

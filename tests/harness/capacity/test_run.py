@@ -50,6 +50,7 @@ class Queue:
         self.late_ms = 0.0
         self.late_above = 1e9
         self.ttft_ms = 50.0
+        self.gaps_ms: tuple[float, ...] = (10, 10, 10)
         self.driven: list[str] = []
         self.stop_after = 99
 
@@ -71,7 +72,8 @@ class Queue:
             mode="closed" if cell.closed else "open",
             streams=int(cell.level) if cell.closed else None, due_ns=None if cell.closed else due,
             requests=60 if cell.closed else None, duration_ns=duration_ns, warmup=0, drain_s=1,
-            timeout_s=60, output_tokens=[4] * len(due), rate=None if cell.closed else cell.level,
+            timeout_s=60, output_tokens=[1 + len(self.gaps_ms)] * len(due),
+            rate=None if cell.closed else cell.level,
             arrival=None if cell.closed else {"kind": "poisson"},
         )  # fmt: skip
         drive = DriveReport(
@@ -82,9 +84,12 @@ class Queue:
         late_ms = self.late_ms if cell.level > self.late_above else 0.0
         waits = [0.0] * len(due) if cell.closed else self._waits_ms(due)
         samples = [
-            answer(n, at / S, self.ttft_ms + wait + late_ms, sent_ns=T0 + at + round(late_ms * 1e6))
+            answer(
+                n, at / S, self.ttft_ms + wait + late_ms, self.gaps_ms,
+                sent_ns=T0 + at + round(late_ms * 1e6),
+            )
             for n, (at, wait) in enumerate(zip(due, waits, strict=True))
-        ]
+        ]  # fmt: skip
         (folder / PLAN_FILE).write_bytes(msgspec.json.encode(plan))
         (folder / DRIVE_FILE).write_bytes(msgspec.json.encode(drive))
         lines = b"".join(msgspec.json.encode(one) + b"\n" for one in samples)
@@ -108,6 +113,11 @@ class Queue:
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    return in_place(monkeypatch)
+
+
+def in_place(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    """Put a queue where the driver would be."""
     made = Queue()
 
     def drive_one(

@@ -1,0 +1,109 @@
+"""Reports of a search: every format says what it came to, and is computed of the folder alone."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import harness.reports.capacity as package
+from harness.capacity.result import CAPACITY_FILE
+from harness.capacity.weigh import read_capacity
+from harness.cli import run as cli
+from harness.evidence.folders import CAPACITY, kind_of
+from harness.explaining.explain import explain
+from harness.reports.capacity import NAMES, load_report
+from harness.reports.figures import figure
+from harness.rundir import RunFolder
+from tests.harness.capacity.test_run import asked, in_place, search
+from tests.harness.reports.searched import search_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return search_run(tmp_path_factory.mktemp("search"))
+
+
+def test_the_formats_are_the_modules() -> None:
+    modules = [one.name for one in pkgutil.iter_modules(package.__path__)]
+    there = [name for name in modules if hasattr(
+        importlib.import_module(f"{package.__name__}.{name}"), "REPORT")]  # fmt: skip
+    assert sorted(there) == sorted(NAMES)
+
+
+def test_a_search_is_a_kind_of_run_that_is_a_load_run_too(run: RunFolder) -> None:
+    assert kind_of(run) == CAPACITY
+    assert explain(run, "vllm").cells, "its probes are an ordinary run's"
+
+
+@pytest.mark.parametrize("name", ["terminal", "markdown", "html"])
+def test_people_are_told_rate_probes_replicas_and_the_simulators_errors(
+    run: RunFolder, name: str
+) -> None:
+    found, text = read_capacity(run), load_report(name).render(run)
+    assert found.sizing is not None
+    assert found.prediction is not None
+    assert f"{found.max_rate:.4g} requests/s" in text
+    for probe in found.probes:
+        assert (f"{probe.rate:g}/s" if probe.rate else f"{probe.streams} stream") in text
+    assert f"{found.replicas} (" in text
+    assert figure(found.sizing.builds[0].fleets[-1].usd_per_month) in text
+    for one in found.prediction.held_out:
+        assert figure(one.predicted) in text
+    assert "with 1 down" in text
+    assert "that it had not seen" in text
+
+
+def test_the_markdown_ends_with_the_load_run(run: RunFolder) -> None:
+    text = load_report("markdown").render(run)
+    assert text.index("## Capacity: ") < text.index("## Sizing") < text.index("## Load: ")
+
+
+def test_machines_get_capacity_json_samples_and_a_case_a_build(run: RunFolder) -> None:
+    text = json.loads(load_report("json").render(run))
+    held_out = text["prediction"]["held_out"]
+    assert {"level", "metric", "predicted", "measured"} <= held_out[0].keys()
+    rates = {probe["rate"] for probe in text["probes"]}
+    assert {one["level"] for one in held_out} <= rates, "at levels that were measured"
+    assert text["builds"][0]["prediction"] == text["prediction"]
+    assert text["sizing"]["prediction"] == text["prediction"]
+    assert len(text["prediction"]["fleets"]) == 2
+    assert load_report("csv").render(run).count("\n") > 1000
+    root = ET.fromstring(load_report("junit").render(run))  # noqa: S314 - our own
+    [case] = root.iter("testcase")
+    assert (case.get("classname"), len(list(case))) == ("url", 1)
+    assert case.find("failure") is None
+    assert "vllm" in NAMES
+
+
+def test_a_limit_that_nothing_holds_is_a_failure(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        in_place(patch)
+        search(asked("ttft_due_p95_ms<=40"), tmp_path)
+    [folder] = tmp_path.iterdir()
+    text = load_report("junit").render(RunFolder(folder))
+    root = ET.fromstring(text)  # noqa: S314 - our own
+    assert root.get("failures") == "1"
+    page = load_report("html").render(RunFolder(folder))
+    assert "not met at any load" in page
+    assert "no_prediction" in load_report("terminal").render(RunFolder(folder))
+
+
+def test_it_is_computed_anew_where_it_is_gone_or_differs(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run.path / CAPACITY_FILE).read_bytes()
+    (run.path / CAPACITY_FILE).unlink()
+    assert cli(["report", str(run.path), "--format", "json"]) == 0
+    told = capsys.readouterr()
+    assert "computed anew from its probes" in told.err
+    assert told.out.encode() == before == (run.path / CAPACITY_FILE).read_bytes()
+    assert cli(["report", str(run.path), "--format", "markdown"]) == 0
+    assert capsys.readouterr().err == ""
