@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from harness.simulating.prediction import HeldOut
     from harness.simulating.observed import Observed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,19 +122,27 @@ def check(runs: list[RunFolder], build: str | None) -> None:
     }
     for beyond in (False, True):
         for name in METRICS:
-            size = np.array(
-                [
-                    abs(one.error)
-                    for one in fitted.held_out
-                    if one.metric == name and (speeds[one.mode, one.level] > UP_TO * peak) == beyond
-                ]
-            )
-            if size.size:
-                print(
-                    f"  {'beyond' if beyond else 'up to'} {name:<14} largest {size.max():6.1%}, "
-                    f"mean {size.mean():6.1%}; {int((size <= GOALS[name]).sum())} of {size.size} "
-                    f"within {GOALS[name]:.0%}"
-                )
+            here = [
+                one
+                for one in fitted.held_out
+                if one.metric == name and (speeds[one.mode, one.level] > UP_TO * peak) == beyond
+            ]
+            if here:
+                summary("beyond" if beyond else "up to", name, here)
+
+
+def summary(where: str, name: str, levels: list[HeldOut]) -> None:
+    """Print the errors of one number at some levels, beside by how much its repeats differ."""
+    size = np.array([abs(one.error) for one in levels])
+    own = np.array([abs((one.at_own_speed or one.predicted) / one.measured - 1) for one in levels])
+    apart = [max(one.repeats) / min(one.repeats) - 1 for one in levels if len(one.repeats) > 1]
+    differ = f"; repeats of a level differ by up to {max(apart):.0%}" if apart else ""
+    print(
+        f"  {where} {name:<14} largest {size.max():6.1%}, mean {size.mean():6.1%}; "
+        f"{int((size <= GOALS[name]).sum())} of {size.size} within {GOALS[name]:.0%}; "
+        f"at the speed of the machine in these cells largest {own.max():6.1%}, "
+        f"mean {own.mean():6.1%}{differ}"
+    )
 
 
 def row(cell: Observed, fitted: Fitted) -> None:

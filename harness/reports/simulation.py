@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from harness.simulating.prediction import LimitForecast, Prediction
     from harness.simulating.simulate import Simulation
     from harness.simulating.spread import Spread
+
+_OTHER_SPEED: Final = 0.05
+"""Change of an error from which it is said that the machine's speed was another."""
 
 
 def lines(found: Simulation) -> Iterator[str]:
@@ -85,9 +88,10 @@ def _errors(one: Prediction) -> Iterator[str]:
     yield "  At measured levels that the fit did not see:"
     for level in dict.fromkeys((item.mode, item.level) for item in one.held_out):
         unit = "requests/s" if level[0] == "open" else "streams"
-        errors = ", ".join(
-            f"{item.metric} {item.error:+.0%}"
-            for item in one.held_out
-            if (item.mode, item.level) == level
-        )
+        here = [item for item in one.held_out if (item.mode, item.level) == level]
+        errors = ", ".join(f"{item.metric} {item.error:+.0%}" for item in here)
         yield f"  {level[1]:g} {unit}: {errors}"
+        own = [(item, (item.at_own_speed or item.predicted) / item.measured - 1) for item in here]
+        if any(abs(error - item.error) > _OTHER_SPEED for item, error in own):
+            errors = ", ".join(f"{item.metric} {error:+.0%}" for item, error in own)
+            yield f"    were the machine as fast as in these cells: {errors}"

@@ -54,3 +54,13 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """Of each request outside the steps: client, network, API server."""
     overhead_each_s: float = 0.0
     """Further, for each other request that the server has: its API server is one process."""
+
+    def slower(self, factor: float) -> Engine:
+        """Return the same engine on a machine that takes so many times as long."""
+        cost = {name: factor * getattr(self.cost, name) for name in StepCost.__struct_fields__}
+        return msgspec.structs.replace(
+            self,
+            cost=StepCost(**cost),
+            overhead_s=factor * self.overhead_s,
+            overhead_each_s=factor * self.overhead_each_s,
+        )

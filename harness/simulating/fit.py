@@ -4,7 +4,8 @@ Two stages. `steps` finds the lengths of steps directly. Then all parameters are
 simulator, given the same requests, comes to the same percentiles and throughput as the cells did
 (simulated moments: McFadden, A method of simulated moments, Econometrica 57, 1989; the simplex of
 Nelder & Mead, 1965, since a schedule's figures jump): only so do the overheads outside the steps
-get a value, and stamps that a busy API server smears do not bias it.
+get a value, and stamps that a busy API server smears do not bias it. Each cell is simulated at the
+speed that the machine had in it, by its steps: what it came to is that of the mean over cells.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ _FEW: Final = 200
 _MOST_OF_A_CELL: Final = 20_000
 """Requests that are looked at: of a longer cell its first part."""
 _LEAST_S: Final = 1e-6
+_NUDGE: Final = 1.05
+_ERROR: Final = 0.05
+"""Relative error of a figure on a machine of steady speed."""
 _SLOWER: Final = 0.2
 """Share by which a cell's steps may differ from the fit unmentioned."""
 
@@ -158,9 +162,11 @@ def _halves(cells: Sequence[Observed]) -> tuple[list[Observed], list[list[Observ
 def _compared(level: Sequence[Observed], engine: Engine) -> Iterable[HeldOut]:
     truths = [measured(cell) for cell in level]
     guesses = [rehearsed(cell, engine) for cell in level]
+    own = [rehearsed(cell, engine.slower(slowness(cell, engine.cost))) for cell in level]
     for name in METRICS:
         predicted = float(np.mean([getattr(guess, name) for guess in guesses]))
-        was = float(np.mean([getattr(truth, name) for truth in truths]))
+        repeats = [float(getattr(truth, name)) for truth in truths]
+        was = float(np.mean(repeats))
         if not (was > 0 and math.isfinite(predicted)):
             continue
         yield HeldOut(
@@ -170,6 +176,8 @@ def _compared(level: Sequence[Observed], engine: Engine) -> Iterable[HeldOut]:
             metric=name,
             predicted=predicted,
             measured=was,
+            repeats=repeats,
+            at_own_speed=float(np.mean([getattr(guess, name) for guess in own])),
         )
 
 
@@ -217,7 +225,9 @@ def refined(
     most = max(_FEW, most_requests // len(cells))
     cells = [cell.shortened(most) for cell in cells]
     truths = [measured(cell) for cell in cells]
-    start = _with_overheads(cells, truths, start)
+    speeds = [slowness(cell, start.cost) for cell in cells]
+    trust = _trust(cells, speeds, start)
+    start = _with_overheads(cells, truths, speeds, trust, start)
     names = [name for name in StepCost.__struct_fields__ if getattr(start.cost, name) > 0]
     overheads = np.array([start.overhead_s, start.overhead_each_s])
 
@@ -235,8 +245,8 @@ def refined(
     def misses(at: Floats) -> Floats:
         engine = engine_at(at)
         errors = [
-            _errors(rehearsed(cell, engine), truth)
-            for cell, truth in zip(cells, truths, strict=True)
+            known * _errors(rehearsed(cell, engine.slower(speed)), truth)
+            for cell, truth, speed, known in zip(cells, truths, speeds, trust, strict=True)
         ]
         return np.concatenate([*errors, _PULL * at[2:]])
 
@@ -268,16 +278,44 @@ def _errors(guess: Figures, truth: Figures) -> Floats:
     return np.array(errors)
 
 
-def _with_overheads(cells: Sequence[Observed], truths: list[Figures], start: Engine) -> Engine:
+def _trust(cells: Sequence[Observed], speeds: Sequence[float], engine: Engine) -> list[Floats]:
+    """Return the weight of each figure of each cell, beside one that the speed does not change.
+
+    The speed is taken to vary within a cell as much as it does from cell to cell; near saturation
+    a queue makes much of that. Weights are the inverse of the error that this makes (to first
+    order), together with `_ERROR`.
+    """
+    drift = float(np.std(np.log(speeds)))
+    found = []
+    for cell, speed in zip(cells, speeds, strict=True):
+        slow, fast = (rehearsed(cell, engine.slower(speed * by)) for by in (_NUDGE, 1 / _NUDGE))
+        grows = [_growth(getattr(slow, name), getattr(fast, name)) for name in _WEIGHTS]
+        found.append(1 / np.hypot(1, np.array(grows) * drift / _ERROR))
+    return found
+
+
+def _growth(slow: float, fast: float) -> float:
+    """Return by which power of the speed a figure grows; 0 where there was nothing to compare."""
+    return math.log(slow / fast) / (2 * math.log(_NUDGE)) if slow > 0 and fast > 0 else 0.0
+
+
+def _with_overheads(
+    cells: Sequence[Observed],
+    truths: list[Figures],
+    speeds: Sequence[float],
+    trust: Sequence[Floats],
+    start: Engine,
+) -> Engine:
     """Guess the overheads: what TTFT lacks without them, as a line over requests under way."""
     lacks, under_way = [], []
-    for cell, truth in zip(cells, truths, strict=True):
-        lacks.append((truth.ttft_p50_ms - rehearsed(cell, start).ttft_p50_ms) / 1000)
+    for cell, truth, speed in zip(cells, truths, speeds, strict=True):
+        guess = rehearsed(cell, start.slower(speed))
+        lacks.append((truth.ttft_p50_ms - guess.ttft_p50_ms) / 1000)
         took = (cell.last_s - cell.sent_s)[cell.measured].sum()
         under_way.append(float(took) / cell.window_s)
-    size = np.array([truth.ttft_p50_ms for truth in truths])
-    rows = np.column_stack([np.ones(len(cells)), under_way]) / size[:, None]
-    (first, each), _ = nnls(rows, np.maximum(lacks, 0.0) / size)
+    weight = np.array([known[0] for known in trust]) / [truth.ttft_p50_ms for truth in truths]
+    rows = np.column_stack([np.ones(len(cells)), under_way]) * weight[:, None]
+    (first, each), _ = nnls(rows, np.array(lacks) * weight)
     return msgspec.structs.replace(
         start, overhead_s=max(float(first), _LEAST_S), overhead_each_s=max(float(each), _LEAST_S)
     )

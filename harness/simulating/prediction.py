@@ -20,6 +20,11 @@ class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     predicted: float
     measured: float
+    repeats: list[float] = []
+    """What each repeat measured; `measured` is their mean."""
+    at_own_speed: float | None = None
+    """Predicted, were the machine as fast as it was in these cells, by the length of their steps:
+    what is wrong then is the simulator, and not that the machine was another one."""
 
     @property
     def error(self) -> float:

@@ -12,6 +12,12 @@ Single gaps are not used: a server sends a step's tokens one after the other, wh
 The coefficients, none below 0, have the least sum of squares of relative errors, relative to what
 they predict, not to what was seen, which would favour short ones (iteratively reweighted, as in
 McCullagh & Nelder, Generalized Linear Models, 1989); Lawson & Hanson's NNLS (1974) finds them.
+
+A machine that others use, too, is slower in one cell than in the next, by as much as a level
+differs from its neighbour. Such an error is common to all rows of a cell, so a share of the cell's
+mean is taken off both sides before they are solved: generalized least squares for errors with a
+part by group (Swamy & Arora, Econometrica 40, 1972). The share follows from how much the errors
+differ between and within cells: none where the machine is steady.
 """
 
 from __future__ import annotations
@@ -32,9 +38,12 @@ if TYPE_CHECKING:
     from harness.simulating.observed import Observed
 
     Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
 
 _FEWEST_STEPS: Final = 4
-_ROUNDS: Final = 20
+_ROUNDS: Final = 50
+_SHARE: Final = 0.5
+"""Of a cell's mean that is taken off at first, before any error is known."""
 
 
 def equations(cell: Observed) -> tuple[Floats, Floats]:
@@ -61,6 +70,25 @@ def equations(cell: Observed) -> tuple[Floats, Floats]:
     return rows, (cell.last_s - cell.first_s)[use]
 
 
+def _less_mean(values: Floats, owner: Ints, share: Floats) -> Floats:
+    """Return values less a share of their cell's mean."""
+    sums = np.zeros((int(owner.max()) + 1, values.shape[1]))
+    np.add.at(sums, owner, values)
+    means = sums / np.maximum(np.bincount(owner), 1)[:, None]
+    return values - share[:, None] * means[owner]
+
+
+def _shares(errors: Floats, owner: Ints) -> Floats:
+    """Return, for each row, which share of its cell's mean tells nothing of the engine."""
+    counts = np.bincount(owner)
+    means = np.bincount(owner, errors) / np.maximum(counts, 1)
+    within = float(((errors - means[owner]) ** 2).sum()) / max(errors.size - counts.size, 1)
+    several = means[counts > 0]
+    between = max(0.0, float((several**2).mean()) - within * float((1 / counts[counts > 0]).mean()))
+    shares = 1 - np.sqrt(within / (within + counts * between))
+    return np.asarray(shares[owner], dtype=np.float64)
+
+
 def slowness(cell: Observed, cost: StepCost) -> float:
     """Return how many times as long as `cost` says the steps of a cell took; 1 without any."""
     rows, seconds = equations(cell)
@@ -76,9 +104,8 @@ def step_cost(cells: Sequence[Observed]) -> StepCost:
         BadInputError: no request had enough tokens.
     """
     found = [equations(cell) for cell in cells]
-    # each cell counts the same, however many requests it had
-    weight = np.concatenate([np.full(len(y), len(y) ** -0.5 if len(y) else 0.0) for _, y in found])
     rows, seconds = np.vstack([x for x, _ in found]), np.concatenate([y for _, y in found])
+    owner = np.repeat(np.arange(len(found)), [len(y) for _, y in found])
     if seconds.size < rows.shape[1]:
         raise BadInputError(
             "the steps of the engine cannot be told: no answers of several tokens",
@@ -86,15 +113,18 @@ def step_cost(cells: Sequence[Observed]) -> StepCost:
         )
     expected = seconds
     coefficients = np.zeros(rows.shape[1])
+    share = np.full(seconds.size, _SHARE)
     for _ in range(_ROUNDS):
-        scale = weight / expected
-        sizes = np.linalg.norm(rows * scale[:, None], axis=0)
+        left = _less_mean(rows / expected[:, None], owner, share)
+        right = _less_mean((seconds / expected)[:, None], owner, share)[:, 0]
+        sizes = np.linalg.norm(left, axis=0)
         sizes[sizes == 0] = 1.0
-        solved, _ = nnls(rows * scale[:, None] / sizes, seconds * scale)
+        solved, _ = nnls(left / sizes, right)
         if np.allclose(solved / sizes, coefficients, rtol=1e-6, atol=0):
             break
         coefficients = solved / sizes
         expected = np.maximum(rows @ coefficients, seconds / 10)
+        share = _shares(seconds / expected - 1, owner)
     base, sequence, prefill, context = coefficients.tolist()
     return StepCost(
         base_s=base, sequence_s=sequence, prefill_token_s=prefill, context_token_s=context

@@ -53,6 +53,36 @@ def test_the_length_of_steps_is_found(cells: list[Observed]) -> None:
     assert found.context_token_s == pytest.approx(TRUTH.cost.context_token_s, rel=0.3)
 
 
+def slowed(one: Observed, factor: float, name: str = "") -> Observed:
+    """Return the cell as it had been on a machine that takes so many times as long."""
+    times = ("due_s", "sent_s", "first_s", "last_s", "chunk_s")
+    return replace(
+        one, id=name or one.id, window_s=one.window_s * factor,
+        **{field: getattr(one, field) * factor for field in times},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("factors", [(1.0, 1.0, 1.0, 1.5), (1.5, 1.2, 1.0, 0.8)])
+def test_a_machine_that_is_faster_in_one_cell_than_in_the_next_does_not_turn_the_steps(
+    cells: list[Observed], factors: tuple[float, ...]
+) -> None:
+    """A slow cell with large batches is no reason to take sequences for slow."""
+    found = step_cost([slowed(one, by) for one, by in zip(cells, factors, strict=True)])
+    mean = float(np.exp(np.mean(np.log(factors))))
+    for name in ("base_s", "sequence_s", "prefill_token_s", "context_token_s"):
+        assert getattr(found, name) == pytest.approx(mean * getattr(TRUTH.cost, name), rel=0.06)
+
+
+def test_what_the_machine_did_to_a_level_is_told_from_what_the_simulator_missed(
+    cells: list[Observed],
+) -> None:
+    fitted = fit([cells[0], slowed(cells[1], 1.4), cells[2], cells[3]], TRUTH.limits)
+    e2e = next(one for one in fitted.held_out if one.metric == "e2e_p50_ms")
+    assert e2e.error < -0.25
+    assert e2e.at_own_speed == pytest.approx(e2e.measured, rel=0.05)
+    assert e2e.repeats == [e2e.measured]
+
+
 def test_answers_in_chunks_of_several_tokens_say_the_same(cells: list[Observed]) -> None:
     """Every other stamp is hidden: a chunk is two tokens then."""
     one = cells[1]
@@ -93,6 +123,7 @@ def test_repeats_of_a_level_are_left_out_together(cells: list[Observed]) -> None
     fitted = fit([*cells, again], TRUTH.limits)
     assert fitted.held_out[0].cells == ["a-10", "again"]
     assert fitted.held_out[0].measured == pytest.approx(measured(again).ttft_p50_ms)
+    assert fitted.held_out[0].repeats == [fitted.held_out[0].measured] * 2
 
 
 def test_two_levels_leave_none_to_check(cells: list[Observed]) -> None:
@@ -144,11 +175,7 @@ def test_a_closed_loop_keeps_its_load_until_the_last_answer() -> None:
 
 
 def test_a_cell_that_something_else_slowed_down_is_named(cells: list[Observed]) -> None:
-    one = cells[1]
-    slow = replace(
-        one, id="slow", first_s=one.first_s * 1.5, last_s=one.last_s * 1.5, sent_s=one.sent_s * 1.5,
-        due_s=one.due_s * 1.5, chunk_s=one.chunk_s * 1.5,
-    )  # fmt: skip
+    slow = slowed(cells[1], 1.5, "slow")
     (caveat,) = fit([cells[0], slow, cells[2], cells[3]], TRUTH.limits).caveats
     assert "slow 1.5" in caveat
     assert cells[2].id not in caveat
