@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from harness.simulating.prediction import HeldOut
     from harness.simulating.observed import Observed
+    from harness.simulating.prediction import HeldOut
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
