@@ -41,10 +41,19 @@ def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
     assert low < found["max_rate"] < high
     assert 0.3 * served < found["max_rate"] < 1.6 * served
     assert found["replicas"] == math.ceil(1000 / found["max_rate"])
+    assert [one["code"] for one in found["caveats"]].count("no_prediction") == 1, "of 4 tokens"
     [run] = workplace.runs
+    assert "Capacity report" in (run / "report.html").read_text()
     more = workplace.inside(
-        "capacity", str(run), "--demand=2000/s", "--spare=2", "--headroom=0", "--json"
+        "capacity",
+        str(run),
+        "--demand=2000/s",
+        "--spare=2",
+        "--headroom=0",
+        "--json",
+        "--html=sized.html",
     )
+    assert "Sizing of finished runs" in (workplace.path / "sized.html").read_text()
     assert more.code == 0, more.err
     assert more.json["replicas"] == math.ceil(2000 / found["max_rate"]) + 2
     assert more.json["max_rate"] == found["max_rate"]
@@ -66,6 +75,9 @@ def test_what_cannot_be_is_told_before_anything_starts(workplace: Workplace) -> 
     done = workplace.inside("capacity", "somewhere", "--server=fp16", "--demand=3")
     assert done.code == 2
     assert "--server says how to measure" in done.err
+    done = workplace.inside("capacity", "--server=fp16", "--slo=e2e_p95_ms<=50", "--html=a.html")
+    assert done.code == 2
+    assert "--html goes with finished runs" in done.err
     done = workplace.inside("capacity", "fp16", "--demand=3")
     assert done.code == 2
     assert "To measure it: harness capacity --server fp16" in done.err

@@ -99,7 +99,7 @@ def _title(material: Material) -> str:
     if material.comparison is not None:
         return comparison_words.heading(material.comparison)
     if material.capacity is not None:
-        return plain(f"{', '.join(material.builds)}: {material.capacity.slo}")
+        return plain(": ".join(filter(None, [", ".join(material.builds), material.capacity.slo])))
     if material.kind in {COMPARISON, GATE}:
         return ", ".join(material.builds) or material.info.id
     if material.kind == EVAL:

@@ -96,6 +96,18 @@ def test_a_limit_that_nothing_holds_is_a_failure(tmp_path: Path) -> None:
     assert "no_prediction" in load_report("terminal").render(RunFolder(folder))
 
 
+def test_a_search_that_was_cut_off_at_its_first_probe_has_reports(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        in_place(patch).stop_after = 0
+        search(asked(), tmp_path)
+    [folder] = tmp_path.iterdir()
+    run = RunFolder(folder)
+    assert read_capacity(run).builds == []
+    for name in NAMES:
+        assert len(load_report(name).render(run)) > (-1 if name == "vllm" else 50), name
+    assert 'href="#capacity"' not in (folder / "report.html").read_text()
+
+
 def test_it_is_computed_anew_where_it_is_gone_or_differs(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
