@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 Row = list[str]
 _WORTH_TELLING: Final = 0.05
 
+ARRIVAL_GROUPS = ("Requests/s", "Gaps’ variation", "Dispersion", "Autocorrelation")
+"""Three numbers each: what was sent, what was planned, and how likely the process gives that."""
 ARRIVAL_HEADER = (
-    "Requests/s", "planned", "Gaps’ variation", "planned", "Dispersion", "planned",
-    "Autocorrelation", "planned", "Behind at most", "p rate", "p gaps", "p dispersion",
-    "p autocorrelation",
+    *(title for group in ARRIVAL_GROUPS for title in (group, "planned", "p")), "Behind at most",
 )  # fmt: skip
 
 BURST_HEADER = ("Burst, s", "Requests", "Usual backlog", "Peak backlog", "Back after, s")
@@ -58,20 +58,16 @@ def rows_of_arrivals(cell: CellMeasurement) -> Iterator[Row]:
     found = cell.arrivals
     if found is None:
         return
-    pairs = [
-        (getattr(found.realised, name), getattr(found.planned, name))
-        for name in ("rate", "gap_cv", "dispersion", "autocorrelation")
-    ]
-    tests = found.tests
-    chances = (
-        (tests.p_rate, tests.p_gaps, tests.p_dispersion, tests.p_autocorrelation)
-        if tests
-        else (None,) * 4
-    )
+    sent, planned, tests = found.realised, found.planned, found.tests
     yield [
-        *(figure(value) for pair in pairs for value in pair),
+        *map(figure, (sent.rate, planned.rate, tests and tests.p_rate)),
+        *map(figure, (sent.gap_cv, planned.gap_cv, tests and tests.p_gaps)),
+        *map(figure, (sent.dispersion, planned.dispersion, tests and tests.p_dispersion)),
+        *map(
+            figure,
+            (sent.autocorrelation, planned.autocorrelation, tests and tests.p_autocorrelation),
+        ),
         count(found.behind_most),
-        *(figure(chance) for chance in chances),
     ]
 
 

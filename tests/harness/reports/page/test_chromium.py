@@ -261,7 +261,8 @@ def test_paper_has_a_small_runs_tables_and_what_was_unfolded(
 
 
 @pytest.mark.parametrize(
-    ("kind", "width"), [("closed-4x4", 1000), ("closed-4x4", 1200), ("watched", 1000)]
+    ("kind", "width"),
+    [("closed-4x4", 1000), ("closed-4x4", 1200), ("watched", 1000), ("bursty", 1000)],
 )
 def test_a_screen_shows_tables_whole(
     browser: Browser, pages: dict[str, Path], kind: str, width: int
