@@ -59,16 +59,17 @@ def rows_of_arrivals(cell: CellMeasurement) -> Iterator[Row]:
     if found is None:
         return
     sent, planned, tests = found.realised, found.planned, found.tests
-    yield [
-        *map(figure, (sent.rate, planned.rate, tests and tests.p_rate)),
-        *map(figure, (sent.gap_cv, planned.gap_cv, tests and tests.p_gaps)),
-        *map(figure, (sent.dispersion, planned.dispersion, tests and tests.p_dispersion)),
-        *map(
-            figure,
-            (sent.autocorrelation, planned.autocorrelation, tests and tests.p_autocorrelation),
-        ),
-        count(found.behind_most),
-    ]
+    chances = (
+        (tests.p_rate, tests.p_gaps, tests.p_dispersion, tests.p_autocorrelation)
+        if tests
+        else (None,) * 4
+    )
+    names = ("rate", "gap_cv", "dispersion", "autocorrelation")
+    threes = (
+        (getattr(sent, name), getattr(planned, name), chance)
+        for name, chance in zip(names, chances, strict=True)
+    )
+    yield [*(figure(value) for three in threes for value in three), count(found.behind_most)]
 
 
 def sentences(cell: CellMeasurement) -> Iterator[str]:
