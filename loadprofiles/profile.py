@@ -245,7 +245,7 @@ class Profile(BaseModel):
             "file": overrides.trace,
             "time_scale": overrides.time_scale,
             "clip_to": overrides.clip_to,
-            "skip_above": overrides.skip_above,
+            "skip_above": overrides.skip_above if isinstance(self.arrival, Trace) else None,
         }
         changes = {field: value for field, value in changes.items() if value is not None}
         if not changes:
@@ -265,15 +265,20 @@ class Profile(BaseModel):
 
     def _other_prompts(self, overrides: Overrides) -> dict[str, object]:
         """The dataset that the command line names, and what it takes the place of."""
+        skips = {"skip_longer": overrides.skip_longer or None, "skip_above": overrides.skip_above}
+        skips = {field: value for field, value in skips.items() if value is not None}
+        if overrides.dataset is None and self.dataset is None:
+            if skips.keys() - ({"skip_above"} if isinstance(self.arrival, Trace) else set()):
+                raise ProfileError(
+                    next(iter(skips)),
+                    "there is nothing that could be too long; name a dataset with --dataset"
+                    + ("" if "skip_longer" in skips else ", or a profile that replays a trace"),
+                )
+            return {}
         if overrides.dataset is None:
-            if not overrides.skip_longer:
-                return {}
-            if self.dataset is None:
-                raise ProfileError("skip_longer", "there is no dataset; name one with --dataset")
-            return {"dataset": self.dataset.model_dump() | {"skip_longer": True}}
-        changes: dict[str, object] = {
-            "dataset": {"file": overrides.dataset, "skip_longer": overrides.skip_longer},
-        }
+            assert self.dataset is not None  # noqa: S101 - just seen
+            return {"dataset": self.dataset.model_dump() | skips} if skips else {}
+        changes: dict[str, object] = {"dataset": {"file": overrides.dataset, **skips}}
         for field in ("prompt_tokens", "output_tokens"):
             if getattr(overrides, field) is None:
                 changes[field] = _RECORDED

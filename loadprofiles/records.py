@@ -60,7 +60,7 @@ class DatasetUse(msgspec.Struct, frozen=True, kw_only=True):
     silent: int
     """Entries besides, in which no user says anything."""
     longer: int
-    """Conversations that were left out since they do not fit the model."""
+    """Conversations that were left out since they do not fit the model, or `skip_above`."""
     used: int
     """Measured conversations of the plan."""
     again: int

@@ -133,11 +133,12 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
         dataset: JSON or JSONL of conversations (ShareGPT, OpenAI messages, plain prompts): their
             prompts in place of made-up ones, their answers' lengths too.
-        skip_longer: Leave conversations out that are too long for the model.
+        skip_longer: The same as --skip-above with as many tokens as the model takes.
         trace: CSV or JSONL of the Azure, BurstGPT or Mooncake layout, for --profile replay.
         time_scale: Replay so many times as fast as recorded, at the rate that the trace then has.
         clip_to: Make longer requests of the trace so many tokens long, prompt and answer together.
-        skip_above: Leave longer requests of the trace out.
+        skip_above: Leave requests of the trace, and conversations of the dataset, out that have
+            more tokens, prompts and answers together.
         timeout: A request without its end after so many seconds has failed.
         max_fail_ratio: Share of failed requests above which a cell is invalid.
         workers: Drive with so many processes of this machine, each on a core of its own.

@@ -42,8 +42,8 @@ def _dataset_changed(case: Case) -> Iterator[Caveat]:
         yield Caveat(
             "dataset_changed",
             f"{dataset.longer} of {dataset.longer + dataset.used} conversations of the dataset "
-            "were left out since they are too long for the model, so the prompts are shorter than "
-            "the file's. Serve the model with a longer context for all of them.",
+            "were left out since they are too long for the model or for --skip-above, so the "
+            "prompts are shorter than the file's. A model with a longer context takes all of them.",
         )
 
 

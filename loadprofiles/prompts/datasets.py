@@ -54,6 +54,8 @@ class Dataset(BaseModel):
     """auto: by the first entry's fields."""
     skip_longer: bool = False
     """Leave conversations out that are too long for the model; else they are an error."""
+    skip_above: Annotated[int, Field(gt=0)] | None = None
+    """Leave those of more tokens out, prompts and answers together, whichever model is asked."""
 
 
 class Said(NamedTuple):

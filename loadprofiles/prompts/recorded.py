@@ -63,7 +63,7 @@ class Recorded:
         self._template = template_tokens
         self._entries = Entries(Path(self._dataset.file), self._dataset.layout)
         self._order = rng("dataset").permutation(len(self._entries)).tolist()
-        self._used = self._again = self._longer = self._longest = 0
+        self._used = self._again = self._longer = self._unfit = self._longest = 0
 
     def __len__(self) -> int:
         """How many conversations there are."""
@@ -88,13 +88,14 @@ class Recorded:
             ProfileError: conversations that were to be used are too long for the model.
         """
         self._entries.close()
-        if self._longer and not self._dataset.skip_longer:
+        if self._unfit and not self._dataset.skip_longer:
             raise ProfileError(
                 "dataset",
-                f"{self._longer} of {self._longer + self._used} conversations drawn from "
+                f"{self._unfit} of {self._longer + self._used} conversations drawn from "
                 f"{self._dataset.file} are longer than the model's {self._room} tokens "
-                f"(max_model_len), the longest {self._longest}: leave them out with skip_longer "
-                "= true (--skip-longer), or serve the model with a longer context",
+                f"(max_model_len), the longest {self._longest}: leave them out with skip_above = "
+                f"{self._room} (--skip-above), or for each build those that it does not take with "
+                "skip_longer = true (--skip-longer), or serve the model with a longer context",
             )
         return DatasetUse(
             entries=len(self._entries),
@@ -105,7 +106,7 @@ class Recorded:
         )
 
     def _conversations(self, order: list[int], purpose: str) -> Iterator[Conversation]:
-        """Yield those that fit the model, over and over."""
+        """Yield those that fit, over and over."""
         outputs = self._outputs(purpose)
         turns = self._turns(purpose)
         fitted = 0
@@ -113,20 +114,27 @@ class Recorded:
             if number == len(order) and not fitted:
                 raise ProfileError(
                     "dataset",
-                    f"not one conversation of {self._dataset.file} fits the model's {self._room} "
-                    "tokens (max_model_len); serve the model with a longer context",
+                    f"not one conversation of {self._dataset.file} fits {self._limit()}",
                 )
             entry = self._entries[order[number % len(order)]]
             conversation = self._told(entry, outputs, next(turns))
             tokens = sum(turn.tokens + turn.output_tokens for turn in conversation.turns)
             tokens += self._template * len(conversation.turns)
-            if self._room is not None and tokens > self._room:
+            above = self._dataset.skip_above is not None and tokens > self._dataset.skip_above
+            if above or (self._room is not None and tokens > self._room):
                 if purpose == "measured" and number < len(order):
                     self._longer += 1
-                    self._longest = max(self._longest, tokens)
+                    self._unfit += not above
+                    self._longest = max(self._longest, 0 if above else tokens)
                 continue
             fitted += 1
             yield conversation
+
+    def _limit(self) -> str:
+        room, above = self._room, self._dataset.skip_above
+        if above is not None and (room is None or above < room):
+            return f"skip_above = {above}; raise it (--skip-above)"
+        return f"the model's {room} tokens (max_model_len); serve the model with a longer context"
 
     def _outputs(self, purpose: str) -> Iterator[int | None]:
         """Yield the output lengths that replace the recorded ones; None where nothing does."""

@@ -155,6 +155,19 @@ def test_what_is_too_long_for_the_model_is_an_error_or_left_out(tmp_path: Path) 
     assert plan.dataset is not None
     assert plan.dataset.longer > 3
     assert plan.dataset.again == 0
+    limited = shape(path).with_overrides(Overrides(skip_above=500))
+    assert make(tmp_path / "d", profile=limited, target=small).prompt_tokens == plan.prompt_tokens
+    assert make(tmp_path / "e", profile=limited).prompt_tokens == plan.prompt_tokens
+    with pytest.raises(ProfileError, match="longer than the model's 500 tokens"):
+        make(
+            tmp_path / "f",
+            profile=shape(path).with_overrides(Overrides(skip_above=804)),
+            target=small,
+        )
+    with pytest.raises(
+        ProfileError, match=r"not one conversation of .* fits skip_above = 5; raise"
+    ):
+        make(tmp_path / "g", profile=shape(path).with_overrides(Overrides(skip_above=5)))
     tiny = dataclasses.replace(TARGET, max_model_len=5)
     with pytest.raises(ProfileError, match=r"not one conversation of .* fits the model's 5"):
         make(tmp_path / "c", profile=skipping, target=tiny)
@@ -192,8 +205,13 @@ def test_the_command_line_puts_a_dataset_in_place_of_made_up_prompts(tmp_path: P
     assert (other.turns, other.user_tokens) == (2, None)
     with pytest.raises(ProfileError, match="prompt_tokens: the dataset's prompts have"):
         STEADY.with_overrides(Overrides(dataset=str(path), prompt_tokens=5))
-    with pytest.raises(ProfileError, match="skip_longer: there is no dataset"):
+    with pytest.raises(ProfileError, match=r"skip_longer: there is nothing .* with --dataset$"):
         STEADY.with_overrides(Overrides(skip_longer=True))
+    with pytest.raises(ProfileError, match=r"skip_above: there is nothing .* replays a trace"):
+        STEADY.with_overrides(Overrides(skip_above=9))
+    limited = STEADY.with_overrides(Overrides(dataset=str(path), skip_above=9))
+    assert limited.dataset is not None
+    assert (limited.dataset.skip_above, limited.dataset.skip_longer) == (9, False)
 
 
 def test_relative_files_begin_at_the_profile(tmp_path: Path) -> None:
