@@ -90,6 +90,7 @@ def run_search(
         job.interrupted()
     finally:
         job.record.save()
+        live.status("what the probes come to, and the simulator fitted to them")
         found = write_capacity(folder)
         if found.sizing is not None:
             text = markdown_of(found.sizing)

@@ -196,13 +196,14 @@ def holds(cell: CellMeasurement, slo: Slo) -> bool:
     if "rate" in cell.level and not cell.stable:
         return False
     for limit in slo.limits:
-        value = _value(limit, cell)
+        value = held_value(limit, cell)
         if value is None or not limit.holds(value):
             return False
     return True
 
 
-def _value(limit: Limit, cell: CellMeasurement) -> float | None:
+def held_value(limit: Limit, cell: CellMeasurement) -> float | None:
+    """What a limit is held against in a cell: of latencies with failures as infinite ones."""
     stat = cell.metrics_with_failures.get(limit.metric)
     if stat is None or stat.unstable:
         return observed(limit, cell)

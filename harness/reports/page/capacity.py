@@ -12,6 +12,7 @@ from harness.reports.page.axes import linear, log_between
 from harness.reports.page.panels import Panel, hue, panel
 from harness.reports.page.svg import Chart, Strip, dot, path
 from harness.reports.page.sweeps import Levels, Mark, latency, mark_levels
+from harness.sizing.supply import held_value
 from harness.sizing.wording import between
 
 if TYPE_CHECKING:
@@ -160,12 +161,12 @@ def _panels(
     marks = _marks(one, levels)
     open_cells = {probe.cell for probe in sent if probe.met is not None}
     cells = [cell for cell in run.measurements.cells if cell.id in open_cells]
-    cells.sort(key=level_value)
     found = []
     for place, limit in sorted(enumerate(limits), key=lambda one: one[1].metric not in LATENCIES):
         found.append(_shares(pen, levels, sent, (place, limit), colour, marks))
         if limit.metric in LATENCIES:
-            found.append(latency(pen, levels, colour, limit, cells, marks))
+            values = [(level_value(cell), held_value(limit, cell)) for cell in cells]
+            found.append(latency(pen, levels, colour, limit, values, marks))
     return found
 
 

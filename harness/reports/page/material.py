@@ -128,6 +128,9 @@ class Material:
             return self.comparison.valid
         if self.gate is not None:
             return self.gate.valid
+        if self.capacity is not None:  # probes in which the client was too slow count for nothing
+            whole = not any(caveat.invalidates for caveat in self.capacity.caveats)
+            return whole and bool(self.capacity.builds)
         return all(run.measurements.valid for run in self.evidence.load) and all(
             run.result.valid for run in self.evidence.quality
         )

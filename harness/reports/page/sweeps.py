@@ -90,7 +90,7 @@ def _panels(pen: Pen, run: LoadRun, sweep: Sweep, colour: int) -> list[Panel]:
     cells = [cell for cell in run.measurements.cells if cell.build == sweep.build]
     found = [_throughput(pen, sweep, axis, colour, marks)]
     found += [
-        latency(pen, axis, colour, limit, cells, marks)
+        latency(pen, axis, colour, limit, _finite(limit, cells), marks)
         for limit in limits
         if limit.metric in LATENCIES
     ]
@@ -151,6 +151,11 @@ def _between(low: float, high: float) -> list[float]:
     return [low * step**number for number in range(_POINTS + 1)]
 
 
+def _finite(limit: Limit, cells: Sequence[CellMeasurement]) -> list[tuple[float, float | None]]:
+    values = [(level_value(cell), observed(limit, cell)) for cell in cells]
+    return [(level, value) for level, value in values if value is None or math.isfinite(value)]
+
+
 def mark_levels(chart: Chart, levels: Levels, marks: Sequence[Mark]) -> None:
     """Draw places on the axis of the load: their intervals as shades, and lines over all."""
     x, y = chart.x, chart.y
@@ -176,7 +181,7 @@ def latency(
     levels: Levels,
     colour: int,
     limit: Limit,
-    cells: Sequence[CellMeasurement],
+    values: Sequence[tuple[float, float | None]],
     marks: Sequence[Mark],
 ) -> Panel:
     """One limit's own percentile over the load, with the limit as a line.
@@ -186,12 +191,12 @@ def latency(
         levels: the axis of the load.
         colour: of the build.
         limit: on a latency.
-        cells: of one build.
+        values: level and percentile of each cell of one build; infinite where failures, counted
+            as that, reach so far.
         marks: places on the axis that are shown, with their intervals.
     """
     x = levels.scale
-    values = [(level_value(cell), observed(limit, cell)) for cell in cells]
-    known = sorted((level, v) for level, v in values if v is not None and math.isfinite(v))
+    known = sorted((level, v) for level, v in values if v is not None)
     top = max([_ROOM_ABOVE * limit.value, *(min(v, _BEYOND * limit.value) for _, v in known)])
     y = fitting([0.0, top], log_from=math.inf)
     chart = Chart(

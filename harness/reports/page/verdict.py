@@ -139,6 +139,8 @@ def warnings(material: Material) -> list[Warned]:
 
 def validity(material: Material) -> str:
     """Whether the numbers may be believed, in a sentence."""
+    if material.capacity is not None and material.valid:
+        return _of_probes(material)
     told = [words.validity(run.measurements) for run in material.evidence.load]
     told += [quality_words.validity(run.result) for run in material.evidence.quality]
     if len(told) == 1:
@@ -147,6 +149,17 @@ def validity(material: Material) -> str:
         return "All parts are valid."
     bad = [text for text in told if "INVALID" in text or "NOT VALID" in text]
     return " ".join(bad) or "NOT VALID: see the caveats."
+
+
+def _of_probes(material: Material) -> str:
+    cells = [cell for _, cell in material.evidence.cells]
+    bad = sum(not cell.client.valid for cell in cells)
+    if not bad:
+        return f"All {len(cells)} probes are valid."
+    return (
+        f"{bad} of {len(cells)} probes are invalid as measurements (see Validity); those in which "
+        "the client was too slow for their rate count for nothing."
+    )
 
 
 def spread(ci95: Interval | None) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema
 import pytest
 
+import harness
 import harness.reports.capacity as package
 from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.weigh import read_capacity
@@ -22,8 +24,7 @@ from harness.rundir import RunFolder
 from tests.harness.capacity.test_run import asked, in_place, search
 from tests.harness.reports.searched import search_run
 
-if TYPE_CHECKING:
-    from pathlib import Path
+SCHEMA = Path(harness.__file__).parents[1] / "docs" / "schemas" / "capacity.json.schema.json"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,7 @@ def test_the_markdown_ends_with_the_load_run(run: RunFolder) -> None:
 
 def test_machines_get_capacity_json_samples_and_a_case_a_build(run: RunFolder) -> None:
     text = json.loads(load_report("json").render(run))
+    jsonschema.validate(text, json.loads(SCHEMA.read_text()))
     held_out = text["prediction"]["held_out"]
     assert {"level", "metric", "predicted", "measured"} <= held_out[0].keys()
     rates = {probe["rate"] for probe in text["probes"]}

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from harness.measuring.slo import observed, parse_slo
+from harness.measuring.slo import parse_slo
 from harness.reports.figures import figure
-from harness.reports.page import capacity, prediction, sizing
+from harness.reports.page import capacity, prediction, sizing, verdict
 from harness.reports.page.frame import render, render_sizing
 from harness.reports.page.material import gather
 from harness.reports.page.svg import FULL, Pen
+from harness.rundir import RunFolder
+from harness.sizing.supply import held_value
 from tests.harness.reports.page.reading import Page
 from tests.harness.reports.searched import HARMFUL, of_two_builds, search_run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.capacity.result import Capacity
     from harness.reports.page.material import Material
     from harness.reports.page.panels import Panel
-    from harness.rundir import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def test_each_limit_has_its_probes_and_each_latency_its_curve(
     [limit] = parse_slo(found.slo).limits[:1]
     cells = {cell.id: cell for cell in material.evidence.load[0].measurements.cells}
     for probe in sent:
-        value = observed(limit, cells[probe.cell])
+        value = held_value(limit, cells[probe.cell])
         assert f"{probe.rate:g}: {figure(value)} ms" in told(curve)
     for panel in one.panels:
         assert str(panel.svg).count('class="burst"') == 1, "the interval is shaded"
@@ -167,9 +172,9 @@ def test_predicted_against_measured(found: Capacity) -> None:
 
 
 def test_several_builds_are_on_one_page_and_their_names_do_nothing(
-    run: RunFolder, tmp_path_factory: pytest.TempPathFactory
+    run: RunFolder, tmp_path: Path
 ) -> None:
-    copy = search_run(tmp_path_factory.mktemp("two"))
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "two"))
     both = of_two_builds(copy)
     text = render(copy)
     page = Page(text)
@@ -192,6 +197,24 @@ def test_the_answer_stands_first(run: RunFolder, found: Capacity) -> None:
     assert "USD" in first
     assert "What could not be told" in first
     assert "Energy a token" in first
+
+
+def test_invalid_probes_are_told_and_the_answer_stays_valid(material: Material) -> None:
+    load = material.evidence.load[0]
+
+    def shown(*valid: bool) -> Material:
+        cells = [
+            msgspec.structs.replace(cell, client=msgspec.structs.replace(cell.client, valid=good))
+            for cell, good in zip(load.measurements.cells, valid, strict=False)
+        ]
+        numbers = msgspec.structs.replace(load.measurements, cells=cells, valid=all(valid))
+        run = replace(load, measurements=numbers)
+        return replace(material, evidence=replace(material.evidence, load=[run]))
+
+    assert verdict.validity(shown(True, True, True)) == "All 3 probes are valid."
+    other = shown(True, False, True)
+    assert other.valid
+    assert verdict.validity(other).startswith("1 of 3 probes are invalid")
 
 
 def test_a_sizing_of_finished_runs_is_a_page_of_its_own(found: Capacity) -> None:
