@@ -13,124 +13,91 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from known_queues import ALLOWED, SERVERS, Server, Slots
 
-from harness.capacity.attainment import SETTLE_SHARE, Tally
+from harness.capacity.attainment import Tally
 from harness.capacity.estimate import Shown
-from harness.capacity.search import MANY, Answer, Scout, Search, Tried
+from harness.capacity.request import probe_s
+from harness.capacity.search import Answer, Scout, Search, Tried
 from harness.capacity.sequential import LEAST_PART, decided
+from harness.capacity.settling import SETTLE_SHARE, served_rate
 from loadprofiles.arrivals.poisson import Poisson
 from loadprofiles.traffic.schedule import schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.measuring.samples import Floats
 
-ALLOWED: Final = 0.05
 WITHIN: Final = 0.03
-LONG: Final = 3_000_000
 ARRIVAL: Final = Poisson(kind="poisson")
 LOOKS: Final = 30
 
 
-@dataclass(frozen=True)
-class Law:
-    """A server of so many slots, how long a request takes one, and the wait that is allowed."""
-
-    slots: int
-    service_s: float
-    wait_s: float
-
-    def waits_s(self, due_s: Floats) -> Floats:
-        """How long each request waits: with equal services the slots take turns."""
-        found = np.zeros(due_s.size)
-        for slot in range(self.slots):
-            due = due_s[slot :: self.slots]
-            before = np.arange(due.size) * self.service_s
-            found[slot :: self.slots] = np.maximum.accumulate(due - before) + before - due
-        return found
-
-    def limit(self) -> float:
-        """The rate at which 5 % wait too long, requests/s, of the mean of four simulations."""
-        return float(np.mean([self._limit(seed) for seed in range(4)]))
-
-    def _limit(self, seed: int) -> float:
-        gaps = np.random.default_rng(seed).exponential(size=LONG)
-        due = np.cumsum(gaps) * (LONG / gaps.sum())
-        low, high = 0.0, self.slots / self.service_s
-        for _ in range(20):
-            rate = (low + high) / 2
-            held = float((self.waits_s(due / rate) > self.wait_s).mean()) <= ALLOWED
-            low, high = (rate, high) if held else (low, rate)
-        return low
-
-
-LAWS: Final = (
-    Law(8, 0.08, 0.05), Law(8, 0.08, 0.1), Law(8, 0.08, 0.02), Law(1, 0.01, 0.02),
-    Law(16, 1.0, 0.5), Law(64, 2.0, 0.2),
-)  # fmt: skip
-
-
-def search_on_paper(law: Law, seed: int, requests: int, *, plain: bool) -> tuple[Search, Answer]:
+def search_on_paper(
+    server: Server, seed: int, requests: int, *, plain: bool, most_s: float = math.inf
+) -> tuple[Search, Answer]:
     """Search with a queue on paper in the server's place."""
-    scouts = tuple(
-        Scout(
-            streams=streams,
-            shares=(float(streams > law.slots),),
-            requests=100,
-            served_rate=min(streams, law.slots) / law.service_s,
-            latency_s=law.service_s,
-        )
-        for streams in (1, MANY)
-    )
+    scouts: list[Scout] = []
     tried: list[Tried] = []
     while True:
         search = Search(
             allowed=(ALLOWED,),
-            names=("wait",),
+            names=("limit",),
             arrival=None if plain else ARRIVAL,
-            scouts=scouts,
+            scouts=tuple(scouts),
             tried=tuple(tried),
         )
         step = search.next()
         if isinstance(step, Answer):
             return search, step
+        if step.streams is not None:
+            served, broken = server.closed(step.streams)
+            scouts.append(
+                Scout(streams=step.streams, shares=(broken,), requests=100, served_rate=served,
+                      latency_s=server.alone_s)
+            )  # fmt: skip
+            continue
         assert step.rate is not None
-        due = schedule(ARRIVAL, step.rate, requests / step.rate, _rng(seed, len(tried))) / 1e9
-        shown = _probe(law, step.rate, due, requests / step.rate, may_hold=not search.broke)
-        tried.append(Tried(rate=step.rate, shown=shown))
+        planned_s = probe_s(step.rate, server.alone_s, most_s, requests)
+        due = schedule(ARRIVAL, step.rate, planned_s, _rng(seed, len(tried))) / 1e9
+        tried.append(_probe(server, step.rate, due, planned_s, may_hold=not search.broke))
 
 
 def _rng(seed: int, probe: int) -> np.random.Generator:
     return np.random.default_rng([seed, probe])
 
 
-def _probe(law: Law, rate: float, due: Floats, planned_s: float, *, may_hold: bool) -> Shown:
+def _probe(server: Server, rate: float, due: Floats, planned_s: float, *, may_hold: bool) -> Tried:
     """What a probe shows, ended when it is decided: a look sees what has been answered by then."""
-    waits = law.waits_s(due)
-    broken, ends = (waits > law.wait_s).astype(float), due + waits + law.service_s
+    broken, ends = server.shows(due)
     to_s, from_s = planned_s, SETTLE_SHARE * planned_s
     for part in np.linspace(LEAST_PART, 1, LOOKS, endpoint=False):
         seen = (ends <= part * planned_s) & (due >= from_s)
         tally = Tally(at_s=due[seen], broken=broken[seen], counted=np.ones(int(seen.sum())))
-        if decided([tally], [ALLOWED], float(part), may_hold=may_hold):
+        under_way = rate * server.alone_s
+        if decided([tally], [ALLOWED], float(part), may_hold=may_hold, in_flight=under_way):
             to_s = float(part) * planned_s
             break
     some = due < to_s
     tally = Tally(at_s=due[some], broken=broken[some], counted=np.ones(int(some.sum())))
-    return Shown(
+    shown = Shown(
         rate=rate, from_s=from_s, to_s=to_s, tallies=(tally,), due_s=due,
         work=np.ones(due.size),
     )  # fmt: skip
+    return Tried(rate=rate, shown=shown, served_rate=served_rate(ends, to_s))
 
 
-def search_for_real(law: Law, seed: int, requests: int) -> dict[str, Any]:
+def search_for_real(law: Slots, seed: int, requests: int) -> dict[str, Any]:
     """Search the mock with `harness capacity`; its answers take `service_s`."""
     ttft_ms, tokens = 20.0, 9
     itl_ms = (law.service_s * 1000 - ttft_ms) / (tokens - 1)
@@ -157,29 +124,36 @@ def search_for_real(law: Law, seed: int, requests: int) -> dict[str, Any]:
         mock.wait()
 
 
-def on_paper(laws: tuple[Law, ...], seeds: int, requests: int, *, plain: bool) -> None:
-    """Print a line for each law."""
+def on_paper(
+    servers: Sequence[Server], seeds: int, requests: int, *, plain: bool, most_s: float = math.inf
+) -> None:
+    """Print a line for each server."""
     print(f"{seeds} seeds, {requests} requests a probe" + (", no virtual queue" * plain))
-    print(
-        "slots  service  wait allowed   limit  within 3 %  covered  worst   mean  sd    "
-        "probes (most)"
-    )
-    for law in laws:
-        limit = law.limit()
-        found = [search_on_paper(law, seed, requests, plain=plain) for seed in range(seeds)]
+    print("  limit  within 3 %  covered  worst   mean    sd  probes (most)  outcomes  server")
+    for server in servers:
+        limit = server.limit()
+        found = [
+            search_on_paper(server, seed, requests, plain=plain, most_s=most_s)
+            for seed in range(seeds)
+        ]
         rates = [answer for _, answer in found if answer.max_rate and answer.interval]
         off = np.array([(one.max_rate or 0.0) / limit - 1 for one in rates])
-        covered = sum(low <= limit <= high for low, high in (one.interval or () for one in rates))
+        ranges = [one.interval for one in rates if one.interval]
+        covered = sum(low <= limit <= high for low, high in ranges)
         made = [search.made for search, _ in found]
+        outcomes = Counter(answer.outcome for _, answer in found)
+        told = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
+        if not off.size:
+            off = np.array([np.nan])
         print(
-            f"{law.slots:5d} {law.service_s * 1000:5.0f} ms {law.wait_s * 1000:9.0f} ms"
-            f"{limit:10.2f}/s  {int((abs(off) <= WITHIN).sum()):4d} of {seeds:3d}  {covered:5d}"
-            f"  {abs(off).max():6.1%}  {off.mean():+.1%}  {off.std():.1%}  "
-            f"{np.mean(made):5.1f} ({max(made)})"
+            f"{limit:7.4g}/s {int((abs(off) <= WITHIN).sum()):4d} of {seeds:3d} {covered:5d}"
+            f"   {abs(off).max():6.1%}  {off.mean():+5.1%}  {off.std():5.1%}"
+            f"  {np.mean(made):5.1f} ({max(made)})   {told}  {server}",
+            flush=True,
         )
 
 
-def for_real(law: Law, seeds: int, requests: int) -> None:
+def for_real(law: Slots, seeds: int, requests: int) -> None:
     """Print a line for each seed."""
     limit = law.limit()
     print(f"{law}: the limit on paper is {limit:.2f}/s")
@@ -204,9 +178,9 @@ def main() -> None:
     parser.add_argument("--real", type=int, metavar="SEEDS", help="over the loopback")
     given = parser.parse_args()
     if given.real:
-        for_real(Law(16, 0.2, 0.1), given.real, given.requests)
+        for_real(Slots(16, 0.2, 0.1), given.real, given.requests)
     else:
-        on_paper(LAWS, given.seeds, given.requests, plain=given.plain)
+        on_paper(SERVERS, given.seeds, given.requests, plain=given.plain)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from harness.measuring.samples import Bools, Floats, Ints, Samples
     from harness.measuring.slo import Limit, Slo
 
-SETTLE_SHARE: Final = 0.1
-"""Share of a probe's planned length that is left out: it begins at an empty server."""
 SINCE_DUE: Final = frozenset({"ttft_due_ms", "e2e_ms"})
 SINCE_SENT: Final = frozenset({"ttft_ms", "ttfa_ms"})
 LEAST_SHARE: Final = 1e-4

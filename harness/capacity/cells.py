@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harness.capacity.attainment import SETTLE_SHARE, tallies
+from harness.capacity.attainment import tallies
 from harness.capacity.estimate import Shown
 from harness.capacity.search import Scout, Tried
+from harness.capacity.settling import conversation_s, served_rate, settle_s, turns_of
 from harness.measuring.request import NS_PER_S
 from harness.measuring.samples import Samples
 from loadprofiles.records import read_drive_report, read_plan, read_samples
@@ -45,37 +46,53 @@ def read_probe(folder: Path, cell: CellMeasurement, slo: Slo) -> Scout | Tried:
         msgspec.DecodeError: a file is not what it should be.
     """
     plan, drive = read_plan(folder), read_drive_report(folder)
-    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
     samples = Samples.of(read_samples(folder))
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    cut = drive.ended == "interrupted"
+    found = tallies(slo, samples, start_ns, end_ns, cut=cut)
+    took_s = _answer_s(samples)
     if plan.mode == "closed":
-        found = tallies(slo, samples, start_ns, end_ns)
-        answered = samples.measured.answered
-        took = (answered.column("last_ns") - answered.column("sent_ns")) / NS_PER_S
-        took = took[answered.has("last_ns") & answered.has("sent_ns")]
+        served = cell.metrics.request_rate
+        if not served and took_s:  # no answer ended in the window, which was shorter than one
+            served = (plan.streams or 1) / took_s  # Little's law
         return Scout(
             streams=plan.streams or 1,
             shares=tuple(one.share for one in found),
-            requests=len(samples.measured),
-            served_rate=cell.metrics.request_rate,
-            latency_s=float(np.median(took)) if took.size else None,
+            requests=min((one.at_s.size for one in found), default=0),
+            served_rate=served / turns_of(plan),
+            latency_s=took_s,
+            conversation_s=conversation_s(plan, took_s or 0.0),
+            client_was_slow=client_was_slow(cell),
         )
     rate = float(cell.level["rate"])
     if client_was_slow(cell):
         return Tried(rate=rate, shown=None)
-    found = tallies(slo, samples, start_ns, end_ns, cut=drive.ended == "interrupted")
     planned_s = (plan.duration_ns or end_ns - start_ns) / NS_PER_S
-    due = np.asarray(plan.due_ns or [], dtype=np.float64) / NS_PER_S
+    from_s, to_s = settle_s(plan, planned_s, took_s or 0.0), (end_ns - start_ns) / NS_PER_S
+    if took_s is None or not any(one.within(from_s, to_s).counted.any() for one in found):
+        return Tried(rate=rate, shown=None, empty=True)
+    answered = samples.measured.answered
+    ends_s = (answered.column("last_ns")[answered.has("last_ns")] - start_ns) / NS_PER_S
     return Tried(
         rate=rate,
         shown=Shown(
             rate=rate,
-            from_s=SETTLE_SHARE * planned_s,
-            to_s=max((end_ns - start_ns) / NS_PER_S, 2 * SETTLE_SHARE * planned_s),
+            from_s=from_s,
+            to_s=to_s,
             tallies=found,
-            due_s=due,
+            due_s=np.asarray(plan.due_ns or [], dtype=np.float64) / NS_PER_S,
             work=work_of(plan),
         ),
+        served_rate=served_rate(ends_s, to_s) / turns_of(plan),
     )
+
+
+def _answer_s(samples: Samples) -> float | None:
+    """Median from sent to the last token; None where nothing was answered."""
+    answered = samples.measured.answered
+    took = (answered.column("last_ns") - answered.column("sent_ns")) / NS_PER_S
+    took = took[answered.has("last_ns") & answered.has("sent_ns")]
+    return float(np.median(took)) if took.size else None
 
 
 def work_of(plan: DrivePlan) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

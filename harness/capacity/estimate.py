@@ -18,13 +18,22 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from harness.capacity.virtual import SHARES, UTILIZATIONS, VirtualQueue, can_control, virtual_queue
+from harness.capacity.virtual import (
+    SHARES,
+    UTILIZATIONS,
+    WIDTHS,
+    VirtualQueue,
+    can_control,
+    virtual_queue,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.capacity.attainment import Tally
     from harness.measuring.samples import Floats
+
+    _OnPaper = Callable[[Floats, Floats, float, float], Floats]
 
 BLOCKS: Final = 16
 """Equal parts of a probe between which its share is seen to spread."""
@@ -44,7 +53,8 @@ SAFETY: Final = 1.5
 """The spread between a few blocks is often seen too small."""
 OFF: Final = 0.006
 """What the search is off by on queues of known limit when luck is averaged out, as a ratio."""
-_POINTS: Final = 2400
+_STEP: Final = 0.003
+"""Of the grid, in the log of the rate."""
 _SLOPES: Final = np.geomspace(2.0, 300.0, 28)
 _SLOPE_PRIOR: Final = -0.5 * (np.log(_SLOPES / 15.0) / 1.0) ** 2
 _NEVER: Final = 0.5
@@ -139,7 +149,8 @@ def estimate(
         bounds: lowest and highest rate that are possible at all.
         arrival: the law of their arrivals; where it has a long run luck is taken out.
     """
-    grid = np.linspace(np.log(bounds[0]), np.log(bounds[1]), _POINTS)
+    low, high = np.log(bounds)
+    grid = np.linspace(low, high, int((high - low) / _STEP) + 2)
     below, slopes, spreads, controls = np.zeros(grid.size), [], [], []
     above = np.ones(grid.size)
     for place, share in enumerate(allowed):
@@ -173,6 +184,7 @@ class _Limit:
         self._allowed, self._grid = allowed, grid
         self.control: float | None = None
         self.spread = _USUAL_SPREAD
+        self._with_luck: float | None = None
         some = [(one, _blocks(one, one.tallies[place])) for one in shown]
         some = [(one, probe) for one, probe in some if probe.total]
         probes = [probe for _, probe in some]
@@ -181,6 +193,7 @@ class _Limit:
         if not any(map(self._is_near, probes)):
             return
         self._fit(probes, shares, [probe.broken for probe in probes])
+        self._with_luck = self.spread
         if can_control(arrival):
             for _ in range(2):
                 if not any(self._is_near(probe) and probe.share for _, probe in some):
@@ -202,7 +215,8 @@ class _Limit:
         for probe, share in zip(probes, shares, strict=True):
             worth = min(probe.total / _USUAL_SPREAD, FAR_WORTH)
             if first or self._is_near(probe):
-                worth = max(worth, probe.total / self.spread)
+                spread = self.spread if probe.share else self._with_luck or self.spread
+                worth = max(worth, probe.total / spread)
             seen = float(np.clip(share, 0.0, 1.0))
             model = _grown(self._allowed, _SLOPES[:, None] * (probe.x - self._grid[None, :]))
             score += worth * (seen * np.log(model) + (1 - seen) * np.log1p(-model))
@@ -234,21 +248,23 @@ class _Limit:
         counts twice), and where it is larger from how far the probes are from the fit (the ratio
         of Birge, Physical Review 40 (1932) 207-227).
         """
-        ratios, misses = [], []
+        squares, misses, usual = [], [], []
         for probe, seen, rest in zip(probes, shares, residual, strict=True):
-            if not self._is_near(probe):
+            if not self._is_near(probe) or (self._with_luck is not None and not probe.share):
                 continue
             off = rest - probe.counted * rest.sum() / probe.total
             square = float((off**2).sum() + 2 * max(0.0, float((off[1:] * off[:-1]).sum())))
             square *= BLOCKS / (BLOCKS - 1)
             share = float(np.clip(self._model(probe.x), 1 / probe.total, 0.9))
-            ratios.append(square / (probe.total * share * (1 - share)))
-            misses.append((seen - share) ** 2 * probe.total / (share * (1 - share)))
-        if not ratios:
+            squares.append(square)
+            misses.append(((seen - share) * probe.total) ** 2)
+            usual.append(probe.total * share * (1 - share))
+        if not usual:
             return _USUAL_SPREAD
-        usual = min(_USUAL_SPREAD, max(ratios))
-        own = (sum(ratios) + usual) / (len(ratios) + 1)
-        between = (sum(misses) + 2 * own) / len(misses)
+        ratio = max(one / of for one, of in zip(squares, usual, strict=True))
+        mean = sum(usual) / len(usual)
+        own = (sum(squares) + mean * min(_USUAL_SPREAD, ratio)) / (sum(usual) + mean)
+        between = (sum(misses) + 2 * mean * own) / sum(usual)
         return SAFETY * max(_LEAST_SPREAD, own, between)
 
     # --- the virtual queue ---------------------------------------------------------------------
@@ -260,9 +276,11 @@ class _Limit:
         best: tuple[float, float, list[Floats]] | None = None
         near = [self._is_near(probe) for _, probe in some]
         for queue in _queues(some, arrival):
-            for used in UTILIZATIONS:
+            laws: list[tuple[_OnPaper, float]] = [(queue.exceeded, at) for at in UTILIZATIONS]
+            laws += [(queue.crowded, at) for at in WIDTHS]
+            for law, size in laws:
                 controls = [
-                    self._control(one, probe, place, queue, used) if is_near else probe.counted * 0
+                    self._control(one, probe, place, law, size) if is_near else probe.counted * 0
                     for (one, probe), is_near in zip(some, near, strict=True)
                 ]
                 correlation, factor = _regress(
@@ -273,25 +291,22 @@ class _Limit:
                     best = correlation, factor, controls
         assert best is not None  # noqa: S101 - there are queues and utilizations
         self.control, factor, controls = best
-        rest = [
-            probe.broken - factor * control
+        rest = [  # where nothing broke, nobody knows whether that was luck
+            probe.broken - factor * control if probe.share else probe.broken
             for (_, probe), control in zip(some, controls, strict=True)
         ]
         return [
             float(left.sum()) / probe.total for (_, probe), left in zip(some, rest, strict=True)
         ], rest
 
-    def _control(
-        self, one: Shown, probe: _Probe, place: int, queue: VirtualQueue, used: float
-    ) -> Floats:
-        """Return how many more than usual the virtual queue keeps waiting, block by block."""
-        there = float(used * np.exp(probe.x - self.at))
+    def _control(self, one: Shown, probe: _Probe, place: int, law: _OnPaper, size: float) -> Floats:
+        """Return how many more than usual are late on paper, block by block."""
+        there = float(size * np.exp(probe.x - self.at))
         share = float(np.clip(self._model(probe.x), *SHARES))
-        work = one.work if queue.varies else np.ones(one.due_s.size)
-        late = queue.exceeded(one.due_s * one.rate, work, there, share) - share
+        late = law(one.due_s * one.rate, one.work, there, share) - share
         tally = one.tallies[place]
-        at = np.searchsorted(one.due_s, tally.at_s - _TINY)
-        own = late[np.minimum(at, late.size - 1)] * tally.counted
+        at = np.searchsorted(one.due_s, tally.at_s + _TINY, side="right") - 1
+        own = late[np.maximum(at, 0)] * tally.counted
         return _in_blocks(tally, own, one.from_s, one.to_s)
 
 

@@ -22,6 +22,12 @@ LEAST_S: Final = 15.0
 MOST_S: Final = 60.0
 ANSWERS: Final = 10
 """A probe lasts so many times as long as one answer alone."""
+LEAST_REQUESTS: Final = 20
+"""And as long as so many requests take,"""
+LONGEST_S: Final = 900.0
+"""but for them no longer than this."""
+CONVERSATIONS: Final = 5
+"""And so many times as long as it takes until most turns of a session are due."""
 ALONE: Final = 60
 """Requests of the scout of one stream,"""
 ALONE_S: Final = 20.0
@@ -61,18 +67,39 @@ class SearchRequest:
         duration_s = min(max(MANY_ANSWERS * latency_s, min(low, most_s)), high)
         return closed.with_overrides(Overrides(duration_s=duration_s, warmup=streams))
 
-    def probe(self, rate: float, latency_s: float | None) -> Profile:
+    def probe(self, rate: float, latency_s: float | None, conversation_s: float = 0.0) -> Profile:
         """Return the profile of an open-loop probe.
 
         Args:
-            rate: requests/s.
+            rate: requests/s, or sessions/s.
             latency_s: of an answer alone.
+            conversation_s: how long after a session's begin most of its turns are due.
         """
         duration_s = self.duration_s
         if duration_s is None:
-            duration_s = min(max(REQUESTS / rate, LEAST_S), MOST_S)
-            duration_s = max(duration_s, ANSWERS * (latency_s or 0.0))
+            duration_s = max(probe_s(rate, latency_s or 0.0), CONVERSATIONS * conversation_s)
         return self.load.profile.with_overrides(Overrides(duration_s=float(f"{duration_s:.3g}")))
+
+
+def probe_s(
+    rate: float, latency_s: float, most_s: float = MOST_S, requests: int = REQUESTS
+) -> float:
+    """Return how long an open-loop probe lasts, unless it is decided before.
+
+    Args:
+        rate: requests/s.
+        latency_s: of an answer alone.
+        most_s: where the next two do not ask for more.
+        requests: that it is to have.
+    """
+    wanted_s = min(max(requests / rate, LEAST_S), most_s)
+    least_s = min(LEAST_REQUESTS / rate, LONGEST_S)
+    return max(wanted_s, least_s, ANSWERS * latency_s)
+
+
+def drained(profile: Profile) -> Profile:
+    """Return a profile that waits for each answer: one cut off would count as one that failed."""
+    return profile.model_copy(update={"drain_s": max(profile.drain_s, profile.timeout_s)})
 
 
 def closed_of(profile: Profile) -> Profile:

@@ -35,7 +35,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     streams: int | None = None
     """Of a scout in a closed loop."""
     met: bool | None
-    """Whether all limits held, as counted; None where the client was too slow to tell."""
+    """Whether all limits held, as counted; None where the client was too slow to tell, or where
+    nothing counted (`empty`)."""
     limits: list[LimitShown] = []
     requests: int
     window_s: float
@@ -43,6 +44,13 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """Answers/s."""
     ended_early: bool = False
     """It had clearly shown what it was to show."""
+    empty: bool = False
+    """Nothing was answered, or it was cut off before anything counted."""
+
+    @property
+    def client_was_slow(self) -> bool:
+        """Whether the client was the bottleneck of an open-loop probe."""
+        return self.rate is not None and self.met is None and not self.empty
 
 
 class Saturation(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.capacity.attainment import check_limits
 from harness.capacity.cells import read_probe
-from harness.capacity.request import closed_of
+from harness.capacity.request import closed_of, drained
 from harness.capacity.search import Ask, Scout, Tried
 from harness.capacity.watch import Watch
 from harness.capacity.weigh import Asked, search_of, write_capacity
-from harness.errors import ExitCode
+from harness.errors import ExitCode, ServerError
 from harness.load.checks import check
 from harness.load.job import LoadJob
 from harness.load.matrix import Cell
@@ -22,6 +23,7 @@ from harness.rundir import CELLS, MANIFEST_FILE, RunFolder, write_atomically
 from harness.serving import Connected, Launched, Source, Url
 from harness.sizing.asked import write_asked
 from launchers.replicas import connect_all
+from loadprofiles.errors import ProfileError
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ CODES: Final = {
     "imprecise": ExitCode.OK,
     "not_met_at_any_load": ExitCode.FAIL,
     "not_reached_by_client": ExitCode.INCONCLUSIVE,
+    "unfinished": ExitCode.INCONCLUSIVE,
     "nothing_answered": ExitCode.INVALID,
     None: ExitCode.INVALID,
 }
@@ -60,7 +63,11 @@ def run_search(
             started, and there is no folder.
         ConnectError: nothing usable answers at the URL; there is no folder.
     """
-    load = replace(request.load, max_fail_ratio=1.0)  # a probe may break all that it likes
+    load = replace(
+        request.load,
+        max_fail_ratio=1.0,  # a probe may break all that it likes
+        profile=drained(request.load.profile),
+    )
     request = replace(request, load=load)
     check_limits(request.slo, stream=load.stream)
     closed_of(load.profile)
@@ -126,11 +133,26 @@ class _Search:
             return
         with self._job.guarded(self._source.name), self._served() as served:
             while isinstance(step, Ask):
-                cell, load = self._plan(step)
+                try:
+                    cell, load = self._plan(step)
+                except ProfileError as error:  # so slow that it happens to be no request at all
+                    self._live.problem(f"{self._source.name}: no probe at {step.rate:g}/s: {error}")
+                    return
+                shutil.rmtree(self._job.folder.cell(cell.id))  # one that showed nothing
                 self._job.drive_one(cell, served, load, self._watch(step))
-                self._read.append(self._probe_of(self._job.record.cell(cell.id)))
+                self._read.append(one := self._probe_of(self._job.record.cell(cell.id)))
+                if isinstance(one, Tried) and one.empty:
+                    raise ServerError(
+                        f"none of the requests of {cell.id} was answered",
+                        hint="The search ends here; --resume goes on once the server answers.",
+                    )
                 step = search_of(self._asked, self._read).next()
             self._live.note(f"{self._source.name}: {step.text}")
+
+    @property
+    def _alone(self) -> Scout | None:
+        """What one stream showed; None before."""
+        return next((one for one in self._read if isinstance(one, Scout)), None)
 
     @contextmanager
     def _served(self) -> Iterator[Served]:
@@ -146,13 +168,14 @@ class _Search:
             ProfileError: the profile cannot be driven at this rate.
         """
         request, load = self._request, self._request.load
-        scouts = [one for one in self._read if isinstance(one, Scout)]
-        latency_s = scouts[0].latency_s if scouts else None
+        alone = self._alone
+        latency_s = alone.latency_s if alone else None
         if step.streams is not None:
             level, profile = float(step.streams), request.scout(step.streams, latency_s)
         else:
             assert step.rate is not None  # noqa: S101 - one of both is given
-            level, profile = step.rate, request.probe(step.rate, latency_s)
+            conversation_s = alone.conversation_s if alone else 0.0
+            level, profile = step.rate, request.probe(step.rate, latency_s, conversation_s)
             check_schedule(profile, level, step.repeat, load.seed)
         profile.check_level(level)
         cell = Cell(
@@ -169,12 +192,18 @@ class _Search:
         if step.rate is None:
             return None
         may_hold = not search_of(self._asked, self._read).broke
+        answer_s = (self._alone and self._alone.latency_s) or 0.0
 
         def watch(under_way: UnderWay) -> Callable[[], bool]:
             folder = self._job.folder.cell(under_way.cell.id)
             asked = self._asked
             return Watch(
-                folder, under_way.plan, asked.slo, asked.allowed, may_hold=may_hold
+                folder,
+                under_way.plan,
+                asked.slo,
+                asked.allowed,
+                may_hold=may_hold,
+                answer_s=answer_s,
             ).goes_on
 
         return watch

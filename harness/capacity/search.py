@@ -1,8 +1,9 @@
 """Which probe comes next, and when the highest rate is known. Pure: no clock, no server.
 
-Two scouts in a closed loop, one stream and many, say how long an answer takes alone and how many
-are made a second at most. Then rates are tried in an open loop: from below until one breaks, and
-then where the limit is most likely to lie, a little to either side by turns.
+Two scouts in a closed loop, one stream and many, say how long an answer takes alone and, unless the
+server could have taken far more, how many are made a second at most. Then rates are tried in an
+open loop: from below until one breaks, in leaps as long as nobody knows how many are made at most,
+and then where the limit is most likely to lie, a little to either side by turns.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.stats import beta
 
 from harness.capacity.estimate import CONFIDENCE, Estimate, Shown, estimate
+from harness.capacity.estimate import NEAR as TELLING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,21 +29,34 @@ LEAST_NEAR: Final = 5
 """Probes that must lie near the limit before it ends."""
 NEAR: Final = 0.15
 """How far from it that is, in the log of the rate."""
+LEAST_TELLING: Final = 3
+"""Of them, probes that must lie where neither all nor nothing breaks (`estimate.NEAR`)."""
 MANY: Final = 32
 """Streams of the second scout."""
+FULL: Final = 0.5
+"""Where each of many streams is served at less than this share of what one alone is, the server
+has not much more to give."""
+LEAP: Final = 8.0
+"""Where it has, the next rate is so many times as high."""
 FIRST: Final = 0.8
-"""The first rate, as a ratio of what the second scout was served."""
+"""The first rate, as a ratio of the most that was served."""
 THEN: Final = 1.1
 """The next one, where the first holds."""
+BETWEEN: Final = (0.8, 0.95, 1.1, 1.5)
+"""The rates, as ratios of the same, between those that held and one far above that broke."""
+APART: Final = 1.05
+"""Ratio of two rates at least, where the limit is not near yet."""
 UP: Final = 2.0
-"""Where that holds, too, the second scout was not all the load: so many times as high each time."""
+"""How many times as high the next rate is where it holds beyond what seemed the most."""
+OVERLOADED: Final = 0.5
+"""Share of broken requests from which a probe was more than the server can take."""
 ASIDE: Final = 0.6
 """How far from the likeliest rate the next one is, in standard deviations of it."""
 MOST_ASIDE: Final = 0.05
 LOWEST: Final = 0.02
 """The lowest rate that is possible, as a ratio of 1 / latency alone."""
-DOWN: Final = 0.7
-"""As long as none has held, the next one is at most so many times the lowest."""
+DOWN: Final = (0.35, 0.7)
+"""As long as none has held, the next one is so many times the lowest, at least and at most."""
 HOPELESS: Final = 2.0
 """A limit that lies so near the lowest rate that is possible is none."""
 CLOSE: Final = 0.95
@@ -50,9 +65,15 @@ CLIENT_TRIES: Final = 2
 """So often a rate is tried at which the client was too slow."""
 
 Outcome = Literal[
-    "found", "imprecise", "not_met_at_any_load", "not_reached_by_client", "nothing_answered"
+    "found",
+    "imprecise",
+    "not_met_at_any_load",
+    "not_reached_by_client",
+    "nothing_answered",
+    "unfinished",
 ]
-"""imprecise: the interval is wider than asked after all probes."""
+"""imprecise: the interval is wider than asked after all probes · unfinished: the search was cut
+off, or after all probes the limit may lie anywhere above, or below, those that were tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +88,22 @@ class Scout:
     """Answers/s."""
     latency_s: float | None
     """Median from sent to the last token; None where nothing was answered."""
+    conversation_s: float = 0.0
+    """How long after a session's begin most of its turns are due; 0 without sessions."""
+    client_was_slow: bool = False
+    """Whether the client was the bottleneck: what broke may have been its fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """An open-loop probe; `shown` is None where the client was the bottleneck."""
+    """An open-loop probe; `shown` is None where the client was the bottleneck, or `empty`."""
 
     rate: float
     shown: Shown | None
+    served_rate: float = 0.0
+    """Answers/s; more than that were not to be had where it was overloaded."""
+    empty: bool = False
+    """Nothing was answered, or it was cut off before anything counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +140,7 @@ class Search:
         tried: so far.
         probes: how many may be made.
         precision: half the interval at which it ends, as a ratio.
+        unit: of the rates.
     """
 
     allowed: tuple[float, ...]
@@ -120,6 +150,7 @@ class Search:
     tried: Sequence[Tried] = field(default_factory=tuple)
     probes: int = PROBES
     precision: float = PRECISION
+    unit: str = "requests/s"
 
     @property
     def shown(self) -> list[Shown]:
@@ -134,11 +165,28 @@ class Search:
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """Lowest and highest rate that are possible at all."""
-        alone, many = self.scouts[0], self.scouts[-1]
-        latency_s = alone.latency_s or 1.0
-        rates = [one.rate for one in self.tried] or [FIRST * many.served_rate]
-        low = min(LOWEST / latency_s, 0.2 * many.served_rate, 0.5 * min(rates))
-        return low, max(8 * many.served_rate, 4 * max(rates))
+        latency_s = self.scouts[0].latency_s or 1.0
+        rates = [one.rate for one in self.tried] or [FIRST * self.served]
+        low = min(LOWEST / latency_s, 0.2 * self.served, 0.5 * min(rates))
+        return low, max(8 * self.served, 4 * max(rates))
+
+    @property
+    def served(self) -> float:
+        """The most answers/s that a probe got."""
+        rates = [one.served_rate for one in self.scouts]
+        return max(rates + [one.served_rate for one in self.tried])
+
+    @property
+    def filled(self) -> bool:
+        """Whether a probe was as much as the server can take, or more."""
+        alone = self.scouts[0]
+        if any(max(shares_of(one), default=0.0) > OVERLOADED for one in self.shown):
+            return True
+        return any(
+            scout.served_rate <= FULL * scout.streams * alone.served_rate
+            or any(share > most for share, most in zip(scout.shares, self.allowed, strict=True))
+            for scout in self.scouts[1:]
+        )
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -158,7 +206,7 @@ class Search:
     def hopeless(self) -> str | None:
         """Return the limit that one request at a time breaks, by more than chance; None if none."""
         for scout in self.scouts:
-            if scout.streams != 1:
+            if scout.streams != 1 or scout.client_was_slow:
                 continue
             for share, allowed, name in zip(scout.shares, self.allowed, self.names, strict=True):
                 broken = round(share * scout.requests)
@@ -172,7 +220,7 @@ class Search:
         """Return what to do next, or what came of it."""
         if self.hopeless() is not None or (self.made >= self.probes and self.tried):
             return self.answer()
-        if any(one.served_rate <= 0 for one in self.scouts):
+        if self.scouts and self.scouts[0].served_rate <= 0:
             return self.answer()
         if len(self.scouts) < 2:  # noqa: PLR2004 - one stream, many streams
             return Ask(streams=MANY if self.scouts else 1)
@@ -183,57 +231,93 @@ class Search:
         rate = self._next_rate()
         return self.answer() if rate is None else Ask(rate=rate)
 
-    def answer(self) -> Answer:
-        """Return what is known by now."""
+    def answer(self, *, ended: bool = True) -> Answer:
+        """Return what is known by now.
+
+        Args:
+            ended: whether the search came to its end.
+        """
+        return self._no_rate(ended=ended) or self._rate(ended=ended)
+
+    def _no_rate(self, *, ended: bool) -> Answer | None:
+        """Return why there is no highest rate; None where there may be one."""
         hopeless = self.hopeless()
         if hopeless is not None:
             text = f"One request at a time breaks {hopeless}: it is not met at any load."
-            return Answer(outcome="not_met_at_any_load", max_rate=None, interval=None, text=text)
-        if not self.shown:
-            if self.tried:
-                return self._not_reached(None)
+            return _none("not_met_at_any_load", text)
+        if self.scouts and self.scouts[0].served_rate <= 0:
             text = "No request was answered. See the failures and the server's log."
-            return Answer(outcome="nothing_answered", max_rate=None, interval=None, text=text)
-        low, high = self.estimate.interval
+            return _none("nothing_answered", text)
+        if not self.shown:
+            return self._not_reached(None) if self.tried and ended else self._unfinished()
         held = self._highest_held()
         if self.ceiling is not None and self.estimate.median >= 0.97 * self.ceiling:
             return self._not_reached(held)
-        if held is None and self.estimate.median < HOPELESS * self.bounds[0]:
+        if ended and held is None and self.estimate.median < HOPELESS * self.bounds[0]:
             text = "The limits break at the lowest rate that was tried: not met at any load."
-            return Answer(outcome="not_met_at_any_load", max_rate=None, interval=None, text=text)
+            return _none("not_met_at_any_load", text)
+        return None
+
+    def _rate(self, *, ended: bool) -> Answer:
+        """Return the highest rate, where it has been seen from both sides."""
+        low, high = self.estimate.interval
+        if low <= self.bounds[0] * APART or high >= self.bounds[1] / APART:
+            return self._unfinished()
         precise = self.estimate.half_width <= self.precision
-        sure = f"{CONFIDENCE:.0%} interval {low:.4g} to {high:.4g} requests/s"
+        sure = f"{CONFIDENCE:.0%} interval {low:.4g} to {high:.4g} {self.unit}"
+        text = f"The limits hold up to {self.estimate.median:.4g} {self.unit} ({sure})."
+        if not ended:
+            text = f"The search was not finished. By its probes so far: {text}"
         return Answer(
-            outcome="found" if precise else "imprecise",
+            outcome="unfinished" if not ended else "found" if precise else "imprecise",
             max_rate=self.estimate.median,
             interval=(low, high),
-            text=f"The limits hold up to {self.estimate.median:.4g} requests/s ({sure}).",
+            text=text,
         )
+
+    def _unfinished(self) -> Answer:
+        """The limit has not been seen from both sides."""
+        held = self._highest_held()
+        broke = min((one.rate for one in self.shown if breaks(one, self.allowed)), default=None)
+        known = "" if held is None else f" They hold at {held:.4g} {self.unit}."
+        known += "" if broke is None else f" They broke at {broke:.4g} {self.unit}."
+        text = f"{self.made} probes do not say where the limits break.{known}"
+        return _none("unfinished", text)
 
     def _not_reached(self, held: float | None) -> Answer:
         ceiling = max(one.rate for one in self.tried) if self.ceiling is None else self.ceiling
-        known = "" if held is None else f" They hold at {held:.4g} requests/s."
-        return Answer(
-            outcome="not_reached_by_client",
-            max_rate=None,
-            interval=None,
-            text=f"The limits were not reached by this client, which was too slow for "
-            f"{ceiling:.4g} requests/s.{known} Give it cores or workers of its own.",
+        known = "" if held is None else f" They hold at {held:.4g} {self.unit}."
+        text = (
+            f"The limits were not reached by this client, which was too slow for {ceiling:.4g} "
+            f"{self.unit}.{known} Give it cores or workers of its own."
         )
+        return _none("not_reached_by_client", text)
 
     def _next_rate(self) -> float | None:
         """Return the next rate to try; None if there is none that would tell more."""
-        if not self.tried:
-            return _plain(FIRST * self.scouts[-1].served_rate)
-        if not self.shown:
-            below = _plain(min(*(one.rate for one in self.tried), np.inf) / UP)
+        if self.tried and not self.shown:
+            below = _plain(min(one.rate for one in self.tried) / UP)
             return below if below > 0 else None
+        rate = self._by_served()
+        if rate is not None and (self.ceiling is None or rate < self.ceiling):
+            return rate
         return self._near_limit() if self.broke else self._upwards()
+
+    def _by_served(self) -> float | None:
+        """Return a rate by the most that was served; None where all that it says was tried."""
+        held = self._highest_held() or 0.0
+        if not self.filled:
+            return None if self.broke else _plain(LEAP * max(held, self.served))
+        broke = min((one.rate for one in self.shown if breaks(one, self.allowed)), default=np.inf)
+        for ratio in (FIRST, THEN) if broke == np.inf else BETWEEN:
+            if APART * held < ratio * self.served < broke / APART:
+                return _plain(ratio * self.served)
+        return None
 
     def _upwards(self) -> float | None:
         """No rate broke a limit yet: return one that may."""
-        highest, served = max(one.rate for one in self.shown), self.scouts[-1].served_rate
-        up = THEN * served if highest < served else UP * highest
+        highest = max(one.rate for one in self.shown)
+        up = UP * highest
         if self.ceiling is not None and up >= self.ceiling:
             up = (highest + self.ceiling) / 2
             if up > CLOSE * self.ceiling:
@@ -243,15 +327,19 @@ class Search:
     def _near_limit(self) -> float | None:
         """Return a rate where the limit is likely, to either side by turns."""
         held, found = self._highest_held(), self.estimate
-        near = [one for one in self.shown if abs(np.log(one.rate / found.median)) <= NEAR]
-        done = len(near) >= LEAST_NEAR and found.half_width <= self.precision
+        off = [abs(np.log(one.rate / found.median)) for one in self.shown]
+        near = sum(one <= NEAR for one in off)
+        telling = sum(one * max(found.slopes) <= TELLING for one in off)
+        done = near >= LEAST_NEAR and telling >= LEAST_TELLING
+        done = done and found.half_width <= self.precision
         if done or (held is None and found.median < HOPELESS * self.bounds[0]):
             return None
         spread = np.log(found.quantile(0.84) / found.quantile(0.16)) / 2
         aside = min(ASIDE * spread, MOST_ASIDE) * (-1 if self.made % 2 else 1)
         rate = found.median * float(np.exp(aside))
         if held is None:
-            rate = min(rate, DOWN * min(one.rate for one in self.shown))
+            lowest = min(one.rate for one in self.shown)
+            rate = min(max(rate, DOWN[0] * lowest), DOWN[1] * lowest)
         else:
             rate = min(rate, UP * held)
         if self.ceiling is not None and rate >= self.ceiling:
@@ -266,6 +354,10 @@ class Search:
     def broke(self) -> bool:
         """Whether a rate was tried that broke a limit."""
         return any(breaks(one, self.allowed) for one in self.shown)
+
+
+def _none(outcome: Outcome, text: str) -> Answer:
+    return Answer(outcome=outcome, max_rate=None, interval=None, text=text)
 
 
 def shares_of(one: Shown) -> tuple[float, ...]:

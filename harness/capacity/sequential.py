@@ -22,6 +22,11 @@ ALIKE: Final = 20.0
 """Requests in a row that tell as much as one alone, where a queue builds up."""
 ALIKE_IDLE: Final = 5.0
 """The same where it does not."""
+TOGETHER: Final = 2.0
+"""Requests that are under way together break a limit together: so many times as many tell as much
+as one alone, if that is more than `ALIKE`,"""
+TOGETHER_IDLE: Final = 0.2
+"""or than `ALIKE_IDLE`."""
 LEAST_PART: Final = 0.3
 """Part of the planned length before which nothing is decided."""
 
@@ -34,6 +39,7 @@ def decided(
     part: float,
     *,
     may_hold: bool,
+    in_flight: float = 0.0,
 ) -> Shown | None:
     """Return what a probe has clearly shown by now; None while it is open.
 
@@ -43,13 +49,16 @@ def decided(
         part: of the planned length that is over.
         may_hold: whether a probe that clearly holds may be ended; near the limit each request
             that shows that it holds is needed.
+        in_flight: requests under way at once, if each takes as long as one alone.
     """
     if part < LEAST_PART:
         return None
     pairs = list(zip(tallies, allowed, strict=True))
-    if any(_evidence(tally, most, (1 + most) / 2, ALIKE) >= SURE for tally, most in pairs):
+    alike = max(ALIKE, TOGETHER * in_flight)
+    if any(_evidence(tally, most, (1 + most) / 2, alike) >= SURE for tally, most in pairs):
         return "broken"
-    holds = all(_evidence(tally, most, most / 5, ALIKE_IDLE) >= SURE for tally, most in pairs)
+    alike = max(ALIKE_IDLE, TOGETHER_IDLE * in_flight)
+    holds = all(_evidence(tally, most, most / 5, alike) >= SURE for tally, most in pairs)
     return "holds" if may_hold and holds else None
 
 

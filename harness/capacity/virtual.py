@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 UTILIZATIONS: Final = 1 - np.geomspace(0.75, 0.015, 28)
 """Of the queue on paper."""
+WIDTHS: Final = np.geomspace(8, 1024, 8)
+"""Of the crowd, in mean gaps between arrivals."""
 SHARES: Final = (0.004, 0.6)
 """Bounds of the share that it is made to keep waiting too long."""
 _LONG: Final = 1_000_000
@@ -46,8 +48,24 @@ def waits(due: Floats, service: Floats) -> Floats:
     return np.asarray(np.maximum.accumulate(due - before) + before - due, dtype=np.float64)
 
 
+def crowd(due: Floats, work: Floats, width: float) -> Floats:
+    """Return how much work comes around each request: in full what comes with it, less the further.
+
+    The weights fall in a straight line to 0 at `width` to either side: as requests that run
+    together for so long slow each other down.
+    """
+    count, moment = (np.concatenate([[0.0], np.cumsum(one)]) for one in (work, work * due))
+
+    def until(at: Floats) -> Floats:
+        """Work so far, integrated over time."""
+        place = np.searchsorted(due, at, side="right")
+        return np.asarray(count[place] * at - moment[place], dtype=np.float64)
+
+    return (until(due + width) - 2 * until(due) + until(due - width)) / width
+
+
 class VirtualQueue:
-    """The queue on paper for one law of arrivals and of work, at any utilization.
+    """The queue on paper for one law of arrivals and of work, at any utilization, and the crowd.
 
     Args:
         arrival: how requests come.
@@ -63,8 +81,11 @@ class VirtualQueue:
         self._mean = float(work.mean())
         jobs = rng.choice(work / self._mean, size=_LONG)
         jobs /= jobs.mean()
-        self._quantiles = [
+        self._waits = [
             np.quantile(waits(due, used * jobs)[_BURN_IN:], _LEVELS) for used in UTILIZATIONS
+        ]
+        self._crowds = [
+            np.quantile(crowd(due, jobs, width)[_BURN_IN:-_BURN_IN], _LEVELS) for width in WIDTHS
         ]
 
     def exceeded(self, due: Floats, work: Floats, used: float, share: float) -> Floats:
@@ -77,9 +98,25 @@ class VirtualQueue:
             share: of all requests, in the long run.
         """
         at = int(np.argmin(np.abs(UTILIZATIONS - used)))
-        limit = float(np.interp(1 - share, _LEVELS, self._quantiles[at]))
-        found = waits(due, UTILIZATIONS[at] * work / self._mean)
+        limit = float(np.interp(1 - share, _LEVELS, self._waits[at]))
+        found = waits(due, UTILIZATIONS[at] * self._of_mean(work))
         return (found > max(limit, 1e-9)).astype(np.float64)
+
+    def crowded(self, due: Floats, work: Floats, width: float, share: float) -> Floats:
+        """Say of each request whether more come around it than around all but `share`: 1 or 0.
+
+        Args:
+            due: in mean gaps between arrivals.
+            work: of each.
+            width: of the crowd, in mean gaps; the nearest of `WIDTHS` is taken.
+            share: of all requests, in the long run.
+        """
+        at = int(np.argmin(np.abs(np.log(WIDTHS / width))))
+        limit = float(np.interp(1 - share, _LEVELS, self._crowds[at]))
+        return (crowd(due, self._of_mean(work), WIDTHS[at]) > limit).astype(np.float64)
+
+    def _of_mean(self, work: Floats) -> Floats:
+        return work / self._mean if self.varies else np.ones(work.size)
 
 
 @lru_cache(maxsize=4)

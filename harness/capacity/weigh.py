@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -18,7 +18,16 @@ from harness.capacity.result import (
     Probe,
     Saturation,
 )
-from harness.capacity.search import PRECISION, PROBES, Scout, Search, Tried, breaks, shares_of
+from harness.capacity.search import (
+    PRECISION,
+    PROBES,
+    Answer,
+    Scout,
+    Search,
+    Tried,
+    breaks,
+    shares_of,
+)
 from harness.errors import BadInputError
 from harness.evidence.evidence import LoadRun
 from harness.measuring.measurement import Caveat
@@ -69,6 +78,11 @@ class Asked:
         )
 
     @property
+    def unit(self) -> Literal["requests/s", "sessions/s"]:
+        """Of the rates."""
+        return "requests/s" if self.profile.session is None else "sessions/s"
+
+    @property
     def allowed(self) -> tuple[float, ...]:
         """The share that may break each limit."""
         return tuple(map(allowed_share, self.slo.limits))
@@ -81,9 +95,10 @@ def search_of(asked: Asked, read: Sequence[Scout | Tried]) -> Search:
         names=tuple(limit.text for limit in asked.slo.limits),
         arrival=asked.profile.arrival,
         scouts=[one for one in read if isinstance(one, Scout)],
-        tried=[one for one in read if isinstance(one, Tried)],
+        tried=[one for one in read if isinstance(one, Tried) and not one.empty],
         probes=asked.probes,
         precision=asked.precision,
+        unit=asked.unit,
     )
 
 
@@ -116,7 +131,7 @@ def found_in(run: RunFolder) -> Capacity:
     return Capacity(
         run=numbers.run,
         slo=str(asked.slo),
-        unit="requests/s" if asked.profile.session is None else "sessions/s",
+        unit=asked.unit,
         precision=asked.precision,
         max_rate=first.max_rate if first else None,
         max_rate_ci95=first.max_rate_ci95 if first else None,
@@ -190,7 +205,7 @@ def read_capacity(run: RunFolder) -> Capacity:
 
 
 def _found(build: str, search: Search, probes: list[Probe]) -> Found:
-    answer = search.answer()
+    answer = search.answer(ended=isinstance(search.next(), Answer))
     held = [one.rate for one in search.shown if not breaks(one, search.allowed)]
     best = max(probes, key=lambda one: one.served_rate)
     saturation = None
@@ -229,13 +244,14 @@ def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tri
         window_s=cell.window_s,
         served_rate=cell.metrics.request_rate,
         ended_early=read_facts(run.path / CELLS / cell.id).ended_when_decided,
+        empty=isinstance(one, Tried) and one.empty,
     )
 
 
 def _told(found: Found) -> list[Caveat]:
     """What a reader must know of one build's answer."""
     caveats = []
-    slow = [one for one in found.probes if one.rate is not None and one.met is None]
+    slow = [one for one in found.probes if one.client_was_slow]
     if slow:
         rates = ", ".join(f"{one.rate:g}" for one in slow)
         caveats.append(

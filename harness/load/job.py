@@ -314,9 +314,13 @@ class LoadJob:
                 stack.enter_context(watched(at, self._request, under_way))
             driver.drive(
                 lambda progress: self._live.progress(title, progress),
-                lambda: goes_on() and all(one.is_up() for one in served),
+                lambda: all(one.is_up() for one in served) and self._is_wanted(goes_on),
             )
+
+    def _is_wanted(self, goes_on: Callable[[], bool]) -> bool:
+        """Note it where what is under way has shown what it was to show."""
         self._under_way[0].decided = not goes_on()
+        return not self._under_way[0].decided
 
     def _keep(self) -> None:
         """Turn the samples of what is under way into numbers and write all numbers so far."""

@@ -31,13 +31,13 @@ def supplies_of_search(run: LoadRun, capacity: Capacity) -> list[Supply]:
         cell = cells[_nearest(one, probes).cell]
         supply = supply_at(one.build, (run, cell), "search", servers_of(cell))
         reached = one.max_rate
-        held = one.held_rate if one.outcome == "not_reached_by_client" else None
+        held = one.held_rate if one.outcome in {"not_reached_by_client", "unfinished"} else None
         found.append(
             msgspec.structs.replace(
                 supply,
                 rate=held if reached is None else reached,
                 rate_ci95=one.max_rate_ci95,
-                rate_between=None if held is None else (held, None),
+                rate_between=None if held is None or reached is not None else (held, None),
             )
         )
     return found

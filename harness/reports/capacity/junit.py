@@ -20,6 +20,7 @@ _OUTCOMES: Final[Mapping[Found, Outcome]] = {
     "found": "passed",
     "imprecise": "passed",
     "not_met_at_any_load": "failure",
+    "unfinished": "error",
     "not_reached_by_client": "skipped",
     "nothing_answered": "error",
 }

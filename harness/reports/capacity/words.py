@@ -73,8 +73,10 @@ def probes(found: Found, capacity: Capacity) -> Sheet:
 
 
 def _met(probe: Probe) -> str:
+    if probe.met is None:
+        return "nothing counted" if probe.empty else "client too slow"
     early = ", ended early" if probe.ended_early else ""
-    return ("client too slow" if probe.met is None else "yes" if probe.met else "no") + early
+    return ("yes" if probe.met else "no") + early
 
 
 def _load(probe: Probe, unit: str) -> str:

@@ -35,12 +35,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.load.matrix import Cell
+    from loadprofiles.records import Sample
 
 SLOTS, SERVICE_S = 8, 0.08
 SLO = "ttft_due_p95_ms<=100"
 SERVER = Server(
     build="url", engine="mock", engine_version=None, base_url="http://h:1/v1", model="m"
 )
+
+
+def failure(one: Sample, error: str, at_ns: int) -> Sample:
+    """Return the same request without an answer."""
+    return msgspec.structs.replace(
+        one, error=error, status=0, done_ns=at_ns, first_ns=None, first_answer_ns=None,
+        last_ns=None, end_ns=None, finish_reason=None, output_tokens=None, chunk_ns=[], lag_us=[],
+    )  # fmt: skip
 
 
 class Queue:
@@ -53,6 +62,10 @@ class Queue:
         self.gaps_ms: tuple[float, ...] = (10, 10, 10)
         self.driven: list[str] = []
         self.stop_after = 99
+        self.dead_from = 99
+        """So many cells, and none of the requests is answered any more."""
+        self.cut_at_s: float | None = None
+        """Ctrl-C so long after a window's start: what was not answered by then is aborted."""
 
     def drive(self, job: LoadJob, cell: Cell, request: LoadRequest) -> None:
         """Write what a driver would have left of a cell."""
@@ -92,6 +105,14 @@ class Queue:
         ]  # fmt: skip
         (folder / PLAN_FILE).write_bytes(msgspec.json.encode(plan))
         (folder / DRIVE_FILE).write_bytes(msgspec.json.encode(drive))
+        if len(self.driven) > self.dead_from:
+            samples = [failure(one, "connect", one.due_ns) for one in samples]
+        if self.cut_at_s is not None:
+            end_ns = T0 + round(self.cut_at_s * S)
+            samples = [one if (one.done_ns or 0) <= end_ns else failure(one, "aborted", end_ns)
+                       for one in samples if one.due_ns < end_ns]  # fmt: skip
+            drive = msgspec.structs.replace(drive, ended="interrupted", window_end_ns=end_ns)
+            (folder / DRIVE_FILE).write_bytes(msgspec.json.encode(drive))
         lines = b"".join(msgspec.json.encode(one) + b"\n" for one in samples)
         (folder / SAMPLES_FILE).write_bytes(lines)
         facts = facts_of(request, UnderWay(cell=cell, plan=plan, server=SERVER))
@@ -100,6 +121,8 @@ class Queue:
             job._cells.append(cell)
         job.record.add_cell(measure_folder(folder, request.slo))
         job.record.save()
+        if self.cut_at_s is not None:
+            raise KeyboardInterrupt
 
     @staticmethod
     def _waits_ms(due: list[int]) -> list[float]:
@@ -197,6 +220,34 @@ def test_limits_that_one_request_alone_breaks_are_met_at_no_load(tmp_path: Path)
     assert len(found.probes) == 1, "nothing more was asked"
 
 
+def test_a_server_that_answers_nothing_any_more_ends_the_search_and_counts_for_nothing(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """Three cells are answered; the fourth probe's refusals would else be a rate that broke."""
+    queue.dead_from = 3
+    cut, code = search(asked(), tmp_path)
+    assert code == ExitCode.SERVER
+    assert (cut.outcome, cut.max_rate) == ("unfinished", None)
+    assert [one.empty for one in cut.probes] == [False, False, False, True]
+    assert cut.probes[3].met is None
+    assert "server_failed" in {one.code for one in cut.caveats}
+    assert "client_too_slow" not in {one.code for one in cut.caveats}
+    queue.dead_from = 99
+    [folder] = tmp_path.iterdir()
+    found, code = search(asked(), tmp_path, RunFolder(folder))
+    assert code == ExitCode.OK
+    assert found.max_rate == pytest.approx(78.2, rel=0.1)
+    assert not any(one.empty for one in found.probes), "it was driven again"
+
+
+def test_what_ctrl_c_aborted_has_broken_no_limit(queue: Queue, tmp_path: Path) -> None:
+    queue.cut_at_s = 0.1  # the second request of the first scout is under way
+    cut, code = search(asked("e2e_p95_ms<=500"), tmp_path)
+    assert code == ExitCode.INTERRUPTED
+    assert (cut.outcome, cut.max_rate) == ("unfinished", None)
+    assert cut.probes[0].limits[0].broken == 0
+
+
 def test_a_client_that_is_too_slow_is_no_servers_limit(queue: Queue, tmp_path: Path) -> None:
     """It lets requests go 60 ms late above 60/s; taken for the server's that would be its limit."""
     queue.late_ms, queue.late_above = 60.0, 60.0
@@ -229,6 +280,9 @@ def test_a_probe_is_long_enough_for_its_requests_and_for_its_answers() -> None:
     assert request.probe(50.0, 0.1).duration_s == 30
     assert request.probe(1.0, 0.1).duration_s == 60
     assert request.probe(1.0, 12.0).duration_s == 120
+    assert request.probe(0.1, 2.0).duration_s == 200, "some requests there must be"
+    assert request.probe(0.001, 2.0).duration_s == 900
+    assert request.probe(100.0, 0.1, 9.0).duration_s == 45, "sessions must come to their end"
     assert request.scout(32, 2.0).duration_s == 10
     assert request.scout(1, None).is_closed
     assert np.isclose(request.scout(32, 100.0).duration_s or 0, 30)

@@ -10,6 +10,7 @@ from harness.capacity.estimate import Shown, estimate
 from harness.capacity.search import (
     CLIENT_TRIES,
     FIRST,
+    LEAP,
     MANY,
     PROBES,
     THEN,
@@ -70,6 +71,78 @@ def test_it_goes_up_until_a_rate_breaks() -> None:
     assert isinstance(step, Ask)
     assert step.rate is not None
     assert 110 < step.rate < 220
+
+
+ROOMY = Scout(streams=MANY, shares=(0.0,), requests=600, served_rate=150.0, latency_s=0.2)
+
+
+def overloaded(rate: float, served: float) -> Tried:
+    return Tried(rate=rate, shown=shown(rate, 0.95), served_rate=served)
+
+
+def test_where_many_streams_are_served_as_well_as_one_the_rate_leaps() -> None:
+    assert search(scouts=(ALONE, ROOMY)).next() == Ask(rate=LEAP * 150)
+    step = search((1200, 0.0), scouts=(ALONE, ROOMY)).next()
+    assert step == Ask(rate=LEAP * 1200), "and again, until something breaks"
+    slow = Scout(streams=MANY, shares=(0.0,), requests=60, served_rate=60.0, latency_s=0.5)
+    assert search(scouts=(ALONE, slow)).next() == Ask(rate=FIRST * 60), "full, if not too slow"
+
+
+def test_what_was_served_when_it_was_too_much_says_where_to_look() -> None:
+    found = search(scouts=(ALONE, ROOMY))
+    found.tried = [overloaded(1200, 400.0)]
+    assert found.next() == Ask(rate=pytest.approx(0.8 * 400))
+    found = search((320, 0.0), scouts=(ALONE, ROOMY))
+    found.tried = [overloaded(1200, 400.0), *found.tried]
+    assert found.next() == Ask(rate=pytest.approx(0.95 * 400))
+
+
+def test_many_streams_that_all_ran_out_of_time_are_no_dead_server() -> None:
+    """One slot of 10 s lets 32 streams wait longer than they may."""
+    alone = Scout(streams=1, shares=(0.0,), requests=3, served_rate=0.1, latency_s=10.0)
+    many = Scout(streams=MANY, shares=(1.0,), requests=40, served_rate=0.0, latency_s=None)
+    assert search(scouts=(alone, many)).next() == Ask(rate=pytest.approx(FIRST * 0.1))
+
+
+def test_as_long_as_none_has_held_it_goes_down_in_steps() -> None:
+    step = search((80, 1.0)).next()
+    assert isinstance(step, Ask)
+    assert step.rate is not None
+    assert 0.3 * 80 < step.rate <= 0.7 * 80
+
+
+def test_what_the_client_broke_in_the_first_scout_is_not_the_servers() -> None:
+    slow = Scout(
+        streams=1, shares=(0.4,), requests=60, served_rate=5.0, latency_s=0.2, client_was_slow=True
+    )
+    assert search(scouts=(slow,)).next() == Ask(streams=MANY)
+
+
+def test_a_search_that_was_cut_off_does_not_say_more_than_it_knows() -> None:
+    before = search(scouts=(ALONE, TOGETHER)).answer(ended=False)
+    assert (before.outcome, before.max_rate) == ("unfinished", None)
+    one_side = search((80, 0.0)).answer(ended=False)
+    assert (one_side.outcome, one_side.max_rate) == ("unfinished", None)
+    assert "They hold at 80 requests/s" in one_side.text
+    once = search((80, None)).answer(ended=False)
+    assert once.outcome == "unfinished", "a client that was slow once is tried again"
+    both = search((70, 0.0), (78, 0.03), (82, 0.08), (90, 0.6)).answer(ended=False)
+    assert both.outcome == "unfinished"
+    assert both.max_rate == pytest.approx(80, rel=0.05)
+    assert both.text.startswith("The search was not finished.")
+
+
+def test_all_probes_without_one_that_breaks_are_no_highest_rate() -> None:
+    tried = [(80.0 * 1.3**number, 0.0) for number in range(PROBES - 2)]
+    answer = search(*tried).next()
+    assert isinstance(answer, Answer)
+    assert (answer.outcome, answer.max_rate, answer.interval) == ("unfinished", None, None)
+
+
+def test_probes_far_from_where_the_limit_may_be_do_not_end_it() -> None:
+    """Within 15 % of a limit at which all turns at once, but none where some do."""
+    tried = [(70.0, 0.0), (72.0, 0.0), (74.0, 0.0), (90.0, 1.0), (91.0, 1.0), (92.0, 1.0)]
+    assert isinstance(search(*tried).next(), Ask)
 
 
 def test_it_finds_a_limit_of_its_own_law_within_two_percent() -> None:

@@ -33,3 +33,12 @@ def test_one_broken_limit_is_enough_and_all_must_hold() -> None:
     both = [tally(0, 900), tally(900, 900)]
     assert decided(both, [0.05, 0.01], 0.5, may_hold=True) == "broken"
     assert decided([tally(0, 900), tally(0, 900)], [0.05, 0.001], 0.5, may_hold=True) is None
+
+
+def test_requests_that_are_under_way_together_tell_as_much_as_one() -> None:
+    one = tally(300, 400)
+    assert decided([one], [0.05], 0.5, may_hold=False, in_flight=5) == "broken"
+    assert decided([one], [0.05], 0.5, may_hold=False, in_flight=200) is None
+    held = tally(0, 900)
+    assert decided([held], [0.05], 0.5, may_hold=True, in_flight=10) == "holds"
+    assert decided([held], [0.05], 0.5, may_hold=True, in_flight=100) is None

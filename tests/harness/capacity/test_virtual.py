@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from harness.capacity import virtual
-from harness.capacity.virtual import UTILIZATIONS, VirtualQueue, can_control, waits
+from harness.capacity.virtual import (
+    UTILIZATIONS,
+    WIDTHS,
+    VirtualQueue,
+    can_control,
+    crowd,
+    waits,
+)
 from harness.config import find_profile, load_config
 from loadprofiles.arrivals.poisson import Poisson
 
@@ -33,6 +40,16 @@ def test_the_share_that_waits_too_long_is_the_one_asked_for_in_the_long_run(
     for used in UTILIZATIONS[[2, 6, 10]]:
         late = queue.exceeded(due, np.ones(due.size), float(used), 0.05)
         assert late.mean() == pytest.approx(0.05, rel=0.12)
+    for width in WIDTHS[[0, 3, 6]]:
+        late = queue.crowded(due, np.ones(due.size), float(width), 0.05)
+        assert late.mean() == pytest.approx(0.05, rel=0.12)
+
+
+def test_the_crowd_is_the_work_around_each_request_the_further_the_less() -> None:
+    rng = np.random.default_rng(3)
+    due, work = np.cumsum(rng.exponential(size=200)), rng.exponential(size=200)
+    weights = np.maximum(0, 1 - np.abs(due[:, None] - due[None, :]) / 12)
+    assert crowd(due, work, 12) == pytest.approx(weights @ work)
 
 
 @pytest.mark.parametrize(
