@@ -52,7 +52,7 @@ def sheets(sizing: Sizing) -> list[Sheet]:
         found.append(_costs(sizing))
     if sizing.terms.months:
         found.append(_months(sizing))
-    return found
+    return [sheet for sheet in found if sheet.rows]
 
 
 def sentences(sizing: Sizing) -> list[str]:

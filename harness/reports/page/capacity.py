@@ -153,7 +153,7 @@ def _panels(
     limits: Sequence[Limit],
 ) -> list[Panel]:
     sent = [probe for probe in one.probes if probe.rate is not None]
-    if not sent:
+    if not any(probe.limits for probe in sent):
         return []
     rates = [probe.rate for probe in sent if probe.rate is not None]
     reach = [*rates, *(one.max_rate_ci95 or ())]
@@ -193,7 +193,7 @@ def _shares(
     """The share that broke one limit at each rate, and the share that may."""
     place, limit = of
     shown = [(probe, probe.limits[place]) for probe in sent if place < len(probe.limits)]
-    allowed = 100 * shown[0][1].allowed if shown else 5.0
+    allowed = 100 * shown[0][1].allowed
     least = min([allowed, *(100 * one.broken for _, one in shown if one.broken > 0)])
     x, y = levels.scale, log_between(max(least / 1.5, allowed / _BELOW, _LEAST_PERCENT), 100.0)
     chart = Chart(
@@ -214,5 +214,4 @@ def _shares(
     notes = [f"% of all requests due, log scale; the line is what may: {share(allowed / 100)}"]
     if any(100 * one.broken < y.low for _, one in shown):
         notes.append("at the lower edge: fewer, or none")
-    chart_panel = panel(pen, chart, "; ".join(notes))
-    return chart_panel if shown else Panel(title=chart.title, note="", svg=None)
+    return panel(pen, chart, "; ".join(notes))

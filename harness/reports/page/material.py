@@ -130,7 +130,11 @@ class Material:
             return self.gate.valid
         if self.capacity is not None:  # probes in which the client was too slow count for nothing
             whole = not any(caveat.invalidates for caveat in self.capacity.caveats)
-            return whole and bool(self.capacity.builds)
+            return whole and any(
+                one.outcome == "not_met_at_any_load"
+                or any(probe.rate is not None and probe.met is not None for probe in one.probes)
+                for one in self.capacity.builds
+            )
         return all(run.measurements.valid for run in self.evidence.load) and all(
             run.result.valid for run in self.evidence.quality
         )

@@ -217,6 +217,24 @@ def test_invalid_probes_are_told_and_the_answer_stays_valid(material: Material) 
     assert verdict.validity(other).startswith("1 of 3 probes are invalid")
 
 
+def test_where_the_client_was_always_too_slow_nothing_is_drawn_and_nothing_valid(
+    material: Material, found: Capacity
+) -> None:
+    slow = [
+        probe if probe.rate is None else msgspec.structs.replace(probe, met=None, limits=[])
+        for probe in found.probes
+    ]
+    [build] = found.builds
+    none = msgspec.structs.replace(
+        build, probes=slow, max_rate=None, max_rate_ci95=None, outcome="not_reached_by_client"
+    )
+    other = msgspec.structs.replace(found, builds=[none])
+    [one] = capacity.sections(Pen(), other, material.evidence.load[0])
+    assert one.panels == []
+    assert len(one.probes.rows) == len(found.probes)
+    assert not replace(material, capacity=other).valid
+
+
 def test_a_sizing_of_finished_runs_is_a_page_of_its_own(found: Capacity) -> None:
     assert found.sizing is not None
     [one] = found.sizing.builds
