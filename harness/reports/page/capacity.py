@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from harness.measuring.slo import LATENCIES, parse_slo
+from harness.measuring.slo import LATENCIES, observed, parse_slo
 from harness.reports.capacity import words
 from harness.reports.figures import count, figure, level_value, plain, share
 from harness.reports.page.axes import linear, log_between
@@ -159,13 +159,17 @@ def _panels(
     reach = [*rates, *(one.max_rate_ci95 or ())]
     levels = Levels(scale=linear(reach, zero=False), place=float, unit=f"{capacity.unit} sent")
     marks = _marks(one, levels)
-    open_cells = {probe.cell for probe in sent if probe.met is not None}
-    cells = [cell for cell in run.measurements.cells if cell.id in open_cells]
+    judged = {probe.cell: probe.ended_early for probe in sent if probe.met is not None}
+    cells = [cell for cell in run.measurements.cells if cell.id in judged]
     found = []
     for place, limit in sorted(enumerate(limits), key=lambda one: one[1].metric not in LATENCIES):
         found.append(_shares(pen, levels, sent, (place, limit), colour, marks))
         if limit.metric in LATENCIES:
-            values = [(level_value(cell), held_value(limit, cell)) for cell in cells]
+            values = [
+                # what was cut off at an early end has not failed
+                (level_value(cell), (observed if judged[cell.id] else held_value)(limit, cell))
+                for cell in cells
+            ]
             found.append(latency(pen, levels, colour, limit, values, marks))
     return found
 

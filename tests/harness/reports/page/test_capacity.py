@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from harness.measuring.slo import parse_slo
+from harness.measuring.slo import observed, parse_slo
 from harness.reports.figures import figure
 from harness.reports.page import capacity, prediction, sizing, verdict
 from harness.reports.page.frame import render, render_sizing
@@ -75,7 +75,7 @@ def test_each_limit_has_its_probes_and_each_latency_its_curve(
     [limit] = parse_slo(found.slo).limits[:1]
     cells = {cell.id: cell for cell in material.evidence.load[0].measurements.cells}
     for probe in sent:
-        value = held_value(limit, cells[probe.cell])
+        value = (observed if probe.ended_early else held_value)(limit, cells[probe.cell])
         assert f"{probe.rate:g}: {figure(value)} ms" in told(curve)
     for panel in one.panels:
         assert str(panel.svg).count('class="burst"') == 1, "the interval is shaded"
@@ -94,6 +94,32 @@ def test_a_share_lies_below_the_line_where_the_limit_held(
     sent = [probe for probe in found.probes if probe.rate is not None]
     for place, probe in zip(places, sent, strict=True):
         assert (int(place) >= line) == probe.met
+
+
+def test_failures_reach_the_upper_edge_but_not_what_an_early_end_cut_off(
+    material: Material, found: Capacity
+) -> None:
+    [build] = found.builds
+    load, last = material.evidence.load[0], build.probes[-1]
+    cells = []
+    for cell in load.measurements.cells:
+        stat = cell.metrics.ttft_due_ms
+        bad = msgspec.structs.replace(stat, p95=None, n_infinite=99)
+        failed = msgspec.structs.replace(
+            cell, metrics_with_failures={"ttft_due_ms": bad, "e2e_ms": bad}, stable=True
+        )
+        cells.append(failed if cell.id == last.cell else cell)
+    run = replace(load, measurements=msgspec.structs.replace(load.measurements, cells=cells))
+
+    def curve(*, early: bool) -> Panel:
+        ended = msgspec.structs.replace(last, ended_early=early)
+        changed = msgspec.structs.replace(build, probes=[*build.probes[:-1], ended])
+        other = msgspec.structs.replace(found, builds=[changed])
+        return capacity.sections(Pen(), other, run)[0].panels[1]
+
+    assert f"{last.rate:g}: ∞ ms" in told(curve(early=False))
+    assert "at the upper edge: beyond it" in curve(early=False).note
+    assert not any("∞" in text for text in told(curve(early=True)))
 
 
 def test_bars_are_as_long_as_the_rates(found: Capacity) -> None:
