@@ -24,7 +24,7 @@ class ServerUse(msgspec.Struct, frozen=True, kw_only=True):
     """Requests in the engine's queue."""
     preemptions: int | None = None
     prefix_cache_hit_rate: float | None = None
-    """Of the whole cell: prompt tokens found in the prefix cache / those looked for."""
+    """Prompt tokens found in the prefix cache / those looked for, without the warm-up's."""
     prompt_tokens: int | None = None
     """Of the whole cell, warm-up and what came after the window included."""
     generation_tokens: int | None = None

@@ -43,11 +43,15 @@ class Watched:
         return [one for one in self.pages if self.start_ns <= one.at_ns <= self.end_ns]
 
     @property
+    def pages_from_within(self) -> list[EnginePage]:
+        """Those in the window and the first after it: nothing of the warm-up lies between them."""
+        return [*self.pages_within, *[one for one in self.pages if one.at_ns > self.end_ns][:1]]
+
+    @property
     def pages_around(self) -> list[EnginePage]:
         """Those in the window, the last before it and the first after it."""
         before = [one for one in self.pages if one.at_ns < self.start_ns][-1:]
-        after = [one for one in self.pages if one.at_ns > self.end_ns][:1]
-        return [*before, *self.pages_within, *after]
+        return [*before, *self.pages_from_within]
 
 
 def server_use(
@@ -84,7 +88,7 @@ def server_use(
         running_peak=_whole(_largest(pages, "running")),
         waiting_peak=_whole(_largest(pages, "waiting")),
         preemptions=_whole(grown(watched.pages_around, "preemptions")),
-        prefix_cache_hit_rate=hit_rate(watched.pages),
+        prefix_cache_hit_rate=hit_rate(watched.pages_from_within),
         prompt_tokens=_whole(grown(watched.pages, "prompt_tokens")),
         generation_tokens=_whole(grown(watched.pages, "generation_tokens")),
         power_w_mean=power,

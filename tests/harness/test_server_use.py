@@ -85,6 +85,16 @@ def test_the_hit_rate_is_of_what_was_looked_for(
     assert hit_rate([told(0, first), told(9, last)]) == rate
 
 
+def test_prompts_that_the_warm_up_sends_again_are_in_no_hit_rate() -> None:
+    """The streams that are warm go on with the warm-up's prompts until all of them are."""
+    counts = {-3: (0, 0), -1: (100, 50), 1: (200, 50), 6: (300, 50), 11: (400, 70), 12: (500, 170)}
+    looks = [
+        reading(t, engine=page(t, prefix_cache_queries=looked, prefix_cache_hits=found))
+        for t, (looked, found) in counts.items()
+    ]
+    assert use(*looks).prefix_cache_hit_rate == pytest.approx(20 / 200)
+
+
 def test_memory_and_power_are_of_the_gpus_that_the_server_is_on() -> None:
     def look(second: float, own_gib: float, power: float) -> Reading:
         mine = gpu(own_gib, power_w=power, utilization=power / 400)
