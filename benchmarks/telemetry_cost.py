@@ -1,22 +1,37 @@
-"""What looking at the server costs the load engine: pairs of cells with and without telemetry.
+"""What looking at the server costs the load engine: blocks of one cell with and without telemetry.
 
-    python benchmarks/telemetry_cost.py [--pairs 6] [--duration 10] [--concurrency 64]
+    python benchmarks/telemetry_cost.py [--pairs 32] [--block 2.5] [--concurrency 64]
 
-Each pair drives the same cell twice at the known-timing server, once beside `sample_telemetry` as
-a run has it and once without, in the order AB BA AB … The driver has a CPU of its own; server and
-harness share another, as on any small machine. Printed are the ratios with/without: geometric mean
-over the pairs with its 95 % interval (Student's t on the logarithms).
+One closed loop is driven at the known-timing server, and `sample_telemetry` is put around every
+second block of it as around a run's cell, in the order AB BA AB …: one driver and one server, so
+that what two starts of them differ by is in no pair. The driver has a CPU of its own; server and
+harness share another, as on any small machine. A verdict for each claim:
+
+1. own CPU: CPU time of the harness's process with telemetry − without, ÷ time: it looks in threads
+   of the harness, which is no part of the load engine, so this is what the machine may lack. With
+   beginning and end of the telemetry in each block, of which a run's cell has one.
+2. the driver's CPU time per token, with ÷ without.
+3. TTFT and gaps between tokens, with ÷ without, at the client.
+4. pages at their worst (too large, as large as is read, slow): own CPU, without load.
+
+Medians over the pairs, with an interval that two of their ordered values make by the binomial
+distribution of how many lie below the median (scipy's `quantile_test`): 95 %, the latencies'
+together (Bonferroni).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
+import threading
 import time
 import tomllib
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -32,144 +47,294 @@ from launchers.telemetry.sampler import sample_telemetry
 from launchers.telemetry.scraping import PageSource
 from loadprofiles.plan import Target, make_plan
 from loadprofiles.profile import Overrides, Profile, builtin_profiles
-from loadprofiles.records import read_drive_report, read_samples
+from loadprofiles.records import read_samples
 
-PROMISED = 1.02
-"""The most that telemetry may cost the driver in CPU time, as a ratio."""
-CPU = "driver's CPU per token"
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
 
-
-class Bench:
-    """One server, asked again and again by the same cell."""
-
-    def __init__(
-        self, url: str, folder: Path, client_cpu: int, options: argparse.Namespace
-    ) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        assert parts.port is not None
-        self._target = Target(host=parts.hostname, port=parts.port, path=parts.path, model="mock")
-        self._page = PageSource(urls=(f"{url.removesuffix('/v1')}/metrics",))
-        self._folder, self._cpu, self._level = folder, client_cpu, options.concurrency
-        text = builtin_profiles()["closed"].read_text()
-        overrides = Overrides(duration_s=options.duration)
-        self._profile = Profile.model_validate(tomllib.loads(text)).with_overrides(overrides)
-        self._driven = 0
-        self.readings = 0
-        self.pages_ms: list[float] = []
-        self.readings_ms: list[float] = []
-        self.own_cpu: dict[bool, list[float]] = {True: [], False: []}
-
-    def drive(self, server_pid: int, *, sampled: bool) -> dict[str, float]:
-        """Drive the cell once; return CPU per token in µs and latencies in ms."""
-        self._driven += 1
-        folder = self._folder / str(self._driven)
-        folder.mkdir()
-        make_plan(
-            folder, profile=self._profile, level=self._level, repeat=1, seed=1,
-            target=self._target, dialect="openai-completions", cpus=[self._cpu],
-        )  # fmt: skip
-        with ExitStack() as stack:
-            driver = stack.enter_context(Driver(folder))
-            if sampled:
-                file = folder / TELEMETRY_FILE
-                stack.enter_context(sample_telemetry(file, server_pid, self._page))
-            began_s, used_s = time.monotonic(), time.process_time()
-            driver.drive(lambda _: None, lambda: True)
-            share = (time.process_time() - used_s) / (time.monotonic() - began_s)
-            self.own_cpu[sampled].append(share)
-        for one in read_telemetry(folder):
-            self.readings += 1
-            self.readings_ms.append(one.took_ms)
-            self.pages_ms += [one.engine.took_ms] if one.engine else []
-        report = read_drive_report(folder)
-        ttft, gaps, tokens = [], [], 0
-        for sample in read_samples(folder):
-            if sample.phase == "measured" and sample.first_ns and sample.sent_ns:
-                ttft.append((sample.first_ns - sample.sent_ns) / 1e6)
-                gaps += [gap / 1e6 for gap in sample.chunk_ns]
-                tokens += sample.output_tokens or 0
-        return {
-            CPU: report.cpu_s / tokens * 1e6,
-            **{f"TTFT p{p}": float(np.percentile(ttft, p)) for p in (50, 95, 99)},
-            **{f"ITL p{p}": float(np.percentile(gaps, p)) for p in (50, 95, 99)},
-        }
+PROMISED = 0.02
+"""The most that telemetry may cost: of a CPU, and of the driver's CPU time."""
+LATENCIES = tuple(f"{what} p{p}" for what in ("TTFT", "ITL") for p in (50, 95, 99))
+WARM_S = 3.0
+"""Of the cell, before the first block: warm-up is over, and all streams are under way."""
+PAGES = {
+    "5 MB, which is too large": (5_000_000, 0.0),
+    "3.9 MB, all of it wanted": (3_900_000, 0.0),
+    "0.1 MB after 0.2 s": (100_000, 0.2),
+    "0.1 MB after 3 s, which is too late": (100_000, 3.0),
+}
+PAGE_S = 8.0
+"""For how long each of these pages is asked for."""
 
 
-def ratio(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Return the geometric mean of with/without and its 95 % interval."""
-    logs = np.log([a / b for a, b in pairs])
-    mean = float(np.mean(logs))
-    half = 0.0
-    if len(logs) > 1:
-        half = float(
-            stats.t.ppf(0.975, len(logs) - 1) * np.std(logs, ddof=1) / math.sqrt(len(logs))
+@dataclass
+class Block:
+    """A part of the cell."""
+
+    sampled: bool
+    start_ns: int = 0
+    end_ns: int = 0
+    own_s: float = 0.0
+    """CPU time of this process in it."""
+    driver_s: float = 0.0
+    """CPU time of the driver in it."""
+    tokens: int = 0
+    seen: dict[str, list[float]] = field(default_factory=lambda: {"TTFT": [], "ITL": []})
+    """In ms."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def figures(self) -> dict[str, float]:
+        """CPU per token in µs and latencies in ms."""
+        told = {"driver's CPU per token": self.driver_s / self.tokens * 1e6}
+        for name in LATENCIES:
+            what, _, p = name.partition(" p")
+            told[name] = float(np.percentile(self.seen[what], int(p)))
+        return told
+
+
+@dataclass(frozen=True)
+class Middle:
+    """A median over pairs, and its interval."""
+
+    at: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.at:.4f} ({self.low:.4f} … {self.high:.4f})"
+
+    def verdict(self, most: float) -> str:
+        """Whether it is at most so much."""
+        return "PASS" if self.high <= most else "FAIL" if self.low > most else "INCONCLUSIVE"
+
+
+def middle(values: Sequence[float], confidence: float = 0.95) -> Middle:
+    """Return the median and its interval."""
+    interval = stats.quantile_test(list(values)).confidence_interval(confidence)
+    return Middle(float(np.median(values)), float(interval.low), float(interval.high))
+
+
+def drive(
+    url: str, folder: Path, client_cpu: int, options: argparse.Namespace
+) -> tuple[list[Block], list[float], list[float]]:
+    """Drive one cell; return its blocks, and what readings and pages took in ms."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    target = Target(host=parts.hostname, port=parts.port, path=parts.path, model="mock")
+    text = builtin_profiles()["closed"].read_text()
+    duration_s = WARM_S + 2 * options.pairs * options.block + 5
+    overrides = Overrides(duration_s=duration_s)
+    make_plan(
+        folder, profile=Profile.model_validate(tomllib.loads(text)).with_overrides(overrides),
+        level=options.concurrency, repeat=1, seed=1, target=target,
+        dialect="openai-completions", cpus=[client_cpu],
+    )  # fmt: skip
+    order = [sampled for pair in range(options.pairs) for sampled in (pair % 2 > 0, pair % 2 < 1)]
+    blocks = [Block(sampled) for sampled in order]
+    page = PageSource(urls=(f"{url.removesuffix('/v1')}/metrics",))
+    server = _listener(parts.port).pid
+    before = set(psutil.Process().children())
+    with Driver(folder) as driver:
+        [process] = set(psutil.Process().children()) - before
+        going = threading.Event()
+        work = threading.Thread(
+            target=_go_through,
+            args=(blocks, folder, process.pid, server, page, options.block, going),
+            daemon=True,
         )
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+        work.start()
+        driver.drive(lambda told: going.set() if told.phase == "measured" else None, lambda: True)
+        work.join()
+    _sort_in(blocks, folder)
+    readings = [one for n in range(len(blocks)) for one in read_telemetry(folder / str(n))]
+    pages = [one.engine.took_ms for one in readings if one.engine]
+    return blocks, [one.took_ms for one in readings], pages
+
+
+def _go_through(
+    blocks: list[Block], folder: Path, driver: int, server: int, page: PageSource,
+    block_s: float, going: threading.Event,
+) -> None:  # fmt: skip
+    going.wait(60)
+    time.sleep(WARM_S)
+    clock = _cpu_clock(driver)
+    for number, block in enumerate(blocks):
+        own = folder / str(number)
+        own.mkdir()
+        block.start_ns = time.monotonic_ns()
+        used, driven = time.process_time(), time.clock_gettime(clock)
+        with ExitStack() as stack:
+            if block.sampled:
+                stack.enter_context(sample_telemetry(own / TELEMETRY_FILE, server, page))
+            left = block_s - (time.monotonic_ns() - block.start_ns) / 1e9
+            time.sleep(max(0.0, left))
+        block.own_s = time.process_time() - used
+        block.driver_s = time.clock_gettime(clock) - driven
+        block.end_ns = time.monotonic_ns()
+
+
+def _cpu_clock(pid: int) -> int:
+    """Return the clock of a process's CPU time: clock_getcpuclockid(3), as glibc makes it."""
+    return (~pid << 3) | 2
+
+
+def _listener(port: int) -> psutil.Process:
+    """Who listens there: a child of this process."""
+    for child in psutil.Process().children():
+        if any(one.laddr and one.laddr.port == port for one in child.net_connections()):
+            return child
+    raise SystemExit("the server is not a child of this process")
+
+
+def _sort_in(blocks: list[Block], folder: Path) -> None:
+    """Give each block the tokens that came in it."""
+    starts = np.array([block.start_ns for block in blocks])
+
+    def block_at(ns: int) -> Block | None:
+        at = int(np.searchsorted(starts, ns, side="right")) - 1
+        return blocks[at] if at >= 0 and ns < blocks[at].end_ns else None
+
+    for sample in read_samples(folder):
+        if not sample.first_ns or not sample.sent_ns:
+            continue
+        now = sample.first_ns
+        if (block := block_at(now)) is not None:
+            block.tokens += 1
+            block.seen["TTFT"].append((now - sample.sent_ns) / 1e6)
+        for gap in sample.chunk_ns:
+            now += gap
+            if (block := block_at(now)) is not None:
+                block.tokens += 1
+                block.seen["ITL"].append(gap / 1e6)
+
+
+def _serve_page(size: int, wait_s: float, told: Connection) -> None:
+    lines = "".join(
+        f'vllm:request_success_total{{engine="{n}",finished_reason="stop",model_name="m"}} {n}\n'
+        for n in range(size // 70)
+    )
+    body = (lines + "# " + "x" * (size - len(lines) - 3) + "\n").encode()
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            time.sleep(wait_s)
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Nobody waited for all of it: that is meant."""
+
+    server = Server(("127.0.0.1", 0), Page)
+    told.send(server.server_port)
+    server.serve_forever()
+
+
+@contextmanager
+def _page(size: int, wait_s: float) -> Iterator[str]:
+    """A page of so many bytes that comes after so long, from a process of its own."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_page, args=(size, wait_s, theirs), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}/metrics"
+    finally:
+        process.kill()
+        process.join()
+
+
+def bad_pages(console: Console, folder: Path) -> None:
+    """Print what pages cost that no engine should have."""
+    for number, (name, page) in enumerate(PAGES.items()):
+        own = folder / f"page-{number}"
+        own.mkdir()
+        with _page(*page) as url:
+            used, began_s = time.process_time(), time.monotonic()
+            with sample_telemetry(own / TELEMETRY_FILE, None, PageSource(urls=(url,))):
+                time.sleep(PAGE_S)
+            share = (time.process_time() - used) / (time.monotonic() - began_s)
+        readings = read_telemetry(own)
+        read = sum(one.engine is not None for one in readings)
+        verdict = "PASS" if share <= PROMISED else "FAIL"
+        console.print(
+            f"4. page of {name}: read {read} times in {PAGE_S:g} s; {share:.2%} of a CPU, "
+            f"≤ {PROMISED:.0%}: {verdict}"
+        )
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--duration", type=float, default=10)
+    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--block", type=float, default=2.5, help="seconds")
     parser.add_argument("--concurrency", type=int, default=64)
     options = parser.parse_args()
-    if options.pairs < 2:
-        parser.error("--pairs must be at least 2")
+    if options.pairs < 12:
+        parser.error("--pairs must be at least 12: else the latencies have no interval")
     said = conditions()
     server_cpu, client_cpu = claim_cpus()
-    pairs: list[tuple[dict[str, float], dict[str, float]]] = []
     console = Console(width=110)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving({server_cpu}, ttft_ms=50, itl_ms=10) as url,
-    ):
-        bench = Bench(url, Path(folder), client_cpu, options)
-        pid = _server_pid(url)
-        bench.drive(pid, sampled=False)
-        bench.own_cpu[False].clear()
-        for pair in range(options.pairs):
-            order = (True, False) if pair % 2 == 0 else (False, True)
-            found = {sampled: bench.drive(pid, sampled=sampled) for sampled in order}
-            pairs.append((found[True], found[False]))
-    table = Table(title=f"With telemetry / without, {options.pairs} pairs")
-    for column in ("figure", "with", "without", "ratio", "95 % interval"):
-        table.add_column(column)
-    for name in pairs[0][0]:
-        values = [(a[name], b[name]) for a, b in pairs]
-        middle, low, high = ratio(values)
-        means = [f"{np.mean(side):.3f}" for side in zip(*values, strict=True)]
-        table.add_row(name, *means, f"{middle:.4f}", f"{low:.4f} … {high:.4f}")
-    console.print(table)
-    own = {sampled: 100 * float(np.mean(shares)) for sampled, shares in bench.own_cpu.items()}
-    console.print(
-        f"{bench.readings} readings, median {np.median(bench.readings_ms):.2f} ms; "
-        f"{len(bench.pages_ms)} pages, median {np.median(bench.pages_ms):.2f} ms. "
-        f"The harness's own process: {own[True]:.2f} % of a CPU with, {own[False]:.2f} % without."
-    )
-    middle, low, high = ratio([(a[CPU], b[CPU]) for a, b in pairs])
-    verdict = "PASS" if high <= PROMISED else "FAIL" if low > PROMISED else "INCONCLUSIVE"
-    console.print(f"{CPU}: {middle:.4f} ({low:.4f} … {high:.4f}), ≤ {PROMISED}: {verdict}")
-    moved = [
-        name for name in pairs[0][0]
-        if name != CPU and _apart(ratio([(a[name], b[name]) for a, b in pairs]))
-    ]  # fmt: skip
-    console.print(f"latencies whose interval leaves out 1: {', '.join(moved) or 'none'}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with serving({server_cpu}, ttft_ms=50, itl_ms=10) as url:
+            blocks, readings, pages = drive(url, folder, client_cpu, options)
+        driven_s = sum(block.driver_s for block in blocks)
+        share = driven_s / sum(block.seconds for block in blocks)
+        report(console, blocks)
+        console.print(
+            f"{len(readings)} readings, median {np.median(readings):.2f} ms; {len(pages)} pages, "
+            f"median {np.median(pages):.2f} ms; the driver took {share:.1%} of its CPU."
+        )
+        bad_pages(console, folder)
     console.print(said)
 
 
-def _apart(found: tuple[float, float, float]) -> bool:
-    return not found[1] <= 1 <= found[2]
-
-
-def _server_pid(url: str) -> int:
-    """Who listens there: a child of this process."""
-    port = urlsplit(url).port
-    for child in psutil.Process().children():
-        if any(one.laddr and one.laddr.port == port for one in child.net_connections()):
-            return child.pid
-    raise SystemExit("the server is not a child of this process")
+def report(console: Console, blocks: list[Block]) -> None:
+    """Print claims 1 to 3."""
+    pairs = [
+        sorted(two, key=lambda one: not one.sampled)
+        for two in zip(blocks[::2], blocks[1::2], strict=True)
+    ]
+    table = Table(title=f"With telemetry / without, {len(pairs)} pairs of blocks")
+    for column in ("figure", "with", "without", "median ratio", "interval"):
+        table.add_column(column)
+    ratios = {}
+    figures = [(with_.figures(), without.figures()) for with_, without in pairs]
+    for name in figures[0][0]:
+        confidence = 1 - 0.05 / len(LATENCIES) if name in LATENCIES else 0.95
+        ratios[name] = found = middle([a[name] / b[name] for a, b in figures], confidence)
+        sides = [f"{np.median([each[side][name] for each in figures]):.3f}" for side in (0, 1)]
+        table.add_row(name, *sides, f"{found.at:.4f}", f"{found.low:.4f} … {found.high:.4f}")
+    console.print(table)
+    own = middle([(a.own_s / a.seconds) - (b.own_s / b.seconds) for a, b in pairs])
+    driven = middle([2 * (a.own_s - b.own_s) / (a.driver_s + b.driver_s) for a, b in pairs])
+    console.print(
+        f"1. harness's own CPU, of a CPU: {own}, ≤ {PROMISED}: {own.verdict(PROMISED)}; as a share "
+        f"of what the driver took at this load: {driven}"
+    )
+    cpu = ratios.pop("driver's CPU per token")
+    console.print(
+        f"2. driver's CPU per token, with ÷ without: {cpu}, ≤ {1 + PROMISED}: "
+        f"{cpu.verdict(1 + PROMISED)}"
+    )
+    moved = [f"{name} {one}" for name, one in ratios.items() if not one.low <= 1 <= one.high]
+    widest = max((one.high / one.low - 1 for one in ratios.values()), default=0.0)
+    console.print(
+        f"3. latencies whose interval leaves out 1: {', '.join(moved) or 'none'} (the widest "
+        f"interval is {widest:.1%}): {'FAIL' if moved else 'PASS'}"
+    )
 
 
 if __name__ == "__main__":

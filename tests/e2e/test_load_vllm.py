@@ -155,7 +155,8 @@ def test_a_vllm_that_is_killed_in_mid_run(workplace: Workplace) -> None:
     (workplace.path / "same.jsonl").write_text(json.dumps(same))
     process = workplace.start(
         *("load", "--server", "fp16", "--profile", "closed", "--level", "2,4"),
-        *("--dataset", "same.jsonl", "--duration", "60", "--warmup", "2", "--json"),
+        *("--dataset", "same.jsonl", "--output-tokens", "40"),
+        *("--duration", "60", "--warmup", "2", "--json"),
     )
     cell = "runs/*/cells/fp16-closed-c2-1"
 

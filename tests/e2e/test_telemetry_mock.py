@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Workplace
 
 LOAD = ("--profile", "closed", "--concurrency", "4", "--duration", "2", "--warmup", "4", "--quiet")
+ODD_PAGES = """
+import itertools, sys
+from launchers.mock.__main__ import main
+from launchers.mock.server import Server
+truth, asked = Server._metrics, itertools.count()
+tokens = b"# TYPE vllm:generation_tokens_total counter\\nvllm:generation_tokens_total "
+odd = [tokens + b"0\\n", tokens + b"NaN\\n", bytes(range(256)), b"vllm:x 1\\n" * 600_000]
+def page(self):
+    at = next(asked) - 2  # the first two are what the launcher and the cell begin with
+    return truth(self) if at < 0 else odd[at % len(odd)]
+Server._metrics = page
+at = sys.argv.index("--model")
+port = next(word for word in sys.argv[at:] if word.startswith("--port="))
+sys.argv = [sys.argv[0], port, *sys.argv[1:at]]
+sys.exit(main())
+"""
+"""The mock with a page that says everything but the truth."""
 
 
 def test_a_launched_servers_readings_surround_its_samples(workplace: Workplace) -> None:
@@ -62,3 +79,19 @@ def test_a_url_has_its_page_and_one_without_a_page_is_measured_all_the_same(
     assert all(one.memory_bytes is None for one in readings)
     assert sum(one.engine is not None for one in readings) >= 2
     assert done.cells[0]["server"]["memory_peak_gib"] is None
+
+
+def test_pages_at_their_worst_cost_caveats_and_not_the_run(workplace: Workplace) -> None:
+    workplace.build("odd", "--ttft-ms", "20", "--itl-ms", "5", program=ODD_PAGES)
+    done = workplace.load("--server", "odd", *LOAD[:4], "--duration", "5", *LOAD[6:])
+    assert done.went_well
+    [cell] = done.cells
+    assert cell["requests"]["ok"] > 20
+    assert cell["metrics"]["ttft_ms"]["p50"] > 15
+    assert cell["server"]["memory_peak_gib"] > 0
+    told = {caveat["code"]: caveat["text"] for caveat in cell["client"]["caveats"]}
+    assert "has more than 4 MiB" in told["telemetry_problem"]
+    assert "has no name of an engine" in told["telemetry_problem"]
+    assert "generation_tokens_total NaN" in told["telemetry_problem"]
+    assert "not_reconciled" in told
+    assert cell["server"]["prompt_tokens"] is cell["server"]["generation_tokens"] is None
