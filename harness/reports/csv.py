@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from harness.reports.cells import read_cell
@@ -24,16 +25,24 @@ _CELL_COLUMNS: Final = ("cell", "build", "profile", "level", "level_unit", "repe
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
 
-class Csv:
-    """One row a request: by cell, then phase, then number."""
+class Rows(ABC):
+    """A table that is written a row at a time."""
 
     suffix = ".csv"
 
     def render(self, run: RunFolder) -> str:
-        """Return the table; a cell without samples gives no rows."""
+        """Return the whole table."""
         out = io.StringIO()
         self.write(run, out)
         return out.getvalue()
+
+    @abstractmethod
+    def write(self, run: RunFolder, out: TextIO) -> None:
+        """Write the table."""
+
+
+class Csv(Rows):
+    """One row a request: by cell, then phase, then number; none of a cell without samples."""
 
     def write(self, run: RunFolder, out: TextIO) -> None:
         """Write the table, a row at a time."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from typing import TYPE_CHECKING, Final
 
 from harness.comparing import words
 from harness.comparing.record import read_comparison
-from harness.reports.csv import cell_value
+from harness.reports.csv import Rows, cell_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +26,8 @@ COLUMNS: Final = (
 _NONE: Final = (None, None)
 
 
-class Csv:
+class Csv(Rows):
     """Rows of load, then of quality, then of servers."""
-
-    suffix = ".csv"
-
-    def render(self, run: RunFolder) -> str:
-        """Return the table."""
-        out = io.StringIO()
-        self.write(run, out)
-        return out.getvalue()
 
     def write(self, run: RunFolder, out: TextIO) -> None:
         """Write the table, a row at a time."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from typing import TYPE_CHECKING, Final
 
 from evals.records import Answer
 from evals.store import read_answers
 from harness.quality.passes import EVALS
 from harness.quality.record import read_manifest
-from harness.reports.csv import cell_value
+from harness.reports.csv import Rows, cell_value
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -21,16 +20,8 @@ if TYPE_CHECKING:
 _PASS_COLUMNS: Final = ("suite", "build", "pass")
 
 
-class Csv:
+class Csv(Rows):
     """One row an answer: by suite, build and pass, then in the order in which they came."""
-
-    suffix = ".csv"
-
-    def render(self, run: RunFolder) -> str:
-        """Return the table."""
-        out = io.StringIO()
-        self.write(run, out)
-        return out.getvalue()
 
     def write(self, run: RunFolder, out: TextIO) -> None:
         """Write the table, a row at a time."""
