@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from launchers.checkpoint import scheme_of
 from launchers.engines import Start, StartRequest, load_engine
 from launchers.errors import BuildError, LaunchError
-from launchers.model import memory_of_weights_gib, resolve_model, weights_hash
+from launchers.model import (
+    checkpoint_of,
+    memory_of_weights_gib,
+    resolve_model,
+    weights_hash,
+)
 from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
 from launchers.redact import redact_argv, redact_mapping
@@ -259,11 +265,15 @@ def _server(
     engine: Engine, request: StartRequest, start: Start, facts: Facts, process: GuardedProcess
 ) -> Server:
     build, source = request.build, request.source
+    # A hub's model may be in the cache only now.
+    checkpoint = source.checkpoint or checkpoint_of(source, build)
     provenance = {
         "engine": engine.name,
         "engine_version": facts.version,
         "model": source.location,
         "quantization": build.quantization,
+        "scheme": scheme_of(build, checkpoint),
+        "checkpoint": checkpoint.facts() if checkpoint else None,
         "argv": redact_argv(start.argv),
         "environment": redact_mapping(start.environment),
         "cpus": start.cpus,

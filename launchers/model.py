@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launchers.checkpoint import Checkpoint, check_quantization, read_checkpoint
 from launchers.errors import BuildError, suggest
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class ModelSource:
     """What requests ask for."""
     folder: Path | None = None
     hub_id: str | None = None
+    checkpoint: Checkpoint | None = None
+    """How it was quantized; None where no file here says it."""
 
     @property
     def location(self) -> str:
@@ -58,8 +62,28 @@ def resolve_model(build: Build, base_dir: Path) -> ModelSource:
     """Find the model of a build; relative folders start at `base_dir` (where its TOML lies).
 
     Raises:
-        BuildError: names the field `model` and what to write instead.
+        BuildError: names the field `model`, or `quantization` where the checkpoint is another.
     """
+    source = _find(build, base_dir)
+    source = replace(source, checkpoint=checkpoint_of(source, build))
+    check_quantization(build, source.checkpoint)
+    return source
+
+
+def checkpoint_of(source: ModelSource, build: Build) -> Checkpoint | None:
+    """How a model was quantized; of the hub's as far as its local cache has it."""
+    if source.folder is not None:
+        return read_checkpoint(source.folder)
+    environment = os.environ | build.environment
+    revision = str(build.arguments.get("revision") or "main")
+    commit = hub_commit(source.hub_id or "", revision, environment)
+    if commit is None:
+        return None
+    folder = _hub_folder(source.hub_id or "", environment)
+    return read_checkpoint(folder / "snapshots" / commit)
+
+
+def _find(build: Build, base_dir: Path) -> ModelSource:
     model = build.model
     if model.startswith(DEMO):
         return _demo(build, model.removeprefix(DEMO))
@@ -158,13 +182,17 @@ def hub_cache(environment: Mapping[str, str]) -> Path:
 
 def hub_commit(hub_id: str, revision: str, environment: Mapping[str, str]) -> str | None:
     """The commit that a revision stands for in the local cache; None if the cache has none."""
-    folder = hub_cache(environment) / f"models--{hub_id.replace('/', '--')}"
+    folder = _hub_folder(hub_id, environment)
     if (folder / "snapshots" / revision).is_dir():
         return revision
     try:
         return (folder / "refs" / revision).read_text().strip()
     except OSError:
         return None
+
+
+def _hub_folder(hub_id: str, environment: Mapping[str, str]) -> Path:
+    return hub_cache(environment) / f"models--{hub_id.replace('/', '--')}"
 
 
 def _weight_files(folder: Path) -> list[Path]:

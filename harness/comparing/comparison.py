@@ -82,7 +82,10 @@ class ServerFigures(msgspec.Struct, frozen=True, kw_only=True):
     engine_version: str | None = None
     model: str | None = None
     quantization: str | None = None
+    scheme: str | None = None
+    """What its weights are, e.g. `4-bit, group 128, asym`."""
     kernel: str | None = None
+    """Of the linear layers, as the engine's log named it."""
     ready_s: Value | None = None
     """From the start of its process until it answers."""
     first_token_s: Value | None = None

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.comparing.comparison import ServerFigures, Value
 from harness.comparing.noise import interval, own_spread
+from harness.evidence.weights import kernel_of
 from launchers.telemetry.records import GIB
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def _figures(
         engine_version=first.get("engine_version") or (cells[0].engine_version if cells else None),
         model=first.get("model") or (cells[0].model if cells else None),
         quantization=first.get("quantization"),
-        kernel=reported.get("linear_kernel"),
+        scheme=first.get("scheme"),
+        kernel=kernel_of(first),
         ready_s=times["ready_s"],
         first_token_s=times["first_token_s"],
         weights_gib=_number(reported.get("model_memory_gib"))

@@ -62,7 +62,10 @@ def judge(run: RunFolder) -> GateResult:
     manifest = read_gate_manifest(run)
     ours, theirs = read_side(run, manifest.candidate), read_side(run, manifest.baseline)
     tried = [one for stage in manifest.stages for one in try_stage(stage, ours, theirs)]
-    return decide(manifest, tried, told=[*theirs.told(), *ours.told()])
+    found = decide(manifest, tried, told=[*theirs.told(), *ours.told()])
+    sides = {"candidate": ours.weights(), "baseline": theirs.weights()}
+    known = {side: text for side, text in sides.items() if text}
+    return msgspec.structs.replace(found, weights=known)
 
 
 def try_stage(stage: StageRecord, ours: Known, theirs: Known) -> list[Tried]:

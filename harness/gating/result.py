@@ -64,6 +64,8 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     run: RunInfo | None = None
     candidate: str
     baseline: str
+    weights: dict[str, str] = {}
+    """What those of the `candidate` and the `baseline` are, and the engine's kernel."""
     rules_file: str
     verdict: Verdict
     reason: str = ""

@@ -9,6 +9,7 @@ import msgspec
 
 from harness.evidence.evidence import Evidence, read_evidence
 from harness.evidence.folders import EVAL, kind_of
+from harness.evidence.weights import weights_of
 from harness.load.record import DRIVEN_AGAIN, RESUMED
 from harness.measuring.measurement import Caveat
 from harness.quality.evaluate import asked, pass_caveats
@@ -60,6 +61,15 @@ class Known:
                 or (caveat.code == DRIVEN_AGAIN and caveat.text.startswith(own))
             ]
         return found
+
+    def weights(self) -> str | None:
+        """Return what its build's weights are, as its servers' provenance says."""
+        name = self.side.name
+        told = [(run.manifest.get("servers") or {}).get(name) for run in self.load]
+        graded = (read_manifest(run).servers.get(name) for run in self.quality)
+        told += [facts.provenance for facts in graded if facts is not None]
+        found = (weights_of(one) for one in told if isinstance(one, dict))
+        return next((text for text in found if text), None)
 
     def driven(self, profile: str, levels: Collection[float] = ()) -> Evidence:
         """Return its load cells of one profile, at some levels; none named: at all of them."""

@@ -11,6 +11,7 @@ import msgspec
 from evals.errors import DamagedError
 from evals.store import ANSWERS_FILE, cut_bytes, read_answers
 from harness.errors import BadInputError, ExitCode
+from harness.evidence.weights import weights_of
 from harness.measuring.measurement import Caveat
 from harness.measuring.remeasure import measure_folder
 from harness.quality import scores
@@ -124,6 +125,7 @@ def _build(run: RunFolder, manifest: EvalManifest, build: str) -> Evaluation:
             engine=server.engine,
             engine_version=server.engine_version,
             model=server.model,
+            weights=weights_of(server.provenance),
             identity=server.identity,
         ),
         probe=card_of(run, build),

@@ -128,6 +128,8 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     engine: str | None = None
     engine_version: str | None = None
     model: str | None = None
+    weights: str | None = None
+    """What they are, and the engine's kernel, e.g. `4-bit, group 128, asym, MarlinLinearKernel`."""
     identity: str | None = None
 
 

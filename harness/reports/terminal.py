@@ -37,6 +37,7 @@ from harness.reports.words import (
     sessions,
     validity,
     warnings,
+    weights,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(Text(f"Planned, but not measured: {', '.join(absent)}", style="yellow"))
     console.print(Text(validity(measurements), style="green" if measurements.valid else "bold red"))
     console.print(Text(calibration(manifest)))
+    for build, text in weights(cells, manifest).items():
+        console.print(Text(f"{plain(build)}: {text}"))
     place = run.path / _REPORT_FILE
     if place.is_file():
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.calibration import sentence
+from harness.evidence.weights import weights_of
 from harness.measuring.measurement import Stat
 from harness.measuring.slo import observed, parse_slo
 from harness.reports.figures import (
@@ -144,13 +145,6 @@ def sessions(cell: CellMeasurement) -> str:
     )
 
 
-def kernel(provenance: Mapping[str, object]) -> str | None:
-    """The kernel of the linear layers that a server's log named, if it did."""
-    facts = server_facts(provenance)
-    names = (name for name in ("quantization_kernel", "linear_kernel", "kernel") if name in facts)
-    return next((facts[name] for name in names if facts[name] != NOTHING), None)
-
-
 def server_facts(provenance: Mapping[str, object]) -> dict[str, str]:
     """A server's provenance as flat facts; what it reported itself stands among the others."""
     facts = flat(provenance)
@@ -198,10 +192,10 @@ def _what(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> s
 
 
 def _where(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> str:
-    servers = table(manifest, "servers")
+    known = weights(cells, manifest)
     builds = []
     for name in unique(cell.build for cell in cells):
-        used = kernel(table(servers, name))
+        used = known.get(name)
         builds.append(f"{plain(name)} ({used})" if used else plain(name))
     engines = unique(
         f"{plain(cell.engine)} {plain(cell.engine_version or '')}".strip() for cell in cells
@@ -212,6 +206,15 @@ def _where(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> 
     hardware = machine(manifest)
     on = f" on {hardware}" if hardware else ""
     return f"Served by {_listed(engines)}: {word} {_listed(builds)}{model}{on}."
+
+
+def weights(
+    cells: Sequence[CellMeasurement], manifest: Mapping[str, object]
+) -> dict[str, str]:
+    """What each build's weights are, and its kernel; builds of which nobody says it left out."""
+    servers = table(manifest, "servers")
+    found = {cell.build: weights_of(table(servers, cell.build)) for cell in cells}
+    return {name: plain(text) for name, text in found.items() if text}
 
 
 def machine(manifest: Mapping[str, object]) -> str:

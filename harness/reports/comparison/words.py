@@ -156,12 +156,12 @@ def server(one: ServerFigures) -> list[str]:
         figure(one.kv_cache_gib),
         count(one.kv_cache_tokens),
         value(one.memory_peak_gib),
-        plain(one.kernel or NOTHING),
+        plain(", ".join(filter(None, [one.scheme, one.kernel])) or NOTHING),
     ]
 
 
 SERVER: Final = (
-    "Ready s", "First token s", "Weights GiB", "KV GiB", "KV tokens", "Peak GiB", "Kernel",
+    "Ready s", "First token s", "Weights GiB", "KV GiB", "KV tokens", "Peak GiB", "Weights, kernel",
 )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ def print_evaluation(run: RunFolder, console: Console) -> None:
     for line in words.conventions(result):
         console.print(Text(line, style="dim"))
     for one in each(result):
+        console.print(Text(words.server_line(one), style="dim"))
         for text in words.sentences(one):
             console.print(Text(_of_build(result, one, text)))
         if one.quality is not None:

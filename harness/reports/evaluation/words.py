@@ -192,8 +192,9 @@ def server_line(one: Evaluation) -> str:
     """Who was asked."""
     server = one.server
     version = f" {server.engine_version}" if server.engine_version else ""
+    weights = f" ({server.weights})" if server.weights else ""
     return plain(
-        f"{server.build}: {server.model or NOTHING} on {server.engine or NOTHING}{version}"
+        f"{server.build}{weights}: {server.model or NOTHING} on {server.engine or NOTHING}{version}"
     )
 
 

@@ -73,6 +73,8 @@ def _stages(result: GateResult) -> str:
 
 def _again(result: GateResult) -> str:
     text = f"Rules: {code(result.rules_file)}; {duration(result.elapsed_s)} in all."
+    if result.weights:
+        text += f" {escape(words.weights(result))}."
     if result.run is None:
         return text
     return f"{text} Run again: `{result.run.command.replace('`', '')}`"

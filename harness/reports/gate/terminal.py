@@ -52,6 +52,8 @@ def print_gate(run: RunFolder, console: Console) -> None:
             continue  # the rules have said so
         note = Text("Invalid: " if caveat.invalidates else "Caveat: ", style="yellow")
         console.print(note.append(plain(caveat.text), style="default"))
+    if result.weights:
+        console.print(Text(words.weights(result), style="dim"))
     if not result.valid:
         console.print(Text(words.validity(result), style="bold red"))
     console.print(

@@ -18,6 +18,11 @@ def heading(result: GateResult) -> str:
     return f"{plain(result.candidate)} against {plain(result.baseline)}: {result.verdict}"
 
 
+def weights(result: GateResult) -> str:
+    """What both builds' weights are; empty where nobody says."""
+    return plain("; ".join(f"{side}: {text}" for side, text in result.weights.items()))
+
+
 def grouped(result: GateResult) -> list[list[RuleResult]]:
     """The rules in their order; neighbours that were skipped for one reason are one group."""
     groups: list[list[RuleResult]] = []

@@ -238,6 +238,7 @@ def _servers(comparison: Comparison) -> list[Line]:
         ("Weights, GiB", lambda row: Cell(text=figure(row.weights_gib))),
         ("KV cache, GiB", lambda row: Cell(text=figure(row.kv_cache_gib))),
         ("KV cache, tokens", lambda row: Cell(text=count(row.kv_cache_tokens))),
+        ("Quantization", lambda row: Cell(text=plain(row.scheme or NOTHING))),
         ("Kernel", lambda row: Cell(text=plain(row.kernel or NOTHING))),
     ]
     lines = [

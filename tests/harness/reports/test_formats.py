@@ -510,8 +510,6 @@ def test_the_suffix_names_the_format(
 def test_facts_that_the_server_reported_stand_among_the_others() -> None:
     facts = words.server_facts({"dtype": "auto", "reported": {"dtype": "bf16", "blocks": 3}})
     assert facts == {"dtype": "auto", "reported.dtype": "bf16", "blocks": "3"}
-    assert words.kernel({"reported": {"linear_kernel": "Marlin"}}) == "Marlin"
-    assert words.kernel({"reported": {"linear_kernel": None}}) is None
 
 
 @pytest.mark.parametrize("name", ["html", "markdown", "terminal"])
