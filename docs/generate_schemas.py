@@ -17,6 +17,7 @@ from evals.suite import Suite
 from harness.calibration import Calibration
 from harness.capacity.result import Capacity
 from harness.comparing.comparison import Comparison
+from harness.configschema import DRAFT, json_schema
 from harness.explaining.explanation import Explanation
 from harness.gating.result import GateResult
 from harness.gating.rules import Rules
@@ -32,7 +33,6 @@ from loadprofiles.profile import Profile
 from loadprofiles.records import DrivePlan, DriveReport, Sample
 
 FOLDER = Path(__file__).parent / "schemas"
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
 RECORDS: dict[str, type[msgspec.Struct]] = {
     "measurements.json": Measurements,
     "capacity.json": Capacity,
@@ -65,6 +65,7 @@ def schemas() -> dict[str, str]:
     """File name → text of every schema."""
     found = {name: msgspec.json.schema(kind) for name, kind in RECORDS.items()}
     found |= {name: model.model_json_schema() for name, model in MODELS.items()}
+    found["harness.toml"] = json_schema()
     return {
         f"{name}.schema.json": json.dumps(
             {"$schema": DRAFT, "title": name, **schema}, indent=2, ensure_ascii=False

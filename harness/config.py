@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from evals.suite import JudgeSettings, Suite, builtin_suites
+from harness.defaults import Defaults
+from harness.deployments import Deployment
 from harness.errors import BadInputError, did_you_mean
 from harness.gating.rules import Rules, builtin_rules
 from harness.sizing.settings import CapacitySettings
@@ -26,15 +28,22 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CONFIG_FILE = "harness.toml"
-_TABLES: dict[str, type[BaseModel]] = {
+NAMED: dict[str, type[BaseModel]] = {
     "builds": Build,
+    "servers": Deployment,
     "profiles": Profile,
     "suites": Suite,
     "rules": Rules,
 }
+"""Tables of tables: `[builds.NAME]`, …"""
 _JUDGE = "judge"
 _CAPACITY = "capacity"
-_SINGLE: dict[str, type[BaseModel]] = {_JUDGE: JudgeSettings, _CAPACITY: CapacitySettings}
+_DEFAULTS = "defaults"
+SINGLE: dict[str, type[BaseModel]] = {
+    _JUDGE: JudgeSettings,
+    _CAPACITY: CapacitySettings,
+    _DEFAULTS: Defaults,
+}
 """Tables of which there is one."""
 _QUOTED = re.compile(r"'([^']*)'")
 _TOML_WORDS = {
@@ -56,11 +65,23 @@ class Config:
 
     path: Path | None = None
     builds: Mapping[str, Build] = field(default_factory=dict)
+    servers: Mapping[str, Deployment] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     suites: Mapping[str, Suite] = field(default_factory=dict)
     rules: Mapping[str, Rules] = field(default_factory=dict)
     judge: JudgeSettings | None = None
     capacity: CapacitySettings | None = None
+    defaults: Defaults | None = None
+
+    @property
+    def priced(self) -> frozenset[str]:
+        """Builds and servers whose price or GPUs it tells, whether they are measured or not."""
+        told = self.capacity or CapacitySettings()
+        return frozenset((*told.price_per_gpu_hour, *told.gpus_per_replica))
+
+    def server_at(self, urls: tuple[str, ...]) -> str | None:
+        """The name of the deployment with these URLs."""
+        return next((name for name, one in self.servers.items() if one.url == urls), None)
 
 
 def load_config(path: Path | None = None, start: Path | None = None) -> Config:
@@ -77,28 +98,48 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
             return Config()
     file = read_toml(path.absolute())
     mistakes: list[tuple[int, str]] = []
-    named: dict[str, dict[str, Any]] = {table: {} for table in _TABLES}
+    named: dict[str, dict[str, Any]] = {table: {} for table in NAMED}
     single: dict[str, Any] = {}
     for table, content in file.data.items():
-        if table in _SINGLE:
-            single[table] = _only(_SINGLE[table], content, file, table, mistakes)
+        if table in SINGLE:
+            single[table] = _only(SINGLE[table], content, file, table, mistakes)
             continue
-        if table not in _TABLES:
-            near = did_you_mean(table, [*_TABLES, *_SINGLE])
+        if table not in NAMED:
+            near = did_you_mean(table, [*NAMED, *SINGLE])
             mistakes.append((file.line((table,)), f"{table}: unknown table{near}"))
             continue
         for name, value in _entries(content, table, file, mistakes):
             where = (table, name)
-            model = _check(_TABLES[table], value, name, file, where, mistakes)
+            model = _check(NAMED[table], value, name, file, where, mistakes)
             if model is not None:
                 named[table][name] = model
+    for name in named["servers"].keys() & named["builds"].keys():
+        text = f"servers.{name}: a build is called so, too; give one of both another name"
+        mistakes.append((file.line(("servers", name)), text))
     _raise(file, mistakes)
     return Config(
         file.path,
         **named,
         judge=single.get(_JUDGE),
-        capacity=single.get(_CAPACITY),
+        capacity=_with_prices(single.get(_CAPACITY), named["servers"]),
+        defaults=single.get(_DEFAULTS),
     )
+
+
+def _with_prices(
+    told: CapacitySettings | None, servers: Mapping[str, Deployment]
+) -> CapacitySettings | None:
+    """Add what the tables of servers say of prices and GPUs."""
+    names = ("price_per_gpu_hour", "gpus_per_replica")
+    own = {
+        key: {name: value for name, one in servers.items() if (value := getattr(one, key))}
+        for key in names
+    }
+    if not any(own.values()):
+        return told
+    before = {} if told is None else told.model_dump(exclude_unset=True)
+    merged = {key: {**before.get(key, {}), **own[key]} for key in names if own[key]}
+    return CapacitySettings.model_validate(before | merged)
 
 
 def find_build(name: str, config: Config) -> tuple[Build, Path]:
@@ -160,6 +201,11 @@ def _find(
         return named[name], config.path.parent
     if name in shipped:
         return _from_file(kind, shipped[name]), shipped[name].parent
+    if what == "server" and name in config.servers:
+        raise BadInputError(
+            f"{name} is a server that runs already ([servers.{name}] of {config.path})",
+            hint="Name it alone, as --server of load, eval, probe or capacity.",
+        )
     listed = f"harness list {what.removesuffix('s')}s"
     raise _unknown(what, name, {*shipped, *named}, listed)
 

@@ -27,6 +27,8 @@ class Url:
     """Its replicas, where they are several."""
     model: str | None = None
     trust: Trust = field(default_factory=Trust)
+    name: str = "url"
+    """What its results are filed under."""
 
 
 @dataclass(frozen=True)

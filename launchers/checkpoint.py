@@ -53,7 +53,7 @@ class Checkpoint:
     symmetric: bool | None = None
     act_order: bool | None = None
     activations: str | None = None
-    """What they are quantized to while it runs, e.g. "int8 dynamic"; None: they stay as they are."""
+    """What they are quantized to while it runs, e.g. "int8 dynamic"; None: they stay so."""
     kv_cache: str | None = None
     ignored: tuple[str, ...] = ()
     """Layers that stay as they were, or patterns of their names."""
@@ -118,8 +118,10 @@ def scheme_of(build: Build, checkpoint: Checkpoint | None) -> str | None:
         return checkpoint.words
     if asked := build.arguments.get("quantization"):
         return f"by {asked} while it is loaded"
-    if checkpoint is None or checkpoint.method == "gguf":
-        return checkpoint and checkpoint.words
+    if checkpoint is None:
+        return None
+    if checkpoint.method == "gguf":
+        return checkpoint.words
     return build.dtype if build.dtype not in {None, "auto"} else checkpoint.layout
 
 

@@ -210,6 +210,7 @@ def provenance(build: str) -> dict[str, object]:
         "engine": "vllm",
         "engine_version": "0.32.0",
         "model": f"models/{build}",
+        "scheme": "float16" if build == "fp16" else "4-bit, group 128, asym",
         "argv": ["python", "-m", "vllm.entrypoints.openai.api_server", "--model", f"models/{build}",
                  "--max-model-len", "2048", "--dtype", "bfloat16", "--enforce-eager"],
         "environment": {"VLLM_TARGET_DEVICE": "cpu"},

@@ -81,7 +81,7 @@ def run_search(
             api_key_env=load.api_key_env,
             trust=load.servers.trust,
         )
-        sources: list[Source] = [Connected(server)]
+        sources: list[Source] = [Connected(replace(server, build=load.servers.name))]
     else:
         sources = [Launched(build, base_dir) for build, base_dir in load.servers]
     names = [source.name for source in sources]

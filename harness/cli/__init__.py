@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from harness import __version__
+from harness.cli.defaults import from_config
 from harness.errors import BadInputError, ExitCode, HarnessError, InvalidRunError, ServerError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def build_app() -> App:
         version=__version__,
         version_flags=["--version"],
         suppress_keyboard_interrupt=False,
+        config=from_config,
         **common,  # type: ignore[arg-type]  # one dict for all three apps
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
@@ -76,6 +78,7 @@ def build_app() -> App:
         help="Predict a fleet's latencies at a load that nobody measured.",
     )
     app.command("harness.cli.history:history", help="List runs, and show metrics over time.")
+    app.command("harness.cli.init:init", help="Write a commented harness.toml.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
     app.command(
         "harness.cli.calibrate:calibrate",

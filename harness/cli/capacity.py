@@ -120,7 +120,7 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     sized_for = asked_of(sizing, found)
     if runs:
         _check_of_runs(given, found)
-        found_of = size_runs_at(runs, slo, sized_for)
+        found_of = size_runs_at(runs, slo, sized_for, besides=found.priced)
         return show_sizing(found_of, json=json, markdown=markdown, html=html)
     if html is not None:
         raise BadInputError(
@@ -171,8 +171,10 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     at = urls_of(url, model, ca_file, verify=not insecure)
     servers = builds_or_url(server, at, found, "once is enough")
     if sized_for is not None:
-        builds = ["url"] if isinstance(servers, Url) else [build.name for build, _ in servers]
-        check_builds(builds, sized_for.terms)
+        builds = (
+            [servers.name] if isinstance(servers, Url) else [build.name for build, _ in servers]
+        )
+        check_builds(builds, sized_for.terms, besides=found.priced)
         unit = "requests/s" if shape.session is None else "sessions/s"
         check_unit(builds[0], unit, sized_for.demand)
     request = SearchRequest(

@@ -1,6 +1,7 @@
 """`harness compare`."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,7 +20,7 @@ from harness.comparing.manifest import read_compare_manifest
 from harness.comparing.plan import default_repeats, plan_comparison, words
 from harness.comparing.request import CompareRequest, Weighing
 from harness.comparing.run import compare_runs, run_compare
-from harness.config import find_build, find_profile, load_config
+from harness.config import Config, find_build, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.evidence.folders import COMPARISON_FILE, LOAD
 from harness.evidence.limits import parse_limits
@@ -29,6 +30,7 @@ from harness.measuring.slo import Limit, Slo, parse_slo
 from harness.reports.comparison import load_report
 from harness.reports.comparison.terminal import print_comparison
 from harness.rundir import MANIFEST_FILE, RunFolder
+from harness.sizing.settings import CapacitySettings
 from launchers.redact import redact_argv, redact_json
 from loadprofiles.profile import Overrides, Profile
 
@@ -157,6 +159,8 @@ def request_of(
     if given["repeats"] is None:
         given = {**given, "repeats": default_repeats(len(builds))}
     weighing = replace(_weighing(given), baseline=builds[0][0].name)
+    if not weighing.prices:
+        weighing = replace(weighing, prices=prices_of(found, [build.name for build, _ in builds]))
     with naming_flags(given):
         shape = _profile(find_profile(given["profile"], found), given)
         alone = "1" if given["interleave"] and shape.is_closed else None
@@ -202,6 +206,22 @@ def request_of(
         asked=asked,
         command=command,
     )
+
+
+def prices_of(config: Config, builds: Iterable[str]) -> dict[str, float]:
+    """USD per hour of builds, by a harness.toml's [capacity]; empty unless it prices them all.
+
+    A GPU's price × a replica's GPUs, which are 1 unless said.
+    """
+    told = config.capacity or CapacitySettings()
+    found = {}
+    for name in builds:
+        price = told.price_per_gpu_hour.get(name, told.price_per_gpu_hour.get(""))
+        if price is None:
+            return {}
+        gpus = told.gpus_per_replica.get(name, told.gpus_per_replica.get("", 1))
+        found[name] = price * gpus
+    return found
 
 
 def redacted(given: dict[str, Any]) -> dict[str, object]:

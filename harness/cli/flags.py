@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from harness.config import find_build
@@ -98,7 +99,7 @@ def builds_or_url(
     if (server is None) == (url is None):
         raise BadInputError("give either --server NAME[,NAME…] or --url URL")
     if url is not None:
-        return url
+        return replace(url, name=config.server_at(url.urls) or url.name)
     return [find_build(name, config) for name in names_of("server", server or "", again)]
 
 

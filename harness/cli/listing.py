@@ -18,7 +18,7 @@ from loadprofiles.profile import Profile, builtin_profiles
 
 
 def servers(*, json: bool = False, config: Path | None = None) -> int:
-    """List the builds that can be served, and whether each can start on this machine.
+    """List the builds that can be served, and whether each can start here; and named URLs.
 
     Args:
         json: Print a JSON array on stdout instead of a table.
@@ -33,6 +33,19 @@ def servers(*, json: bool = False, config: Path | None = None) -> int:
             build.model_dump(include={"name", "engine", "model", "quantization", "description"})
             | {"from": str(found.path) if name in found.builds else "shipped"}
             | {"problem": str(error or "") or None, "starts": _starts(error)}
+        )
+    for name, one in sorted(found.servers.items()):
+        rows.append(
+            {
+                "name": name,
+                "engine": "url",
+                "model": one.model,
+                "quantization": None,
+                "description": one.description,
+                "from": str(found.path),
+                "problem": None,
+                "starts": f"runs at {', '.join(one.url)}",
+            }
         )
     columns = {"name": "name", "engine": "engine", "model": "model"}
     columns |= {"quantization": "quantization", "from": "from", "starts": "can start here"}

@@ -1,7 +1,7 @@
 """The half of `harness capacity` that says how many servers a demand takes, and what they cost."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,15 +112,27 @@ def asked_of(flags: SizingFlags | None, config: Config) -> Asked | None:
     return Asked(demand=demand, terms=settings.terms)
 
 
-def size_runs_at(folders: Iterable[Path], slo: str | None, asked: Asked | None) -> Sizing:
+def size_runs_at(
+    folders: Iterable[Path],
+    slo: str | None,
+    asked: Asked | None,
+    *,
+    besides: Collection[str] = (),
+) -> Sizing:
     """Size by finished runs.
+
+    Args:
+        folders: theirs.
+        slo: limits; None: those that the runs were held to.
+        asked: the demand and the terms.
+        besides: builds whose price is known although they may not be in the runs.
 
     Raises:
         BadInputError: a folder holds no run, or they cannot be put together.
     """
     runs = [RunFolder.open(folder) for folder in folders]
     asked = asked or Asked(demand=None, terms=Terms())
-    return size_runs(runs, slo, asked.demand, asked.terms)
+    return size_runs(runs, slo, asked.demand, asked.terms, besides=besides)
 
 
 def show_sizing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.load.checks import check
@@ -67,5 +68,5 @@ def sources_of(request: LoadRequest) -> list[Source]:
             api_key_env=request.api_key_env,
             trust=given.trust,
         )
-        return [Connected(server)]
+        return [Connected(replace(server, build=given.name))]
     return [Launched(build, base_dir) for build, base_dir in given]

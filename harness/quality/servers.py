@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.quality.endpoints import endpoint_of
@@ -31,7 +32,7 @@ def sources_of(request: EvalRequest) -> list[Source]:
             api_key_env=request.api_key_env,
             trust=given.trust,
         )
-        found: list[Source] = [Connected(server)]
+        found: list[Source] = [Connected(replace(server, build=given.name))]
     else:
         found = [Launched(build, base_dir) for build, base_dir in given]
     if not isinstance(request.baseline, tuple):

@@ -96,8 +96,8 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(Text(f"Planned, but not measured: {', '.join(absent)}", style="yellow"))
     console.print(Text(validity(measurements), style="green" if measurements.valid else "bold red"))
     console.print(Text(calibration(manifest)))
-    for build, text in weights(cells, manifest).items():
-        console.print(Text(f"{plain(build)}: {text}"))
+    for build, served in weights(cells, manifest).items():
+        console.print(Text(f"{plain(build)}: {served}"))
     place = run.path / _REPORT_FILE
     if place.is_file():
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)

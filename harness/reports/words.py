@@ -208,9 +208,7 @@ def _where(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> 
     return f"Served by {_listed(engines)}: {word} {_listed(builds)}{model}{on}."
 
 
-def weights(
-    cells: Sequence[CellMeasurement], manifest: Mapping[str, object]
-) -> dict[str, str]:
+def weights(cells: Sequence[CellMeasurement], manifest: Mapping[str, object]) -> dict[str, str]:
     """What each build's weights are, and its kernel; builds of which nobody says it left out."""
     servers = table(manifest, "servers")
     found = {cell.build: weights_of(table(servers, cell.build)) for cell in cells}

@@ -16,7 +16,7 @@ from harness.sizing.sizing import check_builds, size
 from harness.sizing.supply import servers_of, supplies
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from harness.evidence.evidence import Evidence, LoadRun
     from harness.measuring.measurement import Caveat
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def size_runs(
-    runs: Sequence[RunFolder], slo: str | None, demand: Demand | None, terms: Terms
+    runs: Sequence[RunFolder],
+    slo: str | None,
+    demand: Demand | None,
+    terms: Terms,
+    *,
+    besides: Collection[str] = (),
 ) -> Sizing:
     """Size by what runs hold; nothing is started, and nothing is written.
 
@@ -36,13 +41,14 @@ def size_runs(
         slo: the limits; None: those that the runs were asked.
         demand: what is to be served.
         terms: reserve, growth and prices.
+        besides: builds that terms may name although they are not in the runs.
 
     Raises:
         BadInputError: a run is broken, the limits are not known or not the same, or a build's
             cells are of several profiles.
     """
     evidence = read_evidence(runs)
-    check_builds({cell.build for _, cell in evidence.cells}, terms)
+    check_builds({cell.build for _, cell in evidence.cells}, terms, besides=besides)
     limits = _limits(evidence, slo)
     searches = [run for run in evidence.load if _searched(run) == str(limits)]
     deployments = [

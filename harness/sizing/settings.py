@@ -42,8 +42,13 @@ class CapacitySettings(BaseModel):
     spare: Annotated[int, Field(ge=0, le=10_000)] = 1
     growth_per_month: Annotated[float, Field(gt=-1, le=10)] = 0.0
     months: Annotated[int, Field(ge=0, le=120)] = 0
-    price_per_gpu_hour: Annotated[dict[str, Price], BeforeValidator(_by_build)] = {}
-    gpus_per_replica: Annotated[dict[str, Gpus], BeforeValidator(_by_build)] = {}
+    price_per_gpu_hour: Annotated[
+        dict[str, Price],
+        BeforeValidator(_by_build, json_schema_input_type=Price | dict[str, Price]),
+    ] = {}
+    gpus_per_replica: Annotated[
+        dict[str, Gpus], BeforeValidator(_by_build, json_schema_input_type=Gpus | dict[str, Gpus])
+    ] = {}
     output_price_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     gpu_memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     context_tokens: Annotated[int, Field(ge=1)] | None = None

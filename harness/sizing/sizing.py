@@ -23,7 +23,7 @@ from harness.sizing.record import BuildSizing, Cost, Fleet, Sizing
 from harness.sizing.replicas import day_of, failing, grown, serving_for, serving_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from harness.sizing.record import Demand, Range, Supply, Terms
 
@@ -62,8 +62,13 @@ def size(supplies: Sequence[Supply], slo: str, demand: Demand | None, terms: Ter
     )
 
 
-def check_builds(builds: Iterable[str], terms: Terms) -> None:
+def check_builds(builds: Iterable[str], terms: Terms, *, besides: Collection[str] = ()) -> None:
     """Look whether prices and GPUs are of builds that there are.
+
+    Args:
+        builds: those that were or will be measured.
+        terms: with prices and GPUs by build.
+        besides: further ones that may be named, as a harness.toml names all of a team's.
 
     Raises:
         BadInputError: one is not.
@@ -73,7 +78,7 @@ def check_builds(builds: Iterable[str], terms: Terms) -> None:
         ("--price-per-gpu-hour", terms.price_per_gpu_hour),
         ("--gpus-per-replica", terms.gpus_per_replica),
     ):
-        for name in given.keys() - {"", *known}:
+        for name in given.keys() - {"", *known, *besides}:
             raise BadInputError(
                 f'{flag}: "{name}" is not among the builds: {", ".join(known)}'
                 f"{did_you_mean(name, known)}"

@@ -184,14 +184,14 @@ def test_names_that_do_not(
 
 def test_an_argument_that_loads_another_layout() -> None:
     one = build(arguments={"quantization": "awq_marlin"})
-    with pytest.raises(BuildError, match="awq_marlin does not load this checkpoint.*gptq"):
+    with pytest.raises(BuildError, match=r"awq_marlin does not load this checkpoint.*gptq"):
         check_quantization(one, read_checkpoint(CHECKPOINTS / "autogptq"))
     check_quantization(one, read_checkpoint(CHECKPOINTS / "autoawq"))
 
 
 def test_it_is_told_before_anything_starts() -> None:
     wrong = Build(name="mine", model="demo:gptq", quantization="awq")
-    with pytest.raises(BuildError, match="build 'mine': field `quantization`.*gptq"):
+    with pytest.raises(BuildError, match=r"build 'mine': field `quantization`.*gptq"):
         resolve_model(wrong, CHECKPOINTS)
     source = resolve_model(wrong.model_copy(update={"quantization": "gptq"}), CHECKPOINTS)
     assert source.checkpoint is not None
@@ -229,7 +229,7 @@ PAIRS = (
     text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("bc"),
     text("tokenizer.ggml.scores") + struct.pack("<IIQ", 9, 6, 2) + struct.pack("<ff", 0, 1),
     text("general.file_type") + struct.pack("<II", 4, 15),
-    text("x.flag") + struct.pack("<I?", 7, True),  # noqa: FBT003
+    text("x.flag") + struct.pack("<I?", 7, True),
 )
 
 
@@ -250,7 +250,9 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     assert scheme_of(build(), found) == "Q4_K_M"
 
 
-@pytest.mark.parametrize(("number", "name"), [(1, "F16"), (7, "Q8_0"), (32, "BF16"), (99, "type 99")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(1, "F16"), (7, "Q8_0"), (32, "BF16"), (99, "type 99")]
+)
 def test_file_types(number: int, name: str) -> None:
     assert file_type({"general.file_type": number}) == name
     assert file_type({}) is None

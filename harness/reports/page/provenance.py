@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from harness.reports.page.material import Material
 
 _FIRST: Final = (
-    "engine", "engine_version", "model", "quantization", "scheme", "linear_kernel", "dtype", "device",
-    "kv_cache_tokens", "kv_cache_blocks", "kv_cache_dtype", "max_model_len", "weights", "ready_s",
-    "argv",
+    "engine", "engine_version", "model", "quantization", "scheme", "linear_kernel", "dtype",
+    "device", "kv_cache_tokens", "kv_cache_blocks", "kv_cache_dtype", "max_model_len", "weights",
+    "ready_s", "argv",
 )  # fmt: skip
 """The facts about a server that come first; the others follow in alphabetical order."""
 _FACT_NAMES: Final = {"argv": "command line", "scheme": "weights are", "ready_s": "start-up, s"}

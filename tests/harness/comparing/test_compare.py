@@ -251,6 +251,7 @@ def test_a_server_has_its_start_its_memory_and_what_its_cache_holds() -> None:
     assert awq.ready_s.ci95 is not None
     assert awq.first_token_s is not None
     assert awq.first_token_s.value == pytest.approx(31.5, rel=0.01)
+    assert awq.scheme == "4-bit, group 128"
     assert (awq.kernel, awq.kv_cache_tokens, awq.weights_gib) == ("K", 5000, 0.5)
     assert awq.memory_peak_gib is not None
     assert awq.memory_peak_gib.repeats == [1.0, 1.0, 1.0]
