@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from harness.quality.passes import What
 
+PROVENANCE = {"scheme": "4-bit, group 128", "reported": {"linear_kernel": "MarlinLinearKernel"}}
+
 
 def answers(right: Sequence[bool], **fields: Any) -> list[Answer]:  # noqa: ANN401 - an Answer's
     """One answer an item; every second item is of category "b", the others of "a"."""
@@ -102,6 +104,7 @@ class MadeRun:
                     engine_version="1",
                     model="m",
                     identity=build,
+                    provenance=PROVENANCE,
                     tokenizer_sha256=self.tokenizers.get(build),
                 )
                 for build in builds

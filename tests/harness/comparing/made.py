@@ -73,7 +73,8 @@ def cell(
 def server(**reported: object) -> dict[str, Any]:
     """What a manifest says of a server."""
     return {
-        "engine": "vllm", "engine_version": "0.32.0", "quantization": "x", "scheme": "4-bit, group 128",
+        "engine": "vllm", "engine_version": "0.32.0",
+        "quantization": "x", "scheme": "4-bit, group 128",
         "argv": ["python", "--model", "m", "--port=1234", "--dtype=float16"],
         "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
         "reported": {

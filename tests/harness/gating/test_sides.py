@@ -29,6 +29,11 @@ def known(build: str, *caveats: Caveat) -> Known:
     return Known(side=Side(build=build, name=build), quality=[], load=[run])
 
 
+def test_what_its_weights_are() -> None:
+    assert known("awq").weights() == "4-bit, group 128, K"
+    assert Known(side=Side(build="x", name="x"), quality=[], load=[]).weights() is None
+
+
 def test_only_the_stages_levels_are_judged() -> None:
     ours, theirs = known("awq"), known("fp16")
     for rule in ("error_rate<=1%", "ttft_p95_ms<=900", "ratio(ttft_p95_ms)<=150%"):

@@ -55,6 +55,12 @@ def test_the_folder_is_the_registry() -> None:
     assert tuple(found) == evaluation.NAMES
 
 
+@pytest.mark.parametrize("name", ["terminal", "markdown"])
+def test_what_weights_and_kernel_a_build_has(name: str, made: RunFolder) -> None:
+    text = " ".join(evaluation.load_report(name).render(made).split())
+    assert "gptq (4-bit, group 128, MarlinLinearKernel): m on mock 1" in text
+
+
 def test_an_unknown_format_is_told() -> None:
     with pytest.raises(BadInputError, match="markdown"):
         evaluation.load_report("markdwn")

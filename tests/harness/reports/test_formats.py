@@ -513,6 +513,15 @@ def test_facts_that_the_server_reported_stand_among_the_others() -> None:
 
 
 @pytest.mark.parametrize("name", ["html", "markdown", "terminal"])
+def test_what_weights_and_kernel_a_build_has(name: str, runs: dict[str, RunFolder]) -> None:
+    text = load_report(name).render(runs["closed-4x4"])
+    between = ": " if name == "terminal" else " ("
+    for build in ("gptq", "awq", "nf4"):
+        assert f"{build}{between}4-bit, group 128, asym, CPUWNA16LinearKernel" in text
+    assert f"fp16{between}float16" in text
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "terminal"])
 def test_who_holds_the_slo(name: str, runs: dict[str, RunFolder], tmp_path: Path) -> None:
     run = RunFolder(shutil.copytree(runs["one-level"].path, tmp_path / "run"))
     manifest = run.read_manifest()

@@ -59,6 +59,15 @@ def folder(tmp_path: Path) -> RunFolder:
     return run
 
 
+@pytest.mark.parametrize("name", ["terminal", "markdown"])
+def test_what_weights_both_have(name: str, folder: RunFolder) -> None:
+    assert "candidate:" not in gate.load_report(name).render(folder)
+    weights = {"candidate": "4-bit, group 128, MarlinLinearKernel", "baseline": "float16"}
+    write_gate(folder, result(weights=weights))
+    text = gate.load_report(name).render(folder)
+    assert "candidate: 4-bit, group 128, MarlinLinearKernel; baseline: float16" in text
+
+
 def test_names_are_the_modules() -> None:
     modules = [module.name for module in iter_modules(gate.__path__)]
     found = [n for n in modules if hasattr(import_module(f"{gate.__name__}.{n}"), "REPORT")]
