@@ -67,6 +67,7 @@ demo-model: $(READY) ## train, quantize, damage and score the demo model anew (t
 	.venv-demo/bin/python -m demo_model.train
 	.venv-demo/bin/python -m demo_model.quantize
 	.venv-demo/bin/python -m demo_model.damage
+	.venv-demo/bin/python -m demo_model.eight
 	.venv-demo/bin/python -m demo_model.score
 
 constraints: ## pin the versions of a fresh environment in constraints.txt

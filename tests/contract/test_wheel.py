@@ -85,7 +85,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     assert tracked - set(names(wheel)) == set()
     for needed in ("launchers/builds/awq.toml", "loadprofiles/profiles/bursty.toml"):
         assert needed in tracked
-    for model in ("fp16", "gptq", "awq", "damaged"):
+    for model in ("fp16", "gptq", "awq", "int8", "fp8", "damaged"):
         assert f"launchers/models/demo-{model}/model.safetensors" in tracked
     assert any(name.startswith("launchers/requirements/") for name in tracked)
     assert "harness/reports/page/page.js" in tracked

@@ -44,7 +44,18 @@ KERNELS = {
     "fp16": None,
     "awq": "CPUWNA16LinearKernel",
     "nf4": None,
+    "int8": "CPUInt8ScaledMMLinearKernel",
+    "fp8": "ChannelWiseTorchFP8ScaledMMLinearKernel",
     "damaged": None,
+}
+SCHEMES = {
+    "fp16": "float16",
+    "gptq": "4-bit, group 128, sym, act-order",
+    "awq": "4-bit, group 128, asym",
+    "nf4": "by bitsandbytes while it is loaded",
+    "int8": "8-bit, per channel, sym, activations int8 dynamic",
+    "fp8": "8-bit float, per channel, activations fp8 dynamic",
+    "damaged": "float16",
 }
 
 
@@ -103,6 +114,7 @@ def check(name: str, server: Server, folder: Path) -> None:
 
     reported: Any = server.provenance["reported"]
     assert reported.get("linear_kernel") == KERNELS[name]
+    assert server.provenance["scheme"] == SCHEMES[name]
     assert reported["kv_cache_blocks"] * reported["kv_block_tokens"] == server.kv_cache_tokens
     assert reported["dtype"] == "float16"
     assert server.engine_version
