@@ -2,7 +2,8 @@
 
 Each output channel of a linear layer has a scale of its own, `absmax / largest level`, and its
 weights are rounded to the nearest level; activations are quantized a token at a time while the
-model runs (`dynamic`), so that nothing is calibrated. The head and the embeddings stay FP16. Needs torch (2.1 or newer) and safetensors.
+model runs (`dynamic`), so that nothing is calibrated. The head and the embeddings stay FP16.
+Needs torch (2.1 or newer) and safetensors.
 Run from the repository root: `python -m demo_model.eight`.
 """
 
