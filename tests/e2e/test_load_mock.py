@@ -254,3 +254,18 @@ def test_a_silent_server_is_told_after_one_time_out(workplace: Workplace, mock: 
     assert caveat["code"] == "warmup_failed"
     assert "timeout: no end of the answer after 2 s" in caveat["text"]
     assert {sample.error for sample in of_phase(done, cell, "warmup")} <= {"timeout", "aborted"}
+
+
+def test_a_server_of_harness_toml_with_its_defaults(workplace: Workplace, mock: StartMock) -> None:
+    url = mock(*KNOWN)
+    (workplace.path / "harness.toml").write_text(
+        f'[servers.fleet]\nurl = "{url}"\nmodel = "mock"\n'
+        '[defaults]\nserver = "fleet"\nprofile = "closed"\nduration = 1\nwarmup = 1\n'
+        f'output_tokens = {TOKENS}\nout = "kept"\n'
+    )
+    done = workplace.load("--level", "1")
+    assert done.code in {0, 4}, done.err
+    [cell] = done.cells
+    assert (cell["build"], cell["id"]) == ("fleet", "fleet-closed-c1-1")
+    assert done.run.parent == workplace.path / "kept"
+    assert cell["requests"]["ok"] > 0
