@@ -22,7 +22,7 @@ def simulation(  # noqa: PLR0913 - one parameter for each flag
     *runs: Path,
     build: str | None = None,
     rate: float | None = None,
-    duration: float = 3600.0,
+    duration: float | None = None,
     trace: Path | None = None,
     scale: float = 1.0,
     replicas: int | None = None,
@@ -46,9 +46,9 @@ def simulation(  # noqa: PLR0913 - one parameter for each flag
         runs: Folders of load runs of one build on one server, several levels.
         build: Whose cells, where the runs have several.
         rate: Requests per second of the whole fleet (Poisson), as long as the measured ones.
-        duration: Seconds of that rate.
+        duration: Seconds of that rate; an hour, where not said.
         trace: CSV or JSONL of the Azure, BurstGPT, Mooncake or generic layout, instead of --rate.
-        scale: So many times the trace's requests.
+        scale: So many times the requests.
         replicas: How many serve it; without, the fewest that hold --slo.
         slo: Limits, e.g. "ttft_p95_ms<=500,itl_p95_ms<=50".
         fail: So many replicas die; without --replicas there are as many more.

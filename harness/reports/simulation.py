@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from harness.simulating.prediction import LimitForecast, Prediction
     from harness.simulating.simulate import Simulation
     from harness.simulating.spread import Spread
-
-_OTHER_SPEED: Final = 0.05
-"""Change of an error from which it is said that the machine's speed was another."""
 
 
 def lines(found: Simulation) -> Iterator[str]:
@@ -47,6 +44,11 @@ def _prediction(one: Prediction) -> Iterator[str]:
         f"{one.in_flight_peak:,.1f}), {one.waiting_mean:,.1f} of them without a token "
         f"({one.waiting_peak:,.1f}); busy {one.busy:.0%}"
     )
+    yield (
+        f"  In the worst of {len(one.windows)} parts of the time: TTFT p95 "
+        f"{_most(window.ttft_p95_ms for window in one.windows)} ms, e2e p95 "
+        f"{_most(window.e2e_p95_ms for window in one.windows)} ms"
+    )
     if one.preemptions or one.lost or one.refused:
         yield (
             f"  {one.preemptions:,.0f} preemptions, {one.lost:,.0f} requests lost, "
@@ -61,6 +63,11 @@ def _prediction(one: Prediction) -> Iterator[str]:
         yield f"Beyond what was measured: {text}."
     for text in one.approximations:
         yield f"Approximation: {text}."
+
+
+def _most(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{max(known):,.1f}" if known else "-"
 
 
 def _row(name: str, spread: Spread) -> str:
@@ -84,14 +91,19 @@ def _limit(limit: LimitForecast) -> str:
 def _errors(one: Prediction) -> Iterator[str]:
     if not one.held_out:
         return
+    metrics = list(dict.fromkeys(item.metric for item in one.held_out))
     yield ""
-    yield "  At measured levels that the fit did not see:"
-    for level in dict.fromkeys((item.mode, item.level) for item in one.held_out):
-        unit = "requests/s" if level[0] == "open" else "streams"
-        here = [item for item in one.held_out if (item.mode, item.level) == level]
-        errors = ", ".join(f"{item.metric} {item.error:+.0%}" for item in here)
-        yield f"  {level[1]:g} {unit}: {errors}"
-        own = [(item, (item.at_own_speed or item.predicted) / item.measured - 1) for item in here]
-        if any(abs(error - item.error) > _OTHER_SPEED for item, error in own):
-            errors = ", ".join(f"{item.metric} {error:+.0%}" for item, error in own)
-            yield f"    were the machine as fast as in these cells: {errors}"
+    yield "  Predicted ÷ measured - 1 at measured levels that the fit did not see (their own speed:"
+    yield "  were the machine as fast as in these cells):"
+    yield f"  {'':28}" + "".join(f"{name.removesuffix('_ms'):>14}" for name in metrics)
+    for mode, level in dict.fromkeys((item.mode, item.level) for item in one.held_out):
+        here = {i.metric: i for i in one.held_out if (i.mode, i.level) == (mode, level)}
+        name = f"{level:g} {'requests/s' if mode == 'open' else 'streams'}"
+        yield f"  {name:28}" + _cells([here[m].error if m in here else None for m in metrics])
+        own = [here[m].error_at_own_speed if m in here else None for m in metrics]
+        if any(error is not None for error in own):
+            yield f"  {'  their own speed':28}" + _cells(own)
+
+
+def _cells(errors: list[float | None]) -> str:
+    return "".join(f"{'-' if error is None else f'{error:+.0%}':>14}" for error in errors)

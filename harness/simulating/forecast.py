@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -107,5 +108,10 @@ def _limit(
         error=error,
         decided=predicted is not None
         and error is not None
-        and all(limit.holds(predicted * factor) == holds for factor in (1 - error, 1 + error)),
+        and all(limit.holds(value) == holds for value in _span(predicted, error)),
     )
+
+
+def _span(predicted: float, error: float) -> tuple[float, float]:
+    """Return between what the truth lies, the error being predicted ÷ measured - 1 at most."""
+    return predicted / (1 + error), predicted / (1 - error) if error < 1 else math.inf

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MOST_REQUESTS: Final = 2_000_000
 """So many are simulated at most: a fraction of the replicas where the traffic has more."""
+_MOST_OF_ONE: Final = 10_000_000
+"""Requests of one replica: more take minutes and gigabytes."""
 _WINDOWS: Final = 48
 _SEED: Final = 20261126
 
@@ -82,10 +84,16 @@ def predict(
     Raises:
         BadInputError: the fleet or the scale cannot be.
     """
-    fleet.check()
+    fleet.check(traffic.duration_s)
     if not 0 < scale < np.inf:
         raise BadInputError(f"traffic cannot be scaled by {scale:g}", hint="Give a scale above 0.")
     requests = int(len(traffic) * scale)
+    if requests / fleet.replicas > _MOST_OF_ONE:
+        raise BadInputError(
+            f"each of {fleet.replicas:,} replicas would get {requests / fleet.replicas:,.3g} "
+            f"requests, and {_MOST_OF_ONE:,} can be simulated",
+            hint="Predict a shorter time, a lower rate or more replicas.",
+        )
     some = max(1, min(fleet.replicas, int(most_requests * fleet.replicas / max(requests, 1))))
     some = fleet.replicas if some >= fleet.replicas else min(some, fleet.replicas - fleet.failing)
     found = _simulate(fitted.engine, traffic, fleet, scale, routing, some)
@@ -323,4 +331,5 @@ def _approximations(fitted: Fitted, fleet: Fleet, routing: Routing, found: _Outc
         )
     if fleet.failing:
         texts.append("what a dying replica had is lost, not sent again; the router knows at once")
+        texts.append("percentiles and limits are of all the time, from before the failure, too")
     return texts

@@ -31,6 +31,11 @@ class HeldOut(msgspec.Struct, frozen=True, kw_only=True):
         """Predicted ÷ measured - 1."""
         return self.predicted / self.measured - 1
 
+    @property
+    def error_at_own_speed(self) -> float | None:
+        """The same of `at_own_speed`; None in a record of before it was told."""
+        return None if self.at_own_speed is None else self.at_own_speed / self.measured - 1
+
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """One part of the time, over all replicas."""

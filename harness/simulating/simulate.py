@@ -12,7 +12,7 @@ from harness.errors import BadInputError
 from harness.simulating.engine import Engine  # noqa: TC001 - a field's type
 from harness.simulating.fit import Seen, fit
 from harness.simulating.forecast import verdict_of
-from harness.simulating.predict import predict
+from harness.simulating.predict import MOST_REQUESTS, predict
 from harness.simulating.prediction import Prediction, Verdict  # noqa: TC001 - fields' types
 from harness.simulating.smallest import smallest_fleet
 from harness.simulating.sweep import read_sweep
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.simulating.routing import Routing
 
 SCHEMA: Final = 1
+_DURATION_S: Final = 3600.0
 
 
 class Simulation(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +57,8 @@ class Scenario:
     build: str | None = None
     rate: float | None = None
     """Requests per second, with lengths as measured; None: the trace."""
-    duration_s: float = 3600.0
-    """Of the rate."""
+    duration_s: float | None = None
+    """Of the rate; None: an hour."""
     trace: Path | None = None
     scale: float = 1.0
     replicas: int | None = None
@@ -71,6 +72,26 @@ class Scenario:
     """Of the engine, over what the runs say."""
     seed: int = 0
 
+    def check(self) -> None:
+        """Look for what contradicts itself or is not enough.
+
+        Raises:
+            BadInputError: with everything that was found.
+        """
+        found = []
+        if (self.rate is None) == (self.trace is None):
+            found.append("what traffic? Give either --rate (requests per second) or --trace FILE.")
+        if self.trace is not None and self.duration_s is not None:
+            found.append("--duration is of --rate; a trace lasts as long as it lasts.")
+        if self.replicas is None and self.slo is None:
+            found.append("how many replicas? Give --replicas, or --slo for the fewest.")
+        if self.failing < 0:
+            found.append(f"--fail: {self.failing} replicas cannot fail; give 0 or more.")
+        if self.failure_s is not None and not self.failing:
+            found.append("--fail-at says when, and --fail how many; give both.")
+        if found:
+            raise BadInputError("\n".join(found))
+
 
 def simulate(runs: Sequence[RunFolder], asked: Scenario) -> Simulation:
     """Fit an engine to the runs' cells and predict a fleet of it.
@@ -78,18 +99,16 @@ def simulate(runs: Sequence[RunFolder], asked: Scenario) -> Simulation:
     Raises:
         BadInputError: the runs or the question are not enough.
     """
+    asked.check()
     cells, limits, caveats = read_sweep(runs, asked.build)
     if asked.limits:
         limits = msgspec.structs.replace(limits, **asked.limits)
-    traffic = _traffic(asked, cells)
+    traffic, scale = _traffic(asked, cells)
     fitted = fit(cells, limits)
     replicas = asked.replicas
     if replicas is None:
-        if asked.slo is None:
-            raise BadInputError(
-                "how many replicas?", hint="Give --replicas, or --slo for the fewest that hold it."
-            )
-        found = smallest_fleet(fitted, traffic, asked.slo, scale=asked.scale, routing=asked.routing)
+        assert asked.slo is not None  # noqa: S101 - it was checked
+        found = smallest_fleet(fitted, traffic, asked.slo, scale=scale, routing=asked.routing)
         replicas = None if found is None else found.replicas + asked.failing
     prediction = None
     if replicas is not None:
@@ -101,7 +120,7 @@ def simulate(runs: Sequence[RunFolder], asked: Scenario) -> Simulation:
                 failing=asked.failing,
                 failure_s=traffic.duration_s / 2 if asked.failure_s is None else asked.failure_s,
             ),
-            scale=asked.scale,
+            scale=scale,
             routing=asked.routing,
             slo=asked.slo,
         )
@@ -117,21 +136,24 @@ def simulate(runs: Sequence[RunFolder], asked: Scenario) -> Simulation:
     )
 
 
-def _traffic(asked: Scenario, cells: Sequence[Observed]) -> Traffic:
-    if (asked.rate is None) == (asked.trace is None):
-        raise BadInputError(
-            "what traffic?", hint="Give either --rate (requests per second) or --trace FILE."
-        )
+def _traffic(asked: Scenario, cells: Sequence[Observed]) -> tuple[Traffic, float]:
+    """Return requests, and how many times as many there are.
+
+    Of a rate with more than can be simulated the first are drawn, for a part of the rate.
+    """
     if asked.trace is not None:
-        return Traffic.of(read_trace(asked.trace))
-    assert asked.rate is not None  # noqa: S101 - one of the two
-    return Traffic.steady(
-        asked.rate,
-        asked.duration_s,
+        return Traffic.of(read_trace(asked.trace)), asked.scale
+    assert asked.rate is not None  # noqa: S101 - it was checked
+    duration_s = _DURATION_S if asked.duration_s is None else asked.duration_s
+    times = max(1.0, asked.rate * duration_s / MOST_REQUESTS)
+    traffic = Traffic.steady(
+        asked.rate / times,
+        duration_s,
         np.concatenate([cell.prompts for cell in cells]),
         np.concatenate([cell.outputs for cell in cells]),
         asked.seed,
     )
+    return traffic, asked.scale * times
 
 
 def _verdict(asked: Scenario, found: Prediction | None) -> Verdict | None:

@@ -33,7 +33,8 @@ def smallest_fleet(
     """Return what the fewest replicas get that hold all limits; None where no number does.
 
     They hold them by more than the error at held-out levels, if a request alone does so.
-    Found by doubling and halving, so it takes for granted that more replicas are never worse.
+    Found by doubling and halving, so it takes for granted that more replicas are never worse, and
+    that none are enough which could answer less than half of the requests while they come.
     A fleet that can lose k replicas is this many and k more.
 
     Raises:
@@ -51,15 +52,16 @@ def smallest_fleet(
     if not all(limit.holds for limit in alone):
         return None
     surely = all(limit.decided for limit in alone)
-    enough = 1
+    enough = max(1, int(_least_busy(fitted, traffic, scale) / 2))
+    too_few = enough - 1
     while not holds(enough):
+        too_few = enough
         if enough >= MOST_REPLICAS:
             raise BadInputError(
                 f"it would take more than {MOST_REPLICAS:,} replicas",
                 hint="Lower the demand, or set a limit that does not grow with it.",
             )
         enough *= 2
-    too_few = enough // 2
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
         if holds(middle):
@@ -67,6 +69,22 @@ def smallest_fleet(
         else:
             too_few = middle
     return predict(fitted, traffic, Fleet(replicas=enough), scale=scale, routing=routing, slo=slo)
+
+
+def _least_busy(fitted: Fitted, traffic: Traffic, scale: float) -> float:
+    """Return how many engines at least are computing at once, on average over the time.
+
+    A request takes its prompt and its tokens, also in a step that it shares with many others.
+    """
+    cost = fitted.engine.cost
+    further = traffic.outputs - 1
+    context = traffic.prompts * further + further * (further + 1) / 2
+    seconds = (
+        cost.prefill_token_s * traffic.prompts
+        + cost.sequence_s * traffic.outputs
+        + cost.context_token_s * context
+    )
+    return float(seconds.sum()) * scale / traffic.duration_s
 
 
 def _alone(fitted: Fitted, traffic: Traffic, slo: Slo) -> list[LimitForecast]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from harness.errors import BadInputError
+from harness.errors import BadInputError, did_you_mean
 from harness.rundir import CELLS
 from harness.simulating.engine import UNLIMITED, Limits
 from harness.simulating.observed import Observed
@@ -41,15 +41,11 @@ def read_sweep(
     cells: list[Observed] = []
     caveats: list[str] = []
     limits: Limits | None = None
-    for run in runs:
-        manifest = run.read_manifest()
+    manifests = {run.path.resolve(): (run, run.read_manifest()) for run in runs}
+    _one_build([manifest for _, manifest in manifests.values()], build)
+    for run, manifest in manifests.values():
         described: Any = manifest.get("cells") or []
         builds = sorted({cell["build"] for cell in described})
-        if build is None and len(builds) > 1:
-            raise BadInputError(
-                f"{run.path} has cells of {', '.join(builds)}, and one engine is fitted",
-                hint="Say which build.",
-            )
         for cell in described:
             if build not in (None, cell["build"]):
                 continue
@@ -70,6 +66,25 @@ def read_sweep(
             hint="Measure a sweep first, e.g. harness load --profile closed --level 1,2,4,8,16,32.",
         )
     return cells, limits or Limits(), caveats
+
+
+def _one_build(manifests: Iterable[Mapping[str, Any]], build: str | None) -> None:
+    """Look that the cells are of one build.
+
+    Raises:
+        BadInputError: they are of several and none was named, or none is of the one named.
+    """
+    found = sorted({cell["build"] for one in manifests for cell in one.get("cells") or ()})
+    if build is None and len(found) > 1:
+        raise BadInputError(
+            f"the runs have cells of {', '.join(found)}, and one engine is fitted",
+            hint="Say which build.",
+        )
+    if build is not None and build not in found:
+        raise BadInputError(
+            f"no cell can be simulated: none is of build {build}{did_you_mean(build, found)}",
+            hint=f"The runs have {', '.join(found) or 'no cells'}.",
+        )
 
 
 def limits_of(server: Mapping[str, Any]) -> tuple[Limits, list[str]]:

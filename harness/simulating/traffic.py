@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
+
+
+_FEWEST: Final = 2
+"""Requests that make a rate."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Traffic:
         Raises:
             BadInputError: it is too short to be a load.
         """
-        if len(trace) < 2:  # noqa: PLR2004 - a rate needs two
+        if len(trace) < _FEWEST:
             raise BadInputError(
                 f"the trace has {len(trace)} requests, and a load needs at least two",
                 hint="Give a trace of the time that you want to predict, e.g. a day.",
@@ -56,15 +60,24 @@ class Traffic:
         """Draw Poisson arrivals; prompt and answer of each are those of one of the given requests.
 
         Raises:
-            BadInputError: the rate or the duration is not above 0.
+            BadInputError: the rate or the duration is not above 0, the seed is below 0, or no
+                request comes.
         """
+        if seed < 0:
+            raise BadInputError(f"the seed is {seed}", hint="Give 0 or more.")
         for name, value in (("rate", rate), ("duration", duration_s)):
             if not 0 < value < np.inf:
                 raise BadInputError(
                     f"the {name} to predict is {value:g}", hint=f"Give a {name} above 0."
                 )
         rng = np.random.default_rng(seed)
-        count = rng.poisson(rate * duration_s)
+        count = int(rng.poisson(rate * duration_s))
+        if count < _FEWEST:
+            raise BadInputError(
+                f"at {rate:g} requests/s {count} come in {duration_s:g} s, and a load needs at "
+                f"least {_FEWEST}",
+                hint="Give a longer duration.",
+            )
         which = rng.integers(0, len(prompts), count)
         return cls(
             np.sort(rng.uniform(0, duration_s, count)), prompts[which], outputs[which], duration_s
@@ -94,8 +107,8 @@ class Fleet:
     """So many die at `failure_s`."""
     failure_s: float = 0.0
 
-    def check(self) -> None:
-        """Look that it can be.
+    def check(self, duration_s: float) -> None:
+        """Look that it can be, while traffic lasts so long.
 
         Raises:
             BadInputError: it cannot.
@@ -108,6 +121,11 @@ class Fleet:
             raise BadInputError(
                 f"{self.failing} of {self.replicas} replicas cannot fail and leave any",
                 hint=f"Let 0 to {self.replicas - 1} fail.",
+            )
+        if self.failing and not 0 <= self.failure_s < duration_s:
+            raise BadInputError(
+                f"the failure is at {self.failure_s:,g} s, and the traffic lasts {duration_s:,g} s",
+                hint="Name a moment in it, in seconds from its start.",
             )
 
 

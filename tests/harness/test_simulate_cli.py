@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,7 +39,8 @@ def test_a_fleet_is_predicted_with_its_errors(
     assert run(asked) == ExitCode.OK
     text = capsys.readouterr().out
     assert "not a measurement" in text
-    assert "8 requests/s: ttft_p50_ms" in text
+    assert re.search(r"8 requests/s( +[+-]\d+%){7}\n +their own speed( +[+-]\d+%){7}\n", text)
+    assert "In the worst of 48 parts" in text
     assert "4 replicas, round-robin" in text
 
 
@@ -69,6 +71,13 @@ def test_the_fewest_replicas_that_hold_an_slo(
         ([], "what traffic?"),
         (["--rate", "4", "--trace", "x.csv", "--replicas", "1"], "what traffic?"),
         (["--rate", "4"], "how many replicas?"),
+        (["--duration", "4"], "what traffic?"),
+        (["--trace", "x.csv", "--duration", "4", "--replicas", "1"], "--duration is of --rate"),
+        (["--rate", "4", "--replicas", "2", "--fail-at", "4"], "--fail-at says when"),
+        (["--rate", "4", "--replicas", "2", "--fail", "-1"], "-1 replicas cannot fail"),
+        (["--rate", "4", "--replicas", "2", "--fail", "1", "--fail-at", "4e9"], "the failure is"),
+        (["--rate", "1e9", "--replicas", "1"], "each of 1 replicas would get"),
+        (["--rate", "4", "--replicas", "1", "--seed", "-1"], "the seed is -1"),
         (["--rate", "0", "--replicas", "1"], "the rate to predict is 0"),
         (["--rate", "4", "--replicas", "1", "--fail", "1"], "1 of 1 replicas cannot fail"),
         (["--rate", "4", "--replicas", "1", "--kv-tokens", "0"], "--kv-tokens: 0"),

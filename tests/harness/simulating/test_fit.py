@@ -79,7 +79,7 @@ def test_what_the_machine_did_to_a_level_is_told_from_what_the_simulator_missed(
     fitted = fit([cells[0], slowed(cells[1], 1.4), cells[2], cells[3]], TRUTH.limits)
     e2e = next(one for one in fitted.held_out if one.metric == "e2e_p50_ms")
     assert e2e.error < -0.25
-    assert e2e.at_own_speed == pytest.approx(e2e.measured, rel=0.05)
+    assert e2e.error_at_own_speed == pytest.approx(0, abs=0.05)
     assert e2e.repeats == [e2e.measured]
 
 

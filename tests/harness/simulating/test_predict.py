@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import BadInputError
 from harness.measuring.slo import parse_slo
+from harness.simulating import smallest
 from harness.simulating.engine import Engine, Limits, StepCost
 from harness.simulating.fit import Fitted, Seen
 from harness.simulating.predict import predict
@@ -205,6 +206,15 @@ def test_what_cannot_be_is_said() -> None:
         predict(FITTED, steady(5), ONE, scale=0)
     with pytest.raises(BadInputError, match="the rate to predict is -1"):
         Traffic.steady(-1, 10, *LENGTHS)
+    with pytest.raises(BadInputError, match="the seed is -1"):
+        Traffic.steady(1, 10, *LENGTHS, seed=-1)
+    with pytest.raises(BadInputError, match="0 come in 1 s"):
+        Traffic.steady(1e-9, 1, *LENGTHS)
+    with pytest.raises(BadInputError, match=r"each of 1 replicas would get 5\.87e\+09"):
+        predict(FITTED, steady(50), ONE, scale=1e6)
+    for moment in (-1.0, 120.0):
+        with pytest.raises(BadInputError, match=f"the failure is at {moment:g} s"):
+            predict(FITTED, steady(5), Fleet(replicas=2, failing=1, failure_s=moment))
     with pytest.raises(BadInputError, match="the trace has 1 requests"):
         Traffic.of(Trace(np.zeros(1), np.ones(1, int), np.ones(1, int), None, 0))
 
@@ -230,6 +240,24 @@ def test_the_smallest_fleet_holds_and_one_less_does_not() -> None:
     fewer = predict(FITTED, steady(200, 60.0), Fleet(replicas=found.replicas - 1), slo=slo)
     assert not all(limit.holds and limit.decided for limit in fewer.limits)
     assert found.replicas_simulated == found.replicas
+
+
+def test_the_search_does_not_simulate_fleets_that_cannot_answer_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """59 requests/s are the most of a replica; one alone would have had 60 million of them."""
+    tried: list[int] = []
+
+    def look(fitted: Fitted, traffic: Traffic, fleet: Fleet, **asked: Any) -> Prediction:  # noqa: ANN401
+        tried.append(fleet.replicas)
+        return predict(fitted, traffic, fleet, **asked | {"most_requests": 6_000})
+
+    monkeypatch.setattr(smallest, "predict", look)
+    found = smallest_fleet(FITTED, steady(1000, 60.0), parse_slo("ttft_p95_ms<=100"), scale=1000.0)
+    assert found is not None
+    assert found.replicas > 1e6 / 59
+    assert min(tried[1:]) > 1000, "the first is a request alone"
+    assert found.replicas_simulated < found.replicas
 
 
 def test_a_limit_below_an_idle_servers_latency_needs_no_search() -> None:

@@ -64,12 +64,19 @@ def test_one_build_is_fitted(tmp_path: Path) -> None:
     run = run_of(tmp_path, {"one": "a", "two": "b"})
     write(run, "one", answers(40))
     write(run, "two", answers(40), build="b")
-    with pytest.raises(BadInputError, match="has cells of a, b"):
+    with pytest.raises(BadInputError, match="have cells of a, b"):
         read_sweep([run])
     cells, _, _ = read_sweep([run], "b")
     assert [cell.id for cell in cells] == ["two"]
-    with pytest.raises(BadInputError, match="no cell can be simulated"):
+    with pytest.raises(BadInputError, match="no cell can be simulated: none is of build c"):
         read_sweep([run], "c")
+    other = run_of(tmp_path / "other", {"three": "c"})
+    write(other, "three", answers(40), build="c")
+    one = run_of(tmp_path / "one", {"one": "a"})
+    write(one, "one", answers(40))
+    with pytest.raises(BadInputError, match="have cells of a, c"):
+        read_sweep([one, other])
+    assert len(read_sweep([one, one])[0]) == 1, "a run that is named twice counts once"
 
 
 def test_limits_come_from_arguments_before_reports_and_defaults() -> None:
