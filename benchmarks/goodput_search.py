@@ -1,32 +1,32 @@
 """Does the goodput search find the true limit of a server whose law is known?
 
-Usage: python benchmarks/goodput_search.py [--seeds 20] [--requests 1500] [--plain] [--real SEEDS]
+Usage: python benchmarks/goodput_search.py [--seeds 20] [--requests 1500] [--servers 0,7] [--plain]
+       [--as-asked]
+       python benchmarks/goodput_search.py --real [--seeds 20] [--first 0]
 
-The server is a queue on paper: Poisson arrivals, c servers, a fixed service time (M/D/c), and the
-limit is on the share of requests that wait too long. The search decides on probes as it does on a
-real server, early ends included; a simulation of 12,000,000 requests says where the limit lies.
-`--plain` searches without the virtual queue. `--real` does it over the loopback instead, with
-`harness mock --slots` and `harness capacity`: a few minutes a seed.
+The servers are those on paper of `known_queues.py`: Poisson arrivals at slots with a fixed service
+time (M/D/c), and at batches in steps that grow longer. The search decides on probes as it does on a
+real server, early ends included; simulations of 12,000,000 requests say where the limit lies.
+`--plain` searches without the virtual queue. Probes have `--requests`, and last ten answers at
+least; `--as-asked` without --duration: 60 s at most, if ten answers and 20 requests fit.
+`--real` does it over the loopback instead (`goodput_loopback.py`), a minute and a half a seed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+import goodput_loopback
 import numpy as np
-from known_queues import ALLOWED, SERVERS, Server, Slots
+from known_queues import ALLOWED, SERVERS, Server
 
 from harness.capacity.attainment import Tally
 from harness.capacity.estimate import Shown
-from harness.capacity.request import probe_s
+from harness.capacity.request import MOST_S, probe_s
 from harness.capacity.search import Answer, Scout, Search, Tried
 from harness.capacity.sequential import LEAST_PART, decided
 from harness.capacity.settling import SETTLE_SHARE, served_rate
@@ -97,33 +97,6 @@ def _probe(server: Server, rate: float, due: Floats, planned_s: float, *, may_ho
     return Tried(rate=rate, shown=shown, served_rate=served_rate(ends, to_s))
 
 
-def search_for_real(law: Slots, seed: int, requests: int) -> dict[str, Any]:
-    """Search the mock with `harness capacity`; its answers take `service_s`."""
-    ttft_ms, tokens = 20.0, 9
-    itl_ms = (law.service_s * 1000 - ttft_ms) / (tokens - 1)
-    mock = subprocess.Popen(
-        [sys.executable, "-m", "harness", "mock", f"--slots={law.slots}", f"--ttft-ms={ttft_ms}",
-         f"--itl-ms={itl_ms}"],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert mock.stdout is not None
-        url = next(line.strip() for line in mock.stdout if line.startswith("http"))
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [sys.executable, "-m", "harness", "capacity", f"--url={url}", f"--seed={seed}",
-                 f"--slo=ttft_due_p95_ms<={ttft_ms + law.wait_s * 1000}",
-                 f"--output-tokens={tokens}", "--prompt-tokens=32", f"--out={folder}", "--json",
-                 f"--duration={requests * law.service_s / law.slots:.0f}", "--quiet"],
-                stdout=subprocess.PIPE, text=True, check=False,
-            )  # fmt: skip
-            found: dict[str, Any] = json.loads(done.stdout)
-            return found
-    finally:
-        mock.terminate()
-        mock.wait()
-
-
 def on_paper(
     servers: Sequence[Server], seeds: int, requests: int, *, plain: bool, most_s: float = math.inf
 ) -> None:
@@ -153,34 +126,25 @@ def on_paper(
         )
 
 
-def for_real(law: Slots, seeds: int, requests: int) -> None:
-    """Print a line for each seed."""
-    limit = law.limit()
-    print(f"{law}: the limit on paper is {limit:.2f}/s")
-    for seed in range(seeds):
-        began_s = time.monotonic()
-        one = search_for_real(law, seed, requests)
-        rate, interval = one["max_rate"], one["max_rate_ci95"]
-        off = "–" if rate is None else f"{rate / limit - 1:+.1%}"
-        print(
-            f"seed {seed}: {one['outcome']} {rate} in {interval}, off by {off}, "
-            f"{len(one['probes'])} probes, {time.monotonic() - began_s:.0f} s",
-            flush=True,
-        )
-
-
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--requests", type=int, default=1500, help="of a probe")
+    parser.add_argument("--servers", help="on paper: only these of the table, by number: 0,7")
     parser.add_argument("--plain", action="store_true", help="without the virtual queue")
-    parser.add_argument("--real", type=int, metavar="SEEDS", help="over the loopback")
+    parser.add_argument("--as-asked", action="store_true", help="probes of 60 s at most")
+    parser.add_argument("--real", action="store_true", help="over the loopback")
     given = parser.parse_args()
     if given.real:
-        for_real(Slots(16, 0.2, 0.1), given.real, given.requests)
-    else:
-        on_paper(SERVERS, given.seeds, given.requests, plain=given.plain)
+        seeds = range(given.first, given.first + given.seeds)
+        sys.exit(goodput_loopback.table(seeds, given.requests))
+    servers = SERVERS
+    if given.servers:
+        servers = tuple(SERVERS[int(number)] for number in given.servers.split(","))
+    most_s = MOST_S if given.as_asked else math.inf
+    on_paper(servers, given.seeds, given.requests, plain=given.plain, most_s=most_s)
 
 
 if __name__ == "__main__":

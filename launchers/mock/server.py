@@ -162,6 +162,7 @@ class Server:
         if self._truth is not None:  # before the end, so that whoever has the end finds it there
             self._truth.write(
                 f'{{"request_id":"{answer.request_id}","received_ns":{answer.received_ns},'
+                f'"begun_ns":{answer.begun_ns},'
                 f'"sent_ns":{answer.sent_ns.tolist()},"unsure":{answer.unsure}}}\n'
             )
             self._truth.flush()

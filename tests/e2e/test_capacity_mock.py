@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -57,6 +60,52 @@ def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
     assert more.code == 0, more.err
     assert more.json["replicas"] == math.ceil(2000 / found["max_rate"]) + 2
     assert more.json["max_rate"] == found["max_rate"]
+
+
+def test_limits_that_a_slow_server_breaks_alone_are_met_at_no_load(
+    workplace: Workplace, mock: StartMock
+) -> None:
+    url = mock("--ttft-ms=150", "--itl-ms=1")
+    done = workplace.harness(
+        "capacity", f"--url={url}", "--slo=ttft_due_p95_ms<=100", "--duration=2",
+        "--output-tokens=2", "--prompt-tokens=16", "--json", "--quiet",
+    )  # fmt: skip
+    if done.json["outcome"] == "not_reached_by_client":  # this machine is busy with other things
+        pytest.skip("the client was too slow on this machine just now")
+    assert done.code == 1, done.err
+    assert (done.json["outcome"], done.json["max_rate"]) == ("not_met_at_any_load", None)
+    [scout] = done.json["probes"]
+    assert scout["limits"][0]["broken"] == 1
+
+
+def test_a_client_that_stands_still_half_the_time_does_not_reach_the_limit(
+    workplace: Workplace, mock: StartMock
+) -> None:
+    """Its driver is stopped and let go on by turns, as soon as it sends at a rate."""
+    url = mock("--ttft-ms=20", "--itl-ms=1")
+    process = workplace.start(
+        "capacity", f"--url={url}", "--slo=ttft_due_p95_ms<=100", "--probes=4", "--duration=2",
+        "--output-tokens=2", "--prompt-tokens=16", "--json", "--quiet",
+    )  # fmt: skip
+    harness = psutil.Process(process.pid)
+    while process.poll() is None:
+        if list(workplace.path.glob("runs/*/cells/*-r*/plan.json")):
+            _hold_up(harness)
+        time.sleep(0.1)
+    done = workplace.finish(process)
+    assert done.code == 5, done.err
+    assert (done.json["outcome"], done.json["max_rate"]) == ("not_reached_by_client", None)
+    assert all(one["met"] is None for one in done.json["probes"] if one["rate"])
+    assert "client_too_slow" in {one["code"] for one in done.json["caveats"]}
+
+
+def _hold_up(harness: psutil.Process) -> None:
+    """Let its drivers stand still for a fifth of a second."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for driver in harness.children():
+            driver.suspend()
+            time.sleep(0.2)
+            driver.resume()
 
 
 def test_what_cannot_be_is_told_before_anything_starts(workplace: Workplace) -> None:
