@@ -177,14 +177,24 @@ def models_of(
 
 
 def checked(sizing: Sizing, models: Mapping[str, Model], slo: Slo) -> Sizing:
-    """Return a sizing with what the models say of its fleets, those of the last month."""
-    builds = []
+    """Return a sizing with what the models say of its fleets, those of the last month.
+
+    A fleet that breaks a limit by more than the error is a caveat.
+    """
+    builds, caveats = [], list(sizing.caveats)
     for one in sizing.builds:
         model = models.get(one.build)
         fleet = one.fleets[-1] if one.fleets else None
         found = model and model.prediction(fleet, slo, sizing.terms.spare)
         builds.append(msgspec.structs.replace(one, prediction=found))
-    return msgspec.structs.replace(sizing, builds=builds, prediction=builds[0].prediction)
+        fleets = found.fleets if found else []
+        failing = [forecast for forecast in fleets if forecast.verdict == "FAIL"]
+        if failing:
+            text = f"{one.build}: by the simulator it is not enough. {forecast_text(failing[0])}"
+            caveats.append(Caveat("simulated_fleet_fails", text))
+    return msgspec.structs.replace(
+        sizing, builds=builds, prediction=builds[0].prediction, caveats=caveats
+    )
 
 
 def forecast_text(one: FleetForecast) -> str:
