@@ -179,10 +179,11 @@ def _fits(name: str, asked: str, checkpoint: Checkpoint) -> bool:
              "w8a16": (8, None), "fp8": (8, "float")}  # fmt: skip
     if first in sizes:
         bits, number = sizes[first]
-        fits = checkpoint.bits in {bits, None} and number in {checkpoint.number, None}
+        same = number is None or checkpoint.number in {number, None}
+        fits = same and checkpoint.bits in {bits, None}
         return bool(loaded) or (checkpoint.quantized and fits)
     if checkpoint.method == "gguf" and re.fullmatch(r"i?t?q\d\w*", name):
-        return name == (checkpoint.layout or name).lower()
+        return (checkpoint.layout or name).lower().startswith(name)
     return True
 
 

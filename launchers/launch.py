@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from launchers.checkpoint import scheme_of
+from launchers.checkpoint import check_quantization, scheme_of
 from launchers.engines import Start, StartRequest, load_engine
 from launchers.errors import BuildError, LaunchError
 from launchers.model import (
@@ -265,8 +265,10 @@ def _server(
     engine: Engine, request: StartRequest, start: Start, facts: Facts, process: GuardedProcess
 ) -> Server:
     build, source = request.build, request.source
-    # A hub's model may be in the cache only now.
-    checkpoint = source.checkpoint or checkpoint_of(source, build)
+    checkpoint = source.checkpoint
+    if checkpoint is None:  # a hub's model may be in the cache only now
+        checkpoint = checkpoint_of(source, build)
+        check_quantization(build, checkpoint)
     provenance = {
         "engine": engine.name,
         "engine_version": facts.version,

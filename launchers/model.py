@@ -73,7 +73,7 @@ def resolve_model(build: Build, base_dir: Path) -> ModelSource:
 def checkpoint_of(source: ModelSource, build: Build) -> Checkpoint | None:
     """How a model was quantized; of the hub's as far as its local cache has it."""
     if source.folder is not None:
-        return read_checkpoint(source.folder)
+        return read_checkpoint(Path(source.location))
     environment = os.environ | build.environment
     revision = str(build.arguments.get("revision") or "main")
     commit = hub_commit(source.hub_id or "", revision, environment)

@@ -12,8 +12,10 @@ from harness.doctor import start_error
 from harness.errors import ExitCode
 from harness.gating.rules import builtin_rules
 from harness.history.baselines import BASELINES, all_baselines
+from launchers.build import Build
+from launchers.checkpoint import scheme_of
 from launchers.errors import LauncherError, NotYetInstalledError
-from launchers.model import builtin_builds
+from launchers.model import builtin_builds, resolve_model
 from loadprofiles.profile import Profile, builtin_profiles
 
 
@@ -33,6 +35,7 @@ def servers(*, json: bool = False, config: Path | None = None) -> int:
             build.model_dump(include={"name", "engine", "model", "quantization", "description"})
             | {"from": str(found.path) if name in found.builds else "shipped"}
             | {"problem": str(error or "") or None, "starts": _starts(error)}
+            | {"weights": _weights(build, base_dir)}
         )
     for name, one in sorted(found.servers.items()):
         rows.append(
@@ -41,6 +44,7 @@ def servers(*, json: bool = False, config: Path | None = None) -> int:
                 "engine": "url",
                 "model": one.model,
                 "quantization": None,
+                "weights": None,
                 "description": one.description,
                 "from": str(found.path),
                 "problem": None,
@@ -48,9 +52,22 @@ def servers(*, json: bool = False, config: Path | None = None) -> int:
             }
         )
     columns = {"name": "name", "engine": "engine", "model": "model"}
-    columns |= {"quantization": "quantization", "from": "from", "starts": "can start here"}
+    columns |= {
+        "quantization": "quantization",
+        "weights": "weights",
+        "from": "from",
+        "starts": "can start here",
+    }
     _print(rows, columns, json=json)
     return ExitCode.OK
+
+
+def _weights(build: Build, base_dir: Path) -> str | None:
+    """What its checkpoint says that they are."""
+    try:
+        return scheme_of(build, resolve_model(build, base_dir).checkpoint)
+    except LauncherError:
+        return None
 
 
 def _starts(error: LauncherError | None) -> str:

@@ -145,6 +145,12 @@ def test_bursts_at_awq(workplace: Workplace) -> None:
     check_cells(done)
     [cell] = done.cells
     assert cell["id"] == "awq-bursty-r10-1"
+    awq = json.loads((done.run / "manifest.json").read_text())["servers"]["awq"]
+    assert awq["checkpoint"]["algorithm"] == "awq"
+    assert awq["checkpoint"]["group_size"] == 128
+    told = "4-bit, group 128, asym, CPUWNA16LinearKernel"
+    assert awq["scheme"] + ", " + awq["reported"]["linear_kernel"] == told
+    assert told in (done.run / "report.md").read_text()
     assert cell["stable"] is True
     assert workplace.processes() == []
 

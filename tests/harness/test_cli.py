@@ -216,6 +216,9 @@ def test_list_servers_as_json(capsys: Captured) -> None:
     assert rows["awq"]["engine"] == "vllm"
     assert rows["awq"]["quantization"] == "awq"
     assert rows["awq"]["from"] == "shipped"
+    assert rows["awq"]["weights"] == "4-bit, group 128, asym"
+    assert rows["nf4"]["weights"] == "by bitsandbytes while it is loaded"
+    assert rows["mine"]["weights"] is None
     assert rows["mine"]["from"] == str(Path("harness.toml").absolute())
     assert "none" in rows["mine"]["problem"]
     assert rows["mine"]["starts"] == f"no: {rows['mine']['problem']}"

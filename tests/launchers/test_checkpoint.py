@@ -245,6 +245,8 @@ def test_a_gguf_file(tmp_path: Path) -> None:
     assert found is not None
     assert (found.method, found.layout, found.bits, found.words) == ("gguf", "Q4_K_M", 4, "Q4_K_M")
     check_quantization(build("q4_k_m"), found)
+    for name in ("q4", "q4_k", "int4", "w4a16", "ours"):
+        check_quantization(build(name), found)
     with pytest.raises(BuildError, match=r"gguf \(Q4_K_M\)"):
         check_quantization(build("q8_0"), found)
     assert scheme_of(build(), found) == "Q4_K_M"

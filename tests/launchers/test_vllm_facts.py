@@ -93,6 +93,21 @@ def test_lines_that_only_gpus_write() -> None:
             "linear_kernel",
             "FlashInferCutlassNvFp4LinearKernel",
         ),
+        (
+            "Using MarlinLinearKernel for AutoGPTQLinearMethod",
+            "linear_kernel",
+            "MarlinLinearKernel",
+        ),
+        (
+            "Using MarlinLinearKernel for AutoAWQMarlinLinearMethod",
+            "linear_kernel",
+            "MarlinLinearKernel",
+        ),
+        (
+            "Using MacheteLinearKernel for mixed-precision linear",
+            "linear_kernel",
+            "MacheteLinearKernel",
+        ),
         ("Using AttentionBackendEnum.FLASH_ATTN backend.", "attention_backend", "FLASH_ATTN"),
         ("kv_cache_dtype=auto, device_config=cuda, structured=1", "device", "cuda"),
     ],
