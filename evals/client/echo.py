@@ -83,6 +83,10 @@ class Broken(Exception):  # noqa: N818 - never leaves the client: it becomes a F
         self.code = code
         self.text = text
 
+    def failure(self, reply: Reply) -> Failure:
+        """What its reader is told of the prompt."""
+        return Failure(code=self.code, text=self.text, attempts=reply.attempts)
+
 
 def decode(reply: Reply, model: str, count: int) -> tuple[list[Choice], Usage]:
     """Return one choice a prompt, in the prompts' order.
@@ -114,15 +118,13 @@ def read_scores(
         choices, usage = decode(reply, model, len(prompts))
         _check_usage(choices, usage, prompts)
     except Broken as broken:
-        failure = Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
-        return [failure] * len(prompts)
+        return [broken.failure(reply)] * len(prompts)
     found: list[Scored | Failure] = []
     for prompt, choice in zip(prompts, choices, strict=True):
         try:
             found.append(_scored(reply, prompt, choice, top))
         except Broken as broken:
-            failure = Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
-            found.append(failure)
+            found.append(broken.failure(reply))
     return found
 
 

@@ -56,15 +56,13 @@ class Next:
             choices, usage = decode(reply, self._model, len(prompts))
             _check_usage(usage, prompts)
         except Broken as broken:
-            failure = Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
-            return [failure] * len(prompts)
+            return [broken.failure(reply)] * len(prompts)
         found: list[Foreseen | Failure] = []
         for prompt, choice in zip(prompts, choices, strict=True):
             try:
                 found.append(self._foreseen(reply, prompt, choice))
             except Broken as broken:
-                failure = Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
-                found.append(failure)
+                found.append(broken.failure(reply))
         return found
 
     def _foreseen(self, reply: Reply, prompt: Sequence[int], choice: Choice) -> Foreseen:

@@ -108,7 +108,7 @@ class Client:
             limits = Limits(max_tokens, tuple(stop), top_logprobs, sent)
             return read_written(reply, self.endpoint.model, limits)
         except Broken as broken:
-            return Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
+            return broken.failure(reply)
 
     async def chat(
         self,
@@ -130,7 +130,7 @@ class Client:
         try:
             return read_chat(reply, self.endpoint.model, Limits(max_tokens, tuple(stop)))
         except Broken as broken:
-            return Failure(code=broken.code, text=broken.text, attempts=reply.attempts)
+            return broken.failure(reply)
 
     async def _ask(
         self, page: Page[Found], prompts: Sequence[Sequence[int]], top: int | None

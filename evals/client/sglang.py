@@ -79,7 +79,7 @@ class Sglang:
             try:
                 found.append(_scored(reply, list(prompt), answer.meta_info, top))
             except Broken as broken:
-                found.append(Failure(code=broken.code, text=broken.text, attempts=reply.attempts))
+                found.append(broken.failure(reply))
         return found
 
 

@@ -86,7 +86,7 @@ class Tgi:
         try:
             return [_scored(reply, list(ids))]
         except Broken as broken:
-            return [Failure(code=broken.code, text=broken.text, attempts=reply.attempts)]
+            return [broken.failure(reply)]
 
 
 def _scored(reply: Reply, prompt: list[int]) -> Scored:
