@@ -65,6 +65,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What the search came to at one server."""
 
     build: str
+    weights: str | None = None
+    """What they are, and the engine's kernel, e.g. `4-bit, group 128, asym, MarlinLinearKernel`."""
     outcome: Outcome
     text: str
     max_rate: float | None

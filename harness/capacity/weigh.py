@@ -30,6 +30,7 @@ from harness.capacity.search import (
 )
 from harness.errors import BadInputError
 from harness.evidence.evidence import LoadRun
+from harness.evidence.weights import weights_of
 from harness.measuring.measurement import Caveat
 from harness.measuring.remeasure import numbers_of, read_facts
 from harness.measuring.slo import Slo, parse_slo
@@ -121,12 +122,14 @@ def found_in(run: RunFolder) -> Capacity:
     """
     asked, numbers = Asked.of(run), numbers_of(run)
     builds = list(dict.fromkeys(cell.build for cell in numbers.cells))
+    servers: Any = run.read_manifest().get("servers") or {}
     found = []
     for build in builds:
         cells = [cell for cell in numbers.cells if cell.build == build]
         read = [read_probe(run.path / CELLS / cell.id, cell, asked.slo) for cell in cells]
         probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
-        found.append(_found(build, search_of(asked, read), probes))
+        weights = weights_of(servers.get(build) or {})
+        found.append(_found(build, weights, search_of(asked, read), probes))
     first = found[0] if found else None
     return Capacity(
         run=numbers.run,
@@ -204,7 +207,7 @@ def read_capacity(run: RunFolder) -> Capacity:
     return read_json(run.path / CAPACITY_FILE, Capacity, SCHEMA)
 
 
-def _found(build: str, search: Search, probes: list[Probe]) -> Found:
+def _found(build: str, weights: str | None, search: Search, probes: list[Probe]) -> Found:
     answer = search.answer(ended=isinstance(search.next(), Answer))
     held = [one.rate for one in search.shown if not breaks(one, search.allowed)]
     best = max(probes, key=lambda one: one.served_rate)
@@ -213,6 +216,7 @@ def _found(build: str, search: Search, probes: list[Probe]) -> Found:
         saturation = Saturation(rate=best.served_rate, cell=best.cell)
     return Found(
         build=build,
+        weights=weights,
         outcome=answer.outcome,
         text=answer.text,
         max_rate=answer.max_rate,

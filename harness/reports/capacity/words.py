@@ -25,7 +25,8 @@ def sentences(found: Found, capacity: Capacity) -> Iterator[str]:
 
     A sizing has the latter, too.
     """
-    yield f"{found.build}: {found.text}"
+    weights = f" ({found.weights})" if found.weights else ""
+    yield f"{found.build}{weights}: {found.text}"
     if found.saturation is not None:
         yield f"Most that was served: {figure(found.saturation.rate)} answers/s."
     if found.prediction is not None and capacity.sizing is None:

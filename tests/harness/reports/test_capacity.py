@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,7 +15,7 @@ import pytest
 import harness
 import harness.reports.capacity as package
 from harness.capacity.result import CAPACITY_FILE
-from harness.capacity.weigh import read_capacity
+from harness.capacity.weigh import found_in, read_capacity, write_capacity
 from harness.cli import run as cli
 from harness.evidence.folders import CAPACITY, kind_of
 from harness.explaining.explain import explain
@@ -60,6 +61,17 @@ def test_people_are_told_rate_probes_replicas_and_the_simulators_errors(
         assert figure(one.predicted) in text
     assert "with 1 down" in text
     assert "that it had not seen" in text
+
+
+def test_weights_and_kernel_stand_with_the_answer(run: RunFolder, tmp_path: Path) -> None:
+    copy = RunFolder(Path(shutil.copytree(run.path, tmp_path / "run")))
+    server = {"scheme": "4-bit, group 128", "reported": {"linear_kernel": "MarlinLinearKernel"}}
+    [one] = found_in(copy).builds
+    copy.write_manifest({**copy.read_manifest(), "servers": {one.build: server}})
+    write_capacity(copy)
+    for name in ("terminal", "markdown"):
+        text = load_report(name).render(copy)
+        assert f"{one.build} (4-bit, group 128, MarlinLinearKernel): " in text
 
 
 def test_the_markdown_ends_with_the_load_run(run: RunFolder) -> None:

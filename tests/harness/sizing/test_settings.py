@@ -7,6 +7,7 @@ import pytest
 from harness.cli.sizing import SizingFlags, asked_of
 from harness.config import Config, load_config
 from harness.errors import BadInputError
+from harness.sizing.sizing import check_builds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +114,11 @@ def test_mistakes_of_the_file_with_their_lines(tmp_path: Path) -> None:
     assert "harness.toml:3: capacity.spare: should be greater than or equal to 0, not -1" in str(
         caught.value
     )
+
+
+def test_a_file_prices_builds_that_are_not_measured(config: Config) -> None:
+    settings = config.capacity
+    assert settings is not None
+    with pytest.raises(BadInputError, match="is not among the builds: other"):
+        check_builds(["other"], settings.terms)
+    check_builds(["other"], settings.terms, besides=config.priced)
