@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,18 +11,17 @@ import pytest
 from benchmarks.chromium import CHROMIUM, Browser
 from benchmarks.made.comparison import comparison_run
 from harness.reports import load_report
+from harness.rundir import RunFolder
 from tests.harness.reports.page.composites import HOSTILE, gate_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-    from harness.rundir import RunFolder
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium on this machine: the page was not opened in a browser"
 )
 
+KEPT = Path(__file__).parents[3] / "fixtures" / "runs"
 NOT_DRAWN = """[...document.querySelectorAll('svg.chart')].filter(chart => {
   const box = chart.getBoundingClientRect();
   const drawn = [...chart.querySelectorAll('path')].some(path => path.getTotalLength() > 0 ||
@@ -55,6 +55,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, RunFolder],
         ),
         "gate": gate_run(place / "gate"),
         "evil": gate_run(place / "evil", evil=HOSTILE),
+        "capacity": RunFolder(KEPT / "schema-1-capacity"),
     }
     found = {}
     for name, run in everything.items():
@@ -69,6 +70,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, RunFolder],
         ("bursty", 2 + 4), ("closed-4x4", 3 + 4 + 8 + 16 * 4), ("all-failed", 4), ("no-cells", 0),
         ("zeros", 6), ("watched", 6 + 4),
         ("hostile", 6), ("compare", 4 + 3 + 4 + 4 + 12 * 4), ("gate", 0), ("evil", 0),
+        ("capacity", 2 + 1 + 48),
     ],
 )  # fmt: skip
 def test_every_chart_is_drawn_and_nothing_complains(
@@ -173,7 +175,7 @@ def test_all_of_it_is_reached_by_keyboard(browser: Browser, pages: dict[str, Pat
     assert {row[0] for row in browser.ask(SHOWN)} == {"right → wrong"}
 
 
-@pytest.mark.parametrize("kind", ["compare", "bursty", "gate"])
+@pytest.mark.parametrize("kind", ["compare", "bursty", "gate", "capacity"])
 def test_a_phone_shows_it_without_scrolling_sideways(
     browser: Browser, pages: dict[str, Path], kind: str
 ) -> None:
@@ -262,7 +264,13 @@ def test_paper_has_a_small_runs_tables_and_what_was_unfolded(
 
 @pytest.mark.parametrize(
     ("kind", "width"),
-    [("closed-4x4", 1000), ("closed-4x4", 1200), ("watched", 1000), ("bursty", 1000)],
+    [
+        ("closed-4x4", 1000),
+        ("closed-4x4", 1200),
+        ("watched", 1000),
+        ("bursty", 1000),
+        ("capacity", 1000),
+    ],
 )
 def test_a_screen_shows_tables_whole(
     browser: Browser, pages: dict[str, Path], kind: str, width: int
