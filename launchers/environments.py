@@ -2,7 +2,8 @@
 
 One file of `launchers/requirements/` describes one environment, every package pinned; a name that
 ends in `.txt` is the path of such a file elsewhere. The harness's own environment never sees any
-of it.
+of it. What has to be compiled is a source distribution among the pins; lines `#: NAME=VALUE` set
+variables that tell pip and the package's build how.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -19,17 +21,25 @@ import sys
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from launchers.errors import InstallError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 MARKER = "installed-from"
 """Holds the digest of the requirements; written last, so an interrupted install has none."""
 TAIL_LINES = 15
+KEPT_LINES = 80
+"""Before what pip itself says of a build that failed is cut off."""
+VERDICT = "subprocess-exited-with-error"
+STEP = re.compile(r"\[(\d+)/(\d+)\] ")
+"""How ninja begins a line for each file that it compiles."""
+STEPS_TOLD = 20
+SETTING = "#: "
 ISOLATED = {"PYTHONSAFEPATH": "1", "PYTHONPATH": "", "PYTHONHOME": ""}
 """Keeps modules of the current folder and of the user's shell from a managed Python, and from all
 that it starts: not all of them inherit its option -P."""
@@ -126,6 +136,7 @@ def _make(name: str, folder: Path, pins: str, lock: int, on_line: Callable[[str]
         lock,
         _progress(pins, on_line),
         f"pip could not install {name} into {folder}",
+        _settings(pins),
     )
     argv = [python, "-c", CHECK, *_lines(pins)]
     _run(argv, lock, on_line, f"pip said that {name} is in {folder}, and it is not")
@@ -137,10 +148,16 @@ def _make(name: str, folder: Path, pins: str, lock: int, on_line: Callable[[str]
 def _progress(pins: str, on_line: Callable[[str], None]) -> Callable[[str], None]:
     """Turn pip's lines, some hundreds, into what a person wants to know."""
     total = len(_lines(pins))
-    seen = 0
+    seen = told = 0
 
     def hear(line: str) -> None:
-        nonlocal seen
+        nonlocal seen, told
+        if step := STEP.match(line.strip()):
+            done, of = map(int, step.groups())
+            if done * STEPS_TOLD // of != told:
+                told = done * STEPS_TOLD // of
+                on_line(f"compiled {done} of {of} parts")
+            return
         word, _, rest = line.strip().partition(" ")
         package = rest.partition(" ")[0].rpartition("/")[2]
         if word in {"Collecting", "Processing"}:
@@ -156,18 +173,26 @@ def _progress(pins: str, on_line: Callable[[str], None]) -> Callable[[str], None
     return hear
 
 
-def _run(argv: Sequence[str], lock: int, on_line: Callable[[str], None], failure: str) -> None:
+def _run(
+    argv: Sequence[str],
+    lock: int,
+    on_line: Callable[[str], None],
+    failure: str,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Run a command, of which nothing is left when this raises or this process is killed.
+
+    It has this process's environment with `more`, and without what would lead pip astray.
 
     Its standard input is the lock, which so reaches all of its descendants: other descriptors are
     closed on the way.
     """
     environment = {key: value for key, value in os.environ.items() if key not in FOREIGN}
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    tail: deque[str] = deque(maxlen=KEPT_LINES)
     # fmt: off
     with subprocess.Popen(
         argv, stdin=lock, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, errors="replace", env=environment | ISOLATED | UNCONSTRAINED,
+        text=True, errors="replace", env={**environment, **ISOLATED, **UNCONSTRAINED, **more},
         start_new_session=True, preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
     ) as process:
         # fmt: on
@@ -181,7 +206,7 @@ def _run(argv: Sequence[str], lock: int, on_line: Callable[[str], None], failure
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        raise InstallError(f"{failure} (exit status {process.returncode}):\n" + _explain(tail))
+        raise InstallError(f"{failure} (exit status {process.returncode}):\n" + _explain([*tail]))
 
 
 def _die_with_parent() -> None:
@@ -189,8 +214,17 @@ def _die_with_parent() -> None:
 
 
 def _explain(tail: Sequence[str]) -> str:
-    text = "\n".join(f"  {line}" for line in tail)
-    if any("No matching distribution found for torch" in line for line in tail):
+    if any("See above for output" in line for line in tail):
+        # What pip adds to a build's own words says nothing.
+        end = next((n for n, line in enumerate(tail) if VERDICT in line), len(tail))
+        tail = tail[:end]
+    text = "\n".join(f"  {line}" for line in tail[-TAIL_LINES:])
+    if any("CMAKE_C_COMPILER" in line or "CMAKE_CXX_COMPILER" in line for line in tail):
+        text += (
+            "\nIt is compiled here, and there is no compiler: install one for C and C++ "
+            "(Debian and Ubuntu: apt install build-essential; Fedora: dnf install gcc-c++)."
+        )
+    elif any("No matching distribution found for torch" in line for line in tail):
         text += (
             "\nThe package index in use has no CPU build of torch. Point pip at one that has it "
             "(PIP_EXTRA_INDEX_URL, or PIP_FIND_LINKS for a folder of wheels) and try again."
@@ -218,10 +252,9 @@ def _locked(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
 
 def _folder(name: str, pins: str) -> Path:
     name = Path(name).name.removesuffix(".txt")
-    prefix = f"{name}=="
-    version = next(
-        line.removeprefix(prefix).split()[0] for line in _lines(pins) if line.startswith(prefix)
-    )
+    versions = dict(line.split()[0].split("==") for line in _lines(pins))
+    # Of a program that comes in a package of another name, that package's: the first one.
+    version = versions.get(name) or next(iter(versions.values()))
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
     parts = (name, version, python, platform.machine(), _digest(pins)[:8])
     return _cache() / "engines" / "-".join(parts)
@@ -250,7 +283,13 @@ def _pins(name: str) -> str:
 
 
 def _lines(pins: str) -> list[str]:
-    return [line for line in pins.splitlines() if line and not line.startswith("#")]
+    """Return the pins alone, without comments and pip's options."""
+    return [line for line in pins.splitlines() if line and line[0] not in "#-"]
+
+
+def _settings(pins: str) -> dict[str, str]:
+    lines = (line for line in pins.splitlines() if line.startswith(SETTING))
+    return dict(line.removeprefix(SETTING).split("=", 1) for line in lines)
 
 
 def _digest(pins: str) -> str:

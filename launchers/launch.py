@@ -126,7 +126,7 @@ def _bring_up(
     """Wait for readiness and gather what is known of the server."""
     ready_s, first_token_s = _Readiness(engine, request, start, process).wait()
     source = request.source
-    weights = weights_hash(source.folder) if source.folder else {"hub_id": source.hub_id}
+    weights = weights_hash(source.weight_files) if source.folder else {"hub_id": source.hub_id}
     facts = _facts(engine, process.log, request.port)
     server = _server(engine, request, start, facts, process)
     told = server.provenance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from launchers.checkpoint import Checkpoint, check_quantization, read_checkpoint
 from launchers.errors import BuildError, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from launchers.build import Build
 
@@ -22,6 +23,8 @@ BUILDS = Path(__file__).parent / "builds"
 MODELS = Path(__file__).parent / "models"
 DEMO = "demo:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+GGUF = "*.gguf"
+GGUF_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
 """An engine loads the files of the first of these that fits any."""
 FULL_HASH_BYTES = 4 * 2**30
@@ -37,20 +40,31 @@ class ModelSource:
     name: str
     """What requests ask for."""
     folder: Path | None = None
+    file: Path | None = None
+    """In the folder: the GGUF file that it is, or the first of its parts."""
     hub_id: str | None = None
     checkpoint: Checkpoint | None = None
     """How it was quantized; None where no file here says it."""
 
     @property
     def location(self) -> str:
-        """The folder or the hub id, as engines take it."""
-        return str(self.folder) if self.folder else str(self.hub_id)
+        """The file, the folder or the hub id, as engines take it."""
+        return str(self.file or self.folder or self.hub_id)
 
     @property
     def tokenizer(self) -> Path | None:
         """The folder, if it has a `tokenizer.json`."""
         has = self.folder is not None and (self.folder / "tokenizer.json").is_file()
         return self.folder if has else None
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """The files on this disk that hold its weights, in name order."""
+        if self.file is None:
+            return _weight_files(self.folder) if self.folder else []
+        if part := GGUF_PART.fullmatch(self.file.name):
+            return sorted(self.file.parent.glob(f"{glob.escape(part[1])}-*-of-{part[3]}.gguf"))
+        return [self.file]
 
 
 def builtin_builds() -> dict[str, Path]:
@@ -89,25 +103,20 @@ def _find(build: Build, base_dir: Path) -> ModelSource:
         return _demo(build, model.removeprefix(DEMO))
     folder = base_dir / Path(model).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise BuildError(build.name, "model", f"{folder} has no config.json: not a checkpoint")
-        folder = folder.resolve()
-        for path in _weight_files(folder):
-            try:
-                path.open("rb").close()
-            except OSError as error:
-                problem = f"{path} cannot be read: {error.strerror}"
-                raise BuildError(build.name, "model", problem) from error
-        return ModelSource(name=folder.name, folder=folder)
+        return _readable(build, _in_folder(build, folder.resolve()))
+    if folder.is_file() and folder.match(GGUF):
+        file = folder.resolve()
+        return _readable(build, ModelSource(name=file.stem, folder=file.parent, file=file))
     if folder.exists():
-        raise BuildError(build.name, "model", f"{folder} is a file; a checkpoint is a folder")
+        problem = f"{folder} is a file; a checkpoint is a folder, or a file that ends in .gguf"
+        raise BuildError(build.name, "model", problem)
     # "models/awq" beside an existing folder "models" is a typing mistake, not a hub id.
     if HUB_ID.fullmatch(model) and not folder.parent.is_dir():
         return ModelSource(name=model, hub_id=model)
     raise BuildError(
         build.name,
         "model",
-        f"no folder {folder}; give a checkpoint's folder (relative to {base_dir}), "
+        f"no folder {folder}; give a checkpoint's folder or GGUF file (relative to {base_dir}), "
         "ORGANISATION/NAME for the model hub, or demo:NAME for the demo model",
     )
 
@@ -118,16 +127,40 @@ def _demo(build: Build, name: str) -> ModelSource:
         raise BuildError(
             build.name, "model", f"no demo model {name!r}: {suggest(name, known)} (as demo:NAME)"
         )
-    return ModelSource(name=f"demo-{name}", folder=known[name])
+    return _in_folder(build, known[name])
 
 
-def weights_hash(folder: Path) -> dict[str, object] | None:
-    """Return sha256 over the names, sizes and bytes of the folder's weights, in name order.
+def _in_folder(build: Build, folder: Path) -> ModelSource:
+    """Take a folder's checkpoint, or else the one GGUF file in it."""
+    found = sorted(folder.glob(GGUF))
+    whole = [path for path in found if not (p := GGUF_PART.fullmatch(path.name)) or int(p[2]) == 1]
+    if not whole or _weight_files(folder):
+        if not (folder / "config.json").is_file():
+            raise BuildError(build.name, "model", f"{folder} has no config.json: not a checkpoint")
+        return ModelSource(name=folder.name, folder=folder)
+    if len(whole) > 1:
+        names = ", ".join(path.name for path in whole)
+        problem = f"{folder} has several GGUF files ({names}): name one of them"
+        raise BuildError(build.name, "model", problem)
+    return ModelSource(name=folder.name, folder=folder, file=whole[0])
+
+
+def _readable(build: Build, source: ModelSource) -> ModelSource:
+    for path in source.weight_files:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            problem = f"{path} cannot be read: {error.strerror}"
+            raise BuildError(build.name, "model", problem) from error
+    return source
+
+
+def weights_hash(files: Sequence[Path]) -> dict[str, object] | None:
+    """Return sha256 over the names, sizes and bytes of a model's weights, in the order given.
 
     Above 4 GiB only blocks of each file are read, evenly from its first byte (the header) to its
-    last; `of` says which it was. None when the folder has no weights.
+    last; `of` says which it was. None without any.
     """
-    files = _weight_files(folder)
     if not files:
         return None
     total = sum(path.stat().st_size for path in files)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from launchers.errors import UnknownNameError
+from launchers.devices import available_cpus, split_cpus
+from launchers.environments import install, installed
+from launchers.errors import NotYetInstalledError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +32,32 @@ class StartRequest:
     install_missing: bool = True
     """Make a managed environment that is not there; otherwise that is an InstallError."""
     on_line: Callable[[str], None]
+
+    def managed(self, environment: str, cost: str) -> Path:
+        """Return the Python of a managed environment, which is made where that is wanted.
+
+        `cost` tells what making it takes.
+
+        Raises:
+            NotYetInstalledError: it is not there, and not to be made.
+            InstallError: it could not be made.
+        """
+        python = installed(environment)
+        if python is None and self.install_missing:
+            self.on_line(f"installing {environment}: {cost}, only once")
+            python = install(environment, self.on_line)
+        if python is None:
+            raise NotYetInstalledError(
+                f"{environment} is not installed: run `harness engines install {environment}`"
+            )
+        return python
+
+    def cpus(self) -> tuple[list[int] | None, list[int] | None]:
+        """CPUs of a server that computes on CPUs, and those left to the client; None: all."""
+        available = available_cpus()
+        if not self.reserve_client_cpu or len(available) == 1:
+            return None, None
+        return split_cpus(available)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +135,25 @@ class Engine(Protocol):
 
 def engines() -> list[str]:
     """Names of the engines there are."""
-    folder = Path(__file__).parent
-    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(_by_name())
 
 
 def load_engine(name: str) -> Engine:
-    """Import an engine by its module's name.
+    """Return the engine of that name.
 
     Raises:
-        UnknownNameError: the folder has no such module.
+        UnknownNameError: the folder has no module with it.
     """
-    if name not in engines():
-        raise UnknownNameError("engine", name, engines())
-    engine: Engine = import_module(f"launchers.engines.{name}").ENGINE
-    return engine
+    known = _by_name()
+    if name not in known:
+        raise UnknownNameError("engine", name, known)
+    return known[name]
+
+
+@cache
+def _by_name() -> dict[str, Engine]:
+    stems = sorted(path.stem for path in Path(__file__).parent.glob("*.py"))
+    found: list[Engine] = [
+        import_module(f"{__name__}.{stem}").ENGINE for stem in stems if not stem.startswith("_")
+    ]
+    return {engine.name: engine for engine in found}

