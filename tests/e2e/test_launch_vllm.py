@@ -88,7 +88,7 @@ def test_a_real_vllm_serves_fp16(fp16: Server, tmp_path: Path) -> None:
     check("fp16", fp16, tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(builtin_builds().keys() - {"fp16", "gptq"}))
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - {"fp16", "gptq"}))
 def test_a_real_vllm_serves_the_build(name: str, tmp_path: Path) -> None:
     build, base_dir = read(name)
     with launch(build, tmp_path, base_dir=base_dir, on_line=lambda _: None) as running:

@@ -404,7 +404,7 @@ def test_the_port_is_held_while_an_engine_is_installed(
         program.chmod(0o755)
         return program
 
-    monkeypatch.setattr("launchers.engines.vllm.installed", installed)
+    monkeypatch.setattr("launchers.engines.installed", installed)
     with socket.create_server(("127.0.0.1", 0)) as free:
         ports.append(free.getsockname()[1])
     build = make_build("serves", command=None, arguments={"port": ports[0]})

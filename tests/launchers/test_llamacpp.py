@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from launchers import engines as package
+from launchers.build import Build
+from launchers.engines import Start, StartRequest, load_engine
+from launchers.engines import llamacpp as module
+from launchers.errors import BuildError, InstallError, NotYetInstalledError
+from launchers.model import ModelSource, builtin_builds, resolve_model
+
+TINY = ModelSource(name="tiny", folder=Path("/models"), file=Path("/models/tiny.gguf"))
+RECORDED = Path(__file__).parent / "logs"
+
+
+def start(source: ModelSource = TINY, *, install: bool = True, **fields: object) -> Start:
+    request = StartRequest(
+        build=Build.model_validate({"name": "x", "model": "m", "engine": "llama.cpp"} | fields),
+        source=source,
+        port=8123,
+        install_missing=install,
+        on_line=lambda _: None,
+    )
+    return module.ENGINE.start(request)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine of four CPUs, no GPU, nothing on PATH; returns the compiled program."""
+    monkeypatch.setattr(package, "available_cpus", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr(package, "split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
+    monkeypatch.setattr(package, "installed", lambda _: tmp_path / "bin" / "python")
+    monkeypatch.setattr(module, "nvidia_gpus", list)
+    monkeypatch.setattr(module.shutil, "which", {}.get)
+    program = tmp_path / "lib/python3.11/site-packages/llama_cpp/bin/llama-server"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    return program
+
+
+COMMON = "--model /models/tiny.gguf --alias tiny --host 127.0.0.1 --port 8123 --metrics --no-webui "
+
+
+def test_the_compiled_server_on_a_cpu(machine: Path) -> None:
+    begun = start()
+    assert begun.argv == [str(machine), *(COMMON + "--parallel 4 --threads 3").split()]
+    assert (begun.cpus, begun.client_cpus) == ([0, 1, 2], [3])
+    assert begun.environment["LLAMA_API_KEY"] == "", "a key of the user's shell"
+
+
+def test_a_builds_own_arguments(machine: Path) -> None:
+    arguments = {"parallel": 8, "threads": 2, "cache_type_k": "q8_0", "mmap": False, "slots": True}
+    begun = start(max_model_len=1024, arguments=arguments)
+    told = "--parallel 8 --threads 2 --cache-type-k q8_0 --no-mmap --slots --ctx-size 8192"
+    assert begun.argv == [str(machine), *(COMMON + told).split()], "1,024 tokens for each of 8"
+
+
+@pytest.mark.parametrize("name", ["llamacpp-f16", "llamacpp-q8", "llamacpp-q4"])
+def test_the_builtin_builds(name: str) -> None:
+    path = builtin_builds()[name]
+    fields = tomllib.loads(path.read_text())
+    source = resolve_model(Build.model_validate(fields), path.parent)
+    begun = start(source, **fields)
+    assert source.file
+    assert begun.argv[1:3] == ["--model", str(source.file)]
+    assert source.name == f"demo-gguf-{fields['quantization']}"
+    assert "65536" in begun.argv, "32 slots of 2,048 tokens"
+    assert source.file.stat().st_size < 2**21
+
+
+def test_a_command_comes_before_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.shutil, "which", {"llama-server": "/usr/bin/llama-server"}.get)
+    assert start().argv[0] == "/usr/bin/llama-server"
+    monkeypatch.setattr(module.shutil, "which", lambda name: name)
+    assert start(command=["numactl", "-N0", "/opt/llama-server"]).argv[:3] == [
+        "numactl",
+        "-N0",
+        "/opt/llama-server",
+    ]
+
+
+def test_on_a_gpu_all_cpus_are_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "nvidia_gpus", lambda: ["NVIDIA H200"])
+    assert start().provenance["device"] == "cpu", "what is compiled here has no CUDA"
+    assert "--device none" in " ".join(start().argv)
+    monkeypatch.setattr(module.shutil, "which", {"llama-server": "/usr/bin/llama-server"}.get)
+    begun = start()
+    assert (begun.provenance["device"], begun.cpus) == ("cuda", None)
+    assert "--threads" not in begun.argv
+    assert "--device none" in " ".join(start(device="cpu").argv)
+
+
+def test_a_hub_model_is_llamacpps_to_fetch() -> None:
+    source = ModelSource(name="org/model-GGUF", hub_id="org/model-GGUF")
+    assert start(source).argv[1:3] == ["--hf-repo", "org/model-GGUF"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"arguments": {"model": "x"}}, r"arguments\.model`: the harness sets it"),
+        ({"arguments": {"api_key": "x"}}, "sends no key"),
+        ({"arguments": {"ssl-key-file": "x"}}, "plain HTTP"),
+        (
+            {"arguments": {"ctx_size": 9}, "max_model_len": 9},
+            r"arguments\.ctx-size`: max_model_len",
+        ),
+        ({"dtype": "float16"}, "a GGUF file has its own"),
+        ({"image": "ghcr"}, "give --url"),
+        ({"command": ["/no/such"]}, "no program that runs"),
+    ],
+)
+def test_what_does_not_fit(fields: dict[str, object], says: str) -> None:
+    build = Build.model_validate({"name": "x", "model": "m", "engine": "llama.cpp"} | fields)
+    with pytest.raises(BuildError, match=says):
+        load_engine("llama.cpp").check(build)
+
+
+def test_a_checkpoint_that_is_no_gguf() -> None:
+    with pytest.raises(BuildError, match=r"no GGUF file, and llama\.cpp reads nothing else"):
+        start(ModelSource(name="tiny", folder=Path("/models/tiny")))
+
+
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
+    machine.unlink()
+    with pytest.raises(InstallError, match="has no llama-server"):
+        start()
+    monkeypatch.setattr(package, "installed", lambda _: None)
+    with pytest.raises(NotYetInstalledError, match=r"harness engines install llama\.cpp"):
+        start(install=False)
