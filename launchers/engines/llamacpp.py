@@ -73,7 +73,7 @@ class LlamaCpp:
         if device == "auto":
             own = build.command or shutil.which(COMMAND)
             device = "cuda" if own and nvidia_gpus() else "cpu"
-        argv = _command(request)
+        argv = _command(request, device)
         argv += ["--model" if source.file else "--hf-repo", source.location]
         argv += ["--alias", source.name, "--host", "127.0.0.1", "--port", str(request.port)]
         options = {_dashed(key): value for key, value in build.arguments.items() if key != "port"}
@@ -122,11 +122,16 @@ class LlamaCpp:
         )
 
 
-def _command(request: StartRequest) -> list[str]:
+def _command(request: StartRequest, device: str) -> list[str]:
     if request.build.command:
         return [*request.build.command]
     if command := shutil.which(COMMAND):
         return [command]
+    if device == "cuda":
+        raise InstallError(
+            f"build {request.build.name!r} wants a GPU, and what `harness engines install` "
+            f"compiles has none: put a {COMMAND} for CUDA on PATH, or name it in `command`"
+        )
     python = request.managed(ENVIRONMENT, "compiled in 5 to 25 minutes")
     if (program := next(python.parents[1].glob(COMPILED), None)) is None:
         raise InstallError(f"{python.parents[1]} has no {COMMAND}: remove that folder")

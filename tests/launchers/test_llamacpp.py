@@ -128,6 +128,8 @@ def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, machine: Path) -
     machine.unlink()
     with pytest.raises(InstallError, match="has no llama-server"):
         start()
+    with pytest.raises(InstallError, match="'x' wants a GPU, and what `harness engines install`"):
+        start(device="cuda")
     monkeypatch.setattr(package, "installed", lambda _: None)
     with pytest.raises(NotYetInstalledError, match=r"harness engines install llama\.cpp"):
         start(install=False)
