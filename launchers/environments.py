@@ -160,6 +160,8 @@ def _progress(pins: str, on_line: Callable[[str], None]) -> Callable[[str], None
             return
         word, _, rest = line.strip().partition(" ")
         package = rest.partition(" ")[0].rpartition("/")[2]
+        if line.startswith(" ") and word != "Downloading":
+            return  # what a package's own build wants or says
         if word in {"Collecting", "Processing"}:
             seen += 1
             on_line(f"package {seen} of about {total}: {package}")
