@@ -25,7 +25,10 @@ CAVEAT: Final = "unlike"
 ALLOW: Final = "--allow-different"
 _VARIABLE: Final = "environment "
 _WEIGHTS: Final = frozenset(
-    ("quantization", "load-format", "model", "served-model-name", "host", "port", "api-key")
+    (
+        *("quantization", "load-format", "model", "served-model-name", "host", "port", "api-key"),
+        *("alias", "hf-repo"),
+    )
 )
 """Arguments of an engine in which builds of one model differ by nature, or by chance."""
 _REPORTED: Final = (

@@ -86,4 +86,6 @@ def test_an_argument_is_read_whichever_way_it_is_written() -> None:
     assert unlike(started("v --max-num-seqs 4", "v --max-num-seqs 8 --port 2"), "a") == [
         "max_num_seqs: a 4, b 8"
     ]
+    llama = "v --model {} --alias {} --parallel 4"
+    assert unlike(started(llama.format("x", "x"), llama.format("y", "y")), "a") == []
     assert unlike(started("v --eager -p 1 --host x", "v --host y -p 2"), "a") == ["p: a 1, b 2"]
