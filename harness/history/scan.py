@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _DEEPEST: Final = 4
 _VERDICTS: Final = {"gate": "gate.json", "comparison": "comparison.json"}
-_OWN_PLACE: Final = ("--host", "--port", "--model", "--served-model-name")
+_OWN_PLACE: Final = ("--host", "--port", "--model", "--served-model-name", "--alias")
 """Arguments that differ from start to start, or are told elsewhere."""
 
 
@@ -177,7 +177,13 @@ def _setups(run: str, evidence: Evidence) -> Iterator[tuple[tuple[str, str], Set
 def _setup(facts: dict[str, Any]) -> Setup:
     weights = facts.get("weights")
     argv = [str(word) for word in facts.get("argv") or []]
-    flags = (word for word in argv if word.startswith("--"))
+    flags = (
+        word
+        if "=" in word or following.startswith("--") or not following
+        else f"{word}={following}"
+        for word, following in zip(argv, [*argv[1:], ""], strict=True)
+        if word.startswith("--")
+    )
     return Setup(
         weights=weights.get("sha256") if isinstance(weights, dict) else None,
         arguments=tuple(flag for flag in flags if flag.partition("=")[0] not in _OWN_PLACE),

@@ -15,6 +15,7 @@ from benchmarks.made.evaluation import MadeRun, answers
 from harness.cli import run
 from harness.errors import BadInputError
 from harness.history.history import History
+from harness.history.scan import scan
 from harness.history.select import (
     Selection,
     parse_levels,
@@ -50,6 +51,7 @@ def slower(root: Path) -> None:
             ttft_p50_ms=50 + night % 3 + 20 * new, engine_version="0.33.0" if new else "0.32.0"
         )
         argv = ["python", "--port=80" + str(night), "--dtype=float16", *["--enforce-eager"] * new]
+        argv += ["--alias", f"n{night}", "--parallel", "4"]
         servers = {"awq": {"engine": "vllm", "argv": argv}}
         load_run(root / f"run-{night:02d}", [cell], started=day(night), servers=servers)
 
@@ -65,6 +67,11 @@ def test_a_metric_over_time_with_where_it_changed_and_what_changed_with_it(tmp_p
     assert (change.before, change.after) == (51, 71)
     assert change.p_value < 0.05
     assert change.marks == ["engine 0.32.0 → 0.33.0", "with --enforce-eager"]
+    manifest = tmp_path / "run-12" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"4"', '"-1"'))
+    setups = scan(tmp_path, metrics=None).setups
+    assert "--parallel=4" in setups["run-11", "awq"].arguments
+    assert "--parallel=-1" in setups["run-12", "awq"].arguments
     assert [point.marks for point in series.points if point.run != "run-08"] == [[]] * 11
 
 
