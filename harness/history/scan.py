@@ -181,7 +181,7 @@ def _setup(facts: dict[str, Any]) -> Setup:
         word
         if "=" in word or following.startswith("--") or not following
         else f"{word}={following}"
-        for word, following in zip(argv, [*argv[1:], ""], strict=True)
+        for word, following in zip(argv, [*argv[1:], ""], strict=False)
         if word.startswith("--")
     )
     return Setup(
