@@ -17,10 +17,10 @@ from harness.rundir import RunFolder, atomically
 def report(run: Path, /, *runs: Path, format: str | None = None, out: Path | None = None) -> int:  # noqa: A002 - the option's name
     """Make the reports of runs again, their numbers computed anew from samples and answers.
 
-    Any run's folder will do: a load, an evaluation, a comparison or a gate, of this or an older
-    harness. Where the numbers differ from those in measurements.json, evaluation.json,
-    comparison.json or gate.json, by a newer harness or since the run was killed, that file is
-    written, too.
+    Any run's folder will do: a load, an evaluation, a comparison, a gate or a search for capacity,
+    of this or an older harness. Where the numbers differ from those in measurements.json,
+    evaluation.json, comparison.json, gate.json or capacity.json, by a newer harness or since the
+    run was killed, that file is written, too.
 
     Args:
         run: The run's folder.
