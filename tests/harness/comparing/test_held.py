@@ -86,6 +86,11 @@ def test_what_would_settle_it_is_counted() -> None:
     assert (once.verdict, once.settle) == (
         "INCONCLUSIVE", "at least 2 repeats: nothing is known of its noise",
     )  # fmt: skip
+    assert once.more
+    assert held("e2e_p50_ms@c8<=121").more
+    assert held("retained(domain)>=99%").more
+    assert not held("e2e_p50_ms@c4<=500").more, "another step, not more of the same"
+    assert not held("e2e_p50_ms@c8<=500").more
 
 
 def test_of_several_levels_the_one_that_fails_is_told() -> None:
