@@ -36,13 +36,13 @@ WITHIN: Final = 0.03
 def table(seeds: Iterable[int], requests: int) -> int:
     """Print a line for each seed and a verdict; return 0 if 19 of 20 are within 3 %."""
     print(conditions())
-    told = LAW.limit()
+    cpus, told = claim_cpus(), LAW.limit()
     print(f"{LAW}: the limit on paper is {told:.2f}/s; {requests} requests a probe", flush=True)
     print("seed    found/s  95 % interval      known by stamps (told)    off  probes  seconds")
     within, covered, few, made = 0, 0, 0, 0
     for seed in seeds:
         began_s = time.monotonic()
-        found, law = search(LAW, seed, requests)
+        found, law = search(LAW, seed, requests, cpus)
         known, rate, made = law.limit(), found["max_rate"], made + 1
         off, between = "-", found["outcome"]
         if rate is not None:
@@ -65,9 +65,18 @@ def table(seeds: Iterable[int], requests: int) -> int:
     return 0 if within >= 0.95 * made and few == made else 1
 
 
-def search(law: Slots, seed: int, requests: int) -> tuple[dict[str, Any], Slots]:
-    """Search the mock with `harness capacity`; return its answer and the law by the stamps."""
-    cpu, client_cpu = claim_cpus()
+def search(
+    law: Slots, seed: int, requests: int, cpus: tuple[int, int]
+) -> tuple[dict[str, Any], Slots]:
+    """Search the mock with `harness capacity`; return its answer and the law by the stamps.
+
+    Args:
+        law: that the mock is told.
+        seed: of the search.
+        requests: of a probe, about.
+        cpus: of the mock, and of the search.
+    """
+    cpu, client_cpu = cpus
     itl_ms = (law.service_s * 1000 - TTFT_MS) / (TOKENS - 1)
     limit_ms = TTFT_MS + law.wait_s * 1000
     with tempfile.TemporaryDirectory() as folder:

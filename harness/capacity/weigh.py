@@ -9,6 +9,7 @@ import msgspec
 
 from harness.capacity.attainment import allowed_share
 from harness.capacity.cells import read_probe
+from harness.capacity.request import CONVERSATIONS
 from harness.capacity.result import (
     CAPACITY_FILE,
     SCHEMA,
@@ -123,13 +124,16 @@ def found_in(run: RunFolder) -> Capacity:
     asked, numbers = Asked.of(run), numbers_of(run)
     builds = list(dict.fromkeys(cell.build for cell in numbers.cells))
     servers: Any = run.read_manifest().get("servers") or {}
-    found = []
+    found: list[Found] = []
+    told: list[Caveat] = []
     for build in builds:
         cells = [cell for cell in numbers.cells if cell.build == build]
         read = [read_probe(run.path / CELLS / cell.id, cell, asked.slo) for cell in cells]
         probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
         weights = weights_of(servers.get(build) or {})
-        found.append(_found(build, weights, search_of(asked, read), probes))
+        search = search_of(asked, read)
+        found.append(_found(build, weights, search, probes))
+        told += _told(found[-1], search)
     first = found[0] if found else None
     return Capacity(
         run=numbers.run,
@@ -142,7 +146,7 @@ def found_in(run: RunFolder) -> Capacity:
         probes=first.probes if first else [],
         saturation=first.saturation if first else None,
         builds=found,
-        caveats=[*(one for one in numbers.caveats), *(two for one in found for two in _told(one))],
+        caveats=[*numbers.caveats, *told],
     )
 
 
@@ -252,7 +256,7 @@ def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tri
     )
 
 
-def _told(found: Found) -> list[Caveat]:
+def _told(found: Found, search: Search) -> list[Caveat]:
     """What a reader must know of one build's answer."""
     caveats = []
     slow = [one for one in found.probes if one.client_was_slow]
@@ -263,6 +267,15 @@ def _told(found: Found) -> list[Caveat]:
                 "client_too_slow",
                 f"{found.build}: the client was the bottleneck at {rates}/s, and those probes "
                 "count for nothing. Give it a core of its own, or --workers.",
+            )
+        )
+    if search.scouts and _cut_sessions(found, until_s := search.scouts[0].conversation_s):
+        caveats.append(
+            Caveat(
+                "sessions_cut",
+                f"{found.build}: it takes {until_s:.3g} s until most turns of a session are due, "
+                "and a probe was less than twice as long: its load never came to its full height, "
+                f"and the rate may be too high. Give --duration {CONVERSATIONS * until_s:.0f}.",
             )
         )
     if found.outcome == "imprecise" and found.max_rate_ci95 is not None:
@@ -276,3 +289,9 @@ def _told(found: Found) -> list[Caveat]:
             )
         )
     return caveats
+
+
+def _cut_sessions(found: Found, until_s: float) -> bool:
+    """Whether a probe was too short for sessions most turns of which are due after so long."""
+    whole = (one for one in found.probes if one.rate is not None and not one.ended_early)
+    return any(one.window_s < 2 * until_s for one in whole)

@@ -158,7 +158,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     run = None
     if resume is not None:
         run = RunFolder.open(resume)
-        said = SimpleNamespace(**resumed(run, vars(said)))
+        said = SimpleNamespace(**resumed(run, vars(said), load))
     request = request_of(said, run)
     if run is not None:
         check_same(run, request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,7 @@ from harness.measuring.sweep import SweepPlan
 from loadprofiles.profile import MAX_REQUESTS, MAX_STREAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import SimpleNamespace
 
     from harness.load.request import LoadRequest
@@ -22,10 +23,6 @@ MOST_MINUTES: Final = 30.0
 _LEAST_LEVELS: Final = 4
 _ENDS: Final = 2
 _LEAST_REQUESTS: Final = 10
-_DEFAULTS: Final[Mapping[str, object]] = {
-    "repeats": 1, "order": "each", "dialect": "openai-completions", "max_fail_ratio": 0.05,
-    "join_timeout": 60, "seed": 0, "expect_workers": 0, "out": Path("runs"),
-}  # fmt: skip
 _NOW: Final = frozenset({"header", "api_key_env", "quiet", "json", "resume"})
 """What may be said when a run goes on."""
 _PATHS: Final = ("ca_file", "tokenizer", "dataset", "trace", "config", "out")
@@ -106,14 +103,21 @@ def check_sweep(said: SimpleNamespace) -> None:
         )
 
 
-def resumed(run: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+def resumed(
+    run: RunFolder, given: Mapping[str, Any], command: Callable[..., object]
+) -> dict[str, Any]:
     """Return the flags of a run that goes on, as it began, with the little that is said now.
+
+    Args:
+        run: that goes on.
+        given: flag → value, as said now.
+        command: whose flags they are, with their defaults.
 
     Raises:
         BadInputError: more is said, or headers are missing.
     """
-    for name, value in given.items():
-        if name not in _NOW and value not in (_DEFAULTS.get(name), None, False, (), ""):
+    for name, one in signature(command).parameters.items():
+        if name not in _NOW and given[name] != one.default:
             raise BadInputError(
                 f"--{name.replace('_', '-')} and --resume do not go together: a run goes on as it "
                 "began"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.comparing.comparison import Difference, Value
 from harness.comparing.noise import side_of
+from harness.measuring.stats import share_ci95
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 def error_rate(cells: Cells, keys: Sequence[RepeatKey]) -> Value:
     """Return the share of all repeats' requests that failed, with Wilson's interval."""
-    from statsmodels.stats.proportion import proportion_confint  # slow to load
-
     listed = [
         cells.counts[key][0] / cells.counts[key][1] if cells.counts[key][1] else None
         for key in keys
@@ -24,8 +23,7 @@ def error_rate(cells: Cells, keys: Sequence[RepeatKey]) -> Value:
     failed, asked = (sum(pair[place] for pair in cells.counts.values()) for place in (0, 1))
     if not asked:
         return Value(value=None, repeats=listed)
-    low, high = proportion_confint(failed, asked, method="wilson")
-    return Value(value=failed / asked, ci95=(float(low), float(high)), repeats=listed)
+    return Value(value=failed / asked, ci95=share_ci95(failed, asked), repeats=listed)
 
 
 def error_difference(ours: Cells, theirs: Cells) -> Difference:

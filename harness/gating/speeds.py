@@ -16,6 +16,7 @@ from scipy import stats
 from harness.evidence.figures import figures
 from harness.evidence.metrics import METRICS
 from harness.gating.trial import ALPHA, Trial, UnknownError
+from harness.measuring.stats import share_ci95
 from harness.reports.figures import figure
 
 if TYPE_CHECKING:
@@ -88,13 +89,12 @@ def _errors(limit: Limit, ours: Evidence) -> list[Trial]:
         if not asked:
             raise UnknownError(f"the candidate was sent nothing at {level}")
         test = stats.binomtest(bad, asked, min(limit.value, 1.0), alternative="greater")
-        low, high = stats.binomtest(bad, asked).proportion_ci(method="wilson")
         kept = limit.holds(bad / asked)
         found.append(
             Trial(
                 name=level if limit.level is None and len(counts) > 1 else "",
                 value=bad / asked,
-                ci95=(float(low), float(high)),
+                ci95=share_ci95(bad, asked),
                 unit="share",
                 text=f"{bad} of {asked} requests failed",
                 as_seen="PASS" if kept else None,

@@ -309,3 +309,11 @@ def _position(reached: Floats, rank: Floats) -> Ints:
     """The first column at which each replicate has more than `rank` values."""
     found = (reached <= rank[:, None]).sum(axis=1)
     return np.asarray(np.minimum(found, reached.shape[1] - 1), dtype=np.int64)
+
+
+def share_ci95(some: int, of: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share (J. Am. Stat. Assoc. 22 (1927) 209)."""
+    from scipy.stats import binomtest  # slow to load
+
+    found = binomtest(some, of).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)

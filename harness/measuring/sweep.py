@@ -71,6 +71,11 @@ class SweepLevel(msgspec.Struct, frozen=True, kw_only=True):
     used: bool
     """Whether the fit used it."""
 
+    @property
+    def reach(self) -> float:
+        """Half of the 95 % interval of its throughput."""
+        return 1.96 * self.se
+
 
 class Knee(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server saturates."""

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from harness.measuring.sweep import Sweep, SweepLevel
 
-_HALF: Final = 1.96
 _ENDED: Final = {
     "saturated": "it was saturated",
     "range": "its range was through",
@@ -47,7 +46,7 @@ def rows(sweep: Sweep) -> Iterator[list[str]]:
             figure(one.offered_rate),
             figure(one.answered_rate),
             figure(one.throughput) if one.used else f"({figure(one.throughput)})",
-            figure(_HALF * one.se),
+            figure(one.reach),
             figure(one.fitted) if sweep.level == "concurrency" else queue,
             figure(one.in_flight),
             _steady(one),

@@ -12,6 +12,7 @@ from harness.sizing.record import Terms
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_USUAL: Final = Terms()
 _NOT_TERMS: Final = ("demand", "mean_demand", "peak_window_s")
 _FLAGS: Final = {
     "peak_window_s": "--peak-window",
@@ -38,10 +39,10 @@ class CapacitySettings(BaseModel):
     """A peak rate, or a trace's file; a relative one beside the harness.toml."""
     mean_demand: str | None = None
     peak_window_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    headroom: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    spare: Annotated[int, Field(ge=0, le=10_000)] = 1
-    growth_per_month: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    months: Annotated[int, Field(ge=0, le=120)] = 0
+    headroom: Annotated[float, Field(ge=0, lt=1)] = _USUAL.headroom
+    spare: Annotated[int, Field(ge=0, le=10_000)] = _USUAL.spare
+    growth_per_month: Annotated[float, Field(gt=-1, le=10)] = _USUAL.growth_per_month
+    months: Annotated[int, Field(ge=0, le=120)] = _USUAL.months
     price_per_gpu_hour: Annotated[
         dict[str, Price],
         BeforeValidator(_by_build, json_schema_input_type=Price | dict[str, Price]),
@@ -49,7 +50,9 @@ class CapacitySettings(BaseModel):
     gpus_per_replica: Annotated[
         dict[str, Gpus], BeforeValidator(_by_build, json_schema_input_type=Gpus | dict[str, Gpus])
     ] = {}
-    output_price_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
+    output_price_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = (
+        _USUAL.output_price_ratio
+    )
     gpu_memory_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     context_tokens: Annotated[int, Field(ge=1)] | None = None
 

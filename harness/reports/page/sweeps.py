@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from harness.reports.page.material import Material
     from harness.reports.page.svg import Pen
 
-_HALF: Final = 1.96
 _POINTS: Final = 80
 _ROOM: Final = 0.25
 _ROOM_ABOVE: Final = 1.1
@@ -112,7 +111,7 @@ def _throughput(
     pen: Pen, sweep: Sweep, levels: Levels, colour: int, marks: Sequence[Mark]
 ) -> Panel:
     x = levels.scale
-    reach = [one.throughput + _HALF * one.se for one in sweep.levels]
+    reach = [one.throughput + one.reach for one in sweep.levels]
     y = fitting([0.0, *reach], log_from=math.inf)
     chart = Chart(
         title="Throughput over the load",
@@ -132,7 +131,7 @@ def _throughput(
         chart.marks.append(path(fitted, x, y, f"line {hue(colour)} dash"))
     for one in sweep.levels:
         at = math.log2(one.level)
-        low, high = one.throughput - _HALF * one.se, one.throughput + _HALF * one.se
+        low, high = one.throughput - one.reach, one.throughput + one.reach
         chart.marks.append(bar((at, low), (at, high), x, y, hue(colour)))
     for one in sweep.levels:
         name = f"{one.level:g}: {figure(one.throughput)} {sweep.unit}"
