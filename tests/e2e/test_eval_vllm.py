@@ -42,6 +42,7 @@ def test_gptq_against_fp16(workplace: Workplace) -> None:
     assert 0.9 < perplexity["baseline"]["perplexity"]["ratio"] < 1.1
     assert 0.8 < perplexity["baseline"]["divergence"]["top1"] < 1
     server = json.loads((done.run / "manifest.json").read_text())["servers"]["gptq"]
+    assert server["provenance"]["scheme"] == "4-bit, group 128, sym, act-order"
     reported = server["provenance"]["reported"]
     assert reported["linear_kernel"] == "CPUWNA16LinearKernel"
     assert reported["dtype"] == "float16"

@@ -50,7 +50,6 @@ KERNELS = {
 }
 SCHEMES = {
     "fp16": "float16",
-    "gptq": "4-bit, group 128, sym, act-order",
     "awq": "4-bit, group 128, asym",
     "nf4": "by bitsandbytes while it is loaded",
     "int8": "8-bit, per channel, sym, activations int8 dynamic",
@@ -88,7 +87,7 @@ def test_a_real_vllm_serves_fp16(fp16: Server, tmp_path: Path) -> None:
     check("fp16", fp16, tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(KERNELS.keys() - {"fp16", "gptq"}))
+@pytest.mark.parametrize("name", sorted(KERNELS.keys() - {"fp16"}))
 def test_a_real_vllm_serves_the_build(name: str, tmp_path: Path) -> None:
     build, base_dir = read(name)
     with launch(build, tmp_path, base_dir=base_dir, on_line=lambda _: None) as running:
