@@ -1,6 +1,6 @@
 """What looking at the server costs the load engine: blocks of one cell with and without telemetry.
 
-    python benchmarks/telemetry_cost.py [--pairs 32] [--block 2.5] [--concurrency 64]
+    python benchmarks/telemetry_cost.py [--pairs 30] [--block 2.5] [--concurrency 64]
 
 One closed loop is driven at the known-timing server, and `sample_telemetry` is put around every
 second block of it as around a run's cell, in the order AB BA AB …: one driver and one server, so
@@ -60,11 +60,11 @@ WARM_S = 3.0
 """Of the cell, before the first block: warm-up is over, and all streams are under way."""
 PAGES = {
     "5 MB, which is too large": (5_000_000, 0.0),
-    "3.9 MB, all of it wanted": (3_900_000, 0.0),
+    "3.9 MB, a tenth of it wanted": (3_900_000, 0.0),
     "0.1 MB after 0.2 s": (100_000, 0.2),
     "0.1 MB after 3 s, which is too late": (100_000, 3.0),
 }
-PAGE_S = 8.0
+PAGE_S = 15.0
 """For how long each of these pages is asked for."""
 
 
@@ -215,11 +215,12 @@ def _sort_in(blocks: list[Block], folder: Path) -> None:
 
 
 def _serve_page(size: int, wait_s: float, told: Connection) -> None:
+    names = ["request_success_total", *["iteration_tokens_total_bucket"] * 9]
     lines = "".join(
-        f'vllm:request_success_total{{engine="{n}",finished_reason="stop",model_name="m"}} {n}\n'
+        f'vllm:{names[n % 10]}{{engine="{n}",finished_reason="stop",model_name="m"}} {n}\n'
         for n in range(size // 70)
     )
-    body = (lines + "# " + "x" * (size - len(lines) - 3) + "\n").encode()
+    body = lines[: lines.rindex("\n", 0, size) + 1].encode()
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -248,6 +249,7 @@ def _page(size: int, wait_s: float) -> Iterator[str]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve_page, args=(size, wait_s, theirs), daemon=True)
     process.start()
+    theirs.close()
     try:
         yield f"http://127.0.0.1:{ours.recv()}/metrics"
     finally:
@@ -277,7 +279,7 @@ def bad_pages(console: Console, folder: Path) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--block", type=float, default=2.5, help="seconds")
     parser.add_argument("--concurrency", type=int, default=64)
     options = parser.parse_args()
