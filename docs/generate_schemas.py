@@ -26,6 +26,7 @@ from harness.history.history import History
 from harness.measuring.measurement import Measurements
 from harness.quality.evaluation import Evaluation, Evaluations
 from harness.quality.passes import PassRecord
+from harness.quantizing.card import Quantization
 from harness.simulating.simulate import Simulation
 from launchers.build import Build
 from launchers.telemetry.records import Reading
@@ -52,6 +53,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "gate.json": GateResult,
     "explanation.json": Explanation,
     "simulation.json": Simulation,
+    "quantization.json": Quantization,
 }
 MODELS: dict[str, type[Build | Profile | Suite | Rules]] = {
     "build.toml": Build,

@@ -6,6 +6,8 @@ LauncherError
 ├── InstallError       an engine could not be installed, or is not there
 │   └── NotYetInstalledError   a managed environment that is made when it is first wanted
 ├── LaunchError        a server did not come up
+├── PlanError          a model cannot be quantized as it was asked
+├── QuantizeError      quantizing failed
 └── ConnectError       nothing usable answers at a URL
 """
 
@@ -50,6 +52,14 @@ class NotYetInstalledError(InstallError):
 
 class LaunchError(LauncherError):
     """The server did not come up; the message ends with the last lines of its log."""
+
+
+class PlanError(LauncherError):
+    """The model cannot be quantized as it was asked; the message begins with the flag."""
+
+
+class QuantizeError(LauncherError):
+    """Quantizing failed; the message ends with the last lines of its log."""
 
 
 class ConnectError(LauncherError):

@@ -2,7 +2,8 @@
 
 It imports nothing of the harness, so any Python can run it. The rows are those that the papers'
 code reads (GPTQ's datautils.py, github.com/IST-DASLab/gptq): WikiText-2 raw, `test`, every row a
-line of it; C4, the first 1,100 documents of the first validation file.
+line of it; C4, the first 1,100 documents of the first validation file. For calibration C4's first
+training file, of which the first 2,000 documents are enough here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 C4_DOCUMENTS = 1100
+C4_TRAIN_DOCUMENTS = 2000
 COLUMNS = ("text", "page")
 
 
@@ -34,6 +36,15 @@ def c4() -> Iterable[str]:
     files = {"validation": "en/c4-validation.00000-of-00008.json.gz"}
     rows = load_dataset("allenai/c4", data_files=files, split="validation")
     return (str(row["text"]) for row in rows.select(range(C4_DOCUMENTS)))
+
+
+def c4_train() -> Iterable[str]:
+    """Return the first documents of C4's training split, of which no more is fetched."""
+    from datasets import load_dataset
+
+    files = {"train": "en/c4-train.00000-of-01024.json.gz"}
+    rows = load_dataset("allenai/c4", data_files=files, split="train", streaming=True)
+    return (str(row["text"]) for row in rows.take(C4_TRAIN_DOCUMENTS))
 
 
 def table(path: Path) -> Iterable[str]:
@@ -58,7 +69,7 @@ def table(path: Path) -> Iterable[str]:
 def main() -> None:
     """Write the documents."""
     what = sys.argv[1]
-    known = {"wikitext2": wikitext2, "c4": c4}
+    known = {"wikitext2": wikitext2, "c4": c4, "c4-train": c4_train}
     documents = known[what]() if what in known else table(Path(what))
     for text in documents:
         sys.stdout.write(json.dumps({"text": text}) + "\n")

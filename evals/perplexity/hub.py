@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evals.errors import NeedError
 
-TEXTS = ("c4", "wikitext2")
+TEXTS = ("c4", "c4-train", "wikitext2")
 LIMIT_S = 1800
 """C4's first file has 40 MB."""
 PROGRAM = Path(__file__).with_name("fetch.py")
@@ -25,7 +25,7 @@ def fetch(name: str, python: Path | None) -> bytes:
     Raises:
         NeedError: it is not in the cache, and the hub or the package that asks it is not there.
     """
-    path = _cache() / "texts" / f"{name}.jsonl"
+    path = kept(name)
     if path.is_file():
         return path.read_bytes()
     instead = (
@@ -38,6 +38,11 @@ def fetch(name: str, python: Path | None) -> bytes:
     temporary.write_bytes(data)
     temporary.replace(path)
     return data
+
+
+def kept(name: str) -> Path:
+    """Where a text of `TEXTS` lies once it was fetched."""
+    return _cache() / "texts" / f"{name}.jsonl"
 
 
 def read_table(path: Path, python: Path | None) -> bytes:

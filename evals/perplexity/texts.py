@@ -16,10 +16,15 @@ from evals.perplexity import hub, prose
 from evals.perplexity.documents import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-EMBEDDED = {"transactions": prose.transactions}
+EMBEDDED: dict[str, Callable[[], tuple[Document, ...]]] = {
+    "transactions": prose.transactions,
+    "transactions-calibration": prose.transactions_calibration,
+    "python-docs": prose.python_docs,
+    "python-docs-calibration": prose.python_docs_calibration,
+}
 _TABLES = {".parquet", ".arrow"}
 _decoder = msgspec.json.Decoder(Document)
 

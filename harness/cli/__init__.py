@@ -77,6 +77,9 @@ def build_app() -> App:
         name="simulate",
         help="Predict a fleet's latencies at a load that nobody measured.",
     )
+    app.command(
+        "harness.cli.quantize:quantize", help="Make a 4-bit checkpoint by GPTQ or AWQ, calibrated."
+    )
     app.command("harness.cli.history:history", help="List runs, and show metrics over time.")
     app.command("harness.cli.init:init", help="Write a commented harness.toml.")
     app.command("harness.cli.doctor:doctor", help=DOCTOR)
@@ -134,7 +137,10 @@ def translate(error: Exception) -> HarnessError | None:
     import launchers.errors as launching
     import loadprofiles.errors as planning
 
-    inputs = (launching.BuildError, launching.UnknownNameError, planning.LoadProfilesError)
+    inputs = (
+        *(launching.BuildError, launching.PlanError, launching.UnknownNameError),
+        planning.LoadProfilesError,
+    )
     if isinstance(error, inputs):
         return BadInputError(str(error))
     if isinstance(error, (launching.LauncherError, grading.ReachError)):

@@ -132,8 +132,8 @@ def test_documents(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a\n', "line 1: "),
         ("b.txt", b"a", "cannot read"),
         ("b.parquet", b"a", "there is no file"),
-        ("embedded:poems", b"a", "known are embedded:transactions"),
-        ("hub:poems", b"a", "known are hub:c4, hub:wikitext2"),
+        ("embedded:poems", b"a", "known are embedded:python-docs, embedded:python-docs-cal"),
+        ("hub:poems", b"a", "known are hub:c4, hub:c4-train, hub:wikitext2"),
     ],
 )
 def test_what_is_wrong_with_a_text_is_told(

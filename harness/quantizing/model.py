@@ -1,0 +1,98 @@
+"""The model that is quantized, and the build that will serve what comes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.config import find_build, is_build
+from harness.errors import BadInputError
+from launchers.build import Build
+from launchers.model import hub_cache, hub_commit, resolve_model
+
+if TYPE_CHECKING:
+    from harness.config import Config
+
+_NAME = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A 16-bit checkpoint on this disk."""
+
+    asked: str
+    """What was asked for: a build, a folder, a hub id."""
+    folder: Path
+    build: Build
+    """How it is served; its engine, arguments and context go on to the quantized build."""
+    context: int | None
+    """Tokens that the model can hold, as its configuration says."""
+    architecture: str | None
+
+
+def source_of(name: str, config: Config) -> Source:
+    """Find a model by a build's name, a folder, a hub id or `demo:NAME`.
+
+    Raises:
+        BadInputError: it is not there, or quantized already.
+        BuildError: the build's model is not there.
+    """
+    if is_build(name, config) or name.endswith(".toml"):
+        build, base_dir = find_build(name, config)
+    else:
+        build, base_dir = Build(name=_NAME, model=name), Path.cwd()
+    found = resolve_model(build, base_dir)
+    folder = found.folder or _cached(str(found.hub_id))
+    try:
+        settings = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"MODEL: {folder}/config.json cannot be read: {error}") from error
+    if not isinstance(settings, dict) or "quantization_config" in settings:
+        raise BadInputError(
+            f"MODEL: {folder} is quantized already", hint="Give the 16-bit checkpoint."
+        )
+    context = settings.get("max_position_embeddings")
+    architectures = settings.get("architectures")
+    return Source(
+        asked=name,
+        folder=folder,
+        build=build,
+        context=context if isinstance(context, int) else None,
+        architecture=architectures[0]
+        if isinstance(architectures, list) and architectures
+        else None,
+    )
+
+
+def quantized_build(source: Source, name: str, method: str, dtype: str) -> Build:
+    """Return the build that serves the new checkpoint from the folder that its TOML lies in."""
+    arguments = {
+        key: value for key, value in source.build.arguments.items() if key != "quantization"
+    }
+    return source.build.model_copy(
+        update={
+            "name": name,
+            "description": f"{source.asked} in 4 bits by {method.upper()}; see README.md.",
+            "model": ".",
+            "quantization": method,
+            "dtype": dtype,
+            "max_model_len": source.build.max_model_len or source.context,
+            "arguments": arguments,
+        }
+    )
+
+
+def _cached(hub_id: str) -> Path:
+    commit = hub_commit(hub_id, "main", os.environ)
+    folder = (
+        hub_cache(os.environ) / f"models--{hub_id.replace('/', '--')}" / "snapshots" / str(commit)
+    )
+    if commit is None or not (folder / "config.json").is_file():
+        raise BadInputError(
+            f"MODEL: {hub_id} is not in the model hub's cache on this machine",
+            hint=f"Fetch it first: hf download {hub_id}",
+        )
+    return folder

@@ -1,0 +1,241 @@
+"""The child's work: load, calibrate, measure what each layer lost, save."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from compressed_tensors.quantization import fake_quantize
+from datasets import Dataset
+from llmcompressor import oneshot
+from llmcompressor.modifiers.gptq import GPTQModifier
+from llmcompressor.modifiers.quantization import QuantizationModifier
+from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
+from torch.nn.functional import linear
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from launchers.errors import PlanError
+from launchers.quantize.layers import choose
+from launchers.quantize.plan import BITS, Layer, Started, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from launchers.quantize.plan import Event, Plan
+
+PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers", "tokenizers")
+SMALL_PARAMETERS = 64_000_000
+"""Below, a second thread costs more time in waiting than it saves, on a busy machine many times."""
+ERROR_SAMPLES = 16
+RECIPE = "recipe.yaml"
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
+_WRITTEN_ELSEWHERE = ("README.md", "quantization.json", "build.toml")
+
+
+def run(plan: Plan, tell: Callable[[Event], None]) -> None:
+    """Do the plan, and tell of it.
+
+    Raises:
+        PlanError: the model cannot be quantized as it was asked.
+    """
+    clock = Clock()
+    tell(Started(step="loading"))
+    source, out = Path(plan.model), Path(plan.out)
+    config = AutoConfig.from_pretrained(source)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    chosen = choose(
+        {name: module.in_features for name, module in linears(skeleton)},
+        plan.skip,
+        plan.group_size,
+    )
+    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
+    threads = plan.threads or (1 if parameters < SMALL_PARAMETERS else torch.get_num_threads())
+    torch.set_num_threads(threads)
+    torch.manual_seed(plan.seed)
+    if not torch.accelerator.is_available():
+        pin_nothing()
+    saved_as = config.dtype or torch.float16
+    model = load(source, saved_as)
+    samples = json.loads(Path(plan.samples).read_bytes())
+    before = (
+        {name: module.weight.detach().cpu().clone() for name, module in linears(model)}
+        if plan.method == "gptq"  # which writes the rounded weights in place
+        else {}
+    )
+    clock.lap("load")
+    tell(Started(step="calibrating"))
+    oneshot(
+        model=model,
+        dataset=Dataset.from_list(
+            [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in samples]
+        ),
+        recipe=modifiers(plan, chosen.kept),
+        num_calibration_samples=len(samples),
+        max_seq_length=plan.sequence_length,
+        shuffle_calibration_samples=False,
+    )
+    clock.lap("calibrate")
+    tell(Started(step="measuring"))
+    layers = errors(model, before, samples[:ERROR_SAMPLES])
+    clock.lap("measure")
+    tell(Started(step="saving"))
+    device = str(next(model.parameters()).device)
+    save(model.to(saved_as), source, out)
+    clock.lap("save")
+    tell(
+        Written(
+            layers=tuple(layers),
+            kept=chosen.kept,
+            kept_beside=chosen.beside,
+            error_samples=len(samples[:ERROR_SAMPLES]),
+            recipe=(out / RECIPE).read_text(),
+            device=device,
+            dtype=str(saved_as).removeprefix("torch."),
+            threads=threads,
+            versions={"python": platform.python_version()}
+            | {package: version(package) for package in PACKAGES},
+            seconds=clock.laps,
+        )
+    )
+
+
+class Clock:
+    """Seconds that each part took."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End a part."""
+        now = time.monotonic()
+        self.laps[name] = round(now - self._began, 2)
+        self._began = now
+
+
+def linears(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
+    """Yield the linear layers by name."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            yield name, module
+
+
+def load(source: Path, saved_as: torch.dtype) -> Any:  # noqa: ANN401 - a class made at run time
+    """Load for calibration; a CPU computes in 32 bits, as its 16-bit kernels are slow."""
+    wanted = saved_as if torch.accelerator.is_available() else torch.float32
+    try:
+        return AutoModelForCausalLM.from_pretrained(source, dtype=wanted)
+    except (ValueError, OSError) as error:
+        raise PlanError(f"MODEL: {source} cannot be loaded: {error}") from error
+
+
+def pin_nothing() -> None:
+    """Get AWQ through where there is no accelerator.
+
+    Since 0.13 llm-compressor pins what AWQ keeps for its search without asking whether there is
+    something to pin it for, and torch refuses; 0.12 asked. No option of it leaves the pinning out.
+    """
+    IntermediatesCache.pin_memory = lambda *_args, **_kwargs: None
+
+
+def modifiers(plan: Plan, kept: tuple[str, ...]) -> list[Any]:
+    """Return the recipe: 4-bit weights in groups; GPTQ symmetric, AWQ with zero points."""
+    weights = {
+        "num_bits": BITS,
+        "type": "int",
+        "strategy": "group",
+        "group_size": plan.group_size,
+        "symmetric": plan.method == "gptq",
+        "dynamic": False,
+    }
+    scheme: dict[str, Any] = {
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+        "ignore": list(kept),
+    }
+    if plan.method == "gptq":
+        return [GPTQModifier(**scheme)]
+    return [AWQModifier(), QuantizationModifier(**scheme)]
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def errors(
+    model: Any,  # noqa: ANN401 - a class made at run time
+    before: dict[str, torch.Tensor],
+    samples: list[list[int]],
+) -> list[Layer]:
+    """Measure what each quantized layer lost, the worst output first.
+
+    Args:
+        model: with weights as rounded (GPTQ) or as scaled and not yet rounded (AWQ).
+        before: weights by name as they were, for those that are rounded in place.
+        samples: token ids to take the layers' inputs from.
+    """
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    weight_errors: dict[str, float] = {}
+    handles = []
+    quantized = [(name, m) for name, m in linears(model) if hasattr(m, "weight_scale")]
+    for name, module in quantized:
+        exact, lost = _exact_and_lost(module, before.get(name))
+        weight_errors[name] = float(lost.norm() / exact.norm())
+
+        def look(module: Any, args: Any, _output: Any, name: str = name) -> None:  # noqa: ANN401
+            exact, lost = _exact_and_lost(module, before.get(name))
+            inputs = args[0].float()
+            sums[name][0] += float(linear(inputs, lost).double().square().sum())
+            sums[name][1] += float(linear(inputs, exact).double().square().sum())
+
+        handles.append(module.register_forward_hook(look))
+    for ids in samples:
+        model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    found = [
+        Layer(
+            name=name,
+            rows=module.out_features,
+            columns=module.in_features,
+            weight_error=weight_errors[name],
+            output_error=(sums[name][0] / sums[name][1]) ** 0.5 if sums[name][1] else 0.0,
+        )
+        for name, module in quantized
+    ]
+    return sorted(found, key=lambda layer: (-layer.output_error, layer.name))
+
+
+def _exact_and_lost(
+    module: Any,  # noqa: ANN401 - what llm-compressor adds has no type
+    before: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return W and Ŵ − W."""
+    rounded = fake_quantize(
+        module.weight,
+        module.weight_scale,
+        module.weight_zero_point,
+        module.quantization_scheme.weights,
+    ).float()
+    exact = (module.weight if before is None else before.to(module.weight.device)).float()
+    return exact, rounded - exact
+
+
+def save(model: Any, source: Path, out: Path) -> None:  # noqa: ANN401
+    """Write the checkpoint, and beside it what else the source has: tokenizer, chat template."""
+    model.save_pretrained(out, save_compressed=True)
+    for path in sorted(source.iterdir()):
+        there = (out / path.name).exists() or path.name in _WRITTEN_ELSEWHERE
+        if path.is_file() and not there and not path.name.endswith(_WEIGHTS):
+            shutil.copyfile(path, out / path.name)
+    for path in out.iterdir():
+        path.chmod(0o644)
+    config_file = out / "config.json"
+    config = json.loads(config_file.read_text())
+    config.pop("_name_or_path", None)  # a path of the machine that it was made on
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
