@@ -12,6 +12,7 @@ import jsonschema
 import msgspec
 import pytest
 
+import launchers
 from evals.transactions import generate
 from harness.__main__ import main
 from harness.config import find_build, load_config
@@ -32,6 +33,7 @@ def layer(name: str, error: float) -> Layer:
     )
 
 
+MODELS = Path(launchers.__file__).parent / "models"
 LAYERS = (
     Layer(
         name="model.layers.1.self_attn.q_proj",
@@ -63,9 +65,9 @@ WRITTEN = Written(
     versions={"llmcompressor": "0"},
     seconds={"load": 1.0, "save": 2.0},
 )
-WRITING = """
-for name in ("config.json", "model.safetensors", "tokenizer.json"):
-    pathlib.Path(plan["out"], name).write_text("{}")
+WRITING = f"""
+config = pathlib.Path({str(MODELS / "demo-gptq" / "config.json")!r}).read_text()
+pathlib.Path(plan["out"], "config.json").write_text(config)
 samples = json.load(open(plan["samples"]))
 pathlib.Path("plan.json").write_text(json.dumps(plan | {"ids": samples}))
 """
