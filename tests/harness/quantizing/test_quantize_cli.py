@@ -65,9 +65,10 @@ WRITTEN = Written(
     versions={"llmcompressor": "0"},
     seconds={"load": 1.0, "save": 2.0},
 )
-WRITING = f"""
-config = pathlib.Path({str(MODELS / "demo-gptq" / "config.json")!r}).read_text()
-pathlib.Path(plan["out"], "config.json").write_text(config)
+WRITING = """
+for name in ("config.json", "recipe.yaml"):
+    text = pathlib.Path(MODELS, "demo-gptq", name).read_text()
+    pathlib.Path(plan["out"], name).write_text(text)
 samples = json.load(open(plan["samples"]))
 pathlib.Path("plan.json").write_text(json.dumps(plan | {"ids": samples}))
 """
@@ -85,7 +86,7 @@ def python(tmp_path: Path) -> Callable[..., str]:
 
     def make(event: Written | Failed = WRITTEN, body: str = WRITING) -> str:
         path = tmp_path / "python"
-        code = [f"#!{sys.executable}", "import json, pathlib, sys"]
+        code = [f"#!{sys.executable}", "import json, pathlib, sys", f"MODELS = {str(MODELS)!r}"]
         code += ["plan = json.loads(sys.stdin.buffer.readline())", body]
         code += [f"print({encode(event).decode()!r}, flush=True)"]
         path.write_text("\n".join(code))
