@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.config import find_build, is_build
 from harness.errors import BadInputError
 from launchers.build import Build
+from launchers.checkpoint import NONE
 from launchers.model import hub_cache, hub_commit, resolve_model
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Source:
     asked: str
     """What was asked for: a build, a folder, a hub id."""
     folder: Path
+    weight_files: tuple[Path, ...]
     build: Build
     """How it is served; its engine, arguments and context go on to the quantized build."""
     context: int | None
@@ -45,20 +47,27 @@ def source_of(name: str, config: Config) -> Source:
     else:
         build, base_dir = Build(name=_NAME, model=name), Path.cwd()
     found = resolve_model(build, base_dir)
-    folder = found.folder or _cached(str(found.hub_id))
+    if found.folder is None:
+        kept = _cached(str(found.hub_id))
+        found = resolve_model(Build(name=_NAME, model=str(kept)), base_dir)
+    assert found.folder is not None  # noqa: S101 - it was given, or found just now
+    folder = found.folder
+    if found.file or (found.checkpoint is not None and found.checkpoint.method != NONE):
+        raise BadInputError(
+            f"MODEL: {found.location} is quantized already", hint="Give the 16-bit checkpoint."
+        )
     try:
         settings = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:
         raise BadInputError(f"MODEL: {folder}/config.json cannot be read: {error}") from error
-    if not isinstance(settings, dict) or "quantization_config" in settings:
-        raise BadInputError(
-            f"MODEL: {folder} is quantized already", hint="Give the 16-bit checkpoint."
-        )
+    if not isinstance(settings, dict):
+        raise BadInputError(f"MODEL: {folder}/config.json holds no object")
     context = settings.get("max_position_embeddings")
     architectures = settings.get("architectures")
     return Source(
         asked=name,
         folder=folder,
+        weight_files=tuple(found.weight_files),
         build=build,
         context=context if isinstance(context, int) else None,
         architecture=architectures[0]

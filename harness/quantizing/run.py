@@ -192,7 +192,7 @@ def _card(
             asked=request.source.asked,
             architecture=request.source.architecture,
             weights=msgspec.convert(
-                weights_hash(request.source.folder), dict[str, str | int] | None
+                weights_hash(request.source.weight_files), dict[str, str | int] | None
             ),
             dtype=written.dtype,
         ),
