@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from harness.errors import BadInputError
-from harness.simulating.predict import predict
+from harness.simulating.predict import MOST_REQUESTS, predict
 from harness.simulating.traffic import Fleet, Traffic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.measuring.slo import Slo
     from harness.simulating.fit import Fitted
     from harness.simulating.prediction import LimitForecast, Prediction
@@ -19,7 +21,14 @@ if TYPE_CHECKING:
 MOST_REPLICAS: Final = 100_000
 _LOOKED_AT: Final = 200_000
 """Requests simulated of each fleet that is tried; the answer is simulated in full."""
+_CHOICE: Final = 8
+"""Replicas that a least-loaded router has at least to choose from, of a fleet that is tried."""
+_FEWEST: Final = 1000
+_MORE: Final = 5
+"""Fleets that are simulated in full, each a little larger, until one holds."""
 _ALONE: Final = 500
+_FINE: Final = 100
+"""A large fleet is found to one in so many: finer would be luck of the requests looked at."""
 
 
 def smallest_fleet(
@@ -32,8 +41,11 @@ def smallest_fleet(
 ) -> Prediction | None:
     """Return what the fewest replicas get that hold all limits; None where no number does.
 
+    Of more than 100 the number is found to 1 %, from above.
+
     They hold them by more than the error at held-out levels, if a request alone does so.
-    Found by doubling and halving, so it takes for granted that more replicas are never worse, and
+    Found by doubling and halving, each try on stretches of the time where one replica has more
+    requests than can be looked at, so it takes for granted that more replicas are never worse, and
     that none are enough which could answer less than half of the requests while they come.
     A fleet that can lose k replicas is this many and k more.
 
@@ -41,19 +53,38 @@ def smallest_fleet(
         BadInputError: a limit cannot be simulated, or it would take more than `MOST_REPLICAS`.
     """
 
-    def holds(replicas: int) -> bool:
-        found = predict(
-            fitted, traffic, Fleet(replicas=replicas),
-            scale=scale, routing=routing, slo=slo, most_requests=_LOOKED_AT,
-        )  # fmt: skip
+    def looked_at(replicas: int) -> Traffic:
+        of_some = len(traffic) * scale / replicas * (1 if routing == "round-robin" else _CHOICE)
+        return traffic.sampled(max(_LOOKED_AT / of_some, _FEWEST / len(traffic)))
+
+    def held(found: Prediction) -> bool:
         return all(limit.holds and (limit.decided or not surely) for limit in found.limits)
+
+    def predicted(replicas: int, on: Traffic, most_requests: int) -> Prediction:
+        return predict(
+            fitted, on, Fleet(replicas=replicas),
+            scale=scale, routing=routing, slo=slo, most_requests=most_requests,
+        )  # fmt: skip
+
+    def holds(replicas: int) -> bool:
+        return held(predicted(replicas, looked_at(replicas), _LOOKED_AT))
 
     alone = _alone(fitted, traffic, slo)
     if not all(limit.holds for limit in alone):
         return None
     surely = all(limit.decided for limit in alone)
-    enough = max(1, int(_least_busy(fitted, traffic, scale) / 2))
-    too_few = enough - 1
+    enough = _fewest(holds, max(1, int(_least_busy(fitted, traffic, scale) / 2)))
+    for _ in range(_MORE):
+        found = predicted(enough, traffic, MOST_REQUESTS)
+        if held(found):
+            break
+        enough += max(1, enough // _FINE)
+    return found
+
+
+def _fewest(holds: Callable[[int], bool], least: int) -> int:
+    """Return the fewest, from `least` on, that hold."""
+    enough, too_few = least, least - 1
     while not holds(enough):
         too_few = enough
         if enough >= MOST_REPLICAS:
@@ -62,13 +93,13 @@ def smallest_fleet(
                 hint="Lower the demand, or set a limit that does not grow with it.",
             )
         enough *= 2
-    while enough - too_few > 1:
+    while enough - too_few > max(1, enough // _FINE):
         middle = (enough + too_few) // 2
         if holds(middle):
             enough = middle
         else:
             too_few = middle
-    return predict(fitted, traffic, Fleet(replicas=enough), scale=scale, routing=routing, slo=slo)
+    return enough
 
 
 def _least_busy(fitted: Fitted, traffic: Traffic, scale: float) -> float:
@@ -76,12 +107,12 @@ def _least_busy(fitted: Fitted, traffic: Traffic, scale: float) -> float:
 
     A request takes its prompt and its tokens, also in a step that it shares with many others.
     """
-    cost = fitted.engine.cost
+    cost, limits = fitted.engine.cost, fitted.engine.limits
     further = traffic.outputs - 1
     context = traffic.prompts * further + further * (further + 1) / 2
     seconds = (
         cost.prefill_token_s * traffic.prompts
-        + cost.sequence_s * traffic.outputs
+        + (cost.sequence_s + cost.base_s / limits.max_num_seqs) * traffic.outputs
         + cost.context_token_s * context
     )
     return float(seconds.sum()) * scale / traffic.duration_s

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FEWEST: Final = 2
 """Requests that make a rate."""
+_STRETCHES: Final = 48
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,17 @@ class Traffic:
         ends = np.append(self.times_s, max(self.duration_s, self.times_s[-1]))
         times = ends[rows] + (positions - rows) * (ends[rows + 1] - ends[rows])
         return Traffic(times, self.prompts[rows], self.outputs[rows], self.duration_s)
+
+    def sampled(self, share: float) -> Traffic:
+        """Return a share of the time: short stretches all over it, one behind the other."""
+        if share >= 1:
+            return self
+        stretch = self.duration_s / _STRETCHES
+        number = np.minimum(np.floor(self.times_s / stretch), _STRETCHES - 1)
+        within = self.times_s - number * stretch
+        kept = within < share * stretch
+        times = number[kept] * share * stretch + within[kept]
+        return Traffic(times, self.prompts[kept], self.outputs[kept], self.duration_s * share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -260,6 +260,19 @@ def test_the_search_does_not_simulate_fleets_that_cannot_answer_half(
     assert found.replicas_simulated < found.replicas
 
 
+def test_stretches_of_the_time_have_its_rates_and_lengths() -> None:
+    times = np.concatenate([np.arange(0, 50, 0.01), np.arange(50, 100, 0.1)])
+    lengths = np.arange(times.size)
+    part = Traffic(times, lengths, lengths + 1, 100.0).sampled(0.25)
+    assert part.duration_s == 25.0
+    assert (np.diff(part.times_s) >= 0).all()
+    assert (part.times_s < 12.5).sum() == pytest.approx(1250, rel=0.02)
+    assert (part.times_s >= 12.5).sum() == pytest.approx(125, rel=0.1)
+    assert (part.outputs == part.prompts + 1).all()
+    whole = Traffic(times, lengths, lengths, 100.0)
+    assert whole.sampled(1.5) is whole
+
+
 def test_a_limit_below_an_idle_servers_latency_needs_no_search() -> None:
     assert smallest_fleet(FITTED, steady(5), parse_slo("ttft_p95_ms<=5")) is None
     with pytest.raises(BadInputError, match="cannot say whether stall_p95_ms<=5"):
