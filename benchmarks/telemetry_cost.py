@@ -1,15 +1,15 @@
 """What looking at the server costs the load engine: blocks of one cell with and without telemetry.
 
-    python benchmarks/telemetry_cost.py [--pairs 30] [--block 2.5] [--concurrency 64]
+    python benchmarks/telemetry_cost.py [--pairs 30] [--block 2] [--concurrency 64]
 
 One closed loop is driven at the known-timing server, and `sample_telemetry` is put around every
 second block of it as around a run's cell, in the order AB BA AB …: one driver and one server, so
-that what two starts of them differ by is in no pair. The driver has a CPU of its own; server and
+that what two starts of them differ by is in no pair. Telemetry begins before its block and ends
+after it, as it does around a run's load. The driver has a CPU of its own; server and
 harness share another, as on any small machine. A verdict for each claim:
 
 1. own CPU: CPU time of the harness's process with telemetry − without, ÷ time: it looks in threads
-   of the harness, which is no part of the load engine, so this is what the machine may lack. With
-   beginning and end of the telemetry in each block, of which a run's cell has one.
+   of the harness, which is no part of the load engine, so this is what the machine may lack.
 2. the driver's CPU time per token, with ÷ without.
 3. TTFT and gaps between tokens, with ÷ without, at the client.
 4. pages at their worst (too large, as large as is read, slow): own CPU, without load.
@@ -58,6 +58,8 @@ PROMISED = 0.02
 LATENCIES = tuple(f"{what} p{p}" for what in ("TTFT", "ITL") for p in (50, 95, 99))
 WARM_S = 3.0
 """Of the cell, before the first block: warm-up is over, and all streams are under way."""
+PAUSE_S = 0.25
+"""Around a block: telemetry begins and ends there, as before and after a run's load."""
 PAGES = {
     "5 MB, which is too large": (5_000_000, 0.0),
     "3.9 MB, a tenth of it wanted": (3_900_000, 0.0),
@@ -128,7 +130,7 @@ def drive(
     assert parts.port is not None
     target = Target(host=parts.hostname, port=parts.port, path=parts.path, model="mock")
     text = builtin_profiles()["closed"].read_text()
-    duration_s = WARM_S + 2 * options.pairs * options.block + 5
+    duration_s = WARM_S + 2 * options.pairs * (options.block + 3 * PAUSE_S) + 5
     overrides = Overrides(duration_s=duration_s)
     make_plan(
         folder, profile=Profile.model_validate(tomllib.loads(text)).with_overrides(overrides),
@@ -167,16 +169,17 @@ def _go_through(
     for number, block in enumerate(blocks):
         own = folder / str(number)
         own.mkdir()
-        block.start_ns = time.monotonic_ns()
-        used, driven = time.process_time(), time.clock_gettime(clock)
         with ExitStack() as stack:
             if block.sampled:
                 stack.enter_context(sample_telemetry(own / TELEMETRY_FILE, server, page))
-            left = block_s - (time.monotonic_ns() - block.start_ns) / 1e9
-            time.sleep(max(0.0, left))
-        block.own_s = time.process_time() - used
-        block.driver_s = time.clock_gettime(clock) - driven
-        block.end_ns = time.monotonic_ns()
+            time.sleep(PAUSE_S)
+            block.start_ns = time.monotonic_ns()
+            used, driven = time.process_time(), time.clock_gettime(clock)
+            time.sleep(block_s)
+            block.own_s = time.process_time() - used
+            block.driver_s = time.clock_gettime(clock) - driven
+            block.end_ns = time.monotonic_ns()
+        time.sleep(PAUSE_S)
 
 
 def _cpu_clock(pid: int) -> int:
@@ -280,7 +283,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=30)
-    parser.add_argument("--block", type=float, default=2.5, help="seconds")
+    parser.add_argument("--block", type=float, default=2.0, help="seconds")
     parser.add_argument("--concurrency", type=int, default=64)
     options = parser.parse_args()
     if options.pairs < 12:
