@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from harness.errors import BadInputError
 from launchers.checkpoint import read_checkpoint
-from launchers.model import DEMO, HUB_ID
+from launchers.gguf import read_header
+from launchers.model import DEMO, HUB_ID, WEIGHTS
 
 if TYPE_CHECKING:
     from launchers.checkpoint import Checkpoint
 
 TEMPLATE: Final = Path(__file__).with_name("starter.toml")
+GGUF: Final = ".gguf"
 _MARK: Final = "@builds\n"
 _SIXTEEN: Final = re.compile(r"-(?:fp16|bf16|f16)$", re.IGNORECASE)
 _LONGEST_TOKENS: Final = 8192
@@ -55,6 +57,8 @@ class Model:
     def kind(self) -> str:
         """What its own build is called: fp16, bf16, gptq, awq, int8, …."""
         found = self.checkpoint
+        if found is not None and found.method == "gguf":
+            return (found.layout or "gguf").lower()
         if found is None or not found.quantized:
             return "bf16" if found is not None and found.layout == "bfloat16" else "fp16"
         if found.method == "bitsandbytes":
@@ -66,25 +70,36 @@ class Model:
     @property
     def builds(self) -> list[str]:
         """Names of the builds that are written."""
-        quantized = self.checkpoint is not None and self.checkpoint.quantized
-        return [self.kind] if quantized else [self.kind, "gptq", "awq", "nf4"]
+        return [self.kind] if self.final else [self.kind, "gptq", "awq", "nf4"]
+
+    @property
+    def final(self) -> bool:
+        """Whether there is but one build of it: nothing is made of weights that are quantized."""
+        found = self.checkpoint
+        return found is not None and (found.quantized or found.method == "gguf")
 
 
 def look_at(model: str, folder: Path) -> Model:
-    """Find out what a model is: a folder (from the current one), or one of the model hub.
+    """Find out what a model is: a folder or a GGUF file, or one of the model hub.
 
     Args:
-        model: as it was typed.
+        model: as it was typed; a path counts from the current folder.
         folder: of the file to be written, from which a build's relative path counts.
 
     Raises:
         BadInputError: it is neither, or no checkpoint.
     """
     path = Path(model).expanduser()
-    if path.is_dir():
+    files = sorted(path.glob(f"*{GGUF}")) if path.is_dir() else []
+    if files and not any(file for kind in WEIGHTS for file in path.glob(kind)):
+        raise BadInputError(
+            f"--model: {path} holds GGUF files: name one", hint=f"E.g. --model {files[0]}"
+        )
+    if path.is_dir() or (path.suffix == GGUF and path.is_file()):
         checkpoint = read_checkpoint(path)
         if checkpoint is None:
-            raise BadInputError(f"--model: {path} has no config.json that can be read")
+            what = "is no GGUF file" if path.is_file() else "has no config.json that can be read"
+            raise BadInputError(f"--model: {path} {what}")
         where = path.absolute()
         near = where.is_relative_to(folder)
         return Model(
@@ -94,11 +109,13 @@ def look_at(model: str, folder: Path) -> Model:
             context_tokens=_context(path),
         )
     if path.exists():
-        raise BadInputError(f"--model: {path} is a file; a checkpoint is a folder")
+        raise BadInputError(
+            f"--model: {path} is a file; a checkpoint is a folder, or a file that ends in {GGUF}"
+        )
     if model.startswith(DEMO) or not HUB_ID.fullmatch(model) or path.parent.is_dir():
         raise BadInputError(
             f"--model: no folder {path}",
-            hint="Give a checkpoint's folder, or ORGANISATION/NAME of the model hub.",
+            hint="Give a checkpoint's folder, a GGUF file, or ORGANISATION/NAME of the model hub.",
         )
     return Model(where=model, base=None, checkpoint=None, context_tokens=None)
 
@@ -112,7 +129,7 @@ def starter(model: Model | None) -> str:
 def _builds(model: Model) -> str:
     found = model.checkpoint
     lines = ["# They come before the demo model's builds of these names."]
-    if found is not None and found.quantized:
+    if found is not None and model.final:
         lines += _build(model.kind, model.where, model, f"read from the checkpoint: {found.words}")
         lines += [
             "# The others need the model as it was before: harness init --model THAT-FOLDER, or",
@@ -140,8 +157,10 @@ def _builds(model: Model) -> str:
 def _build(name: str, where: str, model: Model, note: str = "") -> list[str]:
     length = min(model.context_tokens or _LONGEST_TOKENS, _LONGEST_TOKENS)
     most = f"  # of {model.context_tokens}" if (model.context_tokens or 0) > length else ""
+    gguf = model.checkpoint is not None and model.checkpoint.method == "gguf"
     return [
-        f"[builds.{name}]",
+        f"[builds.{json.dumps(name) if '.' in name else name}]",
+        *(['engine = "llama.cpp"'] if gguf else []),
         f"model = {json.dumps(where)}" + (f"  # {note}" if note else ""),
         f'quantization = "{name}"',
         f"max_model_len = {length}{most}",
@@ -165,8 +184,12 @@ def _beside(model: Model, name: str) -> str:
     return f"{model.where.rpartition('/')[0]}/{name}"
 
 
-def _context(folder: Path) -> int | None:
-    config = json.loads((folder / "config.json").read_text())
+def _context(path: Path) -> int | None:
+    if path.is_file():
+        header = read_header(path)
+        length = header.get(f"{header.get('general.architecture')}.context_length")
+        return length if isinstance(length, int) and length > 0 else None
+    config = json.loads((path / "config.json").read_text())
     text = config.get("text_config")
     for holder in (config, text if isinstance(text, dict) else {}):
         length = holder.get("max_position_embeddings")

@@ -16,7 +16,8 @@ def init(*, model: str | None = None, out: Path = Path(CONFIG_FILE), force: bool
     Beside it goes its JSON Schema, by which editors complete and check it.
 
     Args:
-        model: Fill builds in for this model: a folder, or ORGANISATION/NAME of the model hub.
+        model: Fill builds in for this model: a folder, a GGUF file, or ORGANISATION/NAME of the
+            model hub.
         out: Where to write it.
         force: Write over what is there.
     """

@@ -128,6 +128,27 @@ def test_a_model_that_is_quantized(source: str, name: str, words: str, capsys: C
     tomllib.loads(taken(text))
 
 
+def test_a_gguf_file(capsys: Captured) -> None:
+    [source] = (MODELS / "demo-gguf-q4_0").glob("*.gguf")
+    Path("models").mkdir()
+    shutil.copy(source, "models/tiny.gguf")
+    assert run(["init", "--model", "models/tiny.gguf"]) == 0
+    found = builds(Path("harness.toml").read_text())
+    with pytest.raises(BadInputError, match="name one"):
+        look_at("models", Path.cwd())
+    assert found == {
+        "q4_0": {
+            "engine": "llama.cpp",
+            "model": "./models/tiny.gguf",
+            "quantization": "q4_0",
+            "max_model_len": 2048,
+        }
+    }
+    row = rows(capsys)["q4_0"]
+    assert row["weights"] == "Q4_0"
+    assert "field" not in (row["problem"] or "")
+
+
 def test_the_shipped_ones_lie_beside_each_other(tmp_path: Path) -> None:
     found = look_at(str(MODELS / "demo-fp16"), tmp_path)
     made = builds(starter(found))
@@ -158,13 +179,15 @@ def test_what_is_there_stays(capsys: Captured) -> None:
         ("models/none", "no folder"),
         ("demo:fp16", "no folder"),
         ("file", "is a file"),
+        ("not.gguf", "is no GGUF file"),
         ("empty", "no config.json"),
     ],
 )
 def test_what_is_no_model(model: str, problem: str, tmp_path: Path) -> None:
     for name in ("models", "empty"):
         Path(name).mkdir()
-    Path("file").write_text("")
+    for name in ("file", "not.gguf"):
+        Path(name).write_text("")
     with pytest.raises(BadInputError, match=problem):
         look_at(model, tmp_path)
     assert run(["init", "--model", model]) == 2
