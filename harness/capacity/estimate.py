@@ -52,8 +52,8 @@ _LEAST_SPREAD: Final = 0.05
 SAFETY: Final = 1.5
 """The spread between a few blocks is often seen too small."""
 OFF: Final = 0.006
-"""Standard deviation of what the search is off by when luck is averaged out, as a ratio. On slots of
-known limit benchmarks/goodput_search.py printed -0.4 to -0.2 %, on batches +0.4 and +1.0 %."""
+"""Standard deviation of what the search is off by when luck is averaged out, as a ratio. On slots
+of known limit benchmarks/goodput_search.py printed -0.4 to -0.2 %, on batches +0.4 and +1.0 %."""
 _STEP: Final = 0.003
 """Of the grid, in the log of the rate."""
 _SLOPES: Final = np.geomspace(2.0, 300.0, 28)
