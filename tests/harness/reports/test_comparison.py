@@ -69,6 +69,12 @@ def folder(tmp_path: Path) -> RunFolder:
     return run
 
 
+@pytest.mark.parametrize("name", ["terminal", "markdown"])
+def test_what_weights_and_kernel_a_build_has(name: str, folder: RunFolder) -> None:
+    text = " ".join(comparison.load_report(name).render(folder).split())
+    assert text.count("4-bit, group 128, K") == 3
+
+
 def render(folder: RunFolder, name: str) -> str:
     return comparison.load_report(name).render(folder)
 

@@ -182,6 +182,10 @@ def test_numbers_side_by_side_are_the_comparisons(composites: dict[str, RunFolde
     assert graded[0].text == "90.0 %"
     assert [graded[2].change[0], graded[2].side] == ["−", "bad"]
     assert lines["text", "perplexity"][2].side == "bad"  # more is worse
+    told = msgspec.structs.replace(found.servers[0], scheme="4-bit, group 128", kernel="K")
+    rows = builds.glance(msgspec.structs.replace(found, servers=[told]))
+    own = {line.name: line.cells[found.builds.index(told.build)].text for line in rows}
+    assert (own["Quantization"], own["Kernel"]) == ("4-bit, group 128", "K")
 
 
 def test_a_build_has_one_colour_in_all_sections(composites: dict[str, RunFolder]) -> None:
