@@ -269,6 +269,11 @@ def _server(
     if checkpoint is None:  # a hub's model may be in the cache only now
         checkpoint = checkpoint_of(source, build)
         check_quantization(build, checkpoint)
+    tokens = facts.kv_cache_tokens
+    cache = kv_facts(source.folder, start.provenance | facts.provenance)
+    cache_gib, token_bytes = facts.provenance.get("kv_cache_gib"), cache["kv_bytes_per_token"]
+    if cache_gib is None and tokens and isinstance(token_bytes, int):
+        cache_gib = tokens * token_bytes / 2**30
     provenance = {
         "engine": engine.name,
         "engine_version": facts.version,
@@ -282,9 +287,9 @@ def _server(
         **start.provenance,
         "reported": facts.provenance,
         "weights_gib": facts.provenance.get("model_memory_gib"),
-        "kv_cache_gib": facts.provenance.get("kv_cache_gib"),
-        "kv_cache_tokens": facts.kv_cache_tokens,
-        **kv_facts(source.folder, facts.provenance),
+        "kv_cache_gib": cache_gib,
+        "kv_cache_tokens": tokens,
+        **cache,
     }
     return Server(
         build=build.name,

@@ -31,6 +31,7 @@ UNFIT = {
     "dtype": "a GGUF file has its own; the KV cache's is arguments.cache-type-k and cache-type-v",
     "image": "llama.cpp is started by a command: start the image yourself, and give --url",
 }
+KV_DTYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32"}
 LOG = re.compile(r"n_slots = (\d+), n_ctx_slot = (\d+), kv_unified = '(\w+)'")
 
 
@@ -92,12 +93,16 @@ class LlamaCpp:
                 argv.append(f"--{'' if value else 'no-'}{key}")
             else:
                 argv += [f"--{key}", str(value)]
+        kinds = {str(options.get(f"cache-type-{part}", "f16")) for part in "kv"}
         return Start(
             argv=argv,
             environment={"LLAMA_API_KEY": "", **build.environment},  # a key would lock us out
             cpus=cpus,
             client_cpus=client,
-            provenance={"device": device},
+            provenance={
+                "device": device,
+                "kv_cache_dtype": " and ".join(KV_DTYPES.get(kind, kind) for kind in sorted(kinds)),
+            },
         )
 
     def facts(self, log: str, pages: Mapping[str, str]) -> Facts:

@@ -67,6 +67,7 @@ def test_what_it_is(server: Server) -> None:
     reported = server.provenance["reported"]
     assert reported == {"slots": 32, "kv_unified": False, "quantization": "F16"}
     assert server.provenance["kv_bytes_per_token"] == 2 * 4 * 128 * 2
+    assert server.provenance["kv_cache_gib"] == 0.125
     for process in [psutil.Process(server.pid)]:
         assert not set(process.cpu_affinity() or ()) & set(server.client_cpus or ())
 

@@ -13,7 +13,6 @@ from launchers.errors import BuildError, InstallError, NotYetInstalledError
 from launchers.model import ModelSource, builtin_builds, resolve_model
 
 TINY = ModelSource(name="tiny", folder=Path("/models"), file=Path("/models/tiny.gguf"))
-RECORDED = Path(__file__).parent / "logs"
 
 
 def start(source: ModelSource = TINY, *, install: bool = True, **fields: object) -> Start:
@@ -56,6 +55,7 @@ def test_a_builds_own_arguments(machine: Path) -> None:
     begun = start(max_model_len=1024, arguments=arguments)
     told = "--parallel 8 --threads 2 --cache-type-k q8_0 --no-mmap --slots --ctx-size 8192"
     assert begun.argv == [str(machine), *(COMMON + told).split()], "1,024 tokens for each of 8"
+    assert begun.provenance["kv_cache_dtype"] == "float16 and q8_0"
 
 
 @pytest.mark.parametrize("name", ["llamacpp-f16", "llamacpp-q8", "llamacpp-q4"])
@@ -133,3 +133,16 @@ def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, machine: Path) -
     monkeypatch.setattr(package, "installed", lambda _: None)
     with pytest.raises(NotYetInstalledError, match=r"harness engines install llama\.cpp"):
         start(install=False)
+
+
+def test_what_a_recorded_server_said_of_itself() -> None:
+    """The log and the page of the demo model's 16-bit build, llama.cpp of 2026-11."""
+    log = (Path(__file__).parent / "logs" / "llamacpp.log").read_text()
+    page = (Path(__file__).parent / "logs" / "llamacpp-props.json").read_text()
+    facts = module.ENGINE.facts(log, {"/props": page})
+    assert facts.version == "b1-0c1e570"
+    assert (facts.max_model_len, facts.kv_cache_tokens) == (2048, 65536)
+    assert facts.provenance == {"slots": 32, "kv_unified": False, "quantization": "F16"}
+    shared = module.ENGINE.facts(log.replace("'false'", "'true'"), {})
+    assert (shared.version, shared.kv_cache_tokens) == (None, 2048), "one cache for all slots"
+    assert module.ENGINE.facts("", {"/props": "<html>"}).max_model_len is None
