@@ -58,6 +58,8 @@ class Saturation(msgspec.Struct, frozen=True, kw_only=True):
 
     rate: float
     """Answers/s."""
+    arrivals_rate: float | None = None
+    """The same in the unit of the rates: of sessions answers/s ÷ turns; None: as `rate`."""
     cell: str
 
 

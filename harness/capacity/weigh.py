@@ -40,6 +40,7 @@ from harness.sizing.asked import read_asked
 from harness.sizing.predicted import checked, models_of
 from harness.sizing.searched import supplies_of_search
 from harness.sizing.sizing import size
+from harness.sizing.supply import turns_each
 from loadprofiles.profile import Profile
 
 if TYPE_CHECKING:
@@ -131,8 +132,9 @@ def found_in(run: RunFolder) -> Capacity:
         read = [read_probe(run.path / CELLS / cell.id, cell, asked.slo) for cell in cells]
         probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
         weights = weights_of(servers.get(build) or {})
-        search = search_of(asked, read)
-        found.append(_found(build, weights, search, probes))
+        best = max(cells, key=lambda one: one.metrics.request_rate)
+        search, turns = search_of(asked, read), turns_each(run.path, best)
+        found.append(_found(build, weights, search, probes, turns))
         told += _told(found[-1], search)
     first = found[0] if found else None
     return Capacity(
@@ -211,13 +213,19 @@ def read_capacity(run: RunFolder) -> Capacity:
     return read_json(run.path / CAPACITY_FILE, Capacity, SCHEMA)
 
 
-def _found(build: str, weights: str | None, search: Search, probes: list[Probe]) -> Found:
+def _found(
+    build: str, weights: str | None, search: Search, probes: list[Probe], turns: float
+) -> Found:
     answer = search.answer(ended=isinstance(search.next(), Answer))
     held = [one.rate for one in search.shown if not breaks(one, search.allowed)]
     best = max(probes, key=lambda one: one.served_rate)
     saturation = None
     if best.served_rate > 0:
-        saturation = Saturation(rate=best.served_rate, cell=best.cell)
+        saturation = Saturation(
+            rate=best.served_rate,
+            arrivals_rate=None if turns == 1 else best.served_rate / turns,
+            cell=best.cell,
+        )
     return Found(
         build=build,
         weights=weights,

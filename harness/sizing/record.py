@@ -92,6 +92,8 @@ class Supply(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: float | None = None
     """Mean a request; so is `output_tokens`."""
     output_tokens: float | None = None
+    turns: float = 1.0
+    """Requests of an arrival: the turns of a session on average; 1 without sessions."""
     served_rate: float | None = None
     """Answers/s in that cell."""
     in_flight: float | None = None

@@ -181,7 +181,7 @@ def _cost(supply: Supply, fleet: Fleet, demand: Demand, terms: Terms) -> Cost | 
         "demand",
         supply,
         fleet.usd_per_month / HOURS_PER_MONTH,
-        grown(mean, terms.growth_per_month, terms.months),
+        grown(mean, terms.growth_per_month, terms.months) * supply.turns,
         ratio=terms.output_price_ratio,
         spread=spread,
     )
@@ -199,7 +199,7 @@ def _cost_at_capacity(supply: Supply, per_server: float, terms: Terms) -> Cost |
         "capacity",
         supply,
         price * gpus_of(supply, terms),
-        per_server,
+        per_server * supply.turns,
         ratio=terms.output_price_ratio,
         spread=spread,
     )

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from harness.capacity.settling import turns_of
 from harness.errors import BadInputError
 from harness.evidence.evidence import LoadRun
 from harness.measuring.measurement import Caveat, CellMeasurement
 from harness.measuring.slo import Slo, observed
+from harness.rundir import CELLS
 from harness.sizing.facts import facts_of
 from harness.sizing.record import Supply
 from harness.sizing.replicas import add_up
+from loadprofiles.records import read_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from harness.measuring.slo import Limit
     from harness.sizing.record import Unit
@@ -46,10 +50,13 @@ class Level:
 
     @property
     def rate(self) -> float:
-        """Arrivals/s of an open loop; answers/s of a closed one, the least of the repeats."""
+        """Arrivals/s; in a closed loop as many as its answers/s are, the least of the repeats."""
         if self.is_open:
             return self.value
-        return min(cell.metrics.request_rate for _, cell in self.cells)
+        return min(
+            cell.metrics.request_rate / turns_each(run.folder.path, cell)
+            for run, cell in self.cells
+        )
 
     @property
     def is_open(self) -> bool:
@@ -159,6 +166,7 @@ def supply_at(build: str, measured: Measured, basis: Basis, servers: int) -> Sup
         run=run.folder.path.name,
         prompt_tokens=tokens,
         output_tokens=cell.output_tokens / ok if ok else None,
+        turns=turns_each(run.folder.path, cell),
         served_rate=cell.metrics.request_rate,
         in_flight=cell.in_flight_mean / servers,
         in_flight_peak=cell.in_flight_peak / servers,
@@ -181,6 +189,27 @@ def supply_at(build: str, measured: Measured, basis: Basis, servers: int) -> Sup
             if one.code in DECIDING
         ],
     )
+
+
+def turns_each(run: Path, cell: CellMeasurement) -> float:
+    """How many requests an arrival is: the turns of a session as planned; 1 without sessions.
+
+    Args:
+        run: its folder.
+        cell: one of its cells.
+
+    Raises:
+        BadInputError: the cell's plan, which says it, is missing or broken.
+    """
+    if cell.sessions is None:
+        return 1.0
+    try:
+        return turns_of(read_plan(run / CELLS / cell.id))
+    except (OSError, msgspec.DecodeError) as error:
+        raise BadInputError(
+            f"{run}: the plan of {cell.id}, which says how many turns a session has, cannot be "
+            f"read: {error}"
+        ) from error
 
 
 def servers_of(cell: CellMeasurement) -> int:

@@ -128,7 +128,9 @@ def _bars(unit: str, held: Sequence[_Held]) -> Bars:
 
 
 def _served(one: Found) -> float | None:
-    return None if one.saturation is None else one.saturation.rate
+    if one.saturation is None:
+        return None
+    return one.saturation.arrivals_rate or one.saturation.rate
 
 
 def sections(pen: Pen, capacity: Capacity, run: LoadRun) -> list[Section]:

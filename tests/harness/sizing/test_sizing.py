@@ -179,6 +179,22 @@ def test_a_trace_is_no_demand_of_sessions() -> None:
         size([supply(unit="sessions/s")], "slo", demand, PRICED)
 
 
+def test_what_sessions_cost_is_shared_out_over_all_their_turns() -> None:
+    demand = Demand(source="50", peak_rate=50.0, mean_rate=10.0)
+    sessions = supply(unit="sessions/s", turns=3.0)
+    [one] = size([sessions], "slo", demand, PRICED).builds
+    [alone] = size([supply()], "slo", demand, PRICED).builds
+    assert one.fleets == alone.fleets, "replicas are by sessions/s"
+    for cost, other in ((one.cost, alone.cost), (one.cost_at_capacity, alone.cost_at_capacity)):
+        assert cost is not None
+        assert other is not None
+        assert cost.rate == pytest.approx(3 * other.rate)
+        assert cost.per_request.value == pytest.approx(other.per_request.value / 3)
+        assert cost.per_million_tokens is not None
+        assert other.per_million_tokens is not None
+        assert cost.per_million_tokens.value == pytest.approx(other.per_million_tokens.value / 3)
+
+
 @given(
     st.floats(0.1, 1e5), st.floats(0.1, 1e3), st.floats(0, 0.9), st.integers(0, 5),
     st.floats(0, 1), st.integers(0, 24), st.floats(1.01, 5),

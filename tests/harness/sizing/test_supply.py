@@ -7,9 +7,10 @@ import pytest
 
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
-from harness.measuring.measurement import Caveat, Stat
+from harness.measuring.measurement import Caveat, Sessions, Stat
 from harness.measuring.slo import parse_slo
 from harness.sizing.supply import holds, supplies
+from loadprofiles.records import DrivePlan
 from tests.harness.evidence.runs import a_cell, load_run
 from tests.harness.sizing.made import opened
 
@@ -73,6 +74,32 @@ def test_a_closed_loop_is_taken_where_there_is_no_other_and_told(tmp_path: Path)
     [one] = found(tmp_path, cells)
     assert (one.rate, one.rate_between, one.basis) == (9.0, (9.0, 12.0), "closed levels")
     assert [caveat.code for caveat in one.caveats] == ["closed_loop"]
+
+
+@pytest.mark.parametrize(("level", "held"), [("rate", 6.0), ("concurrency", 4.0)])
+def test_sessions_of_three_turns_are_an_arrival_each(
+    tmp_path: Path, level: str, held: float
+) -> None:
+    """12 answers/s are 4 sessions/s."""
+    base = opened(6, 50)
+    cell = msgspec.structs.replace(
+        base,
+        level={level: 6.0},
+        metrics=msgspec.structs.replace(base.metrics, request_rate=12.0),
+        sessions=Sessions(planned=2, complete=2, broken=0, cut_off=0, turns=[]),
+    )
+    run = load_run(tmp_path / "run", [cell])
+    with pytest.raises(BadInputError, match="how many turns a session has"):
+        supplies(read_evidence([run]).cells, SLO)
+    plan = DrivePlan(
+        host="h", port=1, path="/", dialect="openai-chat", mode="open", due_ns=[0, 1],
+        duration_ns=2, warmup=0, drain_s=1, timeout_s=60, output_tokens=[4] * 6,
+        after=[-1, -1, 0, 1, 2, 3],
+    )  # fmt: skip
+    (run.cell(cell.id) / "plan.json").write_bytes(msgspec.json.encode(plan))
+    [one] = supplies(read_evidence([run]).cells, SLO)
+    assert (one.unit, one.turns, one.rate) == ("sessions/s", 3.0, held)
+    assert one.prompt_tokens == 20, "of a request"
 
 
 def test_several_servers_and_one_alone(tmp_path: Path) -> None:
