@@ -253,6 +253,8 @@ def _folder(out: Path) -> Iterator[tuple[Path, Path]]:
         partial.mkdir(parents=True)
         scratch.mkdir()
         yield partial, scratch
+    except BrokenPipeError:  # nobody listens any more
+        raise
     except OSError as error:
         raise BadInputError(f"--out: cannot write {out}: {error.strerror or error}") from error
     finally:
