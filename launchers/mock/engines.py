@@ -60,9 +60,8 @@ def _openai_only(question: Question, body: dict[str, Any]) -> Question:
 
 
 def _never_echo(question: Question, _: dict[str, Any]) -> Question:
-    if question.echo:
-        raise QuestionError("Only no echo is supported")
-    return replace(question, named=())
+    """Ignore `echo`, as the llama-server of llama-cpp-python 0.3.36 does; older ones refused."""
+    return replace(question, echo=False, named=())
 
 
 def _names_none(question: Question, _: dict[str, Any]) -> Question:

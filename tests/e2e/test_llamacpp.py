@@ -79,6 +79,7 @@ def test_its_route_is_proved(workplace: Workplace, server: Server) -> None:
     card = done.json
     assert (card["engine"], card["route"]) == ("llama.cpp", "label")
     assert not card["capabilities"]["echo_logprobs"]
+    assert [caveat["code"] for caveat in card["caveats"]] == ["no_logprobs"]
     assert card["bos"]["agrees"]
 
 

@@ -30,7 +30,7 @@ CANNOT: dict[str, set[str]] = {
     "any": set(),
     "sglang": set(),
     "tgi": {"token_ids", "status", "no_greedy", "unverified_writing"},
-    "llama.cpp": {"status"},
+    "llama.cpp": {"no_logprobs"},
     "transformers": {"token_ids", "status", "unverified_writing"},
 }
 """What is said of an honest server: no ids, no echo, no likeliest tokens of a prompt."""
