@@ -12,13 +12,14 @@ PATHS: Final = frozenset({"tokenizer", "ca_file", "out", "baselines"})
 NAMES: Final = frozenset({"server", "profile", "suite", "rules", "baseline"})
 """The same, where they look like paths."""
 COMMANDS: Final = ("load", "compare", "capacity", "eval", "gate", "probe")
+"""Those that measure. What the others call --out or --seed is something else."""
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Flags(BaseModel):
-    """Each is the flag of that name, of every command that has it."""
+    """Each is the flag of that name, of every one of `COMMANDS` that has it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -29,7 +29,8 @@ _EXAMPLE: Final = """\
 #max_model_len = 8192
 #arguments = { gpu-memory-utilization = 0.9 }   # the engine's own
 #[builds.awq]
-#model = "./models/my-model-awq"  # harness quantize ./models/my-model --method awq
+# harness quantize ./models/my-model --method awq --domain OURS.jsonl
+#model = "./models/my-model-awq"
 #quantization = "awq"
 #max_model_len = 8192
 #[builds.nf4]
@@ -147,7 +148,8 @@ def _builds(model: Model) -> str:
             model,
             "found beside it"
             if there
-            else f"harness quantize {model.where} --method {method} --out {made}",
+            else f"harness quantize {model.where} --method {method} --domain OURS.jsonl "
+            f"--out {made}",
         )
     lines += _build("nf4", model.where, model, "quantized by bitsandbytes while it is loaded")
     lines.append('arguments = { quantization = "bitsandbytes" }')

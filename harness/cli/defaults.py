@@ -42,8 +42,12 @@ def from_config(_app: App, commands: tuple[str, ...], arguments: ArgumentCollect
         BadInputError: the file has mistakes, or a [defaults.COMMAND] table a flag that it has not.
     """
     flags = {_name(argument): argument for argument in arguments if argument.names}
-    if not commands or "config" not in flags or not _concerned(flags):
+    if not commands or "config" not in flags:
         return
+    from harness.defaults import COMMANDS
+
+    if commands[0] not in COMMANDS:
+        return  # what others call --out or --seed is something else
     from harness.config import load_config
 
     typed = flags["config"].tokens
@@ -53,12 +57,6 @@ def from_config(_app: App, commands: tuple[str, ...], arguments: ArgumentCollect
     given = {name for name, argument in flags.items() if argument.tokens}
     _defaults(commands[0], flags, given, config, _runs(arguments))
     _named_server(flags, given, config)
-
-
-def _concerned(flags: Mapping[str, Argument]) -> bool:
-    from harness.defaults import Flags
-
-    return bool(flags.keys() & Flags.model_fields.keys())
 
 
 def _defaults(

@@ -37,8 +37,7 @@ def commands(path: Path) -> list[str]:
     lines = path.read_text().splitlines()
     shown = r"# {3}(?=harness )" if path.suffix == ".toml" else r" +(?=harness )"
     found = [line.partition(" || ")[0] for line in lines if re.match(shown, line)]
-    found = [line.lstrip("# ") for line in found]
-    return [line for line in found if not line.startswith("harness quantize")]
+    return [line.lstrip("# ") for line in found]
 
 
 def names(path: Path) -> str:

@@ -101,6 +101,7 @@ def test_each_command_takes_the_flags_that_it_has(folder: Path) -> None:
     assert parsed("list servers") == {}
     assert parsed("doctor") == {}
     assert parsed("report run")
+    assert parsed("quantize demo:fp16 --method awq") == {"model": "demo:fp16", "method": "awq"}
 
 
 def test_a_table_of_a_command_alone() -> None:

@@ -86,7 +86,7 @@ def test_four_builds_of_a_model(capsys: Captured) -> None:
     listed = rows(capsys)
     assert "no folder" in listed["gptq"]["problem"]
     assert (
-        "harness quantize ./models/tiny-bf16 --method gptq --out ./models/tiny-gptq"
+        "harness quantize ./models/tiny-bf16 --method gptq --domain OURS.jsonl --out"
         in Path("harness.toml").read_text()
     )
     for name in ("bf16", "awq", "nf4"):
