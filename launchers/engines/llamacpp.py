@@ -137,7 +137,7 @@ def _command(request: StartRequest, device: str) -> list[str]:
             f"build {request.build.name!r} wants a GPU, and what `harness engines install` "
             f"compiles has none: put a {COMMAND} for CUDA on PATH, or name it in `command`"
         )
-    python = request.managed(ENVIRONMENT, "compiled in 5 to 25 minutes")
+    python = request.managed(ENVIRONMENT, "some minutes of compiling, many on a busy machine")
     if (program := next(python.parents[1].glob(COMPILED), None)) is None:
         raise InstallError(f"{python.parents[1]} has no {COMMAND}: remove that folder")
     return [str(program)]
