@@ -29,7 +29,12 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
     """Write it on the terminal."""
     shown = Table(title=plain(sheet.title), title_justify="left", box=box.SIMPLE_HEAD)
     for place, name in enumerate(sheet.columns):
-        shown.add_column(plain(name), justify="right" if place else "left")
+        shown.add_column(
+            plain(name),
+            justify="right" if place else "left",
+            overflow="fold",
+            min_width=min(8, len(name)),
+        )
     for row in sheet.rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
     console.print(shown)

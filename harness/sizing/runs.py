@@ -9,6 +9,7 @@ import msgspec
 from harness.capacity.weigh import found_in
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
+from harness.measuring.measurement import Caveat
 from harness.measuring.slo import Slo, parse_slo
 from harness.sizing.predicted import checked, models_of
 from harness.sizing.searched import of_most_servers, supplies_of_search
@@ -16,10 +17,9 @@ from harness.sizing.sizing import check_builds, size
 from harness.sizing.supply import servers_of, supplies
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from harness.evidence.evidence import Evidence, LoadRun
-    from harness.measuring.measurement import Caveat
     from harness.rundir import RunFolder
     from harness.sizing.record import Demand, Sizing, Supply, Terms
 
@@ -70,12 +70,29 @@ def size_runs(
         told += capacity.caveats
     rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]
     levels = supplies(rest, limits) if rest or not searched else []
+    told += _left_out(evidence, searches, names)
     known = {supply.build: supply for supply in (*of_most_servers(searched), *levels)}
     order = dict.fromkeys(cell.build for _, cell in evidence.cells)
     found = size([known[name] for name in order if name in known], str(limits), demand, terms)
     models, unfit = models_of([one.build for one in found.builds], evidence.cells)
     found = checked(found, models, limits)
     return msgspec.structs.replace(found, caveats=[*told, *found.caveats, *unfit])
+
+
+def _left_out(
+    evidence: Evidence, searches: Sequence[LoadRun], names: Collection[str]
+) -> Iterator[Caveat]:
+    """Yield what is not counted, since a search says how much a build holds."""
+    others = [run for run in evidence.load if run not in searches]
+    builds = {cell.build: run.folder.path.name for run in others for cell in run.measurements.cells}
+    for build, name in builds.items():
+        if build in names:
+            yield Caveat(
+                "levels_left_out",
+                f"{build}: a search says how much it holds, and the levels of {name} count for "
+                "nothing. How several servers add up is told by searches of one and of several, "
+                "or by levels of both.",
+            )
 
 
 def _searched(run: LoadRun) -> str | None:

@@ -61,6 +61,18 @@ def test_a_search_that_met_the_limits_nowhere_takes_no_number(tmp_path: Path) ->
     assert "No rate is known that holds" in found.sizing.builds[0].text
 
 
+@pytest.mark.usefixtures("queue")
+def test_levels_of_a_build_that_a_search_tells_of_are_left_out_with_a_word(tmp_path: Path) -> None:
+    search(asked(probes=7), tmp_path)
+    [run] = tmp_path.iterdir()
+    levels = load_run(tmp_path / "levels", [opened(10.0, 50.0, build="url")], request=REQUEST)
+    slo = str(json.loads((run / CAPACITY_FILE).read_text())["slo"])
+    found = size_runs_at([run, levels.path], slo, SIZED)
+    [told] = [one for one in found.caveats if one.code == "levels_left_out"]
+    assert "levels" in told.text
+    assert found.builds[0].supply.basis == "search"
+
+
 def test_of_several_deployments_the_largest_counts_and_tells_how_they_add_up() -> None:
     alone, pair = supply("url", 10.0), supply("url", 18.0, servers=2)
     [one] = of_most_servers([pair, alone])
