@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import harness.load.record
+import harness.reports
 from harness.load.matrix import expand
 from harness.load.record import RunRecord
 from harness.measuring.measure import CellFacts, measure
@@ -86,14 +86,14 @@ def test_the_manifest_anchors_the_stamps_to_wall_time(record: RunRecord) -> None
 def test_a_report_with_a_bug_costs_a_line_and_no_other_report(
     record: RunRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = harness.load.record.load_report
+    load = harness.reports.load_report
 
     def broken(name: str) -> object:
         if name == "html":
             raise ZeroDivisionError("by zero")
         return load(name)
 
-    monkeypatch.setattr(harness.load.record, "load_report", broken)
+    monkeypatch.setattr(harness.reports, "load_report", broken)
     record.add_cell(measured(1))
     record.save()
     (problem,) = record.write_reports()

@@ -22,6 +22,7 @@ from harness.explaining.explain import explain
 from harness.reports.capacity import NAMES, load_report
 from harness.reports.figures import figure
 from harness.rundir import RunFolder
+from harness.sizing.wording import replicas_of
 from tests.harness.capacity.test_run import asked, in_place, search
 from tests.harness.reports.searched import search_run
 
@@ -55,7 +56,7 @@ def test_people_are_told_rate_probes_replicas_and_the_simulators_errors(
     assert f"{found.max_rate:.4g} requests/s" in text
     for probe in found.probes:
         assert (f"{probe.rate:g}/s" if probe.rate else f"{probe.streams} stream") in text
-    assert f"{found.replicas} (" in text
+    assert f" {replicas_of(found.sizing.builds[0].fleets[-1])} replicas" in text
     assert figure(found.sizing.builds[0].fleets[-1].usd_per_month) in text
     for one in found.prediction.held_out:
         assert figure(one.predicted) in text

@@ -18,6 +18,7 @@ from harness.reports.page.material import gather
 from harness.reports.page.svg import FULL, Pen
 from harness.rundir import RunFolder
 from harness.sizing.supply import held_value
+from harness.sizing.wording import replicas_of
 from tests.harness.reports.page.reading import Page
 from tests.harness.reports.searched import HARMFUL, of_two_builds, search_run
 
@@ -219,7 +220,7 @@ def test_the_answer_stands_first(run: RunFolder, found: Capacity) -> None:
     words = Page(render(run)).words
     first = words.partition("Most served")[0]
     assert f"The limits hold up to {found.max_rate:.4g} requests/s" in first
-    assert f"{found.replicas} (" in first
+    assert f" {replicas_of(found.sizing.builds[0].fleets[-1])} replicas" in first
     assert "USD" in first
     assert "What could not be told" in first
     assert "Energy a token" in first
