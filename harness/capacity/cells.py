@@ -63,6 +63,7 @@ def read_probe(folder: Path, cell: CellMeasurement, slo: Slo) -> Scout | Tried:
             latency_s=took_s,
             conversation_s=conversation_s(plan, took_s or 0.0),
             client_was_slow=client_was_slow(cell),
+            empty=cut and took_s is None,
         )
     rate = float(cell.level["rate"])
     if client_was_slow(cell):

@@ -152,19 +152,17 @@ def estimate(
     """
     low, high = np.log(bounds)
     grid = np.linspace(low, high, int((high - low) / _STEP) + 2)
-    below, slopes, spreads, controls = np.zeros(grid.size), [], [], []
-    above = np.ones(grid.size)
+    above, slopes, spreads, controls = np.ones(grid.size), [], [], []
     for place, share in enumerate(allowed):
         found = _Limit(shown, place, share, grid, arrival)
         above *= 1 - found.below
         slopes.append(found.slope)
         spreads.append(found.spread)
         controls.append(found.control)
-        below = 1 - above
     known = [one for one in controls if one is not None]
     return Estimate(
         log_rates=grid,
-        below=below,
+        below=1 - above,
         spread=max(spreads),
         control=max(known) if known else None,
         slopes=tuple(slopes),

@@ -92,6 +92,8 @@ class Scout:
     """How long after a session's begin most of its turns are due; 0 without sessions."""
     client_was_slow: bool = False
     """Whether the client was the bottleneck: what broke may have been its fault."""
+    empty: bool = False
+    """It was cut off before anything was answered."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,7 +97,7 @@ def search_of(asked: Asked, read: Sequence[Scout | Tried]) -> Search:
         allowed=asked.allowed,
         names=tuple(limit.text for limit in asked.slo.limits),
         arrival=asked.profile.arrival,
-        scouts=[one for one in read if isinstance(one, Scout)],
+        scouts=[one for one in read if isinstance(one, Scout) and not one.empty],
         tried=[one for one in read if isinstance(one, Tried) and not one.empty],
         probes=asked.probes,
         precision=asked.precision,
@@ -111,20 +111,20 @@ def weigh(run: RunFolder) -> Capacity:
     Raises:
         BadInputError: the run is no search, or its files are damaged.
     """
-    found = found_in(run)
     measured = LoadRun(folder=run, manifest=run.read_manifest(), measurements=numbers_of(run))
-    return _predicted(measured, _sized(measured, found))
+    return _predicted(measured, _sized(measured, found_in(measured)))
 
 
-def found_in(run: RunFolder) -> Capacity:
+def found_in(measured: LoadRun) -> Capacity:
     """Compute what the probes come to, without what a demand takes and what is predicted.
 
     Raises:
         BadInputError: as `weigh`.
     """
-    asked, numbers = Asked.of(run), numbers_of(run)
+    run, numbers = measured.folder, measured.measurements
+    asked = Asked.of(run)
     builds = list(dict.fromkeys(cell.build for cell in numbers.cells))
-    servers: Any = run.read_manifest().get("servers") or {}
+    servers: Any = measured.manifest.get("servers") or {}
     found: list[Found] = []
     told: list[Caveat] = []
     for build in builds:
@@ -243,7 +243,7 @@ def _found(
 def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tried) -> Probe:
     shares: Sequence[float] | None = None
     if isinstance(one, Scout):
-        shares = one.shares
+        shares = None if one.empty else one.shares
     elif one.shown is not None:
         shares = shares_of(one.shown)
     limits = [
@@ -260,7 +260,7 @@ def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tri
         window_s=cell.window_s,
         served_rate=cell.metrics.request_rate,
         ended_early=read_facts(run.path / CELLS / cell.id).ended_when_decided,
-        empty=isinstance(one, Tried) and one.empty,
+        empty=one.empty,
     )
 
 

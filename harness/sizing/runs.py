@@ -65,7 +65,7 @@ def size_runs(
     searched: list[Supply] = []
     told: list[Caveat] = []
     for run in searches:
-        capacity = found_in(run.folder)
+        capacity = found_in(run)
         searched += supplies_of_search(run, capacity)
         told += capacity.caveats
     rest = [(run, cell) for run, cell in evidence.cells if cell.build not in names]

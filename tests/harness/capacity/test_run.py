@@ -248,6 +248,16 @@ def test_what_ctrl_c_aborted_has_broken_no_limit(queue: Queue, tmp_path: Path) -
     assert cut.probes[0].limits[0].broken == 0
 
 
+def test_a_search_that_is_cut_off_before_the_first_answer_blames_no_server(
+    queue: Queue, tmp_path: Path
+) -> None:
+    queue.cut_at_s = 0.05
+    cut, code = search(asked(), tmp_path)
+    assert (cut.outcome, code) == ("unfinished", ExitCode.INTERRUPTED)
+    [probe] = cut.probes
+    assert (probe.streams, probe.empty, probe.met) == (1, True, None)
+
+
 def test_a_client_that_is_too_slow_is_no_servers_limit(queue: Queue, tmp_path: Path) -> None:
     """It lets requests go 60 ms late above 60/s; taken for the server's that would be its limit."""
     queue.late_ms, queue.late_above = 60.0, 60.0

@@ -17,6 +17,7 @@ import harness.reports.capacity as package
 from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.weigh import found_in, read_capacity, write_capacity
 from harness.cli import run as cli
+from harness.evidence.evidence import read_evidence
 from harness.evidence.folders import CAPACITY, kind_of
 from harness.explaining.explain import explain
 from harness.reports.capacity import NAMES, load_report
@@ -67,7 +68,7 @@ def test_people_are_told_rate_probes_replicas_and_the_simulators_errors(
 def test_weights_and_kernel_stand_with_the_answer(run: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder(Path(shutil.copytree(run.path, tmp_path / "run")))
     server = {"scheme": "4-bit, group 128", "reported": {"linear_kernel": "MarlinLinearKernel"}}
-    [one] = found_in(copy).builds
+    [one] = found_in(*read_evidence([copy]).load).builds
     copy.write_manifest({**copy.read_manifest(), "servers": {one.build: server}})
     write_capacity(copy)
     for name in ("terminal", "markdown"):
