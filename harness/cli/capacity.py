@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
 from harness.capacity.attainment import check_limits
 from harness.capacity.request import SearchRequest
@@ -17,7 +16,8 @@ from harness.capacity.search import PRECISION, PROBES
 from harness.capacity.weigh import read_capacity
 from harness.cli.flags import at_least, builds_or_url, naming_flags, urls_of
 from harness.cli.pairs import headers_of, pairs_of
-from harness.cli.sizing import PIPED_COLUMNS, SizingFlags, asked_of, show_sizing, size_runs_at
+from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
+from harness.cli.tables import stdout
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_profile, is_build, load_config
 from harness.errors import BadInputError, ExitCode
@@ -120,8 +120,8 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     sized_for = asked_of(sizing, found)
     if runs:
         _check_of_runs(given, found)
-        found_of = size_runs_at(runs, slo, sized_for, besides=found.priced)
-        return show_sizing(found_of, json=json, markdown=markdown, html=html)
+        sized = size_runs_at(runs, slo, sized_for, besides=found.priced)
+        return show_sizing(sized, json=json, markdown=markdown, html=html)
     if html is not None:
         raise BadInputError(
             "--html goes with finished runs; a search writes report.html into its folder itself"
@@ -212,8 +212,7 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool, markdown: Path | None) 
     if json:
         sys.stdout.write((run.path / CAPACITY_FILE).read_text(encoding="utf-8"))
     else:
-        width = None if sys.stdout.isatty() else PIPED_COLUMNS
-        print_capacity(found, Console(highlight=False, width=width))
+        print_capacity(found, stdout())
     if found.sizing is not None:
         show_sizing(found.sizing, json=None if json else False, markdown=markdown)
     if not json:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
+from harness.cli.tables import stdout
 from harness.errors import BadInputError, ExitCode
 from harness.history.select import (
     HEADLINE,
@@ -25,7 +25,6 @@ from harness.reports.history.terminal import print_history
 from harness.rundir import write_atomically
 
 _RUNS = Path("runs")
-_PIPED_COLUMNS = 160
 
 
 def history(  # noqa: PLR0913 - one parameter for each flag
@@ -93,8 +92,7 @@ def history(  # noqa: PLR0913 - one parameter for each flag
         print(f"No run {where} in {folder}: `harness load` and `harness eval` make them.",
               file=sys.stderr)  # fmt: skip
     if name == "terminal" and out is None:
-        width = None if sys.stdout.isatty() else _PIPED_COLUMNS
-        print_history(found, Console(highlight=False, width=width))
+        print_history(found, stdout())
     else:
         _put(load_report(name).render(found), out)
     return ExitCode.OK

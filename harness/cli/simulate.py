@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
+from harness.cli.tables import stdout
 from harness.errors import BadInputError, ExitCode
 from harness.measuring.slo import parse_slo
 from harness.reports.simulation import lines
@@ -15,7 +15,6 @@ from harness.rundir import RunFolder
 from harness.simulating.simulate import Scenario, simulate
 
 _CODES: Final = {"FAIL": ExitCode.FAIL, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
-_PIPED_COLUMNS: Final = 160
 
 
 def simulation(  # noqa: PLR0913 - one parameter for each flag
@@ -92,9 +91,7 @@ def simulation(  # noqa: PLR0913 - one parameter for each flag
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
-        console = Console(
-            highlight=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS, markup=False
-        )
+        console = stdout(markup=False)
         for line in lines(found):
             console.print(line)
     return _CODES.get(found.verdict or "", ExitCode.OK)

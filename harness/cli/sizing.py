@@ -1,6 +1,5 @@
 """The half of `harness capacity` that says how many servers a demand takes, and what they cost."""
 
-import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Group, Parameter
-from rich.console import Console
 
 from harness.cli.flags import by_build
-from harness.cli.tables import print_json
+from harness.cli.tables import print_json, stdout
 from harness.config import Config
 from harness.errors import BadInputError, ExitCode
 from harness.reports.sizing import markdown_of, print_sizing
@@ -22,7 +20,6 @@ from harness.sizing.record import Sizing, Terms
 from harness.sizing.runs import size_runs
 from harness.sizing.settings import CapacitySettings
 
-PIPED_COLUMNS = 160
 _GROUP = Group("Sizing", help="How many replicas a demand takes, and what they cost.")
 
 
@@ -149,8 +146,7 @@ def show_sizing(
     if json:
         print_json(msgspec.to_builtins(sizing))
     elif json is False:
-        width = None if sys.stdout.isatty() else PIPED_COLUMNS
-        print_sizing(sizing, Console(highlight=False, width=width))
+        print_sizing(sizing, stdout())
     if markdown is not None:
         write_atomically(markdown, markdown_of(sizing).encode())
     if html is not None:

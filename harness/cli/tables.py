@@ -1,10 +1,15 @@
 """Tables and JSON on stdout."""
 
+from __future__ import annotations
+
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-_PIPED_COLUMNS = 200
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
 
 
 def print_json(value: object) -> None:
@@ -13,12 +18,18 @@ def print_json(value: object) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of rich markup under a header; wide where no terminal would wrap it."""
-    from rich.console import Console
+    """Print rows of rich markup under a header."""
     from rich.table import Table
 
     table = Table(*header, box=None, padding=(0, 2, 0, 0), show_header=any(header))
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else _PIPED_COLUMNS
-    Console(highlight=False, width=width).print(table)
+    stdout(200).print(table)
+
+
+def stdout(columns: int = 160, *, markup: bool = True) -> Console:
+    """Return stdout as rich writes to it; so wide where no terminal would wrap it."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else columns
+    return Console(highlight=False, width=width, markup=markup)
