@@ -6,7 +6,8 @@ Usage: python benchmarks/goodput_search.py [--seeds 20] [--requests 1500] [--ser
 
 The servers are those on paper of `known_queues.py`: Poisson arrivals at slots with a fixed service
 time (M/D/c), and at batches in steps that grow longer. The search decides on probes as it does on a
-real server, early ends included; simulations of 12,000,000 requests say where the limit lies.
+real server, early ends included; simulations of 12,000,000 requests say where the limit lies, of
+batches of 1,200,000.
 `--plain` searches without the virtual queue. Probes have `--requests`, and last ten answers at
 least; `--as-asked` without --duration: 60 s at most, if ten answers and 20 requests fit.
 `--real` does it over the loopback instead (`goodput_loopback.py`), a minute and a half a seed.

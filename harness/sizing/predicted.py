@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.errors import BadInputError
 from harness.measuring.measurement import Caveat
-from harness.reports.figures import figure, share
+from harness.reports.figures import figure, is_open, share
 from harness.simulating.fit import fit
 from harness.simulating.forecast import verdict_of
 from harness.simulating.predict import predict
@@ -62,7 +62,7 @@ class Model:
         """
         by_run: dict[RunFolder, set[str]] = {}
         for run, cell in measured:
-            if cell.build == build and cell.client.valid and _steady(cell.level, cell.stable):
+            if cell.build == build and cell.client.valid and (cell.stable or not is_open(cell)):
                 by_run.setdefault(run.folder, set()).add(cell.id)
         cells: list[Observed] = []
         limits: Limits | None = None
@@ -171,7 +171,8 @@ def models_of(
         try:
             models[build] = Model.of(build, measured)
         except (BadInputError, ArithmeticError, ValueError) as error:  # it never costs the search
-            text = f"{build}: no prediction by the simulator: {str(error).splitlines()[0]}."
+            why = str(error).partition("\n")[0]
+            text = f"{build}: no prediction by the simulator: {why}."
             caveats.append(Caveat("no_prediction", text))
     return models, caveats
 
@@ -220,11 +221,11 @@ def _limit(one: LimitForecast) -> str:
 def _levels(levels: Sequence[tuple[bool, float]]) -> str:
     """Return what levels span, e.g. `1 to 32 streams, 40 to 78/s`; True marks arrivals/s."""
     parts = []
-    for is_open, unit in ((False, " streams"), (True, "/s")):
-        some = sorted({level for kind, level in levels if kind == is_open})
+    for opened, unit in ((False, " streams"), (True, "/s")):
+        some = sorted({level for kind, level in levels if kind == opened})
         if some:
             text = " to ".join(f"{level:.4g}" for level in dict.fromkeys((some[0], some[-1])))
-            parts.append(f"{text}{unit if text != '1' or is_open else ' stream'}")
+            parts.append(f"{text}{unit if text != '1' or opened else ' stream'}")
     return ", ".join(parts)
 
 
@@ -233,7 +234,3 @@ def _errors(worst: dict[str, float]) -> Iterator[str]:
         found = [error for name, error in worst.items() if name.startswith(family)]
         if found:
             yield f"{share(max(found))} in {title}"
-
-
-def _steady(level: dict[str, float], stable: bool) -> bool:  # noqa: FBT001 - a cell's field
-    return "rate" not in level or stable

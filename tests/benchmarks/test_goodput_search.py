@@ -22,7 +22,7 @@ def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("server", [SERVERS[0], SERVERS[3], SERVERS[6]], ids=str)
 def test_it_finds_the_limit_of_a_known_queue(server: Server) -> None:
-    """The benchmark has 100 seeds of more queues; these are the same, and show that it works."""
+    """The benchmark has more seeds of more queues; these are the same, and show that it works."""
     limit = server.limit()
     found = [
         goodput_search.search_on_paper(server, seed, 1500, plain=False) for seed in range(SEEDS)
