@@ -88,13 +88,16 @@ def checkpoint_of(source: ModelSource, build: Build) -> Checkpoint | None:
     """How a model was quantized; of the hub's as far as its local cache has it."""
     if source.folder is not None:
         return read_checkpoint(Path(source.location))
+    folder = cached_folder(source.hub_id or "", build)
+    return None if folder is None else read_checkpoint(folder)
+
+
+def cached_folder(hub_id: str, build: Build) -> Path | None:
+    """Where the hub's local cache keeps the revision that a build serves; None if it does not."""
     environment = os.environ | build.environment
     revision = str(build.arguments.get("revision") or "main")
-    commit = hub_commit(source.hub_id or "", revision, environment)
-    if commit is None:
-        return None
-    folder = _hub_folder(source.hub_id or "", environment)
-    return read_checkpoint(folder / "snapshots" / commit)
+    commit = hub_commit(hub_id, revision, environment)
+    return None if commit is None else _hub_folder(hub_id, environment) / "snapshots" / commit
 
 
 def _find(build: Build, base_dir: Path) -> ModelSource:

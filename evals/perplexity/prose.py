@@ -28,7 +28,7 @@ CALIBRATION_SEED = 1
 CALIBRATION_QUESTIONS = 700
 """25 of each calibration template: 7 categories, 4 templates each."""
 TOPIC_CHARACTERS = 1500
-"""Some topics are books, and one alone would be half of the text."""
+"""Of a topic; whole, two of the longest would be half of the text."""
 
 
 def transactions() -> tuple[Document, ...]:

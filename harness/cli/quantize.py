@@ -1,8 +1,8 @@
 """`harness quantize`: all input is checked here; then it runs."""
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Literal
 
 from evals.suite import builtin_suites
 from harness.cli.flags import at_least, names_of
@@ -10,7 +10,7 @@ from harness.config import Config, find_suite, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.quantizing.card import Quantization, encode_card
 from harness.quantizing.model import Source, source_of
-from harness.quantizing.readme import skip_worst
+from harness.quantizing.readme import SUGGESTED, share, skip_worst
 from harness.quantizing.request import (
     GROUP_SIZES,
     SAMPLES,
@@ -24,16 +24,15 @@ from harness.quantizing.samples import LEAST_TOKENS
 from harness.quantizing.sources import DEMO_DOMAIN, DEMO_GENERAL, GENERAL, text_of
 from launchers.model import DEMO
 from launchers.quantize.layers import HEAD
+from launchers.quantize.plan import Method
 from launchers.redact import redact_argv
-
-_WORST = 3
 
 
 def quantize(  # noqa: PLR0913 - one parameter for each flag
     model: str,
     /,
     *,
-    method: Literal["gptq", "awq"],
+    method: Method,
     general: str | None = None,
     domain: str | None = None,
     mix: str = "70:30",
@@ -95,7 +94,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each flag
             hint="Give a file, e.g. --domain support.jsonl, or --mix 100:0.",
         )
     shares.counts(at_least("samples", samples, 1))
-    target = out or Path(f"{source.folder.name}-{method}")
+    target = out or Path(f"{source.name}-{method}")
     check_out(target)
     request = QuantizeRequest(
         source=source,
@@ -115,7 +114,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each flag
         allow_contaminated=allow_contaminated,
         python=python,
         threads=None if threads is None else at_least("threads", threads, 1),
-        command=" ".join(redact_argv(["harness", *sys.argv[1:]])),
+        command=shlex.join(redact_argv(["harness", *sys.argv[1:]])),
     )
     card = run(request, _silence if quiet else _say)
     if json:
@@ -152,10 +151,10 @@ def _tell(card: Quantization, out: Path) -> None:
         f"{out}: {len(card.layers)} layers in {card.bits} bits by {card.method.upper()}, "
         f"{len(card.kept)} kept, {sum(card.seconds.values()):.0f} s"
     )
-    for layer in card.layers[:_WORST]:
+    for layer in card.layers[:SUGGESTED]:
         print(
-            f"  {layer.name}: output error {layer.output_error:.2%}, weight error "
-            f"{layer.weight_error:.2%}"
+            f"  {layer.name}: output error {share(layer.output_error)}, weight error "
+            f"{share(layer.weight_error)}"
         )
     print(f"keep the worst in {card.model.dtype}: {skip_worst(card)}")
     print(f"serve it: harness serve {out}/build.toml")

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from harness.quantizing.request import Role  # noqa: TC001 - msgspec reads it
 from launchers.quantize.plan import Layer, Method  # noqa: TC001 - msgspec reads them
 
 CARD_FILE = "quantization.json"
@@ -25,7 +26,7 @@ class ModelNote(msgspec.Struct, frozen=True, kw_only=True):
 class SourceNote(msgspec.Struct, frozen=True, kw_only=True):
     """A text that samples were drawn from."""
 
-    role: Literal["general", "domain"]
+    role: Role
     name: str
     sha256: str
     """Of its documents, each followed by a zero byte."""
@@ -39,7 +40,7 @@ class SourceNote(msgspec.Struct, frozen=True, kw_only=True):
 class SampleNote(msgspec.Struct, frozen=True, kw_only=True):
     """One calibration sample."""
 
-    role: Literal["general", "domain"]
+    role: Role
     documents: tuple[int, ...]
     """Places of its documents in the source, from 0."""
     tokens: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from harness.config import find_build, is_build
 from harness.errors import BadInputError
 from launchers.build import Build
 from launchers.checkpoint import NONE
-from launchers.model import hub_cache, hub_commit, resolve_model
+from launchers.model import cached_folder, resolve_model
 
 if TYPE_CHECKING:
     from harness.config import Config
@@ -26,6 +25,8 @@ class Source:
 
     asked: str
     """What was asked for: a build, a folder, a hub id."""
+    name: str
+    """The folder's or the hub id's last part."""
     folder: Path
     weight_files: tuple[Path, ...]
     build: Build
@@ -47,8 +48,9 @@ def source_of(name: str, config: Config) -> Source:
     else:
         build, base_dir = Build(name=_NAME, model=name), Path.cwd()
     found = resolve_model(build, base_dir)
+    own_name = found.name.rpartition("/")[2]
     if found.folder is None:
-        kept = _cached(str(found.hub_id))
+        kept = _cached(str(found.hub_id), build)
         found = resolve_model(Build(name=_NAME, model=str(kept)), base_dir)
     assert found.folder is not None  # noqa: S101 - it was given, or found just now
     folder = found.folder
@@ -66,6 +68,7 @@ def source_of(name: str, config: Config) -> Source:
     architectures = settings.get("architectures")
     return Source(
         asked=name,
+        name=own_name,
         folder=folder,
         weight_files=tuple(found.weight_files),
         build=build,
@@ -79,7 +82,9 @@ def source_of(name: str, config: Config) -> Source:
 def quantized_build(source: Source, name: str, method: str, dtype: str) -> Build:
     """Return the build that serves the new checkpoint from the folder that its TOML lies in."""
     arguments = {
-        key: value for key, value in source.build.arguments.items() if key != "quantization"
+        key: value
+        for key, value in source.build.arguments.items()
+        if key not in {"quantization", "revision"}
     }
     return source.build.model_copy(
         update={
@@ -94,12 +99,9 @@ def quantized_build(source: Source, name: str, method: str, dtype: str) -> Build
     )
 
 
-def _cached(hub_id: str) -> Path:
-    commit = hub_commit(hub_id, "main", os.environ)
-    folder = (
-        hub_cache(os.environ) / f"models--{hub_id.replace('/', '--')}" / "snapshots" / str(commit)
-    )
-    if commit is None or not (folder / "config.json").is_file():
+def _cached(hub_id: str, build: Build) -> Path:
+    folder = cached_folder(hub_id, build)
+    if folder is None or not (folder / "config.json").is_file():
         raise BadInputError(
             f"MODEL: {hub_id} is not in the model hub's cache on this machine",
             hint=f"Fetch it first: hf download {hub_id}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from harness.quantizing.card import CARD_FILE
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from launchers.build import Build
 
 _WORST: Final = 10
-_SUGGESTED: Final = 3
+SUGGESTED: Final = 3
 
 
 def readme(card: Quantization, name: str) -> str:
@@ -84,13 +85,13 @@ def _losses(card: Quantization) -> Iterator[str]:
             (
                 layer.name,
                 f"{layer.rows}×{layer.columns}",
-                f"{layer.output_error:.2%}",
-                f"{layer.weight_error:.2%}",
+                share(layer.output_error),
+                share(layer.weight_error),
             )
             for layer in card.layers[:_WORST]
         ),
     )
-    yield f"To keep the worst {_SUGGESTED} in {card.model.dtype}: `{skip_worst(card)}`"
+    yield f"To keep the worst {SUGGESTED} in {card.model.dtype}: `{skip_worst(card)}`"
 
 
 def _making(card: Quantization, name: str) -> str:
@@ -102,6 +103,11 @@ def _making(card: Quantization, name: str) -> str:
     )
 
 
+def share(error: float | None) -> str:
+    """Return an error as people read it."""
+    return "not measured" if error is None else f"{error:.2%}"
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
@@ -111,9 +117,9 @@ def skip_worst(card: Quantization) -> str:
     """Return the flags that keep the worst layers, with those that engines fuse with them."""
     there = {layer.name for layer in card.layers}
     names: list[str] = []
-    for layer in card.layers[:_SUGGESTED]:
+    for layer in card.layers[:SUGGESTED]:
         names += [name for name in fused_with(layer.name) if name in there and name not in names]
-    return f"--skip {','.join((*card.skip, *names))}"
+    return f"--skip {shlex.quote(','.join((*card.skip, *names)))}"
 
 
 def build_toml(build: Build) -> str:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from harness.quantizing.model import Source
     from launchers.quantize.plan import Method
 
-METHODS: Final = ("gptq", "awq")
 GROUP_SIZES: Final = (32, 64, 128)
 """Those that the engines' 4-bit kernels take."""
 SAMPLES: Final = 256

@@ -35,7 +35,7 @@ from harness.quantizing.samples import draw, windows
 from harness.quantizing.sources import documents_of
 from launchers.environments import install
 from launchers.model import weights_hash
-from launchers.quantize.plan import BITS, FORMAT, Plan
+from launchers.quantize.plan import BITS, FORMAT, SYMMETRIC, Plan
 from launchers.quantize.process import compress
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _card(
         method=request.method,
         bits=BITS,
         group_size=request.group_size,
-        symmetric=request.method == "gptq",
+        symmetric=SYMMETRIC[request.method],
         format=FORMAT,
         model=ModelNote(
             asked=request.source.asked,

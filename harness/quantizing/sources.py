@@ -33,7 +33,7 @@ _HELD_BACK: Final = "embedded:transactions-calibration"
 _TABLES: Final = (".parquet", ".arrow")
 
 
-class _Line(msgspec.Struct, omit_defaults=True):
+class _Line(msgspec.Struct):
     """A line of a user's file; other fields do not matter."""
 
     text: str = ""
@@ -78,9 +78,9 @@ def documents_of(role: Role, name: str, python: Callable[[], Path]) -> Sequence[
         return _lines(role, path)
     needed = python() if name.startswith("hub:") or path.suffix in _TABLES else None
     try:
-        return load_documents(str(path) if path.suffix else name, Path.cwd(), needed)
+        return load_documents(str(path), Path.cwd(), needed)
     except EvalError as error:
-        text = str(error).replace(f'[perplexity] text = "{name}"', name)
+        text = str(error).replace(f'[perplexity] text = "{path}"', str(path))
         raise BadInputError(f"--{role}: {text}") from error
 
 
@@ -90,21 +90,20 @@ def _lines(role: Role, path: Path) -> list[Document]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    found.append(_document(_decoder.decode(line)))
-                    if not found[-1].text:
-                        raise BadInputError(
-                            f"--{role}: {path}:{number}: should be an object with text, or with "
-                            "input and expected"
-                        )
+                    found.append(_document(line, f"--{role}: {path}:{number}"))
     except OSError as error:
         raise BadInputError(f"--{role}: {path} cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"--{role}: {path}:{len(found) + 1}: {error}") from error
     if not found:
         raise BadInputError(f"--{role}: {path} holds no text")
     return found
 
 
-def _document(line: _Line) -> Document:
+def _document(data: bytes, place: str) -> Document:
+    try:
+        line = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{place}: {error}") from error
+    if not (line.text or line.input):
+        raise BadInputError(f"{place}: should be an object with text, or with input and expected")
     answer = f" {line.expected}" if isinstance(line.expected, str | int | float) else ""
-    return Document(line.text or (line.input + answer if line.input else ""))
+    return Document(line.text or line.input + answer)

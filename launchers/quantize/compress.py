@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from launchers.errors import PlanError
 from launchers.quantize.layers import choose
-from launchers.quantize.plan import BITS, Layer, Started, Written
+from launchers.quantize.plan import BITS, SYMMETRIC, Layer, Started, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,7 +154,7 @@ def modifiers(plan: Plan, kept: tuple[str, ...]) -> list[Any]:
         "type": "int",
         "strategy": "group",
         "group_size": plan.group_size,
-        "symmetric": plan.method == "gptq",
+        "symmetric": SYMMETRIC[plan.method],
         "dynamic": False,
     }
     scheme: dict[str, Any] = {
@@ -204,11 +204,11 @@ def errors(
             rows=module.out_features,
             columns=module.in_features,
             weight_error=weight_errors[name],
-            output_error=(sums[name][0] / sums[name][1]) ** 0.5 if sums[name][1] else 0.0,
+            output_error=(sums[name][0] / sums[name][1]) ** 0.5 if sums[name][1] else None,
         )
         for name, module in quantized
     ]
-    return sorted(found, key=lambda layer: (-layer.output_error, layer.name))
+    return sorted(found, key=lambda layer: (-(layer.output_error or 0), layer.name))
 
 
 def _exact_and_lost(

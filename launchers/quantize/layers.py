@@ -38,7 +38,7 @@ def choose(columns: Mapping[str, int], skip: Sequence[str], group_size: int) -> 
             a layer's columns.
     """
     for pattern in skip:
-        # A model whose head is its embedding has no layer of that name, and nothing to skip.
+        # The default; a model whose head has another name, or none, has nothing to skip.
         if pattern != HEAD and not any(fnmatchcase(name, pattern) for name in columns):
             raise PlanError(
                 f"--skip: no linear layer fits {pattern!r}: {suggest(pattern, columns)}"

@@ -14,6 +14,8 @@ from launchers.errors import LauncherError, PlanError, QuantizeError
 
 Method = Literal["gptq", "awq"]
 BITS = 4
+SYMMETRIC: dict[Method, bool] = {"gptq": True, "awq": False}
+"""Otherwise with zero points."""
 FORMAT = "compressed-tensors"
 ERRORS: dict[str, type[LauncherError]] = {
     kind.__name__: kind for kind in (PlanError, QuantizeError)
@@ -47,9 +49,9 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     columns: int
     weight_error: float
     """‖Ŵ − W‖ / ‖W‖, Frobenius norms. For AWQ both are W as it was scaled."""
-    output_error: float
+    output_error: float | None
     """‖X(Ŵ − W)ᵀ‖ / ‖XWᵀ‖; X: the layer's inputs from calibration samples, in the quantized
-    model."""
+    model. None: none of them reached it."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):

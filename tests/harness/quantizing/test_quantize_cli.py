@@ -17,7 +17,8 @@ from evals.transactions import generate
 from harness.__main__ import main
 from harness.config import find_build, load_config
 from harness.quantizing.card import Quantization
-from harness.quantizing.readme import readme
+from harness.quantizing.model import quantized_build, source_of
+from harness.quantizing.readme import readme, skip_worst
 from launchers.model import resolve_model
 from launchers.quantize.plan import Failed, Layer, Plan, Written, encode
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / "quantization.json.schema.json"
 
 
-def layer(name: str, error: float) -> Layer:
+def layer(name: str, error: float | None) -> Layer:
     return Layer(
         name=f"model.layers.{name}", rows=8, columns=128, weight_error=0.1, output_error=error
     )
@@ -35,23 +36,9 @@ def layer(name: str, error: float) -> Layer:
 
 MODELS = Path(launchers.__file__).parent / "models"
 LAYERS = (
-    Layer(
-        name="model.layers.1.self_attn.q_proj",
-        rows=8,
-        columns=128,
-        weight_error=0.1,
-        output_error=0.3,
-    ),
-    Layer(
-        name="model.layers.0.mlp.down_proj", rows=8, columns=384, weight_error=0.2, output_error=0.2
-    ),
-    Layer(
-        name="model.layers.1.self_attn.k_proj",
-        rows=8,
-        columns=128,
-        weight_error=0.1,
-        output_error=0.1,
-    ),
+    layer("1.self_attn.q_proj", 0.3),
+    layer("0.mlp.down_proj", 0.2),
+    layer("1.self_attn.k_proj", None),
 )
 WRITTEN = Written(
     layers=LAYERS,
@@ -144,8 +131,12 @@ def test_the_build_is_served_from_the_folder(tmp_path: Path, python: Callable[..
 
 
 def test_the_page_is_a_function_of_the_card_and_names_the_worst_with_what_is_fused(
-    tmp_path: Path, python: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    python: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--skip", "*.k_proj"])
     assert quantized("--samples", "20", "--out", "made", "--python", python()) == 0
     said = capsys.readouterr().out
     flags = (
@@ -154,10 +145,14 @@ def test_the_page_is_a_function_of_the_card_and_names_the_worst_with_what_is_fus
     )
     page = (tmp_path / "made" / "README.md").read_text()
     assert flags in page
+    assert "| model.layers.1.self_attn.k_proj | 8×128 | not measured | 10.00% |" in page
     assert flags in said
     assert "caveat: 20 calibration samples; 128 to 512 are usual." in said
     data = (tmp_path / "made" / "quantization.json").read_bytes()
-    assert readme(msgspec.json.decode(data, type=Quantization), "made") == page
+    card = msgspec.json.decode(data, type=Quantization)
+    assert readme(card, "made") == page
+    assert card.command == "harness quantize fp16 --skip '*.k_proj'", "as a shell takes it"
+    assert skip_worst(msgspec.structs.replace(card, skip=("*.k_proj",))).startswith("--skip '*.k")
 
 
 def stolen(tmp_path: Path, count: int = 40) -> str:
@@ -193,7 +188,7 @@ def test_samples_that_hold_what_is_asked_are_refused(
         (["--mix", "7030"], '--mix: "7030" should be GENERAL:DOMAIN'),
         (["--group-size", "100"], "--group-size: 100 should be one of 32, 64, 128"),
         (["--sequence-length", "4096"], "--sequence-length: 4096 is more than the model's context"),
-        (["--general", "nowhere.txt"], "--general: "),
+        (["--general", "./nowhere.txt"], "--general: nowhere.txt: cannot read"),
         (["--domain", "embedded:poems"], "--domain: embedded:poems: known are embedded:"),
         (["--domain", "perplexity"], "--domain: what the suite perplexity asks cannot be"),
         (["--evaluation", "domian"], 'did you mean "domain"?'),
@@ -236,6 +231,25 @@ def test_a_model_that_cannot_be_quantized_is_named(
     assert said in capsys.readouterr().err
 
 
+def test_a_hub_model_is_taken_in_the_revision_that_its_build_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    home = tmp_path / "models--org--mine"
+    (home / "refs").mkdir(parents=True)
+    for revision, commit in (("main", "a" * 40), ("dev", "b" * 40)):
+        (home / "refs" / revision).write_text(commit)
+        (home / "snapshots" / commit).mkdir(parents=True)
+        (home / "snapshots" / commit / "config.json").write_text("{}")
+    build = tmp_path / "mine.toml"
+    build.write_text('name = "x"\nmodel = "org/mine"\n[arguments]\nrevision = "dev"\n')
+    source = source_of(str(build), load_config())
+    assert source.folder.name == "b" * 40
+    assert source.name == "mine", "the default --out begins with it"
+    assert quantized_build(source, "made", "gptq", "float16").arguments == {}
+    assert source_of("org/mine", load_config()).folder.name == "a" * 40
+
+
 def test_a_model_of_ones_own_needs_a_text_of_ones_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,8 +267,8 @@ def test_lines_without_text_are_told_by_number(
     assert f"--domain: {path}:2: should be an object with text" in told(
         capsys, "--domain", str(path)
     )
-    path.write_text('{"text": "good"}\n{"text": 5}\n')
-    assert f"--domain: {path}:2: Expected" in told(capsys, "--domain", str(path))
+    path.write_text('{"text": "good"}\n\n{"text": 5}\n')
+    assert f"--domain: {path}:3: Expected" in told(capsys, "--domain", str(path))
 
 
 @pytest.mark.parametrize(
