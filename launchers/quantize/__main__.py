@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 
 from launchers.errors import LauncherError
@@ -15,6 +16,7 @@ ABANDONED = 130
 
 def main() -> int:
     """Read a plan, do it, and tell of it on standard output, one event a line."""
+    began = time.monotonic()
     plan = decode_plan(sys.stdin.buffer.readline())
     threading.Thread(target=_watch_parent, daemon=True).start()
     # llm-compressor and what it uses print freely; standard output is for events.
@@ -27,7 +29,7 @@ def main() -> int:
     try:
         from launchers.quantize.compress import run
 
-        run(plan, tell)
+        run(plan, tell, began)
     except Exception as error:  # noqa: BLE001 - it is told, whatever it is
         traceback.print_exc()
         tell(_failed(error))

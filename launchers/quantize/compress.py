@@ -40,13 +40,14 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".index.json")
 _WRITTEN_ELSEWHERE = ("README.md", "quantization.json", "build.toml")
 
 
-def run(plan: Plan, tell: Callable[[Event], None]) -> None:
-    """Do the plan, and tell of it.
+def run(plan: Plan, tell: Callable[[Event], None], began: float) -> None:
+    """Do the plan, and tell of it; `began` is when the process did, by `time.monotonic`.
 
     Raises:
         PlanError: the model cannot be quantized as it was asked.
     """
-    clock = Clock()
+    clock = Clock(began)
+    clock.lap("import")
     tell(Started(step="loading"))
     source, out = Path(plan.model), Path(plan.out)
     config = AutoConfig.from_pretrained(source)
@@ -111,9 +112,9 @@ def run(plan: Plan, tell: Callable[[Event], None]) -> None:
 class Clock:
     """Seconds that each part took."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
         self.laps: dict[str, float] = {}
-        self._began = time.monotonic()
+        self._began = began
 
     def lap(self, name: str) -> None:
         """End a part."""
