@@ -68,8 +68,9 @@ def read_probe(folder: Path, cell: CellMeasurement, slo: Slo) -> Scout | Tried:
     rate = float(cell.level["rate"])
     if client_was_slow(cell):
         return Tried(rate=rate, shown=None)
-    planned_s = (plan.duration_ns or end_ns - start_ns) / NS_PER_S
-    from_s, to_s = settle_s(plan, planned_s, took_s or 0.0), (end_ns - start_ns) / NS_PER_S
+    to_s = (end_ns - start_ns) / NS_PER_S
+    planned_s = to_s if plan.duration_ns is None else plan.duration_ns / NS_PER_S
+    from_s = settle_s(plan, planned_s, to_s, took_s or 0.0)
     if took_s is None or not any(one.within(from_s, to_s).counted.any() for one in found):
         return Tried(rate=rate, shown=None, empty=True)
     answered = samples.measured.answered

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SETTLE_SHARE: Final = 0.1
 """Share of a probe's planned length that is left out at least."""
 MOST_SHARE: Final = 0.5
-"""And at most."""
+"""Of how long it ran, that is left out at most for sessions to come to their later turns."""
 FOLLOWED: Final = 0.95
 """Share of all turns that have been reached, by then, of the sessions begun first."""
 
@@ -59,13 +59,13 @@ def served_rate(ends_s: Floats, until_s: float) -> float:
     return ends_s.size / (until_s - float(ends_s.min()) / 2) if ends_s.size else 0.0
 
 
-def settle_s(plan: DrivePlan, planned_s: float, answer_s: float) -> float:
+def settle_s(plan: DrivePlan, planned_s: float, ran_s: float, answer_s: float) -> float:
     """Return the part of an open-loop probe's length that is left out.
 
     Args:
         plan: its own.
         planned_s: its length, if it is not ended early.
+        ran_s: its length as it was.
         answer_s: how long an answer takes.
     """
-    wanted = max(SETTLE_SHARE * planned_s, conversation_s(plan, answer_s))
-    return min(wanted, MOST_SHARE * planned_s)
+    return max(SETTLE_SHARE * planned_s, min(conversation_s(plan, answer_s), MOST_SHARE * ran_s))

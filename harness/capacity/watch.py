@@ -50,7 +50,7 @@ class Watch:
         self._path = folder / SAMPLES_FILE
         self._due = plan.due_ns or []
         self._planned_s = (plan.duration_ns or 0) / NS_PER_S
-        self._settle_s = settle_s(plan, self._planned_s, answer_s)
+        self._settle_s = settle_s(plan, self._planned_s, self._planned_s, answer_s)
         self._in_flight = (plan.rate or 0.0) * turns_of(plan) * answer_s
         self._slo, self._allowed, self._may_hold = slo, allowed, may_hold
         self._decode = msgspec.json.Decoder(Sample).decode

@@ -20,7 +20,7 @@ def plan(after: list[int] | None = None, think_ns: list[int] | None = None) -> D
 
 
 def test_a_tenth_is_left_out_where_there_are_no_sessions() -> None:
-    assert settle_s(plan(), 20, 1.0) == pytest.approx(2.0)
+    assert settle_s(plan(), 20, 20, 1.0) == pytest.approx(2.0)
     assert (turns_of(plan()), conversation_s(plan(), 1.0)) == (1.0, 0.0)
 
 
@@ -29,9 +29,10 @@ def test_of_sessions_it_is_as_long_as_their_later_turns_take_to_come() -> None:
     sessions = plan([-1, -1, 0, 1, 2, 3], [0, 0, *[2 * S] * 4])
     assert turns_of(sessions) == 3
     assert conversation_s(sessions, 1.0) == pytest.approx(6.0)
-    assert settle_s(sessions, 100, 1.0) == pytest.approx(10.0)
-    assert settle_s(sessions, 20, 1.0) == pytest.approx(6.0)
-    assert settle_s(sessions, 8, 1.0) == pytest.approx(4.0), "half at most"
+    assert settle_s(sessions, 100, 100, 1.0) == pytest.approx(10.0)
+    assert settle_s(sessions, 20, 20, 1.0) == pytest.approx(6.0)
+    assert settle_s(sessions, 8, 8, 1.0) == pytest.approx(4.0), "half at most"
+    assert settle_s(sessions, 20, 8, 1.0) == pytest.approx(4.0), "of what there is"
 
 
 @pytest.mark.parametrize("until_s", [6.1, 6.9, 7.9, 9.0, 11.0])
