@@ -56,7 +56,12 @@ def sheets(sizing: Sizing) -> list[Sheet]:
 
 
 def sentences(sizing: Sizing) -> list[str]:
-    """Each build's answer, what happens when replicas fail, and which build takes the least."""
+    """What each build takes, and which takes the least."""
+    return [*of_builds(sizing), *filter(None, [sizing.text])]
+
+
+def of_builds(sizing: Sizing) -> list[str]:
+    """Each build's answer, and what happens when replicas fail."""
     found = []
     for one in sizing.builds:
         found.append(f"{one.build}: {one.text}")
@@ -84,7 +89,7 @@ def sentences(sizing: Sizing) -> list[str]:
             )
         if one.memory is not None and one.memory.fits:
             found.append(f"{one.build}: {one.memory.text}")
-    return [*found, *filter(None, [sizing.text])]
+    return found
 
 
 def predicted(sizing: Sizing) -> list[str]:

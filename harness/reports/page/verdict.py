@@ -82,15 +82,16 @@ def head(material: Material) -> Head:
 
 
 def _of_capacity(found: Capacity) -> tuple[str | None, list[str], list[str]]:
-    """The first build's answer; what else was found; what could not be told."""
-    first = found.builds[0] if found.builds else None
-    points = [f"{one.build}: {one.text}" for one in found.builds[1:]]
+    """Which of several builds takes the least, else the first's answer; the rest; the unknown."""
+    told = [f"{one.build}: {one.text}" for one in found.builds]
     unknown: list[str] = []
-    if found.sizing is not None:
-        points += sizing_words.sentences(found.sizing)
-        unknown = sizing_words.unknown(found.sizing)
-    text = None if first is None else f"{first.build}: {first.text}"
-    return text and plain(text), list(map(plain, points)), list(map(plain, unknown))
+    if (sizing := found.sizing) is not None:
+        told += sizing_words.of_builds(sizing)
+        if sizing.text:
+            told.insert(0 if sizing.cheapest else len(told), sizing.text)
+        unknown = sizing_words.unknown(sizing)
+    first, *points = map(plain, told) if told else [None]
+    return first, points, list(map(plain, unknown))
 
 
 def _title(material: Material) -> str:

@@ -11,6 +11,7 @@ from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.weigh import read_capacity
 from harness.rundir import RunFolder
 from harness.sizing.asked import Asked
+from harness.sizing.least import least
 from harness.sizing.record import Demand, Terms
 from tests.harness.capacity.test_run import asked, in_place, search
 
@@ -51,9 +52,9 @@ def of_two_builds(run: RunFolder) -> Capacity:
         max_rate=2 * (first.max_rate or 0),
         max_rate_ci95=ends and (2 * ends[0], 2 * ends[1]),
     )
-    sizing = msgspec.structs.replace(
-        found.sizing, builds=[sized, msgspec.structs.replace(sized, build=HARMFUL)]
-    )
+    builds = [sized, msgspec.structs.replace(sized, build=HARMFUL)]
+    cheapest, text = least(builds, found.sizing.terms)
+    sizing = msgspec.structs.replace(found.sizing, builds=builds, cheapest=cheapest, text=text)
     both = msgspec.structs.replace(found, builds=[first, twice], sizing=sizing)
     run.write_json(CAPACITY_FILE, both)
     return both

@@ -226,6 +226,25 @@ def test_the_answer_stands_first(run: RunFolder, found: Capacity) -> None:
     assert "Energy a token" in first
 
 
+def test_of_several_builds_the_one_that_takes_the_least_stands_first(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    copy = RunFolder(shutil.copytree(run.path, tmp_path / "two"))
+    both = of_two_builds(copy)
+    assert both.sizing is not None
+    head = verdict.head(gather(copy))
+    assert head.sentence == both.sizing.text
+    assert head.sentence.startswith("url takes the least: USD ")
+    assert head.points[:2] == [f"{one.build}: {one.text}" for one in both.builds]
+    assert head.sentence not in head.points
+    unpriced = msgspec.structs.replace(both.sizing, cheapest=None, text="None takes the least.")
+    head = verdict.head(
+        replace(gather(copy), capacity=msgspec.structs.replace(both, sizing=unpriced))
+    )
+    assert (head.sentence or "").startswith("url: The limits hold up to ")
+    assert head.points[-1] == "None takes the least."
+
+
 def test_invalid_probes_are_told_and_the_answer_stays_valid(material: Material) -> None:
     load = material.evidence.load[0]
 
