@@ -134,7 +134,7 @@ def check(runs: list[RunFolder], build: str | None) -> None:
 def summary(where: str, name: str, levels: list[HeldOut]) -> None:
     """Print the errors of one number at some levels, beside by how much its repeats differ."""
     size = np.array([abs(one.error) for one in levels])
-    own = np.array([abs(one.error_at_own_speed or 0.0) for one in levels])
+    own = np.array([abs(e) for one in levels if (e := one.error_at_own_speed) is not None])
     apart = [max(one.repeats) / min(one.repeats) - 1 for one in levels if len(one.repeats) > 1]
     differ = f"; repeats of a level differ by up to {max(apart):.0%}" if apart else ""
     print(

@@ -79,12 +79,16 @@ def _less_mean(values: Floats, owner: Ints, share: Floats) -> Floats:
 
 
 def _shares(errors: Floats, owner: Ints) -> Floats:
-    """Return, for each row, which share of its cell's mean tells nothing of the engine."""
-    counts = np.bincount(owner)
-    means = np.bincount(owner, errors) / np.maximum(counts, 1)
+    """Return, for each row, which share of its cell's mean tells nothing of the engine.
+
+    None where no error lies within a cell: of one row a cell nothing would be left.
+    """
+    _, owner, counts = np.unique(owner, return_inverse=True, return_counts=True)
+    means = np.bincount(owner, errors) / counts
     within = float(((errors - means[owner]) ** 2).sum()) / max(errors.size - counts.size, 1)
-    several = means[counts > 0]
-    between = max(0.0, float((several**2).mean()) - within * float((1 / counts[counts > 0]).mean()))
+    if within == 0:
+        return np.zeros(errors.size)
+    between = max(0.0, float((means**2).mean()) - within * float((1 / counts).mean()))
     shares = 1 - np.sqrt(within / (within + counts * between))
     return np.asarray(shares[owner], dtype=np.float64)
 

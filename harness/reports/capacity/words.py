@@ -45,7 +45,7 @@ def sheets(found: Found, capacity: Capacity) -> list[Sheet]:
 
 def probes(found: Found, capacity: Capacity) -> Sheet:
     """The probes in their order, with the share that broke each limit."""
-    limits = found.probes[0].limits if found.probes else []
+    limits = next((probe.limits for probe in found.probes if probe.limits), [])
     rows = []
     for probe in found.probes:
         broken = [share(one.broken) for one in probe.limits] or [NOTHING] * len(limits)

@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import jsonschema
+import msgspec
 import pytest
 
 import harness
@@ -20,7 +21,7 @@ from harness.cli import run as cli
 from harness.evidence.evidence import read_evidence
 from harness.evidence.folders import CAPACITY, kind_of
 from harness.explaining.explain import explain
-from harness.reports.capacity import NAMES, load_report
+from harness.reports.capacity import NAMES, load_report, words
 from harness.reports.figures import figure
 from harness.rundir import RunFolder
 from harness.sizing.wording import replicas_of
@@ -40,6 +41,18 @@ def test_the_formats_are_the_modules() -> None:
     there = [name for name in modules if hasattr(
         importlib.import_module(f"{package.__name__}.{name}"), "REPORT")]  # fmt: skip
     assert sorted(there) == sorted(NAMES)
+
+
+def test_a_first_probe_without_shares_leaves_the_table_its_columns(run: RunFolder) -> None:
+    found = read_capacity(run)
+    [one] = found.builds
+    first, *others = one.probes
+    empty = msgspec.structs.replace(first, met=None, limits=[])
+    whole = words.probes(one, found)
+    sheet = words.probes(msgspec.structs.replace(one, probes=[empty, *others]), found)
+    assert sheet.columns == whole.columns
+    assert {len(row) for row in sheet.rows} == {len(sheet.columns)}
+    assert sheet.rows[1:] == whole.rows[1:]
 
 
 def test_a_search_is_a_kind_of_run_that_is_a_load_run_too(run: RunFolder) -> None:

@@ -53,6 +53,19 @@ def test_the_length_of_steps_is_found(cells: list[Observed]) -> None:
     assert found.context_token_s == pytest.approx(TRUTH.cost.context_token_s, rel=0.3)
 
 
+def test_cells_of_one_answer_each_have_steps_that_take_time() -> None:
+    """Nothing tells a cell's speed from its batch there: its mean is all there is."""
+    few = []
+    for n in range(5, 10):
+        times = [0.1 + 1e-3 * n * step for step in range(9)]
+        few.append(observed([Request(0.0, 50 * n, 9, tokens_s=times)], 1.0, 1.0))
+    cost = step_cost(few)
+    costs = [getattr(cost, name) for name in ("base_s", "sequence_s", "prefill_token_s")]
+    for one in few:
+        [row], [seconds] = equations(one)
+        assert np.dot(row, [*costs, cost.context_token_s]) == pytest.approx(seconds, rel=0.1)
+
+
 def slowed(one: Observed, factor: float, name: str = "") -> Observed:
     """Return the cell as it had been on a machine that takes so many times as long."""
     times = ("due_s", "sent_s", "first_s", "last_s", "chunk_s")
