@@ -90,8 +90,8 @@ def _of_capacity(found: Capacity) -> tuple[str | None, list[str], list[str]]:
         if sizing.text:
             told.insert(0 if sizing.cheapest else len(told), sizing.text)
         unknown = sizing_words.unknown(sizing)
-    first, *points = map(plain, told) if told else [None]
-    return first, points, list(map(plain, unknown))
+    told = list(map(plain, told))
+    return told[0] if told else None, told[1:], list(map(plain, unknown))
 
 
 def _title(material: Material) -> str:
