@@ -46,7 +46,8 @@ def smallest_fleet(
     They hold them by more than the error at held-out levels, if a request alone does so.
     Found by doubling and halving, each try on stretches of the time where one replica has more
     requests than can be looked at, so it takes for granted that more replicas are never worse, and
-    that none are enough which could answer less than half of the requests while they come.
+    that none are enough which could answer less than half of the requests while they come. Where,
+    simulated in full, neither it nor the next larger ones hold them, the last tried is returned.
     A fleet that can lose k replicas is this many and k more.
 
     Raises:

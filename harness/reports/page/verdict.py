@@ -100,7 +100,8 @@ def _title(material: Material) -> str:
     if material.comparison is not None:
         return comparison_words.heading(material.comparison)
     if material.capacity is not None:
-        return plain(": ".join(filter(None, [", ".join(material.builds), material.capacity.slo])))
+        limits = material.capacity.slo.replace(",", ", ")  # a narrow page breaks lines there
+        return plain(": ".join(filter(None, [", ".join(material.builds), limits])))
     if material.kind in {COMPARISON, GATE}:
         return ", ".join(material.builds) or material.info.id
     if material.kind == EVAL:
