@@ -29,6 +29,8 @@ _FAMILIES: Final = {
     "compressed-tensors": "compressed-tensors", "bitsandbytes": "bitsandbytes",
 }  # fmt: skip
 """Values of vLLM's --quantization (0.32) → the layout of weights that they load."""
+_NEITHER: Final = frozenset(("bitsandbytes", "fp8", "fbgemm_fp8", "gguf"))
+"""Methods that are neither GPTQ nor AWQ, though their files name no algorithm."""
 _GGUF_BITS: Final = re.compile(r"(?:IQ|TQ|Q|MXFP|BF|F)(\d+)")
 _MODIFIER: Final = re.compile(r"^\s*(GPTQ|AWQ)Modifier\s*:", re.MULTILINE)
 
@@ -170,7 +172,8 @@ def _fits(name: str, asked: str, checkpoint: Checkpoint) -> bool:
         return not checkpoint.quantized and not loaded
     if first in {"gptq", "awq"}:
         # compressed-tensors without its recipe may be either
-        return checkpoint.quantized and checkpoint.algorithm in {first, None}
+        either = checkpoint.algorithm is None and checkpoint.method not in _NEITHER
+        return checkpoint.quantized and (either or checkpoint.algorithm == first)
     if first in {"nf4", "bnb"}:
         wanted = {"nf4": {"nf4", None}, "bnb": {"nf4", "fp4", "int8", None}}[first]
         own = checkpoint.method == "bitsandbytes" and checkpoint.layout in wanted
@@ -302,12 +305,12 @@ def _fp8(told: Mapping[str, Any], method: str) -> Checkpoint:
 def _modelopt(told: Mapping[str, Any]) -> Checkpoint:
     algorithm = str(told.get("quant_algo") or "")
     kv = told.get("kv_cache_quant_algo")
-    four = "4" in algorithm
+    bits = 4 if "4" in algorithm else 8 if "8" in algorithm else None
     return Checkpoint(
         method="modelopt",
         layout=algorithm or None,
-        bits=4 if four else 8 if "8" in algorithm else None,
-        number="float" if "FP" in algorithm.upper() else "int" if algorithm else None,
+        bits=bits,
+        number="float" if "FP" in algorithm.upper() else "int" if bits else None,
         group_size=_number(told, "group_size"),
         kv_cache=str(kv).lower() if kv else None,
         ignored=_names(told, "exclude_modules", "ignore"),

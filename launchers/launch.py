@@ -14,12 +14,7 @@ import httpx
 from launchers.checkpoint import check_quantization, scheme_of
 from launchers.engines import Start, StartRequest, load_engine
 from launchers.errors import BuildError, LaunchError
-from launchers.model import (
-    checkpoint_of,
-    memory_of_weights_gib,
-    resolve_model,
-    weights_hash,
-)
+from launchers.model import checkpoint_of, memory_of_weights_gib, resolve_model, weights_hash
 from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
 from launchers.redact import redact_argv, redact_mapping
@@ -272,7 +267,9 @@ def _server(
     tokens = facts.kv_cache_tokens
     cache = kv_facts(source.folder, start.provenance | facts.provenance)
     cache_gib, token_bytes = facts.provenance.get("kv_cache_gib"), cache["kv_bytes_per_token"]
-    if cache_gib is None and tokens and isinstance(token_bytes, int):
+    # Of layers with a window an engine may keep less than this for each token.
+    windowed = "kv_window_tokens" in cache
+    if cache_gib is None and tokens and isinstance(token_bytes, int) and not windowed:
         cache_gib = tokens * token_bytes / 2**30
     provenance = {
         "engine": engine.name,

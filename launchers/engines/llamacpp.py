@@ -113,7 +113,7 @@ class LlamaCpp:
             props = {}
         found = LOG.search(log)
         slots, length = (int(found[1]), int(found[2])) if found else (0, 0)
-        shared = found is not None and found[3] == "true"
+        shared = found[3] == "true" if found else None
         told = {
             "slots": slots or None,
             "kv_unified": shared,

@@ -68,8 +68,7 @@ def test_what_it_is(server: Server) -> None:
     assert reported == {"slots": 32, "kv_unified": False, "quantization": "F16"}
     assert server.provenance["kv_bytes_per_token"] == 2 * 4 * 128 * 2
     assert server.provenance["kv_cache_gib"] == 0.125
-    for process in [psutil.Process(server.pid)]:
-        assert not set(process.cpu_affinity() or ()) & set(server.client_cpus or ())
+    assert set(psutil.Process(server.pid).cpu_affinity()).isdisjoint(server.client_cpus or ())
 
 
 def test_its_route_is_proved(workplace: Workplace, server: Server) -> None:

@@ -172,6 +172,8 @@ def test_names_that_fit(name: str | None, checkpoint: str, fields: dict[str, Any
         ("int8", "ct-fp8", {}, "8-bit float"),
         ("int4", "gptqmodel", {}, "8-bit"),
         ("fp8", "bf16", {}, "not quantized"),
+        ("gptq", "bnb-nf4", {}, "bitsandbytes"),
+        ("awq", "fp8-block", {}, "the checkpoint is fp8"),
     ],
 )
 def test_names_that_do_not(

@@ -145,4 +145,5 @@ def test_what_a_recorded_server_said_of_itself() -> None:
     assert facts.provenance == {"slots": 32, "kv_unified": False, "quantization": "F16"}
     shared = module.ENGINE.facts(log.replace("'false'", "'true'"), {})
     assert (shared.version, shared.kv_cache_tokens) == (None, 2048), "one cache for all slots"
-    assert module.ENGINE.facts("", {"/props": "<html>"}).max_model_len is None
+    silent = module.ENGINE.facts("", {"/props": "<html>"})
+    assert silent.max_model_len is silent.provenance["kv_unified"] is None
