@@ -53,6 +53,7 @@ schemas: $(READY) ## write docs/schemas anew
 
 benchmarks: $(READY) ## print the figures that the README quotes
 	$(BIN)/python benchmarks/figures.py
+	$(BIN)/python benchmarks/adapter_overhead.py
 	$(BIN)/python benchmarks/eval_statistics.py --quick
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/report_speed.py

@@ -118,7 +118,7 @@ def run_case(case: Case, cpus: tuple[int, int]) -> Result:
         if case.hog:
             stack.enter_context(_hog(client_cpu))
         before = server.cpu_times()
-        rss, log = _drive(cell, case.workers)
+        rss, log = drive(cell, case.workers)
         after = server.cpu_times()
         if not (cell / "drive.json").exists():
             return Result(case, problem=(log.strip() or "no report").splitlines()[-1])
@@ -126,7 +126,7 @@ def run_case(case: Case, cpus: tuple[int, int]) -> Result:
         return _result(case, cell, truth, server_s, rss)
 
 
-def _drive(cell: Path, workers: int) -> tuple[list[float], str]:
+def drive(cell: Path, workers: int = 1) -> tuple[list[float], str]:
     """Drive the cell; return the driver's resident memory over time, and what it complained of."""
     argv = [*COMMAND, str(cell)]
     if workers > 1:

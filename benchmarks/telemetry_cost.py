@@ -36,10 +36,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
+from medians import middle
 from rich.console import Console
 from rich.table import Table
 from rig import claim_cpus, conditions, serving
-from scipy import stats
 
 from harness.load.child import Driver
 from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
@@ -50,7 +50,7 @@ from loadprofiles.profile import Overrides, Profile, builtin_profiles
 from loadprofiles.records import read_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
 PROMISED = 0.02
@@ -99,28 +99,6 @@ class Block:
         return told
 
 
-@dataclass(frozen=True)
-class Middle:
-    """A median over pairs, and its interval."""
-
-    at: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.at:.4f} ({self.low:.4f} … {self.high:.4f})"
-
-    def verdict(self, most: float) -> str:
-        """Whether it is at most so much."""
-        return "PASS" if self.high <= most else "FAIL" if self.low > most else "INCONCLUSIVE"
-
-
-def middle(values: Sequence[float], confidence: float = 0.95) -> Middle:
-    """Return the median and its interval."""
-    interval = stats.quantile_test(list(values)).confidence_interval(confidence)
-    return Middle(float(np.median(values)), float(interval.low), float(interval.high))
-
-
 def drive(
     url: str, folder: Path, client_cpu: int, options: argparse.Namespace
 ) -> tuple[list[Block], list[float], list[float]]:
@@ -153,6 +131,8 @@ def drive(
         work.start()
         driver.drive(lambda told: going.set() if told.phase == "measured" else None, lambda: True)
         work.join()
+    if not blocks[-1].end_ns:
+        raise SystemExit("the cell never got as far as its window, or ended before the last block")
     _sort_in(blocks, folder)
     readings = [one for n in range(len(blocks)) for one in read_telemetry(folder / str(n))]
     pages = [one.engine.took_ms for one in readings if one.engine]
@@ -163,7 +143,8 @@ def _go_through(
     blocks: list[Block], folder: Path, driver: int, server: int, page: PageSource,
     block_s: float, going: threading.Event,
 ) -> None:  # fmt: skip
-    going.wait(60)
+    if not going.wait(60):
+        return
     time.sleep(WARM_S)
     clock = _cpu_clock(driver)
     for number, block in enumerate(blocks):

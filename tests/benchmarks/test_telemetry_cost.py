@@ -10,7 +10,8 @@ import httpx
 import msgspec
 import pytest
 import telemetry_cost
-from telemetry_cost import Block, Middle, middle
+from medians import Middle, middle
+from telemetry_cost import Block
 
 from launchers.telemetry.scraping import MOST_BYTES
 from loadprofiles.records import SAMPLES_FILE
