@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -93,6 +94,15 @@ def json_page(reply: httpx.Response) -> dict[str, object] | None:
     except ValueError:
         return None
     return page if isinstance(page, dict) else None
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that a page's text is; empty where it is something else."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def page_text(client: httpx.Client, url: str) -> str:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
+from typing import TYPE_CHECKING
+
+from launchers.engines import Facts
+from launchers.model import HUB_ID, hub_commit
+from launchers.pages import json_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Log line → fact. A line may come once per worker process; the first is taken.
 PATTERNS: dict[str, re.Pattern[str]] = {
@@ -41,6 +49,31 @@ CACHE_INFO = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
+def read_facts(log: str, pages: Mapping[str, str]) -> Facts:
+    """Read version, kernel, dtype and KV cache; and of a hub's model the commit.
+
+    Args:
+        log: of the start-up.
+        pages: path → text, of `/version` and `/metrics`.
+    """
+    found = read_log(log)
+    for key, value in read_metrics(pages.get("/metrics", "")).items():
+        # The page says "auto" where the log says what it came to.
+        if not (key in found and value == "auto"):
+            found[key] = value
+    model, revision = found.get("model"), found.get("revision") or "main"
+    if isinstance(model, str) and HUB_ID.fullmatch(model):
+        found["hub_commit"] = hub_commit(model, str(revision), os.environ)
+    version = read_version(pages.get("/version", ""))
+    length, tokens = found.get("max_model_len"), found.get("kv_cache_tokens")
+    return Facts(
+        version=version or str(found.get("engine_version") or "") or None,
+        max_model_len=length if isinstance(length, int) else None,
+        kv_cache_tokens=tokens if isinstance(tokens, int) else None,
+        provenance=found,
+    )
+
+
 def read_log(text: str) -> dict[str, object]:
     """Return the facts that the log holds, by the names of `PATTERNS`; others are left out."""
     facts: dict[str, object] = {}
@@ -71,11 +104,7 @@ def read_metrics(text: str) -> dict[str, object]:
 
 def read_version(text: str) -> str | None:
     """Return the version from the `/version` page; None if it is something else."""
-    try:
-        page = json.loads(text)
-    except ValueError:
-        return None
-    version = page.get("version") if isinstance(page, dict) else None
+    version = json_object(text).get("version")
     return version if isinstance(version, str) else None
 
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from launchers.devices import available_cpus, split_cpus
+from launchers.devices import available_cpus, nvidia_gpus, split_cpus
 from launchers.environments import install, installed
-from launchers.errors import NotYetInstalledError, UnknownNameError
+from launchers.errors import InstallError, NotYetInstalledError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from launchers.build import Build
     from launchers.model import ModelSource
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a server computes on."""
+
+    kind: Literal["cpu", "cuda"]
+    reason: str
+    """In words, for the report."""
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """For a server's provenance."""
+        return {"device": self.kind, "device_reason": self.reason}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +67,45 @@ class StartRequest:
             )
         return python
 
-    def cpus(self) -> tuple[list[int] | None, list[int] | None]:
+    def device(self, program: str) -> Device:
+        """Choose the device.
+
+        What is installed here computes on CPUs: a GPU wants `program` on PATH, or the build's own
+        command or image.
+        """
+        build = self.build
+        if build.device != "auto":
+            return Device(build.device, "set in the build")
+        gpus = nvidia_gpus()
+        if not gpus:
+            return Device("cpu", "no NVIDIA GPU is visible")
+        if build.command or build.image or shutil.which(program):
+            return Device("cuda", f"{len(gpus)} NVIDIA GPU(s) visible")
+        reason = (
+            f"{gpus[0]} is visible, but there is no `{program}` command on PATH and the build "
+            "names no `command` or `image`"
+        )
+        self.on_line(f"{build.name}: on the CPU, since {reason}")
+        return Device("cpu", reason)
+
+    def on_path(self, program: str, advice: str) -> str:
+        """Return the command that serves on a GPU; `advice` tells how to get it.
+
+        Raises:
+            InstallError: it is not on PATH.
+        """
+        if command := shutil.which(program):
+            return command
+        raise InstallError(
+            f"build {self.build.name!r} wants a GPU, and there is no `{program}` command on PATH: "
+            f"{advice}, or name it in the build's field `command`, or a container image in "
+            "`image`, or set device = 'cpu'"
+        )
+
+    def cpus(self, device: Device) -> tuple[list[int] | None, list[int] | None]:
         """CPUs of a server that computes on CPUs, and those left to the client; None: all."""
         available = available_cpus()
-        if not self.reserve_client_cpu or len(available) == 1:
+        if device.kind != "cpu" or not self.reserve_client_cpu or len(available) == 1:
             return None, None
         return split_cpus(available)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from launchers.arguments import NO_HTTP, NO_KEY, OURS, check_command, flags, options_of, refuse
 from launchers.devices import nvidia_gpus
-from launchers.engines import Engine, Facts, Start, StartRequest
+from launchers.engines import Device, Engine, Facts, Start, StartRequest
 from launchers.errors import BuildError, InstallError
+from launchers.pages import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,11 +23,7 @@ ENVIRONMENT = "llama.cpp"
 COMPILED = "lib/python*/site-packages/llama_cpp/bin/llama-server"
 SLOTS = 4
 """Requests at one time, unless the build's argument `parallel` says otherwise: llama.cpp's own."""
-ADVICE = {
-    **dict.fromkeys(("host", "port", "model", "alias", "hf-repo"), "the harness sets it"),
-    **dict.fromkeys(("api-key", "api-key-file"), "the harness sends no key to its own servers"),
-    **dict.fromkeys(("ssl-key-file", "ssl-cert-file"), "the harness reaches it by plain HTTP"),
-}
+ADVICE = {"host|model|alias|hf-repo": OURS, "api-key(-file)?": NO_KEY, "ssl-.+-file": NO_HTTP}
 UNFIT = {
     "dtype": "a GGUF file has its own; the KV cache's is arguments.cache-type-k and cache-type-v",
     "image": "llama.cpp is started by a command: start the image yourself, and give --url",
@@ -46,93 +43,68 @@ class LlamaCpp:
 
     def check(self, build: Build) -> None:
         """Find fields and arguments that are not llama.cpp's, or the harness's to set."""
-        for key in build.arguments:
-            if (advice := ADVICE.get(_dashed(key))) and key != "port":
-                raise BuildError(build.name, f"arguments.{key}", advice)
-        if build.max_model_len and "ctx-size" in map(_dashed, build.arguments):
+        refuse(build, ADVICE)
+        if build.max_model_len and "ctx-size" in options_of(build):
             problem = "max_model_len says it, for one request: leave one of the two out"
             raise BuildError(build.name, "arguments.ctx-size", problem)
         for field, problem in UNFIT.items():
             if getattr(build, field):
                 raise BuildError(build.name, field, problem)
-        if build.command and shutil.which(build.command[0]) is None:
-            raise BuildError(build.name, "command", f"{build.command[0]} is no program that runs")
+        check_command(build)
 
     def start(self, request: StartRequest) -> Start:
-        """Find the program and spell its command line.
-
-        Raises:
-            BuildError: the build does not fit, or its model is no GGUF.
-            InstallError: there is no llama-server.
-        """
+        """Find the program and spell its command line."""
         build, source = request.build, request.source
         self.check(build)
         if source.folder and not source.file:
             problem = f"{source.folder} holds no GGUF file, and llama.cpp reads nothing else"
             raise BuildError(build.name, "model", problem)
-        device = build.device
-        if device == "auto":
-            own = build.command or shutil.which(COMMAND)
-            device = "cuda" if own and nvidia_gpus() else "cpu"
+        device = request.device(COMMAND)
         argv = _command(request, device)
         argv += ["--model" if source.file else "--hf-repo", source.location]
         argv += ["--alias", source.name, "--host", "127.0.0.1", "--port", str(request.port)]
-        options = {_dashed(key): value for key, value in build.arguments.items() if key != "port"}
+        options = options_of(build)
         slots = options.setdefault("parallel", SLOTS)
         if build.max_model_len and isinstance(slots, int):
             options["ctx-size"] = build.max_model_len * slots  # shared out among the slots
-        cpus = client = None
-        if device == "cpu":
-            cpus, client = request.cpus()
-            if cpus:
-                options.setdefault("threads", len(cpus))
-            if nvidia_gpus():
-                options.setdefault("device", "none")
-        for key, value in ({"metrics": True, "webui": False} | options).items():
-            if isinstance(value, bool):
-                argv.append(f"--{'' if value else 'no-'}{key}")
-            else:
-                argv += [f"--{key}", str(value)]
+        cpus, client = request.cpus(device)
+        if cpus:
+            options.setdefault("threads", len(cpus))
+        if device.kind == "cpu" and nvidia_gpus():
+            options.setdefault("device", "none")
         kinds = {str(options.get(f"cache-type-{part}", "f16")) for part in "kv"}
         return Start(
-            argv=argv,
+            argv=argv + flags({"metrics": True, "webui": False} | options, joined=False),
             environment={"LLAMA_API_KEY": "", **build.environment},  # a key would lock us out
             cpus=cpus,
             client_cpus=client,
             provenance={
-                "device": device,
+                **device.facts,
                 "kv_cache_dtype": " and ".join(KV_DTYPES.get(kind, kind) for kind in sorted(kinds)),
             },
         )
 
     def facts(self, log: str, pages: Mapping[str, str]) -> Facts:
         """Read version, quantization, slots and context."""
-        try:
-            props = json.loads(pages.get("/props", "{}"))
-        except ValueError:
-            props = {}
+        page = json_object(pages.get("/props", ""))
         found = LOG.search(log)
         slots, length = (int(found[1]), int(found[2])) if found else (0, 0)
         shared = found[3] == "true" if found else None
-        told = {
-            "slots": slots or None,
-            "kv_unified": shared,
-            "quantization": props.get("model_ftype"),
-        }
+        told = {"slots": slots or None, "kv_unified": shared}
         return Facts(
-            version=props.get("build_info"),
+            version=page.get("build_info"),
             max_model_len=length or None,
             kv_cache_tokens=(length if shared else slots * length) or None,
-            provenance=told,
+            provenance={**told, "quantization": page.get("model_ftype")},
         )
 
 
-def _command(request: StartRequest, device: str) -> list[str]:
+def _command(request: StartRequest, device: Device) -> list[str]:
     if request.build.command:
         return [*request.build.command]
     if command := shutil.which(COMMAND):
         return [command]
-    if device == "cuda":
+    if device.kind == "cuda":
         raise InstallError(
             f"build {request.build.name!r} wants a GPU, and what `harness engines install` "
             f"compiles has none: put a {COMMAND} for CUDA on PATH, or name it in `command`"
@@ -141,10 +113,6 @@ def _command(request: StartRequest, device: str) -> list[str]:
     if (program := next(python.parents[1].glob(COMPILED), None)) is None:
         raise InstallError(f"{python.parents[1]} has no {COMMAND}: remove that folder")
     return [str(program)]
-
-
-def _dashed(key: str) -> str:
-    return key.removeprefix("--").replace("_", "-")
 
 
 ENGINE: Engine = LlamaCpp()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("harness", "launchers", "loadprofiles", "evals")
 MAX_LINES = 400
+MAX_ENGINE_LINES = 120
 HEAVY = ("locust", "gevent", "torch", "pydantic", "numpy", "httpx")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -32,6 +33,13 @@ def test_the_checkout_is_what_is_tested() -> None:
 def test_no_file_is_too_long() -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     assert {str(path): n for path, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def test_an_engine_is_one_short_file() -> None:
+    engines = [path for path in (ROOT / "launchers/engines").glob("*.py") if path.stem[0] != "_"]
+    assert len(engines) > 1
+    lengths = {path.name: len(path.read_text().splitlines()) for path in engines}
+    assert {name: n for name, n in lengths.items() if n > MAX_ENGINE_LINES} == {}
 
 
 def test_no_utils() -> None:

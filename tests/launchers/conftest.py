@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from launchers.build import Build
+from launchers.containers import OF_THIS_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +61,35 @@ class Tree:
 @pytest.fixture
 def tree() -> Tree:
     return Tree()
+
+
+class Machine:
+    """What engines find: four CPUs; of the rest only what a test says."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+        self.with_gpus()
+        self.on_path()
+
+    def on_path(self, *names: str) -> None:
+        self.patch.setattr("shutil.which", {name: f"/usr/bin/{name}" for name in names}.get)
+
+    def with_gpus(self, *names: str) -> None:
+        for module in ("launchers.engines", "launchers.engines.llamacpp"):
+            self.patch.setattr(f"{module}.nvidia_gpus", lambda: [*names])
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine of four CPUs, no GPU, nothing on PATH, all managed environments installed."""
+    monkeypatch.setattr("launchers.engines.available_cpus", lambda: [0, 1, 2, 3])
+    monkeypatch.setattr("launchers.engines.split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
+    monkeypatch.setattr("launchers.engines.installed", lambda _: Path("/cache/bin/python"))
+    monkeypatch.setattr("launchers.interpreters.package_versions", lambda *_: {})
+    monkeypatch.setattr("launchers.containers._pull", lambda *_: None)
+    for name in ("HF_TOKEN", "VLLM_CPU_KVCACHE_SPACE", *OF_THIS_MACHINE):
+        monkeypatch.delenv(name, raising=False)
+    return Machine(monkeypatch)
 
 
 @pytest.fixture

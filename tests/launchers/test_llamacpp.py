@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from launchers.engines import Start, StartRequest, load_engine
 from launchers.engines import llamacpp as module
 from launchers.errors import BuildError, InstallError, NotYetInstalledError
 from launchers.model import ModelSource, builtin_builds, resolve_model
+
+if TYPE_CHECKING:
+    from tests.launchers.conftest import Machine
 
 TINY = ModelSource(name="tiny", folder=Path("/models"), file=Path("/models/tiny.gguf"))
 
@@ -27,13 +31,10 @@ def start(source: ModelSource = TINY, *, install: bool = True, **fields: object)
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine of four CPUs, no GPU, nothing on PATH; returns the compiled program."""
-    monkeypatch.setattr(package, "available_cpus", lambda: [0, 1, 2, 3])
-    monkeypatch.setattr(package, "split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
+def compiled(machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The compiled program; nothing else is there."""
+    del machine
     monkeypatch.setattr(package, "installed", lambda _: tmp_path / "bin" / "python")
-    monkeypatch.setattr(module, "nvidia_gpus", list)
-    monkeypatch.setattr(module.shutil, "which", {}.get)
     program = tmp_path / "lib/python3.11/site-packages/llama_cpp/bin/llama-server"
     program.parent.mkdir(parents=True)
     program.touch()
@@ -43,18 +44,18 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 COMMON = "--model /models/tiny.gguf --alias tiny --host 127.0.0.1 --port 8123 --metrics --no-webui "
 
 
-def test_the_compiled_server_on_a_cpu(machine: Path) -> None:
+def test_the_compiled_server_on_a_cpu(compiled: Path) -> None:
     begun = start()
-    assert begun.argv == [str(machine), *(COMMON + "--parallel 4 --threads 3").split()]
+    assert begun.argv == [str(compiled), *(COMMON + "--parallel 4 --threads 3").split()]
     assert (begun.cpus, begun.client_cpus) == ([0, 1, 2], [3])
     assert begun.environment["LLAMA_API_KEY"] == "", "a key of the user's shell"
 
 
-def test_a_builds_own_arguments(machine: Path) -> None:
+def test_a_builds_own_arguments(compiled: Path) -> None:
     arguments = {"parallel": 8, "threads": 2, "cache_type_k": "q8_0", "mmap": False, "slots": True}
     begun = start(max_model_len=1024, arguments=arguments)
     told = "--parallel 8 --threads 2 --cache-type-k q8_0 --no-mmap --slots --ctx-size 8192"
-    assert begun.argv == [str(machine), *(COMMON + told).split()], "1,024 tokens for each of 8"
+    assert begun.argv == [str(compiled), *(COMMON + told).split()], "1,024 tokens for each of 8"
     assert begun.provenance["kv_cache_dtype"] == "float16 and q8_0"
 
 
@@ -71,10 +72,12 @@ def test_the_builtin_builds(name: str) -> None:
     assert source.file.stat().st_size < 2**21
 
 
-def test_a_command_comes_before_what_was_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.shutil, "which", {"llama-server": "/usr/bin/llama-server"}.get)
+def test_a_command_comes_before_what_was_compiled(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine
+) -> None:
+    machine.on_path("llama-server")
     assert start().argv[0] == "/usr/bin/llama-server"
-    monkeypatch.setattr(module.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     assert start(command=["numactl", "-N0", "/opt/llama-server"]).argv[:3] == [
         "numactl",
         "-N0",
@@ -82,11 +85,11 @@ def test_a_command_comes_before_what_was_compiled(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_on_a_gpu_all_cpus_are_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "nvidia_gpus", lambda: ["NVIDIA H200"])
+def test_on_a_gpu_all_cpus_are_the_servers(machine: Machine) -> None:
+    machine.with_gpus("NVIDIA H200")
     assert start().provenance["device"] == "cpu", "what is compiled here has no CUDA"
     assert "--device none" in " ".join(start().argv)
-    monkeypatch.setattr(module.shutil, "which", {"llama-server": "/usr/bin/llama-server"}.get)
+    machine.on_path("llama-server")
     begun = start()
     assert (begun.provenance["device"], begun.cpus) == ("cuda", None)
     assert "--threads" not in begun.argv
@@ -124,8 +127,8 @@ def test_a_checkpoint_that_is_no_gguf() -> None:
         start(ModelSource(name="tiny", folder=Path("/models/tiny")))
 
 
-def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
-    machine.unlink()
+def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, compiled: Path) -> None:
+    compiled.unlink()
     with pytest.raises(InstallError, match="has no llama-server"):
         start()
     with pytest.raises(InstallError, match="'x' wants a GPU, and what `harness engines install`"):

@@ -3,11 +3,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tomllib
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,8 +17,11 @@ from launchers.environments import ISOLATED, installed
 from launchers.errors import BuildError, InstallError, UnknownNameError
 from launchers.model import ModelSource, builtin_builds
 
-INSTALLED, PULL, VERSIONS = installed, module._pull, module.interpreter_versions
+if TYPE_CHECKING:
+    from tests.launchers.conftest import Machine
+
 GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 def request(build: Build, source: ModelSource | None = None, **fields: object) -> StartRequest:
@@ -36,28 +37,6 @@ def request(build: Build, source: ModelSource | None = None, **fields: object) -
 
 def start(build: Build, **fields: object) -> Start:
     return module.ENGINE.start(request(build, **fields))
-
-
-@pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of four CPUs, no GPU, nothing on PATH, the managed environment installed."""
-    monkeypatch.setattr(package, "available_cpus", lambda: [0, 1, 2, 3])
-    monkeypatch.setattr(package, "split_cpus", lambda cpus: (cpus[:-1], cpus[-1:]))
-    monkeypatch.setattr(module, "nvidia_gpus", list)
-    monkeypatch.setattr(package, "installed", lambda _: Path("/cache/bin/python"))
-    monkeypatch.setattr(module, "interpreter_versions", lambda *_: {})
-    monkeypatch.setattr(module, "_pull", lambda *_: None)
-    monkeypatch.setattr(module.shutil, "which", {}.get)
-    for name in (*module.PASSED_ON, *module.OF_THIS_MACHINE):
-        monkeypatch.delenv(name, raising=False)
-
-
-def on_path(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(module.shutil, "which", {n: f"/usr/bin/{n}" for n in names}.get)
-
-
-def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "nvidia_gpus", lambda: ["NVIDIA H200"])
 
 
 def test_the_folder_is_the_registry() -> None:
@@ -166,9 +145,9 @@ def test_a_hub_model_may_be_fetched() -> None:
     assert begun.argv[4] == "org/m"
 
 
-def test_on_a_gpu_the_users_vllm_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpu(monkeypatch)
-    on_path(monkeypatch, "vllm")
+def test_on_a_gpu_the_users_vllm_serves(machine: Machine) -> None:
+    machine.with_gpus("NVIDIA H200")
+    machine.on_path("vllm")
     begun = start(Build(name="x", model="m", dtype="half"))
     assert begun.argv[:3] == ["/usr/bin/vllm", "serve", "/models/tiny"]
     assert "--enforce-eager" not in begun.argv
@@ -178,8 +157,8 @@ def test_on_a_gpu_the_users_vllm_serves(monkeypatch: pytest.MonkeyPatch) -> None
     assert begun.provenance["device"] == "cuda"
 
 
-def test_a_gpu_without_vllm_is_passed_over_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_gpu(monkeypatch)
+def test_a_gpu_without_vllm_is_passed_over_and_said_so(machine: Machine) -> None:
+    machine.with_gpus("NVIDIA H200")
     lines: list[str] = []
     begun = start(Build(name="x", model="m"), on_line=lines.append)
     assert begun.provenance["device"] == "cpu"
@@ -214,16 +193,16 @@ def test_a_missing_environment_is_made_only_when_wanted(monkeypatch: pytest.Monk
 def test_a_command_of_the_build(
     monkeypatch: pytest.MonkeyPatch, command: list[str], begins: list[str]
 ) -> None:
-    monkeypatch.setattr(module.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     assert start(Build(name="x", model="m", command=command)).argv[: len(begins)] == begins
 
 
 @pytest.mark.parametrize("tool", ["docker", "podman"])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_the_container_command_line(
-    monkeypatch: pytest.MonkeyPatch, tool: str, device: str
+    monkeypatch: pytest.MonkeyPatch, machine: Machine, tool: str, device: str
 ) -> None:
-    on_path(monkeypatch, tool)
+    machine.on_path(tool)
     monkeypatch.setattr(os, "getpid", lambda: 4242)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     build = Build.model_validate(
@@ -245,146 +224,6 @@ def test_the_container_command_line(
     assert begun.client_cpus == (None if device == "cuda" else [3])
 
 
-def after(argv: list[str], option: str) -> list[str]:
-    return [value for name, value in pairwise(argv) if name == option]
-
-
-def contained(monkeypatch: pytest.MonkeyPatch, tool: str, **fields: object) -> Start:
-    on_path(monkeypatch, tool)
-    build = {"name": "x", "model": "m", "device": "cuda", "image": "i", **fields}
-    return start(Build.model_validate(build))
-
-
-def test_a_container_gets_the_gpus_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, 3")
-    assert '--gpus="device=1,3"' in contained(monkeypatch, "docker").argv
-    argv = contained(monkeypatch, "podman").argv
-    assert {"--device=nvidia.com/gpu=1", "--device=nvidia.com/gpu=3"} <= set(argv)
-    own = contained(monkeypatch, "docker", environment={"CUDA_VISIBLE_DEVICES": "2"})
-    assert '--gpus="device=2"' in own.argv
-    assert "CUDA_VISIBLE_DEVICES" not in [*own.argv, *own.environment]  # they count from 0 inside
-
-
-def test_a_container_keeps_secrets_off_its_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = contained(monkeypatch, "docker", environment={"HF_TOKEN": "hf_own"})
-    assert not any("hf_own" in word for word in begun.argv)
-    assert after(begun.argv, "-e").count("HF_TOKEN") == 1
-    assert begun.environment["HF_TOKEN"] == "hf_own"
-
-
-def test_a_container_on_a_cpu_gets_the_shells_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "VLLM_CPU_KVCACHE_SPACE"
-    monkeypatch.setenv(name, "7")
-    begun = contained(monkeypatch, "docker", device="cpu")
-    assert name in after(begun.argv, "-e")
-    assert begun.environment[name] == "7"
-
-
-def test_a_container_gets_the_hub_of_the_shell(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    on_path(monkeypatch, "docker")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "a,b:c"))
-    source = ModelSource(name="org/m", hub_id="org/m")
-    build = Build(name="x", model="org/m", device="cuda", image="i")
-    inside = "/huggingface"
-    begun = start(build, source=source)
-    assert "HF_HOME" in after(begun.argv, "-e")
-    assert begun.environment["HF_HOME"] == inside
-    assert after(begun.argv, "--mount") == [
-        f"type=bind,source={tmp_path}/home,target={inside}",
-        f'type=bind,"source={tmp_path}/a,b:c",target={inside}/hub',
-    ]
-    assert (tmp_path / "home").is_dir()
-    assert (tmp_path / "a,b:c").is_dir()
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "file" / "home"))
-    with pytest.raises(InstallError, match="cannot make"):
-        start(build, source=source)
-
-
-def write_program(path: Path, text: str) -> str:
-    path.write_text(text)
-    path.chmod(0o755)
-    return str(path)
-
-
-def test_an_image_is_pulled_before_its_server_is_started(tmp_path: Path) -> None:
-    script = """#!/bin/sh
-    case "$1" in
-        image) test -e "$0.$3" ;;
-        pull) case "$3" in bad) echo no such image >&2; exit 1 ;; *) touch "$0.$3" ;; esac ;;
-    esac
-    """
-    tool = write_program(tmp_path / "docker", script)
-    lines: list[str] = []
-    for _ in range(2):
-        PULL(tool, "good", lines.append)
-    assert len(lines) == 1
-    with pytest.raises(InstallError, match="docker could not pull bad: no such image"):
-        PULL(tool, "bad", lines.append)
-
-
-def test_an_image_without_a_container_tool() -> None:
-    with pytest.raises(InstallError, match="neither docker nor podman"):
-        start(Build(name="x", model="m", device="cuda", image="vllm/vllm-openai"))
-
-
-def test_what_the_shell_sets_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
-    monkeypatch.setenv("SHELL", "/bin/sh")
-    own = {"VLLM_LOGGING_LEVEL": "INFO"}
-    found: Any = start(Build(name="x", model="m", environment=own)).provenance
-    assert found["inherited_environment"]["OMP_NUM_THREADS"] == "2"
-    assert "hf_secret" not in str(found)
-    assert not found["inherited_environment"].keys() & {"SHELL", "VLLM_LOGGING_LEVEL"}
-
-
-def test_versions_of_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "platform.py").write_text("raise SystemExit('a stranger')")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = VERSIONS(sys.executable, ISOLATED)
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert VERSIONS("/bin/false", {}) == {}
-    assert VERSIONS("/no/such/python", {}) == {}
-    monkeypatch.setattr(module, "QUERY_LIMIT_S", 0.1)
-    assert VERSIONS(write_program(tmp_path / "slow", "#!/bin/sh\nexec sleep 9\n"), {}) == {}
-
-
-def test_the_interpreter_of_a_command(tmp_path: Path) -> None:
-    script = write_program(tmp_path / "vllm", "#!/opt/py/bin/python3.12\n")
-    assert module._interpreter(["nice", script, "serve"]) == "/opt/py/bin/python3.12"
-    write_program(tmp_path / "vllm", "#!/bin/sh\n")
-    (tmp_path / "link").mkdir()
-    (tmp_path / "link" / "vllm").symlink_to(script)
-    assert module._interpreter([str(tmp_path / "link" / "vllm")]) == str(tmp_path / "python")
-    assert module._interpreter(["/x/python3", "-m", "vllm"]) == "/x/python3"
-    assert module._interpreter(["/x/python-wrapper", "/no/such/vllm"]) is None
-
-
-def test_a_managed_python_and_its_children_see_no_strangers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("torch", "json"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("PYTHONHOME", str(tmp_path))
-    code = (
-        "import json, multiprocessing, os, subprocess, sys\n"
-        "assert os.getcwd() not in sys.path and '' not in sys.path\n"
-        "subprocess.run([sys.executable, '-c', 'import json'], check=True)\n"
-        "context = multiprocessing.get_context('spawn')\n"
-        "child = context.Process(target=__import__, args=('json',))\n"
-        "child.start(); child.join(); sys.exit(child.exitcode)\n"
-    )
-    argv = [sys.executable, "-c", code]
-    subprocess.run(argv, cwd=tmp_path, env=os.environ | ISOLATED, check=True)
-
-
 PARSE = """
 import argparse, json, sys
 from vllm.entrypoints.launchers.cli_args import make_arg_parser
@@ -403,7 +242,7 @@ print(json.dumps({"switches": switches, "parsed": parsed}, default=str))
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(INSTALLED(module.ENVIRONMENT) is None, reason="the environment is missing")
+@pytest.mark.skipif(installed(module.ENVIRONMENT) is None, reason="the environment is missing")
 def test_vllms_own_parser_understands_the_command_lines() -> None:
     builds = [tomllib.loads(path.read_text()) for path in builtin_builds().values()]
     builds = [build for build in builds if build["engine"] == "vllm"]
@@ -416,7 +255,7 @@ def test_vllms_own_parser_understands_the_command_lines() -> None:
     builds.append({"name": "x", "model": "m", "arguments": arguments})
     argvs = [start(Build.model_validate(build)).argv for build in builds]
     done = subprocess.run(
-        [str(INSTALLED(module.ENVIRONMENT)), "-c", PARSE],
+        [str(installed(module.ENVIRONMENT)), "-c", PARSE],
         input=json.dumps([argv[len(module.MANAGED) + 1 :] for argv in argvs]),
         env=os.environ | ISOLATED,
         capture_output=True,
