@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.cli.flags import at_least, builds_or_url, naming_flags, share, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sweeping import check_same, check_sweep, plan_of, resumed
+from harness.cli.turns import turns_of
 from harness.cli.workers import announcements, fleet_of
 from harness.config import find_profile, load_config
 from harness.errors import BadInputError, ExitCode
@@ -56,8 +57,9 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         int | None, Parameter(name=["--requests", "--num-requests", "--num-prompts"])
     ] = None,
     warmup: int | None = None,
-    repeats: int = 1,
-    order: Order = "each",
+    repeats: int | None = None,
+    order: Order | None = None,
+    interleave: Annotated[bool, Parameter(negative="")] = False,
     prompt_tokens: Annotated[int | None, Parameter(name=["--prompt-tokens", "--isl"])] = None,
     output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
     slo: str | None = None,
@@ -113,9 +115,13 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         duration: Length of the measured window in seconds.
         requests: Measured requests per cell.
         warmup: Requests sent and discarded first.
-        repeats: Measure each cell so often, each time with other prompts and arrivals.
+        repeats: Measure each cell so often, each time with other prompts and arrivals. Unless
+            said: once; several servers at one stream 6 times if two, 4 if three, 2 if more.
         order: each: one server after the other, each up once; mirrored: each up once a repeat, in
-            the order A B, B A, A B, …, so that a drift of the machine costs all the same.
+            the order A B, B A, A B, …, so that a drift of the machine costs all the same. Unless
+            said: mirrored for several servers at one stream.
+        interleave: Have all servers up at once and ask them by turns, request by request: one
+            stream, closed loop. Each is started but once.
         prompt_tokens: Length of every prompt, instead of the profile's distribution.
         output_tokens: Length of every answer, instead of the profile's distribution.
         slo: Limits for goodput, e.g. "ttft_p95_ms<=500,itl_p95_ms<=50".
@@ -204,6 +210,10 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
         levels = levels_of(shape, said.level, said.rate, as_recorded=said.time_scale is not None)
     fail_ratio = share("max-fail-ratio", said.max_fail_ratio)
     plan = None
+    url = urls_of(said.url, said.model, said.ca_file, verify=not said.insecure)
+    servers = builds_or_url(said.server, url, found, "--repeats measures it again")
+    taken = turns_of(said, servers, shape, levels)
+    levels = taken.levels
     check_sweep(said)
     if said.sweep:
         ends = None if said.level is None and said.rate is None else levels
@@ -211,7 +221,6 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
         levels, fail_ratio = [plan.low], 1.0  # that some fail at the end is what it looks for
     if said.ignore_eos and said.lengths == "natural":
         raise BadInputError("--ignore-eos and --lengths natural contradict each other")
-    url = urls_of(said.url, said.model, said.ca_file, verify=not said.insecure)
     headers = headers_of(said.header)
     if said.api_key_env is not None and "authorization" in map(str.lower, headers):
         raise BadInputError("--header Authorization and --api-key-env say the same; leave one out")
@@ -228,11 +237,12 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
         elsewhere=said.server is None,
     )
     return LoadRequest(
-        servers=builds_or_url(said.server, url, found, "--repeats measures it again"),
+        servers=servers,
         profile=shape,
         levels=levels,
-        repeats=at_least("repeats", said.repeats, 1),
-        order=said.order,
+        repeats=at_least("repeats", taken.repeats, 1),
+        order=taken.order,
+        interleave=said.interleave,
         seed=at_least("seed", said.seed, 0),
         slo=limits,
         dialect=said.dialect,
@@ -262,8 +272,9 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
             "duration": said.duration,
             "requests": said.requests,
             "warmup": said.warmup,
-            "repeats": said.repeats,
-            "order": said.order,
+            "repeats": taken.repeats,
+            "order": taken.order,
+            "interleave": said.interleave,
             "prompt_tokens": said.prompt_tokens,
             "output_tokens": said.output_tokens,
             "seed": said.seed,

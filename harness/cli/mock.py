@@ -29,6 +29,7 @@ def mock(  # noqa: PLR0913 - one flag each
     jitter_ms: float = Options.jitter_ms,
     slots: Annotated[int, Parameter(name=["--slots", "--max-num-seqs"])] = Options.slots,
     step_ms: float = Options.step_ms,
+    step_per_answer_ms: float = Options.step_per_answer_ms,
     tokens_per_step: int = Options.tokens_per_step,
     prefill_tokens_per_step: int = Options.prefill_tokens_per_step,
     kv_tokens: int = Options.kv_tokens,
@@ -68,6 +69,7 @@ def mock(  # noqa: PLR0913 - one flag each
         slots: Answers at once, the others wait; any number unless given.
         step_ms: Work in steps as engines do, in place of --ttft-ms and --itl-ms: every so often
             each running answer gets one token, all at once.
+        step_per_answer_ms: Added to a step for each answer that gets a token in it.
         tokens_per_step: Tokens that a step gives each running answer, written together.
         prefill_tokens_per_step: Prompt tokens that one step takes in; any number unless given.
         kv_tokens: Tokens that the KV cache holds. When it is full the latest answers are pushed
@@ -120,6 +122,7 @@ def mock(  # noqa: PLR0913 - one flag each
             jitter_ms=jitter_ms,
             slots=slots,
             step_ms=step_ms,
+            step_per_answer_ms=step_per_answer_ms,
             tokens_per_step=tokens_per_step,
             prefill_tokens_per_step=prefill_tokens_per_step,
             kv_tokens=kv_tokens,

@@ -94,7 +94,7 @@ def check_sweep(said: SimpleNamespace) -> None:
         return
     if said.lengths == "both":
         raise BadInputError("--sweep: --lengths both are two curves; sweep forced, then natural")
-    if said.order != "each":
+    if said.order not in {None, "each"}:
         raise BadInputError("--sweep: levels are found one after the other; leave --order out")
     if said.expect_workers:
         raise BadInputError(

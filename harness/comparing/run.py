@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from harness.comparing.checks import check, check_same, described, unlike_of
@@ -19,6 +18,7 @@ from harness.comparing.record import write_comparison
 from harness.comparing.request import Weighing
 from harness.errors import ExitCode, HarnessError
 from harness.evidence.folders import COMPARISON, LOAD, kind_of
+from harness.load.abreast import all_up
 from harness.load.job import LoadJob
 from harness.quality.run import EvalJob
 from harness.reports.comparison import write_reports
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.comparing.request import CompareRequest
     from harness.live import Live
     from harness.load.order import Visit
-    from harness.serving import Served, Source
+    from harness.serving import Source
 
 QUALITY: Final = "quality"
 _WORST: Final = (ExitCode.INTERRUPTED, ExitCode.SERVER, ExitCode.INVALID)
@@ -209,18 +209,9 @@ class _Comparison:
         grade = [name for name in self._sources if self._quality.todo(name)]
         if not grade and not any(map(self._load.todo, self._load.visits)):
             return
-        up: dict[str, Served] = {}
-        with ExitStack() as stack:
-            for name, source in self._sources.items():
-                with self._load.guarded(name):
-                    up[name] = stack.enter_context(source.serve(self._load.folder, self._live))
-                if name not in up:
-                    self._live.problem(
-                        f"--interleave needs all builds up at once, and {name} did not come up "
-                        f"beside {' and '.join(up) or 'nothing'}: if memory is short, limit each "
-                        "build's (its cache, its share of the GPU), or leave --interleave out"
-                    )
-                    return
+        with all_up(self._sources, self._load, self._live) as up:
+            if not up:
+                return
             with self._load.guarded(" and ".join(up)):
                 for name in grade:
                     self._quality.visit(Connected(up[name].server, up[name].running))

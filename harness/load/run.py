@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from harness.load.abreast import all_up, announced
 from harness.load.checks import check
 from harness.load.job import LoadJob
 from harness.load.sweep import sweep, swept_cells
@@ -34,6 +35,8 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
     check(request)
     by_name = {source.name: source for source in sources_of(request)}
     names = list(by_name)
+    for line in announced(request):
+        live.note(line)
     folder = request.resume
     if folder is None:
         folder = RunFolder.create(parent, f"{request.profile.name}-{'-'.join(names)}")
@@ -42,6 +45,8 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
         if request.sweep is not None:
             for source in by_name.values():
                 sweep(request, job, source, live)
+        elif request.interleave:
+            _by_turns(job, by_name, live)
         else:
             for visit in job.visits:
                 job.visit(visit, by_name[visit.build])
@@ -50,6 +55,15 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
     finally:
         code = job.finish()
     return folder, code
+
+
+def _by_turns(job: LoadJob, sources: dict[str, Source], live: Live) -> None:
+    if not any(map(job.todo, job.visits)):
+        return
+    with all_up(sources, job, live) as up:
+        if up:
+            with job.guarded(" and ".join(up)):
+                job.interleave(up)
 
 
 def sources_of(request: LoadRequest) -> list[Source]:

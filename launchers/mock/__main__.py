@@ -47,6 +47,7 @@ def _options() -> Options:
     parser.add_argument("--jitter-ms", type=float, default=Options.jitter_ms)
     parser.add_argument("--slots", "--max-num-seqs", type=int, default=Options.slots)
     parser.add_argument("--step-ms", type=float, default=Options.step_ms)
+    parser.add_argument("--step-per-answer-ms", type=float, default=Options.step_per_answer_ms)
     parser.add_argument("--tokens-per-step", type=int, default=Options.tokens_per_step)
     parser.add_argument(
         "--prefill-tokens-per-step", type=int, default=Options.prefill_tokens_per_step

@@ -40,6 +40,8 @@ class Options:
     """Answers at once, others wait; 0: any number."""
     step_ms: float = 0.0
     """One engine step every so often gives every running answer one token, all at once."""
+    step_per_answer_ms: float = 0.0
+    """Each answer that gets a token makes the step so much longer."""
     tokens_per_step: int = 1
     """Tokens that a step gives each running answer; their events leave in one write."""
     prefill_tokens_per_step: int = 0
@@ -124,6 +126,7 @@ class Options:
             problems.append("tokens_per_step: must be 1 or more")
         if not self.step_ms:
             given = {
+                "step_per_answer_ms": self.step_per_answer_ms,
                 "tokens_per_step": self.tokens_per_step > 1,
                 "prefill_tokens_per_step": self.prefill_tokens_per_step,
                 "kv_tokens": self.kv_tokens,

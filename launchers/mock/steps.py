@@ -1,6 +1,7 @@
 """Tokens as an engine makes them: in steps, with a KV cache that may run out.
 
-Every `step_ms` all running answers get one token, and speak at once. A prompt takes as many steps
+Every `step_ms` all running answers get one token, and speak at once; with `step_per_answer_ms` a
+step takes so much longer for each of them, as a larger batch does. A prompt takes as many steps
 as its tokens need at `prefill_tokens_per_step`; the step that takes in the last of it gives the
 first token. When the cache is full the latest answer is pushed back to the head of the queue,
 and prompt and tokens are taken in anew (recomputed) once there is room: a stall in mid-answer.
@@ -27,6 +28,7 @@ class Stepped:
         options = server.options
         self._server = server
         self._step_ns = int(options.step_ms * 1e6)
+        self._each_ns = int(options.step_per_answer_ms * 1e6)
         self._slots = options.slots or _ANY
         self._kv_tokens = options.kv_tokens or _ANY
         self._each = options.tokens_per_step
@@ -60,7 +62,7 @@ class Stepped:
         self._waiting.append(answer)
         if self.due_ns is None:
             self._plan()
-            self.due_ns = _now() + self._step_ns
+            self.due_ns = _now() + self._takes_ns()
 
     def run(self) -> None:
         """End the step under way if it is time, and begin the next."""
@@ -82,7 +84,11 @@ class Stepped:
         self._leave(gone)
         self._plan()
         busy = self._running or self._waiting
-        self.due_ns = max(due_ns + self._step_ns, now) if busy else None
+        self.due_ns = max(due_ns + self._takes_ns(), now) if busy else None
+
+    def _takes_ns(self) -> int:
+        """How long the step lasts that was planned."""
+        return self._step_ns + self._each_ns * len(self._batch)
 
     def _leave(self, gone: set[Answer]) -> None:
         """Give back what answers held that are over."""

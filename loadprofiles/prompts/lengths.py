@@ -90,7 +90,8 @@ class LogNormal(_Bounded):
 class Empirical(BaseModel):
     """A histogram: each of `values` comes up in proportion to its weight; without, equally often.
 
-    The values of a measured sample, listed with their repetitions, are drawn as they are.
+    The values of a measured sample, listed with their repetitions, are drawn as they are. In
+    rounds, each value comes once before any comes again, in an order drawn for each round.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,9 +99,15 @@ class Empirical(BaseModel):
     kind: Literal["empirical"]
     values: Annotated[tuple[Tokens, ...], Field(min_length=1, max_length=100_000)]
     weights: tuple[Weight, ...] | None = None
+    rounds: bool = False
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
+        if self.rounds and self.weights is not None:
+            raise ValueError(
+                "rounds = true has each value come equally often, and weights say otherwise; leave "
+                "one of both out"
+            )
         if self.weights is None:
             return self
         if len(self.weights) != len(self.values):
@@ -124,6 +131,13 @@ class Empirical(BaseModel):
     def _possible(self) -> list[int]:
         weights = self.weights or [1.0] * len(self.values)
         return [value for value, weight in zip(self.values, weights, strict=True) if weight]
+
+    def in_rounds(self, count: int, rng: np.random.Generator) -> IntArray:
+        """Return values, round after round of all of them."""
+        size = len(self.values)
+        keys = rng.random((-(-count // size), size))
+        values: IntArray = np.array(self.values, dtype=np.int64)[keys.argsort(axis=1)].ravel()
+        return values[:count]
 
     def at(self, u: NDArray[np.float64]) -> IntArray:
         """Map u in [0, 1) to values: the inverse of the histogram's distribution function."""
@@ -229,6 +243,8 @@ def sample_lengths(length: Length, count: int, rng: np.random.Generator) -> IntA
         raise TypeError("a file's lengths come with its requests")
     if isinstance(length, int):
         return np.full(count, length, dtype=np.int64)
+    if isinstance(length, Empirical) and length.rounds:
+        return length.in_rounds(count, rng)
     u = rng.random(count)
     if isinstance(length, Empirical):
         return length.at(u)

@@ -51,6 +51,24 @@ def check(done: Done, code: int, *texts: str) -> None:
         (["--server", "aqw", *STEADY], ['no server "aqw" (did you mean "awq"?)', "list servers"]),
         (["--server", "awq,gpqt", *STEADY], ['no server "gpqt" (did you mean "gptq"?)']),
         (["--server", "awq,awq", *STEADY], ['"awq" is there twice', "--repeats"]),
+        (
+            [*DEAD_URL, "--profile", "batch1", "--interleave"],
+            ["there is but one", "--server fp16,"],
+        ),
+        (["--server", "awq", "--profile", "batch1", "--interleave"], ["there is but one"]),
+        (["--server", "awq,fp16", *STEADY, "--interleave"], ["--interleave:", "closed-loop"]),
+        (
+            ["--server", "awq,fp16", "--profile", "batch1", "--interleave", "--level", "2"],
+            ["--interleave:", "take the level 1"],
+        ),
+        (
+            ["--server", "awq,fp16", "--profile", "batch1", "--interleave", "--order", "mirrored"],
+            ["--interleave and --order do not go together"],
+        ),
+        (
+            ["--server", "awq,fp16", "--profile", "batch1", "--interleave", "--workers", "2"],
+            ["--interleave and --workers do not go together"],
+        ),
         (["--server", "./no.toml", *STEADY], ["no file", "no.toml"]),
         ([*DEAD_URL, "--profile", "burtsy"], ['no profile "burtsy" (did you mean "bursty"?)']),
         ([*STEADY], ["--server NAME[,NAME…] or --url URL"]),

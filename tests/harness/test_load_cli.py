@@ -76,6 +76,36 @@ def test_builds(ask: Ask) -> None:
     assert all((base / "awq.toml").is_file() for _, base in request.servers)
 
 
+BATCH1 = ("--profile", "batch1")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("--server", "fp16,awq", *BATCH1), (6, "mirrored", False)),
+        (("--server", "fp16,awq,gptq", *BATCH1), (4, "mirrored", False)),
+        (("--server", "fp16,awq,gptq,nf4", *BATCH1), (2, "mirrored", False)),
+        (("--server", "fp16,awq", *BATCH1, "--repeats", "3"), (3, "mirrored", False)),
+        (("--server", "fp16,awq", *BATCH1, "--order", "each"), (6, "each", False)),
+        (("--server", "fp16,awq", *BATCH1, "--interleave"), (6, "each", True)),
+        (("--server", "fp16,awq", "--profile", "closed", "--interleave"), (6, "each", True)),
+        (("--server", "fp16,awq", "--profile", "closed", "--level", "1"), (6, "mirrored", False)),
+        (("--server", "fp16,awq", "--profile", "closed"), (1, "each", False)),
+        (("--server", "fp16,awq", *BATCH1, "--level", "1,8"), (1, "each", False)),
+        (("--server", "fp16,awq", "--profile", "constant", "--rate", "1"), (1, "each", False)),
+        (("--server", "fp16", *BATCH1), (1, "each", False)),
+        ((*URL, *BATCH1), (1, "each", False)),
+    ],
+)
+def test_several_servers_at_one_stream_take_turns(
+    ask: Ask, argv: tuple[str, ...], expected: tuple[int, str, bool]
+) -> None:
+    request = ask(*argv)
+    assert (request.repeats, request.order, request.interleave) == expected
+    assert request.asked["repeats"] == expected[0]
+    assert not request.interleave or request.levels == [1]
+
+
 @pytest.mark.parametrize("name", ["--url", "--base-url", "--target"])
 def test_aliases_of_the_url(ask: Ask, name: str) -> None:
     request = ask(name, "http://h:1/v1", "--model", "m", "--profile", "steady")

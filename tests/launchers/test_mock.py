@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import ssl
+import statistics
 import subprocess
 import sys
 import time
@@ -261,6 +262,16 @@ def test_in_steps_all_answers_speak_at_once(mock: StartMock, tmp_path: Path) -> 
     assert len(sent) == 48
     steps = 1 + sum(b - a > 20e6 for a, b in itertools.pairwise(sent))
     assert steps <= 12, "48 tokens left in about 8 moments"
+
+
+def test_a_step_takes_longer_for_each_answer_in_it(mock: StartMock, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    url = mock("--step-ms", "5", "--step-per-answer-ms", "10", "--truth", str(truth))
+    together(url, [{"max_tokens": 12, "stream": True, "prompt": "a"}])
+    together(url, [{"max_tokens": 12, "stream": True, "prompt": "a"}] * 4)
+    alone, *batch = ([b - a for a, b in itertools.pairwise(own)] for own in spans(truth))
+    assert 15e6 * 0.9 <= statistics.median(alone) < 30e6
+    assert all(45e6 * 0.9 <= statistics.median(gaps) < 60e6 for gaps in batch)
 
 
 def test_a_long_prompt_takes_steps(mock: StartMock, tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def lengths(draw: st.DrawFn) -> Length:
         values = draw(st.lists(st.integers(low, high), min_size=1, max_size=9))
         weights = draw(st.lists(st.floats(0, 1e300), min_size=len(values), max_size=len(values)))
         given = tuple(weights) if max(weights) > 0 else None
-        return Empirical(kind="empirical", values=tuple(values), weights=given)
+        rounds = given is None or draw(st.booleans())
+        given = None if rounds else given
+        return Empirical(kind="empirical", values=tuple(values), weights=given, rounds=rounds)
     if kind == "fixed":
         return low
     if kind == "uniform":
@@ -87,6 +89,16 @@ def test_a_histogram_comes_up_in_its_proportions() -> None:
     assert float(((counts - expected) ** 2 / expected).sum()) < 13.8  # chi-square, 2 df, 0.1 %
 
 
+def test_in_rounds_each_value_comes_once_before_any_comes_again() -> None:
+    length = Empirical(kind="empirical", values=(16, 128, 1500), rounds=True)
+    drawn = sample_lengths(length, 302, np.random.default_rng(1))
+    orders = {tuple(part) for part in drawn[:300].reshape(100, 3).tolist()}
+    assert {tuple(sorted(order)) for order in orders} == {(16, 128, 1500)}
+    assert len(orders) == 6
+    assert len(set(drawn[300:].tolist())) == 2
+    assert np.array_equal(drawn[:100], sample_lengths(length, 100, np.random.default_rng(1)))
+
+
 def test_values_without_weight_never_come_up() -> None:
     length = Empirical(kind="empirical", values=(1, 5, 6, 9), weights=(0, 1, 1, 0))
     assert (length.low, longest(length)) == (5, 6)
@@ -116,6 +128,10 @@ def test_bounds_carry_no_heap() -> None:
         ({"kind": "normal", "mean": 5, "sd": 0, "low": 1, "high": 9}, "normal.sd"),
         ({"kind": "normal", "mean": 50, "sd": 1, "low": 1, "high": 9}, "mean = 50 lies outside"),
         ({"kind": "empirical", "values": []}, "at least 1 item"),
+        (
+            {"kind": "empirical", "values": [3], "weights": [1], "rounds": True},
+            "weights say otherwise; leave one of both out",
+        ),
         ({"kind": "empirical", "values": [3, 0]}, "empirical.values.1"),
         ({"kind": "empirical", "values": [3, 4], "weights": [1]}, "2 values but 1 weights"),
         ({"kind": "empirical", "values": [3], "weights": [-1]}, "empirical.weights.0"),
