@@ -204,7 +204,8 @@ def _find(
     if what == "server" and name in config.servers:
         raise BadInputError(
             f"{name} is a server that runs already ([servers.{name}] of {config.path})",
-            hint="Name it alone, as --server of load, eval, probe or capacity.",
+            hint="load, eval, probe, capacity, compare and gate take it by its name; what brings "
+            "servers up, or changes their weights, wants a build.",
         )
     listed = f"harness list {what.removesuffix('s')}s"
     raise _unknown(what, name, {*shipped, *named}, listed)

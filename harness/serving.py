@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from launchers.launch import Running, launch
+from launchers.replicas import connect_all
 from launchers.trust import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from harness.live import Live
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Url:
-    """A server that somebody else runs, as the command line names it."""
+    """A server that somebody else runs, as the command line or a [servers] table names it.
+
+    What it leaves open is what the command line says for all.
+    """
 
     urls: tuple[str, ...]
     """Its replicas, where they are several."""
@@ -29,6 +33,43 @@ class Url:
     trust: Trust = field(default_factory=Trust)
     name: str = "url"
     """What its results are filed under."""
+    dialect: str | None = None
+    tokenizer: Path | None = None
+    api_key_env: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """Where a person wrote it."""
+        return "--url" if self.name == "url" else f"servers.{self.name}.url"
+
+
+Who: TypeAlias = "tuple[Build, Path] | Url"
+"""A build with the folder that its relative paths count from, or a server that runs already."""
+
+
+def name_of(who: Who) -> str:
+    """Return what its results are filed under."""
+    return who.name if isinstance(who, Url) else who[0].name
+
+
+def names_in(servers: Iterable[Who]) -> list[str]:
+    """Return what their results are filed under."""
+    return [name_of(who) for who in servers]
+
+
+def builds_in(servers: Iterable[Who]) -> list[tuple[Build, Path]]:
+    """Return those that are brought up."""
+    return [who for who in servers if not isinstance(who, Url)]
+
+
+def urls_in(servers: Iterable[Who]) -> list[Url]:
+    """Return those that run already."""
+    return [who for who in servers if isinstance(who, Url)]
+
+
+def url_of(servers: Iterable[Who], name: str) -> Url | None:
+    """Return the server of that name that runs already; None: a build is called so."""
+    return next((who for who in urls_in(servers) if who.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -94,3 +135,28 @@ class Launched:
 
 
 Source = Connected | Launched
+
+
+def source_of(
+    who: Who,
+    *,
+    dialect: str = "openai-completions",
+    headers: Mapping[str, str] | None = None,
+    api_key_env: str | None = None,
+) -> Source:
+    """Return where a server comes from.
+
+    Raises:
+        ConnectError: it runs already, and nothing usable answers at its URL.
+    """
+    if not isinstance(who, Url):
+        return Launched(*who)
+    server = connect_all(
+        who.urls,
+        who.model,
+        dialect=who.dialect or dialect,
+        headers=headers,
+        api_key_env=who.api_key_env or api_key_env,
+        trust=who.trust,
+    )
+    return Connected(replace(server, build=who.name))

@@ -18,11 +18,10 @@ from harness.load.checks import check
 from harness.load.job import LoadJob
 from harness.load.matrix import Cell
 from harness.load.order import Visit
+from harness.load.run import sources_of
 from harness.reports.sizing import markdown_of
 from harness.rundir import CELLS, MANIFEST_FILE, RunFolder, write_atomically
-from harness.serving import Connected, Launched, Source, Url
 from harness.sizing.asked import write_asked
-from launchers.replicas import connect_all
 from loadprofiles.errors import ProfileError
 from loadprofiles.traffic.timetable import check_schedule
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from harness.load.cell import UnderWay
     from harness.load.request import LoadRequest
     from harness.measuring.measurement import CellMeasurement
-    from harness.serving import Served
+    from harness.serving import Served, Source
 
 SIZING_FILE: Final = "sizing.md"
 CODES: Final = {
@@ -72,18 +71,7 @@ def run_search(
     check_limits(request.slo, stream=load.stream)
     closed_of(load.profile)
     check(load)
-    if isinstance(load.servers, Url):
-        server = connect_all(
-            load.servers.urls,
-            load.servers.model,
-            dialect=load.dialect,
-            headers=load.headers,
-            api_key_env=load.api_key_env,
-            trust=load.servers.trust,
-        )
-        sources: list[Source] = [Connected(replace(server, build=load.servers.name))]
-    else:
-        sources = [Launched(build, base_dir) for build, base_dir in load.servers]
+    sources = sources_of(load)
     names = [source.name for source in sources]
     folder = resumed or RunFolder.create(parent, f"capacity-{'-'.join(names)}")
     job = LoadJob(load, folder, live, names, cells=_cells_of(folder))

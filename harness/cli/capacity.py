@@ -14,7 +14,7 @@ from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.run import run_search
 from harness.capacity.search import PRECISION, PROBES
 from harness.capacity.weigh import read_capacity
-from harness.cli.flags import at_least, builds_or_url, naming_flags, urls_of
+from harness.cli.flags import at_least, naming_flags, servers_named, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
 from harness.cli.tables import stdout
@@ -26,7 +26,7 @@ from harness.load.request import LoadRequest
 from harness.measuring.slo import parse_slo
 from harness.reports.capacity.terminal import print_capacity
 from harness.rundir import RunFolder
-from harness.serving import Url
+from harness.serving import names_in
 from harness.sizing.sizing import check_builds, check_unit
 from launchers.redact import redact_argv, redact_json, redact_text
 from loadprofiles.dialects import load_dialect
@@ -169,11 +169,9 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     }
     folder = None if resume is None else _opened(resume, asked)
     at = urls_of(url, model, ca_file, verify=not insecure)
-    servers = builds_or_url(server, at, found, "once is enough")
+    servers = servers_named(server, at, found, "once is enough")
     if sized_for is not None:
-        builds = (
-            [servers.name] if isinstance(servers, Url) else [build.name for build, _ in servers]
-        )
+        builds = names_in(servers)
         check_builds(builds, sized_for.terms, besides=found.priced)
         unit = "requests/s" if shape.session is None else "sessions/s"
         check_unit(builds[0], unit, sized_for.demand)

@@ -20,16 +20,18 @@ from harness.comparing.manifest import read_compare_manifest
 from harness.comparing.plan import default_repeats, plan_comparison, words
 from harness.comparing.request import CompareRequest, Weighing
 from harness.comparing.run import compare_runs, run_compare
-from harness.config import Config, find_build, find_profile, load_config
+from harness.config import Config, find_profile, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.evidence.folders import COMPARISON_FILE, LOAD
 from harness.evidence.limits import parse_limits
 from harness.live import Live
 from harness.load.request import LoadRequest
 from harness.measuring.slo import Limit, Slo, parse_slo
+from harness.named import find_server
 from harness.reports.comparison import load_report
 from harness.reports.comparison.terminal import print_comparison
 from harness.rundir import MANIFEST_FILE, RunFolder
+from harness.serving import names_in
 from harness.sizing.settings import CapacitySettings
 from launchers.redact import redact_argv, redact_json
 from loadprofiles.profile import Overrides, Profile
@@ -155,12 +157,13 @@ def request_of(
         BadInputError: with the flag and the fix.
     """
     found = load_config(None if given["config"] is None else Path(given["config"]))
-    builds = [find_build(name, found) for name in _names(given)]
+    builds = [find_server(name, found) for name in _names(given)]
+    called = names_in(builds)
     if given["repeats"] is None:
         given = {**given, "repeats": default_repeats(len(builds))}
-    weighing = replace(_weighing(given), baseline=builds[0][0].name)
+    weighing = replace(_weighing(given), baseline=called[0])
     if not weighing.prices:
-        weighing = replace(weighing, prices=prices_of(found, [build.name for build, _ in builds]))
+        weighing = replace(weighing, prices=prices_of(found, called))
     with naming_flags(given):
         shape = _profile(find_profile(given["profile"], found), given)
         alone = "1" if given["interleave"] and shape.is_closed else None

@@ -10,19 +10,18 @@ from rich.console import Console
 from evals.endpoint import Endpoint
 from evals.records import ROUTES, Route
 from evals.suite import JudgeSettings
-from harness.cli.flags import at_least, builds_or_url, names_of, share, urls_of
+from harness.cli.flags import at_least, names_of, servers_named, share, urls_of
 from harness.cli.pairs import headers_of
 from harness.config import (
     Config,
-    find_build,
     find_profile,
     find_suite,
-    is_build,
     load_config,
 )
 from harness.errors import BadInputError
 from harness.history.baselines import find_baseline
 from harness.live import Live
+from harness.named import find_server, is_server
 from harness.quality.baseline import find_run, kept_run
 from harness.quality.record import read_manifest
 from harness.quality.request import (
@@ -37,8 +36,7 @@ from harness.quality.run import run_eval
 from harness.reports.evaluation import load_report
 from harness.reports.evaluation.terminal import print_evaluation
 from harness.rundir import RunFolder
-from harness.serving import Url
-from launchers.build import Build
+from harness.serving import Who
 from launchers.redact import redact_argv, redact_text
 
 _KEPT = frozenset(
@@ -269,29 +267,24 @@ def _judge(flags: _Flags, config: Config) -> Endpoint | None:
     return JudgeSettings(url=url, model=model, api_key_env=key).endpoint()
 
 
-def servers_of(flags: _Flags, config: Config) -> list[tuple[Build, Path]] | Url:
+def servers_of(flags: _Flags, config: Config) -> list[Who]:
     """Return who is to be asked."""
     url = flags.text("url")
     urls = () if url is None else (url,)
     at = urls_of(
         urls, flags.text("model"), flags.path("ca_file"), verify=not flags.is_set("insecure")
     )
-    found = builds_or_url(flags.text("server"), at, config, "one of them is enough")
-    if isinstance(found, Url) and len(found.urls) > 1:
-        raise BadInputError(
-            "--url: give one; answers are compared per server", hint="Evaluate each by itself."
-        )
-    return found
+    return servers_named(flags.text("server"), at, config, "one of them is enough")
 
 
-def baseline_of(text: str | None, config: Config) -> tuple[Build, Path] | EarlierRun | None:
+def baseline_of(text: str | None, config: Config) -> "Who | EarlierRun | None":
     """Return whom the others are compared with."""
     if text is None:
         return None
     blessed = None
-    if not is_build(text, config):
+    if not is_server(text, config):
         blessed = find_baseline(text)
-    return find_run(text if blessed is None else str(blessed.path)) or find_build(text, config)
+    return find_run(text if blessed is None else str(blessed.path)) or find_server(text, config)
 
 
 def _under_load(text: str | None, config: Config) -> UnderLoad | None:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from harness.config import find_build
 from harness.errors import BadInputError
+from harness.named import find_server
 from harness.serving import Url
 from launchers.trust import Trust
 from loadprofiles.errors import ProfileError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.config import Config
-    from launchers.build import Build
+    from harness.serving import Who
 
 _PARAMETERS: Final = {
     "duration_s": "duration",
@@ -82,25 +82,23 @@ def names_of(flag: str, text: str, again: str) -> list[str]:
     return names
 
 
-def builds_or_url(
-    server: str | None, url: Url | None, config: Config, again: str
-) -> list[tuple[Build, Path]] | Url:
-    """Return the builds that --server names, or the URL.
+def servers_named(server: str | None, url: Url | None, config: Config, again: str) -> list[Who]:
+    """Return what --server names, builds or [servers] of the harness.toml, or the URL.
 
     Args:
         server: the flag's text.
         url: as `urls_of` returns it.
-        config: where builds are looked up.
-        again: what to do in place of naming a build twice.
+        config: where names are looked up.
+        again: what to do in place of naming one twice.
 
     Raises:
-        BadInputError: neither, both, or a build that is not known or named twice.
+        BadInputError: neither, both, or one that is not known or named twice.
     """
     if (server is None) == (url is None):
         raise BadInputError("give either --server NAME[,NAME…] or --url URL")
     if url is not None:
-        return replace(url, name=config.server_at(url.urls) or url.name)
-    return [find_build(name, config) for name in names_of("server", server or "", again)]
+        return [replace(url, name=config.server_at(url.urls) or url.name)]
+    return [find_server(name, config) for name in names_of("server", server or "", again)]
 
 
 def at_least(flag: str, value: int, least: int) -> int:

@@ -6,14 +6,15 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.flags import at_least
-from harness.config import Config, find_build, find_rules, is_build, load_config
+from harness.config import Config, find_rules, load_config
 from harness.errors import BadInputError, ExitCode, did_you_mean
 from harness.gating.copied import find_finished
-from harness.gating.request import GateRequest, Who, name_of
+from harness.gating.request import GateRequest, Named, name_of
 from harness.gating.rules import Rules
 from harness.gating.run import run_gate
 from harness.history import baselines as blessed
 from harness.live import Live
+from harness.named import find_server, is_server
 from harness.quality.request import CONCURRENCY
 from harness.reports.gate import load_report
 from harness.reports.gate.terminal import print_gate
@@ -48,8 +49,9 @@ def gate(  # noqa: PLR0913 - one parameter for each flag
     The exit code tells: 0 PASS, 1 FAIL, 5 INCONCLUSIVE; 4 a measurement is not valid.
 
     Args:
-        candidate: A build to bring up, or the folder of a finished run (RUN or RUN:BUILD).
-        baseline: A build, a finished run, or the name of a blessed baseline.
+        candidate: A build to bring up, a server of harness.toml that runs, or the folder of a
+            finished run (RUN or RUN:BUILD).
+        baseline: The same, or the name of a blessed baseline.
         rules: Rules of `harness list rules`, or a TOML file.
         stages: Go through these stages only, by comma.
         budget: Seconds that all of it may take, instead of the rules' own.
@@ -101,13 +103,13 @@ def gate(  # noqa: PLR0913 - one parameter for each flag
     return code
 
 
-def who(text: str, config: Config, flag: str, baselines: Path) -> Who:
-    """Return whom a name or a path means: a build, a run that is there, or a blessed baseline.
+def who(text: str, config: Config, flag: str, baselines: Path) -> Named:
+    """Return whom a name or a path means: a server, a run that is there, or a blessed baseline.
 
     A baseline that is called as a build goes by its folder: old numbers never stand in for a build.
     """
-    finished = None if is_build(text, config) else find_finished(text, flag, baselines)
-    return finished or find_build(text, config)
+    finished = None if is_server(text, config) else find_finished(text, flag, baselines)
+    return finished or find_server(text, config)
 
 
 def _chosen(rules: Rules, stages: str | None, budget: float | None) -> Rules:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from harness.cli.flags import at_least, builds_or_url, naming_flags, share, urls_of
+from harness.cli.flags import at_least, naming_flags, servers_named, share, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sweeping import check_same, check_sweep, plan_of, resumed
 from harness.cli.turns import turns_of
@@ -211,7 +211,7 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
     fail_ratio = share("max-fail-ratio", said.max_fail_ratio)
     plan = None
     url = urls_of(said.url, said.model, said.ca_file, verify=not said.insecure)
-    servers = builds_or_url(said.server, url, found, "--repeats measures it again")
+    servers = servers_named(said.server, url, found, "--repeats measures it again")
     taken = turns_of(said, servers, shape, levels)
     levels = taken.levels
     check_sweep(said)

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import BadInputError
-from harness.serving import Url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
     from types import SimpleNamespace
 
     from harness.load.order import Order
-    from launchers.build import Build
+    from harness.serving import Who
     from loadprofiles.profile import Profile
 
 _ALONE: Final = [1.0]
@@ -31,7 +29,7 @@ class Turns:
 
 def turns_of(
     said: SimpleNamespace,
-    servers: Sequence[tuple[Build, Path]] | Url,
+    servers: Sequence[Who],
     shape: Profile,
     levels: list[float],
 ) -> Turns:
@@ -40,7 +38,7 @@ def turns_of(
     Raises:
         BadInputError: flags that do not go together.
     """
-    builds = 1 if isinstance(servers, Url) else len(servers)
+    builds = len(servers)
     if said.interleave:
         _check_interleave(said, builds)
         if said.level is None and shape.is_closed:

@@ -71,6 +71,7 @@ def of_evidence(evidence: Evidence, builds: Sequence[str]) -> Facts:
         request = _table(run.manifest.get("request"))
         profile = _table(run.manifest.get("profile"))
         asked: dict[str, object] = {f"request {name}": request.get(name) for name in _REQUEST}
+        others = _table(request.get("dialects"))
         asked["load seed"] = run.measurements.run.seed
         asked["harness"] = run.measurements.run.harness_version
         name = profile.get("name")
@@ -83,7 +84,9 @@ def of_evidence(evidence: Evidence, builds: Sequence[str]) -> Facts:
             if build in found:
                 server = _table(servers.get(build))
                 where = {"machine": machine_word(run.manifest.get("host"), server)}
-                told = asked | where | _of_server(server) | {"cpus": server.get("cpus")}
+                dialect = others.get(build, request.get("dialect"))
+                told = asked | where | {"request dialect": dialect} | _of_server(server)
+                told |= {"cpus": server.get("cpus")}
                 cells = [cell for cell in run.measurements.cells if cell.build == build]
                 told |= {"engine": cells[0].engine, "engine_version": cells[0].engine_version}
                 _add(found[build], told)

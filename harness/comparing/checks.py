@@ -10,8 +10,10 @@ from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import parse_limits
 from harness.evidence.machines import machine_word
 from harness.load.checks import check as check_load
+from harness.load.checks import check_native
 from harness.provenance import host
 from harness.quality.checks import check as check_quality
+from harness.serving import Url, builds_in, name_of, names_in, urls_in
 from launchers.redact import redact_mapping
 from launchers.telemetry.records import GIB
 
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
     from harness.comparing.manifest import CompareManifest
     from harness.comparing.request import CompareRequest
     from harness.evidence.limits import Limit
-    from harness.serving import Source
-    from launchers.build import Build
+    from harness.serving import Source, Who
 
 _ROOM_GIB: Final = 0.5
 
@@ -36,6 +37,7 @@ def check(request: CompareRequest, parent: Path) -> tuple[list[Source], dict[str
         BadInputError, BuildError, LoadProfilesError: with the fix.
     """
     _check_weighing(request)
+    _check_urls(request)
     check_load(request.load)
     sources, sizes = check_quality(request.quality)
     check_alike(unlike_of(request), allow_different=request.weighing.allow_different)
@@ -44,13 +46,20 @@ def check(request: CompareRequest, parent: Path) -> tuple[list[Source], dict[str
 
 
 def unlike_of(request: CompareRequest) -> list[str]:
-    """Say in what the builds' TOML files differ beside the weights."""
-    builds = [build for build, _ in request.builds]
-    return unlike_builds(builds, builds[0].name)
+    """Say in what the builds' TOML files differ beside the weights, and in what they are asked."""
+    builds = [build for build, _ in builds_in(request.builds)]
+    lines = unlike_builds(builds, builds[0].name) if builds else []
+    asked = {name: request.load.of(name).dialect for name in names_in(request.builds)}
+    if len({*asked.values()}) > 1:
+        lines.append(f"dialect: {', '.join(f'{name} {told}' for name, told in asked.items())}")
+    return lines
 
 
-def described(build: Build, base_dir: Path) -> dict[str, Any]:
-    """Return a build for the manifest, secrets masked."""
+def described(who: Who) -> dict[str, Any]:
+    """Return a build, or a server that runs already, for the manifest, secrets masked."""
+    if isinstance(who, Url):
+        return {"name": who.name, "url": list(who.urls), "model": who.model}
+    build, base_dir = who
     told = build.model_dump(mode="json", exclude_none=True)
     told["environment"] = redact_mapping(build.environment)
     told["arguments"] = redact_mapping({k: str(v) for k, v in build.arguments.items()})
@@ -63,10 +72,10 @@ def check_same(manifest: CompareManifest, request: CompareRequest) -> None:
     Raises:
         BadInputError: it would not.
     """
-    for build, base_dir in request.builds:
-        if described(build, base_dir) != manifest.builds.get(build.name):
+    for who in request.builds:
+        if described(who) != manifest.builds.get(name_of(who)):
             raise BadInputError(
-                f"the build {build.name} is not as it was when {manifest.run.path} was begun",
+                f"{name_of(who)} is not as it was when {manifest.run.path} was begun",
                 hint="Start a comparison of its own, or undo the change.",
             )
     was, now = machine_word(manifest.host), machine_word(host())
@@ -79,7 +88,7 @@ def check_same(manifest: CompareManifest, request: CompareRequest) -> None:
 
 def _check_weighing(request: CompareRequest) -> None:
     weighing = request.weighing
-    names = [build.name for build, _ in request.builds]
+    names = names_in(request.builds)
     for build in weighing.prices:
         if build and build not in names:
             raise BadInputError(
@@ -98,6 +107,12 @@ def _check_weighing(request: CompareRequest) -> None:
                 f'--slo: "{limit.text}" is of the level {at}, which is not measured',
                 hint=f"Levels: {', '.join(sorted(f'{kind[0]}{level}' for level in levels))}.",
             )
+
+
+def _check_urls(request: CompareRequest) -> None:
+    """Look that suites and load can go to one address."""
+    for at in urls_in(request.builds):
+        check_native(at, "harness compare")
 
 
 def _check_goodput(limits: Sequence[Limit], request: CompareRequest) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from harness.comparing.checks import unlike_of
 from harness.load.matrix import expand
 from harness.load.order import visits
+from harness.serving import names_in, urls_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +63,8 @@ class ComparePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Of all; docs/compare.md says what is taken for what."""
     unlike: list[str] = []
     """In what beside the weights the builds' TOML files differ, with --allow-different."""
+    running: list[str] = []
+    """Servers of these that run already, and are not started."""
 
 
 def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> ComparePlan:
@@ -73,7 +76,7 @@ def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> Compa
     """
     load = request.load
     cells = expand(
-        [build.name for build, _ in request.builds],
+        names_in(request.builds),
         load.profile.name,
         load.levels,
         load.repeats,
@@ -93,6 +96,7 @@ def plan_comparison(request: CompareRequest, sizes: Mapping[str, Size]) -> Compa
         items={name: size.items for name, size in sizes.items()},
         about_s=sum(visit.about_s for visit in planned),
         unlike=unlike_of(request),
+        running=names_in(urls_in(request.builds)),
     )
 
 
@@ -104,10 +108,16 @@ def words(plan: ComparePlan) -> list[str]:
     usual = default_repeats(builds)
     same = "as usual" if plan.repeats == usual else f"{usual} are usual"
     said = f"{same} for {builds} builds; more with --repeats narrow the intervals"
+    starts = sum(visit.build not in plan.running for visit in plan.visits)
     lines = [
-        f"{len(plan.visits)} server starts: {order}",
+        f"{starts} server starts: {order}" if starts else f"no server is started: {order}",
         f"{plan.cells} load cells, {plan.repeats} repeats ({said})",
     ]
+    if plan.running:
+        lines.append(
+            f"{', '.join(plan.running)}: runs already and is not started; what starts of it differ "
+            "by is in no interval"
+        )
     if plan.interleaved:
         lines.append("all are up at once, and asked by turns, request by request")
     if asked:
@@ -123,6 +133,7 @@ def minutes(seconds: float) -> str:
 
 def _visit(request: CompareRequest, visit: Visit, suites: list[str], grading_s: float) -> VisitPlan:
     first = visit.number == 1
+    start_s = 0.0 if request.load.url(visit.build) is not None else START_S
     cells_s = sum(_cell_s(request, cell) for cell in visit.cells)
     levels: list[Any] = [cell.level_value for cell in visit.cells]
     return VisitPlan(
@@ -130,7 +141,7 @@ def _visit(request: CompareRequest, visit: Visit, suites: list[str], grading_s: 
         visit=visit.number,
         suites=suites if first else [],
         levels=levels,
-        about_s=START_S + cells_s + (grading_s if first else 0.0),
+        about_s=start_s + cells_s + (grading_s if first else 0.0),
     )
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from harness.load.request import LoadRequest
     from harness.quality.request import EvalRequest
     from harness.rundir import RunFolder
-    from launchers.build import Build
+    from harness.serving import Who
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +29,10 @@ class Weighing:
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest:
-    """Builds to be measured, each several times."""
+    """Builds to be measured, each several times; servers that run already among them."""
 
-    builds: Sequence[tuple[Build, Path]]
-    """The baseline first, with the folders that their relative paths count from."""
+    builds: Sequence[Who]
+    """The baseline first."""
     load: LoadRequest
     quality: EvalRequest
     weighing: Weighing

@@ -23,7 +23,7 @@ from harness.load.job import LoadJob
 from harness.quality.run import EvalJob
 from harness.reports.comparison import write_reports
 from harness.rundir import RunFolder
-from harness.serving import Connected
+from harness.serving import Connected, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
             command=request.command,
             seed=request.load.seed,
             asked=request.asked,
-            builds={build.name: described(build, base) for build, base in request.builds},
+            builds={name_of(who): described(who) for who in request.builds},
             parts=[QUALITY, LOAD],
         )
         manifest.unlike = unlike_of(request)
@@ -155,7 +155,7 @@ class _Comparison:
         self._asked: set[str] = set()
         self._interleave = request.load.interleave
         self._load = LoadJob(request.load, folder.part(LOAD), live, list(self._sources))
-        self._quality = EvalJob(request.quality, folder.part(QUALITY), sources, live)
+        self._quality = EvalJob(request.quality, folder.part(QUALITY), live)
 
     def run(self) -> ExitCode:
         """Go through all visits, write all there is to write, and say how it went."""

@@ -316,7 +316,7 @@ def _better(name: str) -> Better | None:
 
 
 def _route(cell: CellMeasurement, request: Mapping[str, Any]) -> str | None:
-    dialect = request.get("dialect")
+    dialect = (request.get("dialects") or {}).get(cell.build, request.get("dialect"))
     if dialect is None:
         return None
     words = [str(dialect)]

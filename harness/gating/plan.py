@@ -16,9 +16,11 @@ from harness.gating.power import unreachable
 from harness.gating.request import Finished
 from harness.gating.speeds import ERRORS, is_estimated
 from harness.load.checks import check as check_load
+from harness.load.checks import check_native
 from harness.load.request import LoadRequest
 from harness.quality.checks import check as check_quality
 from harness.quality.request import EvalRequest
+from harness.serving import urls_in
 from launchers.errors import LauncherError
 from loadprofiles.errors import LoadProfilesError
 from loadprofiles.profile import Overrides
@@ -33,12 +35,17 @@ if TYPE_CHECKING:
     from harness.gating.request import GateRequest
     from harness.gating.rules import Stage
     from harness.quality.request import EarlierRun
-    from launchers.build import Build
+    from harness.serving import Who
     from loadprofiles.profile import Profile
 
 _LACKING: Final = (
     "Take a run that has them, name the build to have it asked, or go through some stages only "
     "with --stages."
+)
+
+NOT_STARTED: Final = (
+    "{} runs already and is not started anew for each repeat: what starts of it differ by is in no "
+    "interval here."
 )
 
 
@@ -83,7 +90,9 @@ class Plan:
 
     stages: tuple[Planned, ...]
     notes: tuple[str, ...] = field(default=())
-    """What a reader must know before it begins."""
+    """Which rules cannot be shown to be kept."""
+    running: tuple[str, ...] = field(default=())
+    """What not starting a server leaves out."""
 
 
 def plan_gate(request: GateRequest) -> Plan:
@@ -93,6 +102,9 @@ def plan_gate(request: GateRequest) -> Plan:
         BadInputError: with all mistakes of the rules, or what is wrong with a build.
         BuildError, LoadProfilesError: with the fix.
     """
+    sides = [who for who in (request.baseline, request.candidate) if not isinstance(who, Finished)]
+    for at in urls_in(sides):
+        check_native(at, "harness gate")
     problems: list[str] = []
     found = [_find(request, stage, problems) for stage in request.rules.stages]
     stages = [one for one in found if one is not None]
@@ -113,12 +125,13 @@ def plan_gate(request: GateRequest) -> Plan:
             problems,
             hint="--allow-underpowered goes on: these rules are INCONCLUSIVE at best.",
         )
-    return Plan(stages=tuple(stages), notes=tuple(problems))
+    notes = [NOT_STARTED.format(at.name) for at in urls_in(sides)]
+    return Plan(stages=tuple(stages), notes=tuple(problems), running=tuple(notes))
 
 
 def eval_request(
     request: GateRequest,
-    who: tuple[Build, Path],
+    who: Who,
     stages: Sequence[Planned],
     earlier: EarlierRun | None = None,
 ) -> EvalRequest:
@@ -135,7 +148,7 @@ def eval_request(
     )
 
 
-def load_request(request: GateRequest, who: tuple[Build, Path], one: Planned) -> LoadRequest:
+def load_request(request: GateRequest, who: Who, one: Planned) -> LoadRequest:
     """Return the load run that drives one build in one stage."""
     assert one.profile is not None  # noqa: S101 - only called for such a stage
     return LoadRequest(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.quality.request import CONCURRENCY
+from harness.serving import Who
+from harness.serving import name_of as name_served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from harness.config import Config
     from harness.gating.rules import Rules
     from harness.rundir import RunFolder
-    from launchers.build import Build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +26,21 @@ class Finished:
     build: str
 
 
-Who = tuple["Build", Path] | Finished
-"""A build with the folder that its relative paths count from, or a finished run."""
+Named: TypeAlias = "Who | Finished"
+"""A build, a server that runs already, or a finished run."""
 
 
-def name_of(who: Who) -> str:
+def name_of(side: Named) -> str:
     """Return what it is called."""
-    return who.build if isinstance(who, Finished) else who[0].name
+    return side.build if isinstance(side, Finished) else name_served(side)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateRequest:
     """Everything that was asked."""
 
-    candidate: Who
-    baseline: Who
+    candidate: Named
+    baseline: Named
     rules: Rules
     rules_dir: Path
     """What the rules' relative paths count from."""

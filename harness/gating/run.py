@@ -29,7 +29,7 @@ from launchers.errors import LauncherError
 
 if TYPE_CHECKING:
     from harness.gating.plan import Plan, Planned
-    from harness.gating.request import GateRequest, Who
+    from harness.gating.request import GateRequest, Named
     from harness.gating.result import GateResult
     from harness.gating.turns import Role, Turn
     from harness.live import Live
@@ -85,7 +85,7 @@ class _Gate:
 
     def run(self) -> ExitCode:
         """Go through the stages, write the verdict, and say how it went."""
-        for note in self._plan.notes:
+        for note in (*self._plan.notes, *self._plan.running):
             self._live.note(f"Underpowered: {note}")
         try:
             self._save()
@@ -324,7 +324,10 @@ def _manifest(request: GateRequest, plan: Plan, folder: RunFolder) -> GateManife
         rules=request.rules.model_dump(mode="json", exclude_none=True),
         budget_s=request.rules.budget_s,
         stages=stages,
-        problems=[Caveat("underpowered", note) for note in plan.notes],
+        problems=[
+            *(Caveat("underpowered", note) for note in plan.notes),
+            *(Caveat("not_started", note) for note in plan.running),
+        ],
     )
     for name, value in provenance(Path.cwd()).items():
         setattr(manifest, name, value)
@@ -335,7 +338,7 @@ def _serves(request: GateRequest) -> bool:
     return not isinstance(request.candidate, Finished)
 
 
-def _side(who: Who) -> Side:
+def _side(who: Named) -> Side:
     name = name_of(who)
     run = str(who.run.path) if isinstance(who, Finished) else None
     return Side(build=name, name=name, run=run)

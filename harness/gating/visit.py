@@ -19,11 +19,10 @@ from harness.quality.passes import EVALS, Pass, read_pass
 from harness.quality.probing import probe_server
 from harness.quality.run import EvalJob
 from harness.quality.servers import endpoint_for
-from harness.serving import Connected, Launched
+from harness.serving import Connected, Launched, Url, name_of, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from harness.gating.plan import Planned
     from harness.gating.record import Ended
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     from harness.live import Live
     from harness.quality.request import EarlierRun
     from harness.rundir import RunFolder
-    from harness.serving import Served
-    from launchers.build import Build
+    from harness.serving import Served, Source, Who
 
 _CELL_S = 5.0
 """Added to a cell's window: its warm-up, its last answers, its driver's start."""
@@ -80,7 +78,7 @@ class Visiting:
     def __init__(
         self,
         request: GateRequest,
-        who: tuple[Build, Path],
+        who: Who,
         folder: RunFolder,
         role: str,
         stages: Sequence[Planned],
@@ -88,6 +86,7 @@ class Visiting:
     ) -> None:
         self._request = request
         self._who = who
+        self._name = name_of(who)
         self._folder = folder
         self._role = role
         self._live = live
@@ -111,18 +110,23 @@ class Visiting:
         Raises:
             LauncherError: it did not come up.
         """
-        build, base_dir = self._who
-        left_s = max(1.0, min(build.ready_timeout_s, until_s - time.monotonic()))
-        hurried = build.model_copy(update={"ready_timeout_s": left_s})
         request = eval_request(self._request, self._who, self._asked, earlier)
-        with Launched(hurried, base_dir).serve(self._folder, self._live) as served:
+        with self._found(until_s).serve(self._folder, self._live) as served:
             self._served = served
             self._turn += 1
             if self._asked and self._quality is None:
                 part = self._part("quality")
-                self._quality = EvalJob(request, part, [self._source], self._live)
+                self._quality = EvalJob(request, part, self._live)
                 self._quality.begin()
             yield
+
+    def _found(self, until_s: float) -> Source:
+        """Return where the server comes from; one that is brought up must be so by then."""
+        if isinstance(self._who, Url):
+            return source_of(self._who)
+        build, base_dir = self._who
+        left_s = max(1.0, min(build.ready_timeout_s, until_s - time.monotonic()))
+        return Launched(build.model_copy(update={"ready_timeout_s": left_s}), base_dir)
 
     @property
     def _source(self) -> Connected:
@@ -161,7 +165,7 @@ class Visiting:
     def _ask(self, one: Planned, until_s: float) -> Went:
         assert self._quality is not None  # noqa: S101 - there is a stage that asks
         self._quality.visit(self._source, suites=[one.asks], until_s=until_s)
-        name = Pass(suite=one.asks, build=self._who[0].name)
+        name = Pass(suite=one.asks, build=self._name)
         folder = self._folder.path / f"quality-{self._role}" / EVALS / one.asks / name.folder
         record = read_pass(folder)
         if record.ended == "done":
@@ -180,9 +184,9 @@ class Visiting:
         cells = next(visit.cells for visit in job.visits if visit.cells[0].repeat == repeat)
         began_s, spent_s = time.monotonic(), self._spent_s.get(one.stage.name, 0.0)
         until_s = min(until_s, began_s + (one.stage.budget_s or math.inf) - spent_s)
-        visit = Visit(build=self._who[0].name, number=self._turn, cells=cells)
+        visit = Visit(build=self._name, number=self._turn, cells=cells)
         try:
-            with job.guarded(self._who[0].name):
+            with job.guarded(self._name):
                 job.drive(visit, self._served, until_s)
         except OutOfTimeError as error:
             self._spend(one, began_s)
@@ -200,7 +204,7 @@ class Visiting:
         if name not in self._loads:
             request = load_request(self._request, self._who, one)
             part = self._part(f"load-{name}" if self._loads else "load")
-            self._loads[name] = LoadJob(request, part, self._live, [self._who[0].name])
+            self._loads[name] = LoadJob(request, part, self._live, [self._name])
         return self._loads[name]
 
     def _spend(self, one: Planned, began_s: float) -> None:
@@ -217,7 +221,7 @@ class Visiting:
             whole = sum(map(job.is_whole, job.cells))
             return Done(whole, planned, "cells", job.folder.path.name)
         name = f"quality-{self._role}"
-        folder = self._folder.path / name / EVALS / one.asks / self._who[0].name
+        folder = self._folder.path / name / EVALS / one.asks / self._name
         planned = read_pass(folder).items
         return Done(len(read_answers(folder)), planned, "items", name) if planned else None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.load.matrix import expand
 from harness.load.order import visits
-from harness.serving import Url
+from harness.serving import names_in, urls_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def announced(request: LoadRequest) -> Iterator[str]:
     """Say in which order several servers come up, and how often."""
-    if isinstance(request.servers, Url) or request.sweep is not None:
+    if request.sweep is not None:
         return
-    names = [build.name for build, _ in request.servers]
+    names, running = names_in(request.servers), names_in(urls_in(request.servers))
     if request.interleave:
         yield (
             f"{', '.join(names)} are up at once and asked by turns, request by request; "
@@ -31,10 +31,13 @@ def announced(request: LoadRequest) -> Iterator[str]:
     elif request.order == "mirrored" and len(names) > 1:
         cells = expand(names, request.profile.name, [1], request.repeats, closed=True)
         order = [visit.build for visit in visits(cells, "mirrored", 0)]
+        starts = sum(name not in running for name in order)
         yield (
-            f"{len(order)} server starts, in mirrored turns: {' '.join(order)} "
+            f"{starts} server starts, in mirrored turns: {' '.join(order)} "
             "(--repeats N and --order each change that)"
         )
+    if running and len(names) > 1:
+        yield f"{', '.join(running)}: runs already and is not started"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from harness.load.target import is_here, pin_of, target_of
 from harness.measuring.measure import CellFacts
 from harness.measuring.remeasure import write_facts
 from harness.measuring.server_stats import ServerUse
-from harness.serving import Url
+from harness.serving import names_in
 from launchers.telemetry.records import GIB, TELEMETRY_FILE
 from launchers.telemetry.sampler import Telemetry, sample_telemetry
 from launchers.telemetry.scraping import page_source
@@ -48,6 +48,7 @@ def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) ->
     Raises:
         BadInputError: the folder cannot be written.
     """
+    request = request.of(cell.build)
     try:
         plan = make_plan(
             folder,
@@ -74,11 +75,12 @@ def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) ->
 @contextmanager
 def watched(folder: Path, request: LoadRequest, under_way: UnderWay) -> Iterator[None]:
     """Look at a cell's server while the context is open, into the cell's folder."""
-    server, given = under_way.server, request.servers
+    server, given = under_way.server, request.url(under_way.cell.build)
+    request = request.of(under_way.cell.build)
     headers = dict(request.headers)
     if request.api_key_env and (key := os.environ.get(request.api_key_env)):
         headers["Authorization"] = f"Bearer {key}"
-    page = page_source(server, headers, given.trust if isinstance(given, Url) else None)
+    page = page_source(server, headers, None if given is None else given.trust)
     hosts = [under_way.plan.host, *(one.host for one in under_way.plan.replicas)]
     here = server.pid is not None or any(map(is_here, hosts))
     gpus = here and server.provenance.get("device") != "cpu"
@@ -99,8 +101,8 @@ def facts_of(
     seen = under_way.telemetry
     peak = seen.vram_peak_bytes if on_gpu else seen.memory_peak_bytes
     others: list[str] = []
-    if request.interleave and not isinstance(request.servers, Url):
-        others = [build.name for build, _ in request.servers if build.name != cell.build]
+    if request.interleave:
+        others = [name for name in names_in(request.servers) if name != cell.build]
     hosts = [plan.host, *(one.host for one in plan.replicas)]
     return CellFacts(
         id=cell.id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from harness.errors import BadInputError
-from harness.serving import Url
+from harness.serving import Url, builds_in, name_of, names_in, urls_in
 from launchers.errors import ConnectError
 from launchers.launch import check_build
 from launchers.redact import redact_text
@@ -34,21 +34,23 @@ def check(request: LoadRequest) -> None:
     if request.tokenizer is not None:
         load_tokenizer(request.tokenizer)
     check_dataset(request.profile)
-    check_fits(request.profile, None, request.dialect)  # the files of its lengths are read
     if request.api_key_env is not None:
         check_key(request.api_key_env)
-    _check_dialect(request)
-    if isinstance(request.servers, Url):
-        check_urls(request.servers)
-        return
-    names = [build.name for build, _ in request.servers]
+    names = names_in(request.servers)
     for name in names:
         if names.count(name) > 1:
             raise BadInputError(
                 f'--server: two builds are called "{name}"',
                 hint="Their results could not be told apart: give one another name.",
             )
-    for build, base_dir in request.servers:
+    for name in names or [""]:
+        own = request.of(name)  # the files of the profile's lengths are read, too
+        check_fits(own.profile, None, own.dialect)
+        _check_dialect(own, runs=own.url(name) is not None)
+    for at in urls_in(request.servers):
+        check_urls(at)
+        _check_together(request, at)
+    for build, base_dir in builds_in(request.servers):
         check_build(build, base_dir)
         check_fits(request.profile, build.max_model_len, request.dialect)
         for level in request.levels:
@@ -66,14 +68,26 @@ def _check_levels(request: LoadRequest) -> None:
             check_schedule(request.profile, level, repeat, request.seed)
 
 
-def _check_dialect(request: LoadRequest) -> None:
+def _check_together(request: LoadRequest, at: Url) -> None:
+    """Look whether a driver that asks all by turns can ask this one as it does the others."""
+    first = request.servers[0]
+    alike = Url(urls=at.urls, model=at.model, name=at.name, tokenizer=at.tokenizer)
+    if request.interleave and (at != alike or any(url.startswith("https") for url in at.urls)):
+        raise BadInputError(
+            f"--interleave: {at.name} is asked with a key, certificate or dialect of its own, and "
+            f"one connection's settings serve all of {name_of(first)} and the others",
+            hint="Leave --interleave out.",
+        )
+
+
+def _check_dialect(request: LoadRequest, *, runs: bool) -> None:
     dialect = load_dialect(request.dialect)
     if request.force_ignore_eos and "ignore_eos" not in dialect.pins:
         raise BadInputError(
             f"--ignore-eos: no request in the dialect {request.dialect} can ask for that",
             hint="Leave it out: answers then end where the model ends them.",
         )
-    if dialect.at_root and not isinstance(request.servers, Url):
+    if dialect.at_root and not runs:
         raise BadInputError(
             f"--dialect {request.dialect} goes with --url: the servers of --server speak OpenAI's "
             "API",
@@ -81,7 +95,7 @@ def _check_dialect(request: LoadRequest) -> None:
         )
 
 
-def check_key(variable: str) -> None:
+def check_key(variable: str, flag: str = "--api-key-env") -> None:
     """Look whether an environment variable holds a key that a header can carry.
 
     Raises:
@@ -89,19 +103,34 @@ def check_key(variable: str) -> None:
     """
     if not variable.isidentifier():  # do not repeat it: it may be the key itself
         raise BadInputError(
-            "--api-key-env: that is no environment variable's name",
+            f"{flag}: that is no environment variable's name",
             hint="Name the variable, not the key itself: export KEY=… and --api-key-env KEY",
         )
     key, variable = os.environ.get(variable), redact_text(variable)
     if not key:
         raise BadInputError(
-            f"--api-key-env: the environment variable {variable} is not set",
+            f"{flag}: the environment variable {variable} is not set",
             hint=f"Name the variable, not the key itself: export {variable}=…",
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise BadInputError(
-            f"--api-key-env: {variable} holds a blank, a line break or another character that no "
+            f"{flag}: {variable} holds a blank, a line break or another character that no "
             "header can carry"
+        )
+
+
+def check_native(at: Url, command: str) -> None:
+    """Look that a server is asked in OpenAI's API, by which suites are asked, too.
+
+    Raises:
+        BadInputError: it is not.
+    """
+    if at.dialect is not None and load_dialect(at.dialect).at_root:
+        raise BadInputError(
+            f"servers.{at.name}.dialect: {command} asks suites, too, by OpenAI's API, and "
+            f"{at.dialect} is another",
+            hint="Take openai-completions or openai-chat, which these engines speak as well; "
+            "`harness load` measures it as it is.",
         )
 
 
@@ -114,25 +143,33 @@ def check_urls(given: Url) -> None:
     try:
         bases = [candidates(url)[0] for url in given.urls]
     except ConnectError as error:
-        raise BadInputError(f"--url: {error}") from error
+        raise BadInputError(f"{given.flag}: {error}") from error
     for base in bases:
         if bases.count(base) > 1:
             raise BadInputError(
-                f"--url: {base} is there twice",
+                f"{given.flag}: {base} is there twice",
                 hint="Requests go round robin over the replicas of one deployment: name each once.",
             )
     schemes = {urlsplit(base).scheme for base in bases}
     if len(schemes) > 1:
         raise BadInputError(
-            "--url: some are http and some are https",
+            f"{given.flag}: some are http and some are https",
             hint="The replicas of one deployment are asked alike: give all the same.",
         )
+    if given.tokenizer is not None:
+        load_tokenizer(given.tokenizer)
+    if given.api_key_env is not None:
+        check_key(given.api_key_env, f"servers.{given.name}.api_key_env")
+    _check_trust(given, bases[0])
+
+
+def _check_trust(given: Url, base: str) -> None:
     if given.trust == Trust():
         return
     flag = "--ca-file" if given.trust.verify else "--insecure"
-    if schemes == {"http"}:
+    if base.startswith("http:"):
         raise BadInputError(
-            f"{flag}: {bases[0]} is plain http, which has no certificate to check",
+            f"{flag}: {base} is plain http, which has no certificate to check",
             hint=f"Give an https:// URL, or leave {flag} out.",
         )
     if not given.trust.verify and given.trust.ca_file is not None:

@@ -78,6 +78,7 @@ class LoadJob:
             seed=request.seed,
             cells=self._cells,
             request={"dialect": request.dialect, "no_stream": not request.stream}
+            | ({"dialects": request.dialects} if request.dialects else {})
             | dict(request.asked),  # in which they are named only if there are flags for them
             profile=profile.model_dump(mode="json"),
             sweep=request.sweep,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.measuring.measure import MAX_FAIL_RATIO
+from harness.serving import url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from harness.load.matrix import Lengths
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from harness.measuring.slo import Slo
     from harness.measuring.sweep import SweepPlan
     from harness.rundir import RunFolder
-    from harness.serving import Url
-    from launchers.build import Build
+    from harness.serving import Url, Who
     from loadprofiles.profile import Profile
     from loadprofiles.records import Fleet
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 class LoadRequest:
     """Everything that was asked."""
 
-    servers: list[tuple[Build, Path]] | Url
-    """Builds with the folders that their relative paths count from, or a URL."""
+    servers: Sequence[Who]
     profile: Profile
     """With the command line's overrides."""
     levels: list[float]
@@ -59,3 +58,25 @@ class LoadRequest:
     """The manifest's `request`, secrets masked."""
     command: list[str]
     """The command line, secrets masked."""
+
+    def url(self, build: str) -> Url | None:
+        """The server of that name that runs already."""
+        return url_of(self.servers, build)
+
+    def of(self, build: str) -> LoadRequest:
+        """What is asked of one server: what its own table says comes first."""
+        at = self.url(build)
+        if at is None:
+            return self
+        return replace(
+            self,
+            dialect=at.dialect or self.dialect,
+            tokenizer=at.tokenizer or self.tokenizer,
+            api_key_env=at.api_key_env or self.api_key_env,
+        )
+
+    @property
+    def dialects(self) -> dict[str, str]:
+        """Server → dialect, of those that are asked in another one than the request's."""
+        urls = [who for who in self.servers if not isinstance(who, tuple)]
+        return {at.name: at.dialect for at in urls if at.dialect not in {None, self.dialect}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.load.abreast import all_up, announced
@@ -10,8 +9,7 @@ from harness.load.checks import check
 from harness.load.job import LoadJob
 from harness.load.sweep import sweep, swept_cells
 from harness.rundir import RunFolder
-from harness.serving import Connected, Launched, Source, Url
-from launchers.replicas import connect_all
+from harness.serving import Source, source_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,15 +70,12 @@ def sources_of(request: LoadRequest) -> list[Source]:
     Raises:
         ConnectError: nothing usable answers at the URL.
     """
-    given = request.servers
-    if isinstance(given, Url):
-        server = connect_all(
-            given.urls,
-            given.model,
+    return [
+        source_of(
+            who,
             dialect=request.dialect,
             headers=request.headers,
             api_key_env=request.api_key_env,
-            trust=given.trust,
         )
-        return [Connected(replace(server, build=given.name))]
-    return [Launched(build, base_dir) for build, base_dir in given]
+        for who in request.servers
+    ]

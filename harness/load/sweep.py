@@ -97,6 +97,7 @@ def _missing(request: LoadRequest, job: LoadJob, build: str) -> list[Cell]:
 
 def _problem(request: LoadRequest, level: float, served: Served) -> str:
     """Why a level cannot be driven; empty where it can."""
+    request = request.of(served.server.build)
     try:
         request.profile.check_level(level)
         for repeat in range(1, request.repeats + 1):

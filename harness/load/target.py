@@ -6,7 +6,6 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from harness.serving import Url
 from loadprofiles.dialects import load_dialect
 from loadprofiles.plan import Target
 from loadprofiles.records import Endpoint
@@ -22,8 +21,8 @@ _PORTS = {"http": 80, "https": 443}
 def target_of(request: LoadRequest, cell: Cell, server: Server) -> Target:
     """Return where the load driver is to send its requests."""
     first, *others = (_endpoint(base) for base in (server.base_url, *server.replicas))
-    given = request.servers
-    ca_file = given.trust.ca_file if isinstance(given, Url) else None
+    request, given = request.of(cell.build), request.url(cell.build)
+    ca_file = given.trust.ca_file if given is not None else None
     return Target(
         host=first.host,
         port=first.port,
@@ -31,7 +30,7 @@ def target_of(request: LoadRequest, cell: Cell, server: Server) -> Target:
         replicas=tuple(others),
         tls=urlsplit(server.base_url).scheme == "https",
         ca_file=None if ca_file is None else str(ca_file.absolute()),
-        tls_verify=given.trust.verify if isinstance(given, Url) else True,
+        tls_verify=given.trust.verify if given is not None else True,
         model=server.model,
         headers=tuple(request.headers),
         api_key_env=request.api_key_env,
@@ -53,7 +52,7 @@ def pin_of(request: LoadRequest, cell: Cell, server: Server) -> tuple[str, ...]:
     """Return the request fields that pin the output length."""
     if cell.lengths == "natural":
         return ()
-    pins = server.pin_output
+    request, pins = request.of(cell.build), server.pin_output
     if request.force_ignore_eos and "ignore_eos" not in pins:
         pins = (*pins, "ignore_eos")
     return tuple(field for field in pins if field in load_dialect(request.dialect).pins)

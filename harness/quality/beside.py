@@ -79,7 +79,7 @@ class _Load:
             Overrides(duration_s=max(least_s, _SLOWER * idle_s))
         )
         self._request = LoadRequest(
-            servers=request.servers,
+            servers=request.brought_up,
             profile=profile,
             levels=[under_load.level],
             seed=request.seed,

@@ -15,7 +15,7 @@ from harness.quality.baseline import check_run
 from harness.quality.kinds import kind_of
 from harness.quality.request import EarlierRun
 from harness.quality.servers import endpoint_for, sources_of
-from harness.serving import Connected, Served, Url
+from harness.serving import Connected, Served, urls_in
 from launchers.environments import installed
 from launchers.launch import check_build
 from launchers.model import resolve_model
@@ -73,8 +73,13 @@ def check_asked(request: EvalRequest) -> None:
         check_schedule(profile, level, 1, request.seed)
     if isinstance(request.baseline, EarlierRun) and request.resume is None:
         check_run(request.baseline, names)
-    if isinstance(request.servers, Url):
-        check_urls(request.servers)
+    for at in urls_in(request.brought_up):
+        check_urls(at)
+        if len(at.urls) > 1:
+            raise BadInputError(
+                f"{at.flag}: give one; answers are compared per server",
+                hint="Evaluate each by itself.",
+            )
 
 
 def sizes_of(request: EvalRequest, endpoint: Endpoint) -> dict[str, Size]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.measuring.measure import MAX_FAIL_RATIO
+from harness.serving import name_of, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from evals.endpoint import Endpoint
     from evals.records import Route
     from evals.suite import Suite
     from harness.rundir import RunFolder
-    from harness.serving import Url
-    from launchers.build import Build
+    from harness.serving import Url, Who
     from loadprofiles.profile import Profile
 
 MARGIN = 2.0
@@ -45,11 +45,10 @@ class EarlierRun:
 class EvalRequest:
     """Everything that was asked."""
 
-    servers: list[tuple[Build, Path]] | Url
-    """Builds with the folders that their relative paths count from, or a URL."""
+    servers: Sequence[Who]
     suites: list[tuple[Suite, Path]]
     """With the folders that their relative paths count from."""
-    baseline: tuple[Build, Path] | EarlierRun | None = None
+    baseline: Who | EarlierRun | None = None
     under_load: UnderLoad | None = None
     route: Route | None = None
     """The only one to take; None: the best that is proved."""
@@ -77,3 +76,27 @@ class EvalRequest:
     """The manifest's `request`, secrets masked."""
     command: list[str]
     """The command line, secrets masked."""
+
+    @property
+    def brought_up(self) -> list[Who]:
+        """Everyone who is asked, the baseline first, each once."""
+        found = list(self.servers)
+        if self.baseline is None or isinstance(self.baseline, EarlierRun):
+            return found
+        name = name_of(self.baseline)
+        return [self.baseline, *(who for who in found if name_of(who) != name)]
+
+    def url(self, build: str) -> Url | None:
+        """The server of that name that runs already."""
+        return url_of(self.brought_up, build)
+
+    def of(self, build: str) -> EvalRequest:
+        """What is asked of one server: what its own table says comes first."""
+        at = self.url(build)
+        if at is None:
+            return self
+        return replace(
+            self,
+            tokenizer=at.tokenizer or self.tokenizer,
+            api_key_env=at.api_key_env or self.api_key_env,
+        )

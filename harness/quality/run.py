@@ -37,10 +37,11 @@ from harness.quality.servers import builds_of, endpoint_for
 from harness.quality.suites import demand_same, tokenizer_sha256
 from harness.reports.evaluation import write_evaluation
 from harness.rundir import MANIFEST_FILE, RunFolder
+from harness.serving import name_of
 from launchers.errors import LauncherError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from pathlib import Path
 
     from evals.endpoint import Endpoint
@@ -65,11 +66,11 @@ def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder,
     sources, _ = check(request)
     folder = request.resume
     if folder is None:
-        check_folders(planned_passes(request, sources))
+        check_folders(planned_passes(request))
         slug = "-".join(suite.name for suite, _ in request.suites)
-        builds = "-".join(builds_of(request, sources))
+        builds = "-".join(builds_of(request))
         folder = RunFolder.create(parent, f"eval-{slug}-{builds}")
-    job = EvalJob(request, folder, sources, live)
+    job = EvalJob(request, folder, live)
     try:
         job.begin()
         for source in sources:
@@ -81,10 +82,10 @@ def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder,
     return folder, code
 
 
-def planned_passes(request: EvalRequest, sources: Sequence[Source]) -> list[Pass]:
+def planned_passes(request: EvalRequest) -> list[Pass]:
     """Return all that is to be asked, the baseline's passes first."""
     names = [suite.name for suite, _ in request.suites]
-    baseline, builds = _baseline_name(request), builds_of(request, sources)
+    baseline, builds = _baseline_name(request), builds_of(request)
     asked = list(dict.fromkeys([*([baseline] if baseline else []), *builds]))
     return [
         one
@@ -103,14 +104,14 @@ def _baseline_name(request: EvalRequest) -> str | None:
     baseline = request.baseline
     if isinstance(baseline, EarlierRun):
         return COPY.format(baseline.build)
-    return None if baseline is None else baseline[0].name
+    return None if baseline is None else name_of(baseline)
 
 
-def _manifest(request: EvalRequest, folder: RunFolder, sources: Sequence[Source]) -> EvalManifest:
+def _manifest(request: EvalRequest, folder: RunFolder) -> EvalManifest:
     name, earlier = _baseline_name(request), request.baseline
     of = str(earlier.run.path) if isinstance(earlier, EarlierRun) else None
     facts = None if name is None else BaselineFacts(build=name, run=of)
-    builds, planned = builds_of(request, sources), planned_passes(request, sources)
+    builds, planned = builds_of(request), planned_passes(request)
     return new_manifest(folder, request, builds, facts, planned)
 
 
@@ -120,23 +121,20 @@ class EvalJob:
     Args:
         request: all that was asked, and found right by `check`.
         folder: the run's.
-        sources: whom it will visit, the baseline first.
         live: what a person sees.
 
     Raises:
         BadInputError: the folder was begun with other suites.
     """
 
-    def __init__(
-        self, request: EvalRequest, folder: RunFolder, sources: Sequence[Source], live: Live
-    ) -> None:
+    def __init__(self, request: EvalRequest, folder: RunFolder, live: Live) -> None:
         seen = list(contaminated(request))
         if (folder.path / MANIFEST_FILE).is_file():
             self._record = EvalRecord(folder, read_manifest(folder))
             demand_same(self._record.manifest.suites, request.suites, folder.path)
             self._record.manifest.problems.clear()
         else:
-            self._record = EvalRecord(folder, _manifest(request, folder, sources))
+            self._record = EvalRecord(folder, _manifest(request, folder))
         self._record.manifest.problems += seen
         self._request = request
         self._folder = folder

@@ -118,7 +118,9 @@ class _Facts:
         if not dialect:
             return _fact("streaming protocol", None, missing="the manifest names no dialect")
         how = "one document" if self._request.get("no_stream") else "server-sent events"
-        return _fact("streaming protocol", f"{how} over HTTP/1.1, {dialect}")
+        others = self._request.get("dialects")
+        told = {str(dialect), *(map(str, others.values()) if isinstance(others, dict) else ())}
+        return _fact("streaming protocol", f"{how} over HTTP/1.1, {' and '.join(sorted(told))}")
 
     def _of_server(self, name: str, key: str, fields: Sequence[str], missing: str) -> Fact:
         told = self._told.get(key)

@@ -10,10 +10,12 @@ import pytest
 
 from harness.cli import build_app
 from harness.cli.compare import prices_of
-from harness.cli.flags import builds_or_url, urls_of
-from harness.config import find_build, load_config
+from harness.cli.flags import servers_named, urls_of
+from harness.config import find_build, find_profile, load_config
 from harness.defaults import COMMANDS, Flags
 from harness.errors import BadInputError
+from harness.load.request import LoadRequest
+from harness.serving import Url, name_of
 
 TOML = """
 [defaults]
@@ -132,12 +134,37 @@ def test_its_results_have_its_name(folder: Path) -> None:
     config = load_config(folder / "harness.toml")
     typed = parsed("load --server fleet")
     url = urls_of(typed["url"], typed["model"], None, verify=True)
-    found = builds_or_url(None, url, config, "x")
-    assert not isinstance(found, list)
+    [found] = servers_named(None, url, config, "x")
+    assert isinstance(found, Url)
     assert (found.name, len(found.urls)) == ("fleet", 2)
-    other = builds_or_url(None, urls_of(("http://x/v1",), None, None, verify=True), config, "x")
-    assert not isinstance(other, list)
-    assert other.name == "url"
+    [other] = servers_named(None, urls_of(("http://x/v1",), None, None, verify=True), config, "x")
+    assert name_of(other) == "url"
+
+
+def test_a_table_among_several_keeps_what_is_its_own(folder: Path) -> None:
+    """One name alone becomes flags; of several, each keeps its URL, key and tokenizer."""
+    config = load_config(folder / "harness.toml")
+    build, fleet, one = servers_named("fp16,fleet,one", None, config, "x")
+    assert (isinstance(build, Url), name_of(build)) == (False, "fp16")
+    assert fleet == Url(
+        urls=("http://127.0.0.1:9/v1", "http://127.0.0.1:10/v1"),
+        model="m",
+        name="fleet",
+        tokenizer=folder / "tok",
+        api_key_env="KEY",
+    )
+    assert one == Url(urls=("http://127.0.0.1:11/v1",), name="one")
+    request = LoadRequest(
+        servers=[build, fleet, one],
+        profile=find_profile("closed", config),
+        levels=[1.0],
+        dialect="openai-chat",
+        command=[],
+    )
+    assert (request.of("fleet").api_key_env, request.of("one").api_key_env) == ("KEY", None)
+    assert request.of("fleet").tokenizer == folder / "tok"
+    assert request.of("fp16") == request
+    assert request.of("one").dialect == "openai-chat"
 
 
 def test_no_build_is_called_as_a_server(folder: Path) -> None:

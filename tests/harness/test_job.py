@@ -135,7 +135,7 @@ def test_a_cell_that_the_client_made_invalid_is_driven_once_more(
 
     def job() -> LoadJob:
         request = LoadRequest(
-            servers=Url(urls=(root,)),
+            servers=[Url(urls=(root,), name="mock")],
             profile=shape.with_overrides(Overrides(duration_s=2, warmup=2, output_tokens=64)),
             levels=[2.0],
             again=True,

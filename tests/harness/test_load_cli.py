@@ -14,7 +14,7 @@ from harness import cli
 from harness.errors import ExitCode
 from harness.measuring.measurement import Measurements, RunInfo
 from harness.rundir import RunFolder
-from harness.serving import Url
+from harness.serving import Url, builds_in
 from loadprofiles.arrivals.closed import Closed
 from loadprofiles.arrivals.gamma import Gamma
 from loadprofiles.arrivals.trace import Trace
@@ -58,7 +58,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
 
 def test_what_is_asked_when_nothing_is_said(ask: Ask) -> None:
     request = ask(*STEADY)
-    assert request.servers == Url(urls=("http://h:8000/v1",))
+    assert request.servers == [Url(urls=("http://h:8000/v1",))]
     assert request.profile.name == "steady"
     assert request.levels == [10.0]
     assert (request.repeats, request.seed, request.dialect) == (1, 0, "openai-completions")
@@ -71,9 +71,9 @@ def test_what_is_asked_when_nothing_is_said(ask: Ask) -> None:
 
 def test_builds(ask: Ask) -> None:
     request = ask("--server", "fp16, awq", "--profile", "steady")
-    assert isinstance(request.servers, list)
-    assert [build.name for build, _ in request.servers] == ["fp16", "awq"]
-    assert all((base / "awq.toml").is_file() for _, base in request.servers)
+    builds = builds_in(request.servers)
+    assert [build.name for build, _ in builds] == ["fp16", "awq"]
+    assert all((base / "awq.toml").is_file() for _, base in builds)
 
 
 BATCH1 = ("--profile", "batch1")
@@ -109,7 +109,7 @@ def test_several_servers_at_one_stream_take_turns(
 @pytest.mark.parametrize("name", ["--url", "--base-url", "--target"])
 def test_aliases_of_the_url(ask: Ask, name: str) -> None:
     request = ask(name, "http://h:1/v1", "--model", "m", "--profile", "steady")
-    assert request.servers == Url(urls=("http://h:1/v1",), model="m")
+    assert request.servers == [Url(urls=("http://h:1/v1",), model="m")]
 
 
 def test_arrivals_from_the_command_line(ask: Ask, tmp_path: Path) -> None:

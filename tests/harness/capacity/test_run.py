@@ -149,7 +149,7 @@ def in_place(monkeypatch: pytest.MonkeyPatch) -> Queue:
         made.drive(self, cell, request)
 
     monkeypatch.setattr(LoadJob, "drive_one", drive_one)
-    monkeypatch.setattr(module, "connect_all", lambda *_, **__: SERVER)
+    monkeypatch.setattr("harness.serving.connect_all", lambda *_, **__: SERVER)
     return made
 
 
@@ -157,7 +157,7 @@ def asked(slo: str = SLO, probes: int = 9, **changes: Any) -> SearchRequest:  # 
     limits = parse_slo(slo)
     profile = find_profile("steady", load_config(None)).with_overrides(Overrides(output_tokens=4))
     load = LoadRequest(
-        servers=Url(urls=("http://h:1/v1",)),
+        servers=[Url(urls=("http://h:1/v1",))],
         profile=profile,
         levels=[10.0],
         slo=limits,
