@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import pytest
 
-import harness.capacity.run as module
 from harness.capacity.request import SearchRequest
 from harness.capacity.result import CAPACITY_FILE
 from harness.capacity.run import run_search
