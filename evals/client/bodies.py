@@ -1,7 +1,8 @@
 """Request bodies of OpenAI's API, the same at every concurrency.
 
 Servers fill what is left unsaid from the model's `generation_config.json` (vLLM's and SGLang's
-default), so every sampling field is said, at its neutral value.
+default), so every sampling field is said, at its neutral value. TGI fills in nothing, and refuses
+or misreads two of the neutral values.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ _BEYOND: Final[dict[str, dict[str, object]]] = {
     "sglang": {"repetition_penalty": 1.0, "top_k": -1, "min_p": 0.0},
     "llama.cpp": {"repeat_penalty": 1.0, "top_k": 0, "min_p": 0.0, "cache_prompt": False},
     "transformers": {},
-    "tgi": {},
 }
 """What engines know beyond OpenAI's API."""
+_UNSAID: Final = frozenset({"tgi"})
+"""Engines for which nothing is the neutral value. TGI 3 answers 422 to `top_p: 1`, and takes chat's
+`presence_penalty: 0` for a repetition penalty of 2 (router/src/validation.rs, lib.rs)."""
 _TELLS_IDS: Final = frozenset({"vllm", "mock", "unknown"})
 """Engines that are asked to tell token ids; "unknown" is most often a vLLM behind a gateway."""
 
@@ -39,11 +42,9 @@ encode = msgspec.json.Encoder().encode
 
 def sampling(engine: str, temperature: float, seed: int | None) -> dict[str, object]:
     """Return every sampling field that the engine knows."""
-    fields = {
-        "temperature": temperature,
-        **_NEUTRAL,
-        **_BEYOND.get(engine, _BEYOND["vllm"]),
-    }
+    fields: dict[str, object] = {"temperature": temperature}
+    if engine not in _UNSAID:
+        fields |= _NEUTRAL | _BEYOND.get(engine, _BEYOND["vllm"])
     return fields if seed is None else fields | {"seed": seed}
 
 

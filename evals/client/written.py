@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -32,6 +32,8 @@ class _Chat(msgspec.Struct):
 
 
 _decode_chat = msgspec.json.Decoder(_Chat).decode
+_OF_TGI: Final = {"eos_token": "stop", "stop_sequence": "stop"}
+"""TGI's finish reasons in OpenAI's words."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -54,7 +56,7 @@ def read_written(reply: Reply, model: str, limits: Limits) -> Completion:
     if choice.text is None:
         raise Broken("malformed", "the answer's choice has no text")
     top = _tables(choice.logprobs) if limits.top else []
-    completion = _completion(reply, choice.text, choice.finish_reason, usage)
+    completion = _completion(reply, choice.text, choice.finish_reason, usage, limits)
     completion.top = top
     _check(completion, limits)
     return completion
@@ -90,15 +92,20 @@ def read_chat(reply: Reply, model: str, limits: Limits) -> Completion:
     if len(choices) != 1 or choices[0].message is None:
         raise Broken("missing_choice", f"{len(choices)} messages where one was asked for")
     content = choices[0].message.content or ""
-    completion = _completion(reply, content, choices[0].finish_reason, answer.usage or Usage())
+    usage = answer.usage or Usage()
+    completion = _completion(reply, content, choices[0].finish_reason, usage, limits)
     _check(completion, limits)
     return completion
 
 
-def _completion(reply: Reply, text: str, reason: str | None, usage: Usage) -> Completion:
+def _completion(
+    reply: Reply, text: str, reason: str | None, usage: Usage, limits: Limits
+) -> Completion:
+    # TGI leaves the stop string at the end, where others cut it off.
+    kept = min((text.removesuffix(stop) for stop in limits.stop), key=len, default=text)
     return Completion(
-        text=text,
-        finish_reason=reason,
+        text=kept,
+        finish_reason=reason if reason is None else _OF_TGI.get(reason, reason),
         prompt_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
         latency_ms=reply.latency_ms,

@@ -109,6 +109,13 @@ class Answer:
             return natural
         return tokens
 
+    @property
+    def text(self) -> str:
+        """All of the text, where that is known before it is written."""
+        if self._spoken is not None and self._texts is not None:
+            return "".join(self._spoken.pieces)
+        return "" if self._texts is not None or self.stamped else _TEXT * self.total
+
     def begin(self) -> None:
         """Send what comes before the first token."""
         if self.stream:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _READ = 1 << 16
 _REASONS = {
     200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized",
-    404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error",
-    503: "Service Unavailable",
+    404: "Not Found", 422: "Unprocessable Entity", 429: "Too Many Requests",
+    500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
 _STREAM_HEAD = (
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"

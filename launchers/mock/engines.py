@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from launchers.mock import sglang, tgi
 from launchers.mock.asking import QuestionError
 from launchers.mock.native import LLAMA_PROPS, TGI_INFO
 from launchers.mock.shapes import MODEL
@@ -29,6 +30,12 @@ _OPENAI_FIELDS = frozenset(
 _TOKENS = frozenset({b"/tokenize", b"/detokenize"})
 
 
+def _refuse(problem: str) -> tuple[int, dict[str, Any]]:
+    """Refuse as vLLM does."""
+    told = {"message": f"the body: {problem}", "type": "BadRequestError", "param": None}
+    return 400, {"error": told | {"code": 400}}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """What a kind of server has."""
@@ -41,8 +48,14 @@ class Engine:
     """What it says of itself."""
     ask: Callable[[Question, dict[str, Any]], Question] = lambda question, _: question
     """What it makes of a question at `/v1/completions`; gets the body too."""
+    ask_chat: Callable[[Question, dict[str, Any]], Question] = lambda question, _: question
+    """The same at `/v1/chat/completions`."""
     adapt: Callable[[dict[str, Any]], None] = lambda _: None
-    """How its documents there differ from vLLM's."""
+    """How its documents at `/v1/completions` differ from vLLM's."""
+    adapt_chat: Callable[[dict[str, Any]], None] = lambda _: None
+    """The same at `/v1/chat/completions`."""
+    refuse: Callable[[str], tuple[int, dict[str, Any]]] = _refuse
+    """Status and body for a question that it refuses."""
 
 
 def _text_only(question: Question, body: dict[str, Any]) -> Question:
@@ -68,14 +81,6 @@ def _names_none(question: Question, _: dict[str, Any]) -> Question:
     return replace(question, named=())
 
 
-def _as_sglang(document: dict[str, Any]) -> None:
-    for choice in document["choices"]:
-        if choice["logprobs"]:
-            choice["logprobs"]["text_offset"] = [-1] * len(choice["logprobs"]["tokens"])
-        choice["matched_stop"] = choice.pop("stop_reason")
-        del choice["prompt_logprobs"], choice["prompt_token_ids"], choice["token_ids"]
-
-
 def _as_llamacpp(document: dict[str, Any]) -> None:
     """Tell log-probabilities as chat does."""
     for choice in document["choices"]:
@@ -93,8 +98,6 @@ def _as_llamacpp(document: dict[str, Any]) -> None:
         }  # fmt: skip
 
 
-_SGLANG_INFO = {"model_path": f"/models/{MODEL}", "is_generation": True}
-
 ENGINES: Final[dict[str, Engine]] = {
     "any": Engine(
         owner="mock",
@@ -108,18 +111,22 @@ ENGINES: Final[dict[str, Engine]] = {
         owner="sglang",
         paths=_OPENAI | _TOKENS | {b"/generate"},
         pages={
-            b"/get_model_info": _SGLANG_INFO, b"/model_info": _SGLANG_INFO,
-            b"/get_server_info": {**_SGLANG_INFO, "version": "0.0-mock"},
-            b"/server_info": {**_SGLANG_INFO, "version": "0.0-mock"},
+            **dict.fromkeys((b"/model_info", b"/get_model_info"), sglang.MODEL_INFO),
+            **dict.fromkeys((b"/server_info", b"/get_server_info"), sglang.SERVER_INFO),
         },
         ask=_names_none,
-        adapt=_as_sglang,
+        adapt=sglang.adapt,
+        refuse=sglang.refuse,
     ),
     "tgi": Engine(
-        owner=f"org/{MODEL}",  # TGI names the model here
-        paths=_OPENAI | {b"/generate", b"/generate_stream"},
+        owner=f"org/{MODEL}",  # TGI names the model here, but "mock" is the mock's own name
+        paths=_OPENAI | {b"/", b"/generate", b"/generate_stream"},
         pages={b"/info": TGI_INFO},
-        ask=_text_only,
+        ask=tgi.ask_completion,
+        ask_chat=tgi.ask_chat,
+        adapt=tgi.adapt,
+        adapt_chat=tgi.adapt,
+        refuse=tgi.refuse,
     ),
     "llama.cpp": Engine(
         owner="llamacpp",
@@ -137,9 +144,9 @@ ENGINES: Final[dict[str, Engine]] = {
 def pages_of(name: str, max_model_len: int) -> dict[bytes, dict[str, Any]]:
     """Return the pages by which an engine says what it is."""
     engine = ENGINES[name]
-    card = {"id": MODEL, "object": "model", "owned_by": engine.owner}
+    card: dict[str, Any] = {"id": MODEL, "object": "model", "created": 0, "owned_by": engine.owner}
     if name in {"any", "vllm", "sglang"}:
-        card["max_model_len"] = max_model_len  # type: ignore[assignment]
+        card |= {"root": MODEL, "parent": None, "max_model_len": max_model_len}
     pages = {b"/health": {}, b"/v1/models": {"object": "list", "data": [card]}, **engine.pages}
     if max_model_len and b"/info" in pages:
         limits = {"max_input_tokens": max_model_len - 1, "max_total_tokens": max_model_len}

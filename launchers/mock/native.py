@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _TOKEN_ID = 263
 _LLAMA_REASONS = {"length": "limit", "stop": "eos"}
 
-TGI_INFO = {
+TGI_INFO: dict[str, Any] = {
     "model_id": MODEL, "model_sha": None, "model_pipeline_tag": "text-generation",
-    "max_concurrent_requests": 128, "max_best_of": 2, "max_stop_sequences": 4,
+    "max_concurrent_requests": 128, "max_best_of": 2, "max_stop_sequences": 8,
     "max_input_tokens": (1 << 20) - 1, "max_total_tokens": 1 << 20, "validation_workers": 2,
     "max_client_batch_size": 4, "router": "text-generation-router", "version": "0-mock",
     "sha": None, "docker_label": None,
@@ -31,18 +31,22 @@ LLAMA_PROPS = {
 
 
 class Tgi:
-    """`/generate_stream` and `/generate`. Events have no space behind `data:`, as axum's."""
+    """`/generate_stream`, `/generate`, and `/`, where the body says which of the two is meant.
 
-    def __init__(self, *, stream: bool) -> None:
+    Events have no space behind `data:`, as axum's.
+    """
+
+    def __init__(self, *, stream: bool | None = None) -> None:
         self._stream = stream
-        self.paths = (b"/generate_stream",) if stream else (b"/generate",)
+        paths = {None: b"/", True: b"/generate_stream", False: b"/generate"}
+        self.paths = (paths[stream],)
 
     def asked(self, body: dict[str, Any]) -> Asked:
         """Read a request."""
         tokens = body.get("parameters", {}).get("max_new_tokens")
         return Asked(
             tokens=100 if tokens is None else tokens,
-            stream=self._stream,
+            stream=body.get("stream") is True if self._stream is None else self._stream,
             prompt_tokens=count_tokens(body["inputs"] if self._stream else body.get("inputs")),
         )
 
@@ -55,11 +59,12 @@ class Tgi:
         return event({**_tgi_token(text), "generated_text": None, "details": None}, space=b"")
 
     def last(self, answer: Answer, text: str) -> bytes:
-        """Return the last token's event. A real one has all of the text in `generated_text`."""
+        """Return the last token's event, which has all of the text once more."""
         details = {**_tgi_details(answer), "input_length": answer.asked.prompt_tokens}
         if answer.fault == "no_usage":
             details = {}
-        last = {**_tgi_token(text), "generated_text": text, "details": details or None}
+        whole = answer.text or text
+        last = {**_tgi_token(text), "generated_text": whole, "details": details or None}
         return event(last, space=b"")
 
     def tail(self, answer: Answer) -> bytes:
@@ -74,10 +79,11 @@ class Tgi:
         """Return an error event."""
         return event({"error": "engine died", "error_type": "generation"}, space=b"")
 
-    def document(self, answer: Answer, text: str) -> dict[str, Any]:
-        """Return the whole answer."""
+    def document(self, answer: Answer, text: str) -> Any:  # noqa: ANN401 - JSON
+        """Return the whole answer, in a list at `/`."""
         details = {**_tgi_details(answer), "prefill": [], "tokens": []}
-        return {"generated_text": text, "details": details}
+        whole = {"generated_text": text, "details": details}
+        return [whole] if self._stream is None else whole
 
     def document_head(self, answer: Answer) -> str:
         """Return the header with the prompt's tokens, which the document does not tell."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from launchers.mock.asking import Question, QuestionError, read_prompts, read_stop
+from launchers.mock.tgi import check
 
 if TYPE_CHECKING:
     from launchers.mock.asking import Choice, Place, Told
@@ -46,6 +47,7 @@ def read_tgi(body: dict[str, Any], tokens: Tokens) -> Question:
     settings = body.get("parameters") or {}
     if not isinstance(body["inputs"], str):
         raise QuestionError("inputs: expected a string")
+    check(settings)
     details = settings.get("details") is True or settings.get("decoder_input_details") is True
     if not settings.get("do_sample"):
         settings = {**settings, "temperature": 0.0}
@@ -101,7 +103,7 @@ def _sglang(choice: Choice, told: Told, tokens: Tokens, request_id: str) -> dict
         reason["matched"] = choice.stop_reason or tokens.eos
     meta = {
         "id": request_id, "finish_reason": reason, "prompt_tokens": len(choice.prompt.ids),
-        "weight_version": "default", "total_retractions": 0,
+        "weight_version": "default", "num_retractions": 0, "reasoning_tokens": 0,
     }  # fmt: skip
     if choice.wants_logprobs:
         scored = choice.scored or []
@@ -131,8 +133,9 @@ def _triples(place: Place, count: int, tokens: Tokens) -> list[list[Any]] | None
 def write_tgi(told: Told, tokens: Tokens, request_id: str) -> dict[str, Any]:  # noqa: ARG001
     """Return TGI's document; `prefill` has the prompt's tokens."""
     (choice,) = told.choices
+    text = f"{choice.text}{choice.stop_reason or ''}"
     if not choice.wants_logprobs:
-        return {"generated_text": choice.text}
+        return {"generated_text": text}
     reason = choice.finish
     if reason == "stop":
         reason = "stop_sequence" if choice.stop_reason else "eos_token"
@@ -149,7 +152,7 @@ def write_tgi(told: Told, tokens: Tokens, request_id: str) -> dict[str, Any]:  #
         details["top_tokens"] = [
             [_tgi_token(*found, tokens) for found in place.top[:count]] for place in choice.written
         ]
-    return {"generated_text": choice.text, "details": details}
+    return {"generated_text": text, "details": details}
 
 
 def _tgi_token(number: int, logprob: float | None, tokens: Tokens) -> dict[str, Any]:

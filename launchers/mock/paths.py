@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from launchers.mock.native import LlamaCpp, Tgi
 from launchers.mock.openai import OpenAI
+from launchers.mock.sglang import SglangOpenAI
+from launchers.mock.tgi import TgiOpenAI
 
 if TYPE_CHECKING:
     from launchers.mock.shapes import Shape
@@ -16,7 +18,17 @@ SHAPES: Final[tuple[Shape, ...]] = (
 """The first whose path fits answers."""
 
 
-def find_shape(path: bytes) -> Shape | None:
-    """Return the shape of the answers at a path; None where there are none."""
+OF_ENGINES: Final[dict[str, tuple[Shape, ...]]] = {
+    "sglang": (SglangOpenAI(chat=True), SglangOpenAI(chat=False), Tgi(stream=False)),
+    "tgi": (
+        TgiOpenAI(chat=True), TgiOpenAI(chat=False), Tgi(stream=True), Tgi(stream=False), Tgi(),
+    ),
+}  # fmt: skip
+"""Where an engine's own differ; SGLang's `/generate` is told in one document, as TGI's is."""
+
+
+def find_shape(path: bytes, engine: str) -> Shape | None:
+    """Return the shape of an engine's answers at a path; None where there are none."""
     bare = path.partition(b"?")[0]
-    return next((shape for shape in SHAPES if bare.endswith(shape.paths)), None)
+    shapes = OF_ENGINES.get(engine, SHAPES)
+    return next((shape for shape in shapes if bare.endswith(shape.paths)), None)

@@ -148,7 +148,7 @@ class Server:
             connection.reply_text(200, self._metrics(), _PAGE)
         elif self.options.engine != "any" and connection.path not in self._paths:
             connection.reply(404, {"error": {"message": "not found", "code": 404}})
-        elif find_shape(connection.path) is not None:
+        elif find_shape(connection.path, self.options.engine) is not None:
             self._complete(connection)
         elif connection.path in TOKEN_PAGES:
             self._tokenize(connection)
@@ -218,7 +218,7 @@ class Server:
         return asked, spoken
 
     def _admit(self, connection: Connection, fault: str | None) -> None:
-        shape = find_shape(connection.path)
+        shape = find_shape(connection.path, self.options.engine)
         assert shape is not None  # noqa: S101 - looked at before
         try:
             body = json.loads(connection.body)
@@ -230,7 +230,7 @@ class Server:
             if speaks and fault not in _MAKES_TEXT:
                 asked, spoken = self._speak(connection, body, asked)
         except (ValueError, TypeError, AttributeError, LookupError) as error:
-            connection.reply(400, _refusal(error))
+            connection.reply(*ENGINES[self.options.engine].refuse(str(error)))
             return
         self._count += 1
         if self._bodies is not None:
@@ -244,18 +244,13 @@ class Server:
         try:
             page = self._speaker.page(connection.path, json.loads(connection.body))
         except (ValueError, TypeError, AttributeError) as error:
-            connection.reply(400, _refusal(error))
+            connection.reply(*ENGINES[self.options.engine].refuse(str(error)))
         else:
             connection.reply(200, page)
 
     def _metrics(self) -> bytes:
         kv_tokens = self.options.kv_tokens if self.options.step_ms else None
         return self.counts.page(self._schedule.state(), kv_tokens).encode()
-
-
-def _refusal(error: Exception) -> dict[str, Any]:
-    told = {"message": f"the body: {error}", "type": "BadRequestError", "param": None, "code": 400}
-    return {"error": told}
 
 
 def _receive(sock: socket.socket, size: int) -> tuple[bytes, int]:

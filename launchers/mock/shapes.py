@@ -49,7 +49,7 @@ class Shape(Protocol):
     def error(self) -> bytes:
         """Return the events of an answer that the server gives up."""
 
-    def document(self, answer: Answer, text: str) -> dict[str, Any]:
+    def document(self, answer: Answer, text: str) -> Any:  # noqa: ANN401 - JSON
         """Return the whole answer of a request that did not ask for a stream."""
 
     def document_head(self, answer: Answer) -> str:

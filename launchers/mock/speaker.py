@@ -43,10 +43,12 @@ class Dialect(NamedTuple):
 
 
 _COMPLETIONS = Dialect(read_completion, write_completion)
+_CHAT = Dialect(read_chat, write_chat)
 _SGLANG = Dialect(read_sglang, write_sglang)
 _TGI = Dialect(read_tgi, write_tgi)
+_TGI_ROOT = Dialect(read_tgi, lambda told, tokens, _: [write_tgi(told, tokens, _)])
 _DIALECTS: Final[dict[bytes, Dialect]] = {
-    b"/v1/chat/completions": Dialect(read_chat, write_chat),
+    b"/v1/chat/completions": _CHAT,
     b"/v1/completions": _COMPLETIONS,
     b"/completion": Dialect(read_llamacpp, write_llamacpp),
 }
@@ -72,6 +74,8 @@ class Spoken:
 
 def find_dialect(path: bytes, body: dict[str, Any], engine: str) -> Dialect | None:
     """Return what answers whole documents at a path; TGI and SGLang have one path in common."""
+    if engine == "tgi" and path in {b"/", b"/generate_stream"}:
+        return _TGI_ROOT
     if path == b"/generate":
         return _TGI if engine == "tgi" or (engine == "any" and "inputs" in body) else _SGLANG
     return _DIALECTS.get(path)
@@ -135,6 +139,8 @@ class Speaker:
         question = dialect.read(body, self.tokens)
         if dialect is _COMPLETIONS:
             question = self._engine.ask(question, body)
+        elif dialect is _CHAT:
+            question = self._engine.ask_chat(question, body)
         self._check(question)
         for lie, number in self._lies:
             if lie.ask is not None:
@@ -170,6 +176,8 @@ class Speaker:
         document = dialect.write(told, self.tokens, request_id)
         if dialect is _COMPLETIONS:
             self._engine.adapt(document)
+        elif dialect is _CHAT:
+            self._engine.adapt_chat(document)
         pieces = _pieces(choices[0], self.tokens)
         return Spoken(document, told.prompt_tokens, max(written), pieces, choices[0].finish)
 

@@ -7,7 +7,13 @@ from typing import Any
 import msgspec
 
 from loadprofiles.dialects import Dialect, Event, Prompt, Told, as_messages, error_words
-from loadprofiles.dialects.openai_completions import NO_USAGE, PINS, Usage, request_body
+from loadprofiles.dialects.openai_completions import (
+    NO_USAGE,
+    PINS,
+    Usage,
+    openai_reason,
+    request_body,
+)
 
 _DONE = b"[DONE]"
 
@@ -111,7 +117,7 @@ def _event(chunk: _Chunk) -> Event:
     return Event(
         text,
         reasoning,
-        choice.finish_reason,
+        openai_reason(choice.finish_reason),
         usage.prompt_tokens,
         usage.completion_tokens,
         choice is not _NO_CHOICE and (told or delta.role is None),  # a role alone is no token

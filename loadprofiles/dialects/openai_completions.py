@@ -1,4 +1,7 @@
-"""OpenAI `/v1/completions`, as vLLM, SGLang, llama.cpp and `transformers serve` answer it."""
+"""OpenAI `/v1/completions`, as vLLM, SGLang, llama.cpp, TGI and `transformers serve` answer it.
+
+TGI's chunks have the finish reason "" until the last, which may be one of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from loadprofiles.dialects import Count, Dialect, Event, Prompt, Told, as_text, 
 
 PINS: tuple[str, ...] = ("ignore_eos", "min_tokens")
 _DONE = b"[DONE]"
+_OF_TGI = {"": None, "eos_token": "stop", "stop_sequence": "stop"}
 
 
 class Usage(msgspec.Struct, gc=False):
@@ -56,6 +60,11 @@ def request_body(
     }
 
 
+def openai_reason(told: str | None) -> str | None:
+    """Return a finish reason in OpenAI's words, where it is said in TGI's."""
+    return told if told is None else _OF_TGI.get(told, told)
+
+
 class OpenAICompletions:
     """See the module's text."""
 
@@ -90,7 +99,7 @@ def _plain_text(chunk: _Chunk) -> str | None:
     if not chunk.choices or chunk.usage is not None or chunk.error is not None:
         return None
     choice = chunk.choices[0]
-    return choice.text if choice.finish_reason is None else None
+    return None if choice.finish_reason else choice.text
 
 
 def _event(chunk: _Chunk) -> Event:
@@ -101,7 +110,7 @@ def _event(chunk: _Chunk) -> Event:
     return Event(
         choice.text or "",
         "",
-        choice.finish_reason,
+        openai_reason(choice.finish_reason),
         usage.prompt_tokens,
         usage.completion_tokens,
         choice is not _NO_CHOICE,
