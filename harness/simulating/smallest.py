@@ -24,8 +24,8 @@ _LOOKED_AT: Final = 200_000
 _CHOICE: Final = 8
 """Replicas that a least-loaded router has at least to choose from, of a fleet that is tried."""
 _FEWEST: Final = 1000
-_MORE: Final = 5
-"""Fleets that are simulated in full, each a little larger, until one holds."""
+_MORE: Final = 9
+"""Fleets that are simulated in full, in steps that double, until one holds."""
 _ALONE: Final = 500
 _FINE: Final = 100
 """A large fleet is found to one in so many: finer would be luck of the requests looked at."""
@@ -46,8 +46,9 @@ def smallest_fleet(
     They hold them by more than the error at held-out levels, if a request alone does so.
     Found by doubling and halving, each try on stretches of the time where one replica has more
     requests than can be looked at, so it takes for granted that more replicas are never worse, and
-    that none are enough which could answer less than half of the requests while they come. Where,
-    simulated in full, neither it nor the next larger ones hold them, the last tried is returned.
+    that none are enough which could answer less than half of the requests while they come. Where
+    it does not hold them simulated in full, larger ones are, until one does or the last one tried,
+    2.5 times as large at least, does not either; that one is returned.
     A fleet that can lose k replicas is this many and k more.
 
     Raises:
@@ -75,11 +76,30 @@ def smallest_fleet(
         return None
     surely = all(limit.decided for limit in alone)
     enough = _fewest(holds, max(1, int(_least_busy(fitted, traffic, scale) / 2)))
+    return _in_full(lambda replicas: predicted(replicas, traffic, MOST_REQUESTS), held, enough)
+
+
+def _in_full(
+    predicted: Callable[[int], Prediction], held: Callable[[Prediction], bool], least: int
+) -> Prediction:
+    """Return the prediction of the fewest that hold, from `least` on; of the last where none does.
+
+    Looking at stretches finds nearly the right one: so from there on in small steps, which double.
+    """
+    enough, too_few, step = least, least, max(1, least // _FINE)
     for _ in range(_MORE):
-        found = predicted(enough, traffic, MOST_REQUESTS)
+        found = predicted(enough)
         if held(found):
             break
-        enough += max(1, enough // _FINE)
+        too_few, enough, step = enough, enough + step, 2 * step
+    else:
+        return found
+    while enough - too_few > max(1, enough // _FINE):
+        middle = (enough + too_few) // 2
+        if held(between := predicted(middle)):
+            enough, found = middle, between
+        else:
+            too_few = middle
     return found
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FEWEST: Final = 2
 """Requests that make a rate."""
 _STRETCHES: Final = 48
+_SEED: Final = 20261126
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,24 @@ class Traffic:
         return Traffic(times, self.prompts[rows], self.outputs[rows], self.duration_s)
 
     def sampled(self, share: float) -> Traffic:
-        """Return a share of the time: short stretches all over it, one behind the other."""
+        """Return a share of the time: short stretches all over it, one behind the other.
+
+        Of each 48th from a drawn moment on, its end followed by its beginning: no moment is left
+        out more likely than another, also of what recurs in each.
+        """
         if share >= 1:
             return self
         stretch = self.duration_s / _STRETCHES
         number = np.minimum(np.floor(self.times_s / stretch), _STRETCHES - 1)
-        within = self.times_s - number * stretch
-        kept = within < share * stretch
+        begins = np.random.default_rng(_SEED).uniform(0, stretch, _STRETCHES)
+        within = (self.times_s - number * stretch - begins[number.astype(np.int64)]) % stretch
+        kept = np.flatnonzero(within < share * stretch)
         times = number[kept] * share * stretch + within[kept]
-        return Traffic(times, self.prompts[kept], self.outputs[kept], self.duration_s * share)
+        order = np.argsort(times, kind="stable")
+        kept = kept[order]
+        return Traffic(
+            times[order], self.prompts[kept], self.outputs[kept], self.duration_s * share
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

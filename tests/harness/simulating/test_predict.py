@@ -273,6 +273,36 @@ def test_stretches_of_the_time_have_its_rates_and_lengths() -> None:
     assert whole.sampled(1.5) is whole
 
 
+def bursts(each_s: float, at: float, width: float, rate: float = 100) -> Traffic:
+    """480 s: a request a second, and in a part of each `each_s` seconds so many a second."""
+    slow, fast = np.arange(0, 480, 1.0), np.arange(0, 480, 1 / rate)
+    within = fast % each_s / each_s
+    times = np.sort(np.concatenate([slow, fast[(within >= at) & (within < at + width)]]))
+    return Traffic(times, np.full(times.size, 100), np.full(times.size, 20), 480.0)
+
+
+def test_stretches_see_what_recurs_at_the_same_place_in_each() -> None:
+    """A tenth of each 48th has nearly all requests; a fifth of the time is looked at."""
+    traffic = bursts(10.0, 0.9, 0.1)
+    part = traffic.sampled(0.2)
+    assert part.times_s.size == pytest.approx(0.2 * len(traffic), rel=0.4)
+
+
+def test_a_burst_that_the_stretches_missed_is_not_missed_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One burst in all: whether stretches see it is luck, the answer holds all the same."""
+    monkeypatch.setattr(smallest, "_LOOKED_AT", 60)
+    monkeypatch.setattr(smallest, "_FEWEST", 60)
+    slo = parse_slo("ttft_p95_ms<=300")
+    for at in (0.05, 0.35, 0.65, 0.95):
+        traffic = bursts(480.0, at, 0.02, 1000)
+        found = smallest_fleet(FITTED, traffic, slo)
+        assert all(limit.holds for limit in found.limits), at
+        fewer = predict(FITTED, traffic, Fleet(replicas=found.replicas - 1), slo=slo)
+        assert not all(limit.holds and limit.decided for limit in fewer.limits), at
+
+
 def test_a_limit_below_an_idle_servers_latency_needs_no_search() -> None:
     assert smallest_fleet(FITTED, steady(5), parse_slo("ttft_p95_ms<=5")) is None
     with pytest.raises(BadInputError, match="cannot say whether stall_p95_ms<=5"):
