@@ -44,7 +44,7 @@ from harness.sizing.supply import turns_each
 from loadprofiles.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from harness.measuring.measurement import CellMeasurement
     from harness.rundir import RunFolder
@@ -135,7 +135,8 @@ def found_in(measured: LoadRun) -> Capacity:
         best = max(cells, key=lambda one: one.metrics.request_rate)
         search, turns = search_of(asked, read), turns_each(run.path, best)
         found.append(_found(build, weights, search, probes, turns))
-        told += _told(found[-1], search)
+        interrupted = {cell.id for cell in cells if _is_interrupted(cell)}
+        told += _told(found[-1], search, interrupted)
     first = found[0] if found else None
     return Capacity(
         run=numbers.run,
@@ -264,8 +265,19 @@ def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tri
     )
 
 
-def _told(found: Found, search: Search) -> list[Caveat]:
-    """What a reader must know of one build's answer."""
+def _is_interrupted(cell: CellMeasurement) -> bool:
+    """Whether it ended neither by itself nor as decided: Ctrl-C, or a dead server."""
+    return any(caveat.code == "interrupted" for caveat in cell.client.caveats)
+
+
+def _told(found: Found, search: Search, interrupted: Collection[str] = ()) -> list[Caveat]:
+    """What a reader must know of one build's answer.
+
+    Args:
+        found: the answer.
+        search: that found it.
+        interrupted: cells that were cut off, whose length says nothing of what was asked.
+    """
     caveats = []
     slow = [one for one in found.probes if one.client_was_slow]
     if slow:
@@ -277,7 +289,13 @@ def _told(found: Found, search: Search) -> list[Caveat]:
                 "count for nothing. Give it a core of its own, or --workers.",
             )
         )
-    if search.scouts and _cut_sessions(found, until_s := search.scouts[0].conversation_s):
+    whole = [
+        one
+        for one in found.probes
+        if one.rate is not None and not one.ended_early and one.cell not in interrupted
+    ]
+    until_s = search.scouts[0].conversation_s if search.scouts else 0.0
+    if any(one.window_s < 2 * until_s for one in whole):
         caveats.append(
             Caveat(
                 "sessions_cut",
@@ -297,9 +315,3 @@ def _told(found: Found, search: Search) -> list[Caveat]:
             )
         )
     return caveats
-
-
-def _cut_sessions(found: Found, until_s: float) -> bool:
-    """Whether a probe was too short for sessions most turns of which are due after so long."""
-    whole = (one for one in found.probes if one.rate is not None and not one.ended_early)
-    return any(one.window_s < 2 * until_s for one in whole)
