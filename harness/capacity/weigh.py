@@ -281,7 +281,7 @@ def _told(found: Found, search: Search, interrupted: Collection[str] = ()) -> li
     caveats = []
     slow = [one for one in found.probes if one.client_was_slow]
     if slow:
-        rates = ", ".join(f"{one.rate:g}" for one in slow)
+        rates = ", ".join(dict.fromkeys(f"{one.rate:g}" for one in slow))
         caveats.append(
             Caveat(
                 "client_too_slow",

@@ -212,7 +212,7 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool, markdown: Path | None) 
     else:
         print_capacity(found, stdout())
     if found.sizing is not None:
-        show_sizing(found.sizing, json=None if json else False, markdown=markdown)
+        show_sizing(found.sizing, json=None, markdown=markdown)
     if not json:
         print(f"All of it lies in {run.path}")
     return code

@@ -12,10 +12,11 @@ from harness.reports.sheets import Sheet, markdown_sheet, print_sheet
 from harness.sizing.wording import between, failures, rate_of, replicas_of, times
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
+    from harness.measuring.measurement import Caveat
     from harness.sizing.record import Amount, BuildSizing, Cost, Demand, Sizing, Terms
 
 _ALL = 13
@@ -23,13 +24,30 @@ _ALL = 13
 
 
 def print_sizing(sizing: Sizing, console: Console) -> None:
-    """Write all of it on the terminal."""
-    console.print(Text(plain(intro(sizing)), style="bold"))
-    for sheet in sheets(sizing):
+    """Write on the terminal: the answer, then what it is made of."""
+    print_answers(answers(sizing), console)
+    print_reasons(sizing, console, sizing.caveats)
+
+
+def print_answers(lines: Iterable[str], console: Console) -> None:
+    """Write the sentences for whom one is enough."""
+    for line in lines:
+        console.print(Text(plain(line), style="bold"))
+
+
+def print_reasons(sizing: Sizing, console: Console, caveats: Sequence[Caveat]) -> None:
+    """Write what stands behind an answer, with these caveats."""
+    console.print(Text(plain(intro(sizing))))
+    for sheet in sheets(sizing, brief=True):
         print_sheet(sheet, console)
-    for line in (*sentences(sizing), *predicted(sizing)):
+    for line in (*further(sizing), *predicted(sizing)):
         console.print(Text(plain(line)))
-    for head, lines in _lists(sizing):
+    print_lists(unknown(sizing), caveats, console)
+
+
+def print_lists(unsaid: Sequence[str], caveats: Sequence[Caveat], console: Console) -> None:
+    """Write what could not be told, and the caveats, each once."""
+    for head, lines in _lists(unsaid, caveats):
         console.print(Text(f"\n{head}", style="bold"))
         for line in lines:
             console.print(Text(f"  · {plain(line)}"))
@@ -37,34 +55,46 @@ def print_sizing(sizing: Sizing, console: Console) -> None:
 
 def markdown_of(sizing: Sizing) -> str:
     """Return all of it as Markdown."""
-    parts = ["## Sizing", escape(intro(sizing))]
+    parts = ["## Sizing", *map(escape, answers(sizing)), escape(intro(sizing))]
     parts += map(markdown_sheet, sheets(sizing))
-    parts += [escape(line) for line in (*sentences(sizing), *predicted(sizing))]
-    for head, lines in _lists(sizing):
+    parts += [escape(line) for line in (*further(sizing), *predicted(sizing))]
+    for head, lines in _lists(unknown(sizing), sizing.caveats):
         parts += [f"**{head}**", "\n".join(f"- {escape(line)}" for line in lines)]
     return "\n\n".join(parts) + "\n"
 
 
-def sheets(sizing: Sizing) -> list[Sheet]:
-    """The tables, as far as there is something to show."""
+def sheets(sizing: Sizing, *, brief: bool = False) -> list[Sheet]:
+    """The tables, as far as there is something to show.
+
+    Args:
+        sizing: the answer.
+        brief: of the costs only those of the demand, where there is one.
+    """
     found = [_builds(sizing)]
     if sizing.terms.price_per_gpu_hour:
-        found.append(_costs(sizing))
+        found.append(_costs(sizing, brief=brief))
     if sizing.terms.months:
         found.append(_months(sizing))
     return [sheet for sheet in found if sheet.rows]
 
 
-def sentences(sizing: Sizing) -> list[str]:
-    """What each build takes, and which takes the least."""
-    return [*of_builds(sizing), *filter(None, [sizing.text])]
+def answers(sizing: Sizing) -> list[str]:
+    """Which build takes the least, where one does, and what each takes."""
+    lines = of_builds(sizing)
+    if sizing.text:
+        lines.insert(0 if sizing.cheapest else len(lines), sizing.text)
+    return lines
 
 
 def of_builds(sizing: Sizing) -> list[str]:
-    """Each build's answer, and what happens when replicas fail."""
+    """What each build takes."""
+    return [f"{one.build}: {one.text}" for one in sizing.builds]
+
+
+def further(sizing: Sizing) -> list[str]:
+    """What happens when replicas fail, over the day, and what else is known of each build."""
     found = []
     for one in sizing.builds:
-        found.append(f"{one.build}: {one.text}")
         if one.fleets:
             found.append(f"{one.build}, at the peak: {failures(one.fleets[-1])}.")
         if one.day is not None:
@@ -146,18 +176,16 @@ def _builds(sizing: Sizing) -> Sheet:
     return Sheet("What it takes", columns, rows)
 
 
-def _costs(sizing: Sizing) -> Sheet:
+def _costs(sizing: Sizing, *, brief: bool) -> Sheet:
     ratio = figure(sizing.terms.output_price_ratio)
     columns = (
         "build", "of", "1,000 requests", "M tokens in", "M tokens out",
         "M tokens, in and out alike", "M tokens out, if all is on them",
     )  # fmt: skip
-    rows = [
-        _cost(one, cost)
-        for one in sizing.builds
-        for cost in (one.cost, one.cost_at_capacity)
-        if cost is not None
-    ]
+    rows = []
+    for one in sizing.builds:
+        known = [cost for cost in (one.cost, one.cost_at_capacity) if cost is not None]
+        rows += [_cost(one, cost) for cost in (known[:1] if brief else known)]
     title = f"USD (in and out apart: a token out is counted as {ratio} in, by convention)"
     return Sheet(title, columns, rows)
 
@@ -211,10 +239,8 @@ def unknown(sizing: Sizing) -> list[str]:
     ]
 
 
-def _lists(sizing: Sizing) -> list[tuple[str, Sequence[str]]]:
-    told = [f"{caveat.code}: {caveat.text}" for caveat in sizing.caveats]
+def _lists(unsaid: Sequence[str], caveats: Sequence[Caveat]) -> list[tuple[str, Sequence[str]]]:
+    told = list(dict.fromkeys(f"{caveat.code}: {caveat.text}" for caveat in caveats))
     return [
-        (head, found)
-        for head, found in (("Could not be told", unknown(sizing)), ("Caveats", told))
-        if found
+        (head, found) for head, found in (("Could not be told", unsaid), ("Caveats", told)) if found
     ]

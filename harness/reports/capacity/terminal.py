@@ -1,4 +1,4 @@
-"""A search for a person at a terminal: its probes, its answer, what a demand takes."""
+"""A search for a person at a terminal: its answer, its probes, what a demand takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.capacity.weigh import read_capacity
 from harness.reports.capacity import words
 from harness.reports.figures import plain
 from harness.reports.sheets import print_sheet
-from harness.reports.sizing import print_sizing
+from harness.reports.sizing import answers, print_answers, print_lists, print_reasons
 
 if TYPE_CHECKING:
     from harness.capacity.result import Capacity
@@ -32,22 +32,25 @@ class Terminal:
         out, found = io.StringIO(), read_capacity(run)
         console = Console(file=out, width=_WIDTH, highlight=False)
         print_capacity(found, console)
-        if found.sizing is not None:
-            print_sizing(found.sizing, console)
         return out.getvalue()
 
 
 def print_capacity(capacity: Capacity, console: Console) -> None:
-    """Write a table of the probes and sentences for each build, then the caveats."""
+    """Write the answers, then the probes, what a demand takes, what is not known, the caveats."""
+    sizing = capacity.sizing
+    print_answers([words.answer(found) for found in capacity.builds], console)
+    if sizing is not None:
+        print_answers(answers(sizing), console)
     if not capacity.builds:
         console.print("No probe has numbers.")
     for found in capacity.builds:
-        for sheet in words.sheets(found, capacity):
-            print_sheet(sheet, console)
-        for place, text in enumerate(words.sentences(found, capacity)):
-            console.print(Text(plain(text), style="" if place else "bold"))
-    for caveat in capacity.caveats:
-        console.print(Text(plain(f"{caveat.code}: {caveat.text}"), style="yellow"))
+        print_sheet(words.probes(found, capacity), console)
+        for text in words.further(found, capacity):
+            console.print(Text(plain(text)))
+    if sizing is None:
+        print_lists([], capacity.caveats, console)
+    else:
+        print_reasons(sizing, console, [*capacity.caveats, *sizing.caveats])
 
 
 REPORT: Report = Terminal()

@@ -21,14 +21,22 @@ def heading(capacity: Capacity) -> str:
 
 
 def sentences(found: Found, capacity: Capacity) -> Iterator[str]:
-    """One build's answer, the most that it served, and how well it is predicted.
+    """One build's answer, and what is known beside it."""
+    yield answer(found)
+    yield from further(found, capacity)
 
-    A sizing has the latter, too.
-    """
+
+def answer(found: Found) -> str:
+    """One build's answer."""
     weights = f" ({found.weights})" if found.weights else ""
-    yield f"{found.build}{weights}: {found.text}"
+    return f"{found.build}{weights}: {found.text}"
+
+
+def further(found: Found, capacity: Capacity) -> Iterator[str]:
+    """The most that it served, and how well it is predicted; a sizing has the latter, too."""
     if found.saturation is not None:
-        yield f"Most that was served: {figure(found.saturation.rate)} answers/s."
+        most = figure(found.saturation.rate)
+        yield f"{found.build}: the most that was served are {most} answers/s."
     if found.prediction is not None and capacity.sizing is None:
         yield found.prediction.text
 

@@ -42,7 +42,7 @@ def section(pen: Pen, sizing: Sizing) -> Section:
         intro=plain(told.intro(sizing)),
         panels=[*_days(pen, sizing), *_months(pen, sizing)],
         sheets=told.sheets(sizing),
-        sentences=list(map(plain, told.sentences(sizing))),
+        sentences=list(map(plain, [*told.answers(sizing), *told.further(sizing)])),
         caveats=[plain_lines(caveat.text) for caveat in sizing.caveats],
     )
 

@@ -86,7 +86,7 @@ def _of_capacity(found: Capacity) -> tuple[str | None, list[str], list[str]]:
     told = [f"{one.build}: {one.text}" for one in found.builds]
     unknown: list[str] = []
     if (sizing := found.sizing) is not None:
-        told += sizing_words.of_builds(sizing)
+        told += [*sizing_words.of_builds(sizing), *sizing_words.further(sizing)]
         if sizing.text:
             told.insert(0 if sizing.cheapest else len(told), sizing.text)
         unknown = sizing_words.unknown(sizing)

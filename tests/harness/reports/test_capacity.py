@@ -72,10 +72,21 @@ def test_people_are_told_rate_probes_replicas_and_the_simulators_errors(
         assert (f"{probe.rate:g}/s" if probe.rate else f"{probe.streams} stream") in text
     assert f" {replicas_of(found.sizing.builds[0].fleets[-1])} replicas" in text
     assert figure(found.sizing.builds[0].fleets[-1].usd_per_month) in text
-    for one in found.prediction.held_out:
-        assert figure(one.predicted) in text
+    for one in found.prediction.held_out:  # on the terminal the largest error is enough
+        assert figure(one.predicted) in text or name == "terminal"
     assert "with 1 down" in text
     assert "that it had not seen" in text
+
+
+def test_the_answer_stands_first_on_a_terminal_and_nothing_twice(run: RunFolder) -> None:
+    found, text = read_capacity(run), load_report("terminal").render(run)
+    rate, replicas, *rest = [line for line in text.splitlines() if line.strip()]
+    [one] = found.builds
+    assert rate.startswith(f"{one.build}: {one.text[:60]}")
+    assert replicas.startswith(f"{one.build}: {found.sizing.builds[0].text[:60]}")
+    sentences = [line for line in rest if line.endswith(".")]
+    assert len(sentences) == len(set(sentences))
+    assert text.count("Caveats") == 1
 
 
 def test_weights_and_kernel_stand_with_the_answer(run: RunFolder, tmp_path: Path) -> None:
