@@ -89,9 +89,9 @@ def _left_out(
         if build in names:
             yield Caveat(
                 "levels_left_out",
-                f"{build}: a search says how much it holds, and the levels of {name} count for "
-                "nothing. How several servers add up is told by searches of one and of several, "
-                "or by levels of both.",
+                f"{build} is sized by its search, and the levels of {name} are not counted. To "
+                "size it by those, leave the search out; how several servers add up is told by "
+                "searches of one and of several, or by levels of both.",
             )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from harness.comparing.words import listed
 from harness.errors import BadInputError, did_you_mean
 from harness.measuring.measurement import Caveat
 from harness.sizing import wording
@@ -23,9 +24,15 @@ from harness.sizing.record import BuildSizing, Cost, Fleet, Sizing
 from harness.sizing.replicas import day_of, failing, grown, serving_for, serving_range
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from harness.sizing.record import Demand, Range, Supply, Terms
+
+_BASES: Final = {
+    "search": "a search, which finds the limit itself",
+    "open levels": "the highest rate tried that held, which is less than the limit",
+    "closed levels": "streams in a closed loop, where nothing queues",
+}
 
 
 def size(supplies: Sequence[Supply], slo: str, demand: Demand | None, terms: Terms) -> Sizing:
@@ -220,4 +227,19 @@ def _doubts(builds: Sequence[BuildSizing]) -> list[Caveat]:
                 f"{seen}. What it holds on {said} is another measurement."
             )
             found.append(Caveat("gpus_differ", text))
-    return found
+    return [*found, *_bases(builds)]
+
+
+def _bases(builds: Sequence[BuildSizing]) -> Iterator[Caveat]:
+    """Tell where builds' rates are of different kinds, so that they do not compare."""
+    known: dict[str, list[str]] = {}
+    for one in builds:
+        if one.supply.rate:
+            known.setdefault(one.supply.basis, []).append(one.build)
+    if len(known) > 1:
+        by = "; ".join(f"{listed(names)} by {_BASES[basis]}" for basis, names in known.items())
+        yield Caveat(
+            "bases_differ",
+            f"Sized are {by}. Part of what they differ by may be that: measure all of them in one "
+            "way, best by harness capacity --server.",
+        )

@@ -86,7 +86,7 @@ def test_the_answer_stands_first_on_a_terminal_and_nothing_twice(run: RunFolder)
     assert replicas.startswith(f"{one.build}: {found.sizing.builds[0].text[:60]}")
     sentences = [line for line in rest if line.endswith(".")]
     assert len(sentences) == len(set(sentences))
-    assert text.count("Caveats") == 1
+    assert text.count("Could not be told") == 1
 
 
 def test_weights_and_kernel_stand_with_the_answer(run: RunFolder, tmp_path: Path) -> None:

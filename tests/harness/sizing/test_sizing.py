@@ -30,6 +30,18 @@ def shown(sizing: Sizing) -> tuple[str, str]:
     return out.getvalue(), markdown_of(sizing)
 
 
+def test_builds_sized_by_unlike_measurements_are_not_taken_to_compare() -> None:
+    def codes(**basis: str) -> list[str]:
+        known = [supply(build, basis=kind) for build, kind in basis.items()]
+        return [one.code for one in size(known, "slo", PEAK, PRICED).caveats]
+
+    assert codes(a="search", b="open levels") == ["bases_differ"]
+    assert codes(a="closed levels", b="open levels") == ["bases_differ"]
+    assert codes(a="search", b="search") == []
+    nothing = [supply("a"), supply("b", rate=None, basis="nothing held")]
+    assert not size(nothing, "slo", PEAK, PRICED).caveats, "a build that holds nothing has no rate"
+
+
 def test_an_answer_by_hand() -> None:
     # 10/s (8 to 12.5), 20 % free: 8/s each, so 50/s take 7 (5 to 8), and one to spare
     found = size([supply(rate_ci95=(8.0, 12.5))], "slo", PEAK, PRICED)
