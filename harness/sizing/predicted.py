@@ -83,7 +83,11 @@ class Model:
         few = "too few levels: it takes three of one kind to fit and to check it"
         if max(levels) < _LEVELS:
             raise BadInputError(few)
-        fitted = fit(cells, limits, most_requests=_REQUESTS, most_tries=_TRIES)
+        try:
+            fitted = fit(cells, limits, most_requests=_REQUESTS, most_tries=_TRIES)
+        except (ArithmeticError, ValueError, RuntimeError) as error:  # scipy's, of odd numbers
+            why = f"these cells' numbers cannot be fitted ({type(error).__name__}: {error})"
+            raise BadInputError(why) from error
         if not fitted.held_out:
             raise BadInputError(few)
         notes += fitted.caveats
@@ -170,7 +174,7 @@ def models_of(
     for build in builds:
         try:
             models[build] = Model.of(build, measured)
-        except (BadInputError, ArithmeticError, ValueError) as error:  # it never costs the search
+        except BadInputError as error:
             why = str(error).partition("\n")[0]
             text = f"{build}: no prediction by the simulator: {why}."
             caveats.append(Caveat("no_prediction", text))

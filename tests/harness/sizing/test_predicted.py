@@ -11,6 +11,7 @@ from harness.evidence.evidence import LoadRun
 from harness.measuring.remeasure import measure_folder
 from harness.measuring.slo import parse_slo
 from harness.reports.prediction import fleets_of, sheet_of
+from harness.sizing import predicted
 from harness.sizing.predicted import Model, checked, models_of
 from harness.sizing.record import Demand, Terms
 from harness.sizing.sizing import size
@@ -141,6 +142,21 @@ def test_why_there_is_none(tmp_path: Path) -> None:
     write(one, "c1", [answer(n, n * 0.1) for n in range(40)], stream=False)
     _, [caveat] = models_of(["a"], cells_of(one))
     assert "one document each" in caveat.text
+
+
+def test_a_fit_that_fails_costs_no_search_and_a_mistake_elsewhere_is_none_of_it(
+    cells: list[Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("array must not contain infs or NaNs")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(predicted, "fit", fails)
+        _, [caveat] = models_of(["a"], cells)
+    assert "cannot be fitted (ValueError: array must not contain infs or NaNs)" in caveat.text
+    monkeypatch.setattr(predicted, "read_sweep", fails)
+    with pytest.raises(ValueError, match="infs or NaNs"):
+        models_of(["a"], cells)
 
 
 def test_cells_in_which_the_queue_grew_or_the_client_was_slow_are_left_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -100,3 +101,17 @@ def test_names_of_close_points_do_not_stand_on_each_other() -> None:
     for (ax, ay), (bx, by) in itertools.combinations(spots, 2):
         assert abs(float(ay) - float(by)) >= 7.5 or abs(float(ax) - float(bx)) >= 4
     assert 1 <= drawn.count('class="lead"') <= 3
+
+
+def test_no_build_has_the_colour_of_a_shaded_part_of_a_chart() -> None:
+    """Shades are grey; builds' colours, the sixth one's too, are less so."""
+    css = (resources.files("harness.reports.page") / "page.css").read_text()
+    schemes = re.findall(r"--b0:.*", css)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        shade = [
+            int(part) for part in re.search(r"--shade: rgb\((\d+) (\d+) (\d+)", scheme).groups()
+        ]
+        builds = [bytes.fromhex(code) for code in re.findall(r"--b\d: #(\w{6})", scheme)]
+        assert len(builds) == 6
+        assert max(shade) - min(shade) < 10 < min(max(build) - min(build) for build in builds)
