@@ -47,17 +47,28 @@ class Contamination:
         return len(self.overlapping) / self.items if self.items else 0.0
 
 
-def contamination(items: Mapping[str, str], calibration: Iterable[str]) -> Contamination:
-    """Compare an evaluation's items, id → text, with calibration texts."""
-    words = {name: _words(text) for name, text in items.items()}
-    compared = {name: found for name, found in words.items() if len(found) >= LEAST_WORDS}
+def contamination(
+    items: Mapping[str, str | Sequence[str]], calibration: Iterable[str]
+) -> Contamination:
+    """Compare an evaluation's items with calibration texts.
+
+    Args:
+        items: id → text, or several: each of them gives the item away.
+        calibration: the texts.
+    """
+    compared: dict[str, list[list[str]]] = {}
+    for name, text in items.items():
+        each = map(_words, (text,) if isinstance(text, str) else text)
+        if long := [words for words in each if len(words) >= LEAST_WORDS]:
+            compared[name] = long
     having: dict[Run, set[str]] = {}
-    beginning: dict[Run, list[str]] = {}
-    for name, found in compared.items():
-        runs = list(_runs(found, min(RUN_WORDS, len(found))))
-        beginning.setdefault(runs[0], []).append(name)
-        for run in runs:
-            having.setdefault(run, set()).add(name)
+    beginning: dict[Run, list[tuple[str, list[str]]]] = {}
+    for name, forms in compared.items():
+        for words in forms:
+            runs = list(_runs(words, min(RUN_WORDS, len(words))))
+            beginning.setdefault(runs[0], []).append((name, words))
+            for run in runs:
+                having.setdefault(run, set()).add(name)
     exact: set[str] = set()
     overlapping: set[str] = set()
     sizes = sorted({len(run) for run in having})
@@ -68,12 +79,12 @@ def contamination(items: Mapping[str, str], calibration: Iterable[str]) -> Conta
                 overlapping |= having.get(run, set())
                 exact.update(
                     name
-                    for name in beginning.get(run, ())
-                    if there[place : place + len(compared[name])] == compared[name]
+                    for name, words in beginning.get(run, ())
+                    if there[place : place + len(words)] == words
                 )
     return Contamination(
         items=len(compared),
-        short=len(words) - len(compared),
+        short=len(items) - len(compared),
         exact=tuple(name for name in compared if name in exact),
         overlapping=tuple(name for name in compared if name in overlapping),
     )

@@ -79,9 +79,9 @@ def load(plan: Plan) -> list[Entry]:
         NeedError: a data set is not there.
         RouteError: a task needs what the route has not.
     """
-    manager = _manager(plan)
+    known = manager(plan)
     seed_everything()
-    entries = [_load_entry(manager, plan, name) for name in plan.tasks]
+    entries = [load_entry(known, plan, name) for name in plan.tasks]
     twice = _in_two(entries)
     if twice:
         raise SuiteError(f"lmeval.tasks: {twice} is in two of them; leave one out")
@@ -151,18 +151,22 @@ def asks_greedy(task: Task) -> bool:
     return task.OUTPUT_TYPE != "multiple_choice" or own or not known
 
 
-def _manager(plan: Plan) -> TaskManager:
-    """Find the task files; lm-eval's own 14,000 take seconds to read, and may not be needed."""
+def manager(plan: Plan) -> TaskManager:
+    """Find the task files; lm-eval's own 14,000 take seconds to read, and may not be needed.
+
+    Raises:
+        SuiteError: a name of the plan is unknown.
+    """
     names = list(plan.tasks)
     if plan.include_path is not None:
         own = TaskManager(include_path=plan.include_path, include_defaults=False)
         if all(_is_whole(own.task_index, name) for name in names):
             return own
-    manager = TaskManager(include_path=plan.include_path)
-    unknown = [name for name in names if name not in manager.task_index]
+    found = TaskManager(include_path=plan.include_path)
+    unknown = [name for name in names if name not in found.task_index]
     if unknown:
-        raise SuiteError("\n".join(_unknown(name, manager.all_tasks) for name in unknown))
-    return manager
+        raise SuiteError("\n".join(_unknown(name, found.all_tasks) for name in unknown))
+    return found
 
 
 def _is_whole(index: Mapping[str, Any], name: str) -> bool:
@@ -179,7 +183,13 @@ def _texts(arguments: tuple[Any, ...]) -> list[str]:
     return [text for text in arguments if isinstance(text, str)]
 
 
-def _load_entry(manager: TaskManager, plan: Plan, name: str) -> Entry:
+def load_entry(manager: TaskManager, plan: Plan, name: str) -> Entry:
+    """Load one name of a plan.
+
+    Raises:
+        SuiteError: its task cannot be asked, or has not the metric that is wanted.
+        NeedError: its data set is not there.
+    """
     try:
         tasks: dict[str, Task] = manager.load([name])["tasks"]
     except Exception as error:

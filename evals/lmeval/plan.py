@@ -32,7 +32,7 @@ ERRORS: Final[dict[str, type[EvalError]]] = {
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides what is asked."""
 
-    do: Literal["size", "ask"]
+    do: Literal["size", "ask", "read"]
     tasks: dict[str, int | None]
     """Task or group → few-shot examples; None: its own."""
     endpoint: Endpoint
@@ -64,6 +64,22 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, tag="asked"):
     total: int
 
 
+class Texts(msgspec.Struct, frozen=True, kw_only=True, tag="texts"):
+    """What a task asks."""
+
+    task: str
+    items: list[list[str]]
+    """Of each item its text, and its parts as the data set has them."""
+
+
+class Unread(msgspec.Struct, frozen=True, kw_only=True, tag="unread"):
+    """A task whose items cannot be read here."""
+
+    task: str
+    text: str
+    """Why, and what to do."""
+
+
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """Why it ended."""
 
@@ -72,7 +88,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     text: str
 
 
-Event = Sized | Asked | Failed
+Event = Sized | Asked | Texts | Unread | Failed
 encode = msgspec.json.Encoder().encode
 decode_plan = msgspec.json.Decoder(Plan).decode
 decode_event = msgspec.json.Decoder(Event).decode

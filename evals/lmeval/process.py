@@ -32,13 +32,16 @@ runpy.run_module("evals.lmeval", run_name="__main__", alter_sys=True)
 """
 """Gives the child this very `evals`, and nothing else of the environment that it lies in."""
 INSTALL = "harness engines install lm-eval"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 LOG_LINES = 15
 LONGEST_LINE = 1 << 20
 STOP_S = 3.0
 
 
-def follow(plan: Plan, python: Path | None, heard: Callable[[Event], None]) -> None:
-    """Let a child do the plan, and hear its events.
+def follow(
+    plan: Plan, python: Path | None, heard: Callable[[Event], None], *, offline: bool = False
+) -> None:
+    """Let a child do the plan, and hear its events; `offline` takes data sets of the cache alone.
 
     Raises:
         EvalError: what the child ended with.
@@ -50,7 +53,7 @@ def follow(plan: Plan, python: Path | None, heard: Callable[[Event], None]) -> N
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_environment(python),
+            env=_environment(python) | (OFFLINE if offline else {}),
             start_new_session=True,
         )
         with process, contextlib.ExitStack() as stack:

@@ -12,7 +12,7 @@ import msgspec
 from lm_eval import evaluator
 from lm_eval.api.metrics import mean
 
-from evals.lmeval import loading
+from evals.lmeval import loading, texts
 from evals.lmeval.asking import Asker
 from evals.lmeval.cache import Cache
 from evals.lmeval.grading import answers
@@ -40,6 +40,10 @@ def run(plan: Plan, tell: Callable[[Event], None]) -> None:
     Raises:
         EvalError: something that is needed is not there, or the endpoint is gone.
     """
+    if plan.do == "read":
+        for event in texts.read(plan):
+            tell(event)
+        return
     tokens = Tokens(plan.endpoint, plan.bos)
     window = plan.window or min(plan.endpoint.max_model_len or WINDOW, WINDOW)
     entries = loading.load(plan)

@@ -10,7 +10,7 @@ from harness.config import Config, find_suite, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.quantizing.card import Quantization, encode_card
 from harness.quantizing.model import Source, source_of
-from harness.quantizing.readme import SUGGESTED, share, skip_worst
+from harness.quantizing.readme import SUGGESTED, not_checked, share, skip_worst
 from harness.quantizing.request import (
     GROUP_SIZES,
     SAMPLES,
@@ -144,9 +144,8 @@ def _suites(evaluation: str | None, config: Config) -> list[str]:
 def _tell(card: Quantization, out: Path) -> None:
     for text in card.caveats:
         print(f"caveat: {text}")
-    unread = card.contamination.not_checked
-    if unread:
-        print(f"not checked for contamination, as not to be read here: {', '.join(unread)}")
+    for line in not_checked(card):
+        print(f"not checked for contamination: {line}")
     print(
         f"{out}: {len(card.layers)} layers in {card.bits} bits by {card.method.upper()}, "
         f"{len(card.kept)} kept, {sum(card.seconds.values()):.0f} s"

@@ -85,7 +85,9 @@ class ContaminationNote(msgspec.Struct, frozen=True, kw_only=True):
 
     suites: tuple[Checked, ...]
     not_checked: tuple[str, ...]
-    """Suites whose items could not be read here."""
+    """Suites, or tasks of one (`suite: task`), whose items could not be read here."""
+    why_not: dict[str, str] = {}
+    """Of these: why, and what to do."""
     allowed: bool
 
 

@@ -69,8 +69,14 @@ def _calibration(card: Quantization) -> Iterator[str]:
             for one in card.contamination.suites
         ),
     )
-    if unread := card.contamination.not_checked:
-        yield f"Not checked, as not to be read here: {', '.join(unread)}."
+    for line in not_checked(card):
+        yield f"Not checked: {line}"
+
+
+def not_checked(card: Quantization) -> Iterator[str]:
+    """Yield a line for each suite that the samples were not held against: which, and why."""
+    for name in card.contamination.not_checked:
+        yield f"{name}: {card.contamination.why_not.get(name, 'it could not be read here')}"
 
 
 def _losses(card: Quantization) -> Iterator[str]:

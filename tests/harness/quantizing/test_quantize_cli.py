@@ -192,7 +192,6 @@ def test_samples_that_hold_what_is_asked_are_refused(
         (["--domain", "embedded:poems"], "--domain: embedded:poems: known are embedded:"),
         (["--domain", "perplexity"], "--domain: what the suite perplexity asks cannot be"),
         (["--evaluation", "domian"], 'did you mean "domain"?'),
-        (["--evaluation", "standard"], "--evaluation: standard: its items are read by lm-eval"),
         (["--samples", "100000"], "--general: its text makes"),
         (["--out", "taken"], "--out: taken is there already"),
         (["--skip", "a,,b"], "--skip: an empty name"),
