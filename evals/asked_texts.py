@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from evals.suite import Suite
 
 HUB = "hub:"
+_NO_SETS = frozenset(("json", "csv", "text", "parquet", "arrow", "generator", "downloads"))
+"""Folders of files that were on this machine before: what `datasets` makes of somebody's own."""
 LINK = "`harness eval link` makes copies of yours known to lm-eval"
 
 
@@ -67,8 +69,8 @@ def asked_texts(
         raise NeedError(f"no data set of lm-eval's is in this machine's cache; {LINK}")
     found, unread = read_texts(suite, base_dir, lmeval, fetch=fetch)
     if not found:
-        raise NeedError("\n".join(unread.values()) or "its tasks have no items")
-    return AskedTexts(found, unread)
+        raise NeedError(f"{'; '.join(unread.values()) or 'its tasks have no items'}; {LINK}")
+    return AskedTexts(found, {name: f"{why}; {LINK}" for name, why in unread.items()})
 
 
 def _has_sets() -> bool:
@@ -80,4 +82,5 @@ def _has_sets() -> bool:
     home = Path(os.environ.get("HF_HOME", cache / "huggingface")).expanduser()
     made = Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets")).expanduser()
     fetched = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
-    return any(made.glob("*/")) or any(fetched.glob("datasets--*"))
+    there = (path.name for path in made.glob("*/"))
+    return any(name not in _NO_SETS for name in there) or any(fetched.glob("datasets--*"))

@@ -28,7 +28,8 @@ def read(plan: Plan) -> Iterator[Event]:
         try:
             entry = loading.load_entry(manager, plan, name)
         except NeedError as error:
-            yield Unread(task=name, text=str(error))
+            text = str(error).partition("\n")[0].removeprefix("lmeval.tasks: ")
+            yield Unread(task=name, text=text)
             continue
         for task_name, task in entry.tasks.items():
             yield Texts(task=task_name, items=[_forms(task, doc) for doc in task.eval_docs])

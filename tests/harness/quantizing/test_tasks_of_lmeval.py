@@ -69,16 +69,16 @@ def test_a_task_without_its_data_is_said_not_to_be_checked(
     toml.write_text(toml.read_text() + "gone = 0\n")
     argv = ["--python", python(), "--out", "made"]
     said = told(capsys, *domain, *argv, "--evaluation", "asked")
-    assert "--evaluation: asked: lmeval.tasks: gone cannot be loaded" in said
+    assert "--evaluation: asked: gone cannot be loaded" in said
     assert quantized("--samples", "20", *argv, "--evaluation", "") == 2
     from harness.__main__ import main
 
     assert main(["quantize", "fp16", "--method", "gptq", "--samples", "20", *argv]) == 0
     out = capsys.readouterr().out
-    assert "not checked for contamination: asked: gone: lmeval.tasks: gone cannot be loaded" in out
+    assert "not checked for contamination: asked: gone: gone cannot be loaded" in out
     card = json.loads((tmp_path / "made" / "quantization.json").read_bytes())
     assert "asked" in [one["suite"] for one in card["contamination"]["suites"]]
     assert "asked: gone" in card["contamination"]["not_checked"]
     page = (tmp_path / "made" / "README.md").read_text()
-    assert "Not checked: asked: gone: lmeval.tasks: gone cannot be loaded" in page
+    assert "Not checked: asked: gone: gone cannot be loaded" in page
     assert "Not checked: standard:" in page
