@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from evals.suite import JudgeSettings, Suite, builtin_suites
+from harness.configcheck import is_path, wrong_defaults, wrong_names
 from harness.defaults import Defaults
-from harness.deployments import Deployment
+from harness.deployments import Deployment, with_prices
 from harness.errors import BadInputError, did_you_mean
 from harness.gating.rules import Rules, builtin_rules
 from harness.sizing.settings import CapacitySettings
@@ -54,6 +54,7 @@ _TOML_WORDS = {
     "Tuple should": "should",
     "List should": "should",
     " after validation": "",
+    "be a array": "be an array",
 }
 _MAX_SHOWN = 60
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -116,30 +117,24 @@ def load_config(path: Path | None = None, start: Path | None = None) -> Config:
     for name in named["servers"].keys() & named["builds"].keys():
         text = f"servers.{name}: a build is called so, too; give one of both another name"
         mistakes.append((file.line(("servers", name)), text))
+    _name_defaults(single.get(_DEFAULTS), file, mistakes)
     _raise(file, mistakes)
     return Config(
         file.path,
         **named,
         judge=single.get(_JUDGE),
-        capacity=_with_prices(single.get(_CAPACITY), named["servers"]),
+        capacity=with_prices(single.get(_CAPACITY), named["servers"]),
         defaults=single.get(_DEFAULTS),
     )
 
 
-def _with_prices(
-    told: CapacitySettings | None, servers: Mapping[str, Deployment]
-) -> CapacitySettings | None:
-    """Add what the tables of servers say of prices and GPUs."""
-    names = ("price_per_gpu_hour", "gpus_per_replica")
-    own = {
-        key: {name: value for name, one in servers.items() if (value := getattr(one, key))}
-        for key in names
-    }
-    if not any(own.values()):
-        return told
-    before = {} if told is None else told.model_dump(exclude_unset=True)
-    merged = {key: {**before.get(key, {}), **own[key]} for key in names if own[key]}
-    return CapacitySettings.model_validate(before | merged)
+def _name_defaults(told: Defaults | None, file: TomlFile, mistakes: list[tuple[int, str]]) -> None:
+    """Add what `[defaults]` names that there is not; tables with mistakes are there, too."""
+    tables = {table: file.data.get(table) for table in NAMED}
+    named = {table: held if isinstance(held, dict) else {} for table, held in tables.items()}
+    for below, text in () if told is None else wrong_defaults(told, named):
+        where = (_DEFAULTS, *below)
+        mistakes.append((file.line(where), f"{_dotted(where)}: {text}"))
 
 
 def find_build(name: str, config: Config) -> tuple[Build, Path]:
@@ -193,7 +188,7 @@ def _find(
     what: str,
 ) -> tuple[_Model, Path]:
     """Return the thing called `name`, and the folder that its relative paths count from."""
-    if _is_path(name):
+    if is_path(name):
         path = Path(name).absolute()
         return _from_file(kind, path), path.parent
     if name in named:
@@ -209,10 +204,6 @@ def _find(
         )
     listed = f"harness list {what.removesuffix('s')}s"
     raise _unknown(what, name, {*shipped, *named}, listed)
-
-
-def _is_path(name: str) -> bool:
-    return name.endswith(".toml") or "/" in name or os.sep in name
 
 
 def _unknown(kind: str, name: str, known: set[str], ask: str) -> BadInputError:
@@ -280,6 +271,8 @@ def _check(
     if where and getattr(found, "name", name) != name:
         text = f"{_dotted((*where, 'name'))}: its name is {name!r} already; leave this line out"
         mistakes.append((file.line((*where, "name")), text))
+    for key, wrong in wrong_names(found):
+        mistakes.append((file.line((*where, key)), f"{_dotted((*where, key))}: {wrong}"))
     return found
 
 
@@ -347,7 +340,8 @@ def _message(item: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> str:
         names = set(_field_names(model.model_json_schema())) - {str(path[-1])}
         return f"unknown field{did_you_mean(str(path[-1]), names)}"
     if kind == "string_pattern_mismatch":
-        return f"{item['input']!r} does not match {context['pattern']}"
+        shown = "what stands there" if _is_hidden(path) else repr(item["input"])
+        return f"{shown} does not match {context['pattern']}"
     text = item["msg"].partition(", unable to")[0]
     for pydantic, toml in _TOML_WORDS.items():
         text = text.replace(pydantic, toml)
@@ -366,13 +360,16 @@ def _tag_field(context: Mapping[str, Any]) -> str:
 
 def _shown(value: object, path: KeyPath, messages: list[str]) -> str:
     """`, not -5`: the wrong value itself, where it is short and can be no secret."""
-    hidden = "environment" in path or any(is_secret(str(part)) for part in path)
-    if not path or hidden or not messages[0].startswith("should be"):
+    if not path or _is_hidden(path) or not messages[0].startswith("should be"):
         return ""
     for part in path:
         value = value[part]  # type: ignore[index]  # _in_text walked here before
     shown = repr(value)
     return f", not {shown}" if len(shown) <= _MAX_SHOWN else ""
+
+
+def _is_hidden(path: KeyPath) -> bool:
+    return "environment" in path or any(is_secret(str(part).removesuffix("_env")) for part in path)
 
 
 def _field_names(schema: object) -> Iterator[str]:

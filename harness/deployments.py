@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from harness.sizing.settings import Gpus, Price  # noqa: TC001 - pydantic reads them at run time
+from harness.sizing.settings import CapacitySettings, Gpus, Price
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Url = Annotated[str, Field(pattern=r"^https?://[^@?#,\s]+$")]
@@ -53,3 +56,19 @@ class Deployment(BaseModel):
             if (value := getattr(self, name)) is not None
         }
         return {"url": self.url} | one
+
+
+def with_prices(
+    told: CapacitySettings | None, servers: Mapping[str, Deployment]
+) -> CapacitySettings | None:
+    """Add what the tables of servers say of prices and GPUs."""
+    names = ("price_per_gpu_hour", "gpus_per_replica")
+    own = {
+        key: {name: value for name, one in servers.items() if (value := getattr(one, key))}
+        for key in names
+    }
+    if not any(own.values()):
+        return told
+    before = {} if told is None else told.model_dump(exclude_unset=True)
+    merged = {key: {**before.get(key, {}), **own[key]} for key in names if own[key]}
+    return CapacitySettings.model_validate(before | merged)

@@ -21,6 +21,7 @@ _STRING = re.compile(
     r'"{3}(?:[^\\]|\\.)*?"{3,5}|\'{3}.*?\'{3,5}|"(?:[^"\\]|\\.)*"|\'[^\']*\'', re.DOTALL
 )
 _BARE = re.compile(r"[^,\]}\n#]*")
+_TWICE = re.compile(r"Cannot declare (\(.*\)) twice")
 _SYNTAX = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
@@ -55,7 +56,7 @@ def read_toml(path: Path) -> TomlFile:
     if len(raw) > MAX_BYTES:
         raise BadInputError(f"{path} is larger than 1 MiB, which no configuration is")
     try:
-        text = raw.decode().replace("\r\n", "\n")
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
         data = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
@@ -78,6 +79,9 @@ def _syntax_message(path: Path, text: str, message: str) -> str:
         return f"{path}: {message}"
     line = match[2] or str(text.rstrip("\n").count("\n") + 1)
     column = f":{match[3]}" if match[3] else ""
+    if twice := _TWICE.fullmatch(match[1]):
+        table = ".".join(re.findall(r"'([^']*)'", twice[1]))
+        return f"{path}:{line}: [{table}] is there twice; give the second another name"
     return f"{path}:{line}{column}: not TOML: {match[1][:1].lower()}{match[1][1:]}"
 
 

@@ -93,6 +93,7 @@ def launch(
     """
     engine = load_engine(build.engine)
     source = resolve_model(build, base_dir)
+    build = build.beside(base_dir)
     with _held_port(_asked_port(build, port)) as held:
         request = StartRequest(
             build=build,

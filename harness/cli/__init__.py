@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter
@@ -29,8 +31,11 @@ Answers 0 if the main job, `harness load --server awq`, can work on this machine
 """
 
 
-def build_app() -> App:
-    """The whole command tree; no command's module is imported by it."""
+def build_app(said: dict[str, str] | None = None) -> App:
+    """The whole command tree; no command's module is imported by it.
+
+    `said` gets the flags that a harness.toml says, each with the file.
+    """
     common = {"help_format": "plaintext", "default_parameter": Parameter(negative=())}
     app = App(
         name="harness",
@@ -39,7 +44,7 @@ def build_app() -> App:
         version=__version__,
         version_flags=["--version"],
         suppress_keyboard_interrupt=False,
-        config=from_config,
+        config=partial(from_config, {} if said is None else said),
         **common,  # type: ignore[arg-type]  # one dict for all three apps
     )
     app.command("harness.cli.load:load", help="Drive traffic at servers and measure what they do.")
@@ -107,8 +112,9 @@ def build_app() -> App:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; what the user must know is on stderr."""
+    said: dict[str, str] = {}
     try:
-        app = build_app()
+        app = build_app(said)
         if list(argv[:1]) == ["eval"]:  # cyclopts can put off commands, but no app's default
             from harness.cli.eval import evaluate
 
@@ -125,6 +131,9 @@ def run(argv: Sequence[str]) -> int:
         if known is None:
             raise
         print(f"harness: {known}", file=sys.stderr)
+        for flag, path in said.items():
+            if re.search(rf"{re.escape(flag)}\b", str(known)):
+                print(f"{flag} is said in {path}", file=sys.stderr)
         return known.exit_code
     return int(result) if result is not None else ExitCode.OK
 

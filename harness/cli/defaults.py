@@ -35,8 +35,15 @@ _OF_RUNS: Final = {
 """What may be said where finished runs are weighed and nothing is measured."""
 
 
-def from_config(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+def from_config(
+    said: dict[str, str], _app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
     """Give flags that were not typed the values of the harness.toml (cyclopts calls this).
+
+    Args:
+        said: gets the flags that it says, each with the file.
+        commands: the command's words.
+        arguments: what was typed.
 
     Raises:
         BadInputError: the file has mistakes, or a [defaults.COMMAND] table a flag that it has not.
@@ -57,6 +64,9 @@ def from_config(_app: App, commands: tuple[str, ...], arguments: ArgumentCollect
     given = {name for name, argument in flags.items() if argument.tokens}
     _defaults(commands[0], flags, given, config, _runs(arguments))
     _named_server(flags, given, config)
+    for name, argument in flags.items():
+        if name not in given and argument.tokens:
+            said[argument.name] = str(config.path)
 
 
 def _defaults(

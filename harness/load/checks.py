@@ -166,7 +166,8 @@ def check_urls(given: Url) -> None:
 def _check_trust(given: Url, base: str) -> None:
     if given.trust == Trust():
         return
-    flag = "--ca-file" if given.trust.verify else "--insecure"
+    ca_file = "--ca-file" if given.name == "url" else f"servers.{given.name}.ca_file"
+    flag = ca_file if given.trust.verify else "--insecure"
     if base.startswith("http:"):
         raise BadInputError(
             f"{flag}: {base} is plain http, which has no certificate to check",
@@ -179,4 +180,4 @@ def _check_trust(given: Url, base: str) -> None:
     try:
         given.trust.context()
     except ConnectError as error:
-        raise BadInputError(f"--ca-file: {error}") from error
+        raise BadInputError(f"{ca_file}: {error}") from error

@@ -337,3 +337,58 @@ def test_a_mistake_in_a_length_from_a_file_is_told_with_its_key(tmp_path: Path) 
     with pytest.raises(BadInputError, match=r":5: prompt_tokens\.low: should be greater") as caught:
         find_profile(str(file), load_config())
     assert "prompt_tokens.file" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[builds.a]\nmodel = "m"\nengine = "vlm"\n', "3: builds.a.engine: no engine 'vlm'"),
+        ('[servers.a]\nurl = "http://h"\ndialect = "oai"\n', "3: servers.a.dialect: no dialect"),
+        ('[defaults]\nprofile = "bursti"\n', '2: defaults.profile: there is no profile "bursti"'),
+        ('[defaults.gate]\nrules = "mine"\n', '2: defaults.gate.rules: there is no rules "mine"'),
+        ('[defaults]\nserver = "fp16, fp17"\n', '2: defaults.server: there is no server "fp17"'),
+        ('[defaults.load]\ndialect = "oai"\n', "2: defaults.load.dialect: no dialect"),
+        ('[builds.a]\nmodel = "m"\ncommand = "vllm"\n', "3: builds.a.command: should be an array"),
+        ('[builds.a]\nmodel = "m"\nimage = ""\n', "3: builds.a.image: String should have at least"),
+        ('[builds.a]\nmodel = "m"\n[builds.a]\n', "3: [builds.a] is there twice"),
+    ],
+)
+def test_what_is_named_and_is_not_there_has_its_line(text: str, said: str, tmp_path: Path) -> None:
+    [line] = mistakes(write(tmp_path, text))
+    assert said in line
+
+
+def test_names_of_tables_that_have_mistakes_are_there(tmp_path: Path) -> None:
+    found = mistakes(write(tmp_path, '[defaults]\nserver = "a"\n[builds.a]\nmodel = 5\n'))
+    assert found == ["4: builds.a.model: should be a valid string, not 5"]
+    assert len(mistakes(write(tmp_path, 'builds = 5\n[defaults]\nserver = "a"\n'))) == 3
+
+
+def test_a_key_in_place_of_its_variables_name_is_not_repeated(tmp_path: Path) -> None:
+    [line] = mistakes(write(tmp_path, '[servers.a]\nurl = "http://h"\napi_key_env = "sk-123"\n'))
+    assert "servers.a.api_key_env" in line
+    assert "sk-123" not in line
+
+
+def test_an_editors_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / CONFIG_FILE
+    path.write_text('[builds.a]\nmodel = "m"\n', encoding="utf-8-sig")
+    assert list(load_config(path).builds) == ["a"]
+
+
+def test_paths_among_a_builds_arguments_count_from_its_file(tmp_path: Path) -> None:
+    text = (
+        '[builds.a]\nmodel = "m"\ncommand = ["./vllm", "serve"]\n'
+        'arguments = { chat-template = "./chat.jinja", swap = 4, name = "a/b", up = "../x" }\n'
+    )
+    build, folder = find_build("a", load_config(write(tmp_path, text)))
+    found = build.beside(folder)
+    assert found.command == [str(tmp_path / "vllm"), "serve"]
+    assert found.arguments == {
+        "chat-template": str(tmp_path / "chat.jinja"),
+        "swap": 4,
+        "name": "a/b",
+        "up": str(tmp_path / ".." / "x"),
+    }
+    image = build.model_copy(update={"image": "vllm/vllm"})
+    assert image.beside(folder) == image, "in a container they are the container's own"
