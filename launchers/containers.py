@@ -52,6 +52,7 @@ def contained(
     environment: Mapping[str, str],
     device: Device,
     port: int,
+    shared_memory: str = "8g",
 ) -> Start:
     """`docker run` or `podman run`, with the model, its GPUs or CPUs, and the hub of this machine.
 
@@ -66,6 +67,7 @@ def contained(
         environment: the engine's own; the build's comes on top.
         device: gets it all of the visible GPUs, or some CPUs.
         port: where the engine listens in the container.
+        shared_memory: of the container, which the engine's processes pass tensors through.
 
     Raises:
         InstallError: neither docker nor podman, or no image, or no folder for the hub.
@@ -81,7 +83,7 @@ def contained(
     name = f"harness-{build.name.lower()}-{os.getpid()}-{request.port}"
     settings = os.environ | build.environment
     variables = dict(environment)
-    argv = [tool, "run", "--rm", "--init", "--name", name, "--shm-size=8g"]
+    argv = [tool, "run", "--rm", "--init", "--name", name, f"--shm-size={shared_memory}"]
     argv += ["-p", f"127.0.0.1:{request.port}:{port}"]
     if device.kind == "cuda":
         argv += _gpu_flags(tool, settings.get("CUDA_VISIBLE_DEVICES"))

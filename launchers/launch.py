@@ -205,7 +205,8 @@ class _Readiness:
         )
 
     def _generates(self, client: httpx.Client, timeout_s: float) -> bool:
-        body = {"model": self.request.source.name, "prompt": "1", "max_tokens": 1}
+        model = self.start.model or self.request.source.name
+        body = {"model": model, "prompt": "1", "max_tokens": 1}
         reply = fetch(client, "/v1/completions", body=body, timeout_s=max(timeout_s, 1))
         self._check_identity()
         if reply.status_code == httpx.codes.OK:
@@ -294,10 +295,11 @@ def _server(
         engine=engine.name,
         engine_version=facts.version,
         base_url=f"http://127.0.0.1:{request.port}/v1",
-        model=source.name,
+        model=start.model or source.name,
         pid=process.pid if start.owns_port else None,  # else that of the container's client
         log=process.log,
         tokenizer=source.tokenizer,
+        dialects=engine.dialects,
         pin_output=engine.pin_output,
         max_model_len=facts.max_model_len or build.max_model_len,
         client_cpus=start.client_cpus,

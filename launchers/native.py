@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-_TGI_FACTS = (
+TGI_FACTS = (
     "model_sha", "model_dtype", "model_device_type", "max_concurrent_requests", "max_input_tokens",
     "max_input_length", "max_total_tokens", "max_batch_total_tokens", "router", "sha",
     "docker_label",
@@ -43,7 +43,7 @@ def connect_tgi(client: httpx.Client, root: str, model: str | None) -> Server:
         base_url=root,
         model=served,
         max_model_len=length,
-        provenance=_provenance(root, "tgi", version, info, _TGI_FACTS),
+        provenance=_provenance(root, "tgi", version, info, TGI_FACTS),
     )
 
 

@@ -88,18 +88,21 @@ class StartRequest:
         self.on_line(f"{build.name}: on the CPU, since {reason}")
         return Device("cpu", reason)
 
-    def on_path(self, program: str, advice: str) -> str:
-        """Return the command that serves on a GPU; `advice` tells how to get it.
+    def on_path(self, program: str, advice: str, *, alone: bool = False) -> str:
+        """Return the command that serves; `advice` tells how to get it.
+
+        `alone`: there is no managed environment for CPUs either.
 
         Raises:
             InstallError: it is not on PATH.
         """
         if command := shutil.which(program):
             return command
+        wants = f"is for {self.build.engine}" if alone else "wants a GPU"
         raise InstallError(
-            f"build {self.build.name!r} wants a GPU, and there is no `{program}` command on PATH: "
-            f"{advice}, or name it in the build's field `command`, or a container image in "
-            "`image`, or set device = 'cpu'"
+            f"build {self.build.name!r} {wants}, and there is no `{program}` command on PATH: "
+            f"{advice}, or name it in the build's field `command`, or a container image in `image`"
+            + ("" if alone else ", or set device = 'cpu'")
         )
 
     def cpus(self, device: Device) -> tuple[list[int] | None, list[int] | None]:
@@ -117,6 +120,8 @@ class Start:
     argv: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     """Set on top of the harness's own environment."""
+    model: str | None = None
+    """What requests ask for, where the engine cannot be told the source's name."""
     cpus: list[int] | None = None
     """CPUs the whole process tree may use; None: all."""
     client_cpus: list[int] | None = None
@@ -144,6 +149,11 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """As builds and reports call it."""
+        ...
+
+    @property
+    def dialects(self) -> tuple[str, ...]:
+        """Dialects of the load driver that it speaks; the first is its own."""
         ...
 
     @property

@@ -37,6 +37,7 @@ class LlamaCpp:
     """The engine. Prompt caching stays as llama.cpp has it."""
 
     name: str = "llama.cpp"
+    dialects: tuple[str, ...] = ("openai-completions", "openai-chat", "llamacpp")
     pin_output: tuple[str, ...] = ("ignore_eos",)
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ("/props",)

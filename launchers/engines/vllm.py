@@ -47,6 +47,7 @@ class Vllm:
     """The engine. Prefix caching stays as vLLM has it, and is recorded."""
 
     name: str = "vllm"
+    dialects: tuple[str, ...] = ("openai-completions", "openai-chat")
     pin_output: tuple[str, ...] = ("ignore_eos", "min_tokens")
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ("/version", "/metrics")
