@@ -140,7 +140,7 @@ Source = Connected | Launched
 def source_of(
     who: Who,
     *,
-    dialect: str = "openai-completions",
+    dialect: str | None = None,
     headers: Mapping[str, str] | None = None,
     api_key_env: str | None = None,
 ) -> Source:

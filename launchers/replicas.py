@@ -18,7 +18,7 @@ def connect_all(
     urls: Sequence[str],
     model: str | None = None,
     *,
-    dialect: str = "openai-completions",
+    dialect: str | None = None,
     headers: Mapping[str, str] | None = None,
     api_key_env: str | None = None,
     trust: Trust | None = None,

@@ -38,7 +38,7 @@ def connect(
     url: str,
     model: str | None = None,
     *,
-    dialect: str = "openai-completions",
+    dialect: str | None = None,
     headers: Mapping[str, str] | None = None,
     api_key_env: str | None = None,
     timeout_s: float = 10,
@@ -49,8 +49,8 @@ def connect(
     Args:
         url: the API's base, `http://host:port/v1`; `/v1` and `http://` may be left out.
         model: the name to ask for; may be left out where the server has only one.
-        dialect: what it is to speak: OpenAI's API, or "tgi" or "llamacpp", which engines have at
-            their root.
+        dialect: what it is to speak: OpenAI's API unless "tgi" or "llamacpp" is said, which
+            engines have at their root.
         headers: sent with each request.
         api_key_env: environment variable whose value is sent as a bearer token.
         timeout_s: of each request made here.
@@ -75,7 +75,7 @@ def connect(
         follow_redirects=False,
         verify=nobody() if plain else trust.context(),
     ) as client:
-        if (native := NATIVE.get(dialect)) is not None:
+        if (native := NATIVE.get(dialect or "")) is not None:
             return native(client, root_of(bases[0]), model)
         base, entries = _models(client, bases, model)
         entry = _choose(entries, model, base)

@@ -22,7 +22,7 @@ from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_profile, is_build, load_config
 from harness.errors import BadInputError, ExitCode
 from harness.live import Live
-from harness.load.request import LoadRequest
+from harness.load.request import USUAL, LoadRequest
 from harness.measuring.slo import parse_slo
 from harness.reports.capacity.terminal import print_capacity
 from harness.rundir import RunFolder
@@ -56,7 +56,7 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
     burstiness: float | None = None,
     dataset: Path | None = None,
-    dialect: str = "openai-completions",
+    dialect: str | None = None,
     tokenizer: Path | None = None,
     header: tuple[str, ...] = (),
     api_key_env: str | None = None,
@@ -97,7 +97,8 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         output_tokens: Length of every answer, instead of the profile's distribution.
         burstiness: Turns Poisson arrivals into gamma ones: 1 is Poisson, below 1 in clumps.
         dataset: JSON or JSONL of conversations, in place of made-up prompts.
-        dialect: openai-completions, openai-chat, tgi or llamacpp.
+        dialect: openai-completions, openai-chat, tgi or llamacpp; each server's own unless said:
+            tgi for a TGI that is brought up, openai-completions for others and for URLs.
         tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
         header: K=V, sent with each request; for secrets use --api-key-env.
         api_key_env: Environment variable whose value is sent as a bearer token.
@@ -133,7 +134,8 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         )
     if markdown is not None and sized_for is None:
         raise BadInputError("--markdown goes with --demand, or with a price")
-    load_dialect(dialect)
+    if dialect is not None:
+        load_dialect(dialect)
     limits = parse_slo(slo)
     check_limits(limits)
     if not PRECISIONS[0] <= precision <= PRECISIONS[1]:
@@ -157,11 +159,12 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
     fleet = fleet_of(workers, 0, None, 60, None, web=False, elsewhere=server is None)
     names = (
         "server", "model", "ca_file", "insecure", "profile", "duration", "prompt_tokens",
-        "output_tokens", "burstiness", "dataset", "dialect", "tokenizer", "api_key_env",
+        "output_tokens", "burstiness", "dataset", "tokenizer", "api_key_env",
         "ignore_eos", "timeout", "workers", "seed", "config",
     )  # fmt: skip
     asked: dict[str, Any] = {name: given[name] for name in names} | {
         "slo": str(limits),
+        "dialect": dialect or USUAL,
         "url": redact_text(",".join(url)) if url else None,
         "headers": sorted(headers),
         "search": {"probes": at_least("probes", probes, LEAST_PROBES), "precision": precision},

@@ -18,7 +18,7 @@ from harness.errors import BadInputError, ExitCode
 from harness.live import Live
 from harness.load.matrix import Lengths
 from harness.load.order import Order
-from harness.load.request import LoadRequest
+from harness.load.request import USUAL, LoadRequest
 from harness.load.run import run_load
 from harness.measuring.slo import STREAMED, Slo, parse_goodput, parse_slo
 from harness.reports import load_report
@@ -64,7 +64,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     output_tokens: Annotated[int | None, Parameter(name=["--output-tokens", "--osl"])] = None,
     slo: str | None = None,
     goodput: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-    dialect: str = "openai-completions",
+    dialect: str | None = None,
     no_stream: bool = False,
     tokenizer: Path | None = None,
     header: tuple[str, ...] = (),
@@ -126,7 +126,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
         output_tokens: Length of every answer, instead of the profile's distribution.
         slo: Limits for goodput, e.g. "ttft_p95_ms<=500,itl_p95_ms<=50".
         goodput: The same as vLLM spells it: ttft:500 tpot:50 e2el:5000 (ms).
-        dialect: openai-completions, openai-chat, tgi or llamacpp.
+        dialect: openai-completions, openai-chat, tgi or llamacpp; each server's own unless said:
+            tgi for a TGI that is brought up, openai-completions for others and for URLs.
         no_stream: Ask for each answer as one document: no TTFT, ITL and TPOT then.
         tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
         header: K=V, sent with each request; for secrets use --api-key-env.
@@ -187,7 +188,8 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
             hint="`harness list profiles` has them.",
         )
     found = load_config(said.config)
-    load_dialect(said.dialect)
+    if said.dialect is not None:
+        load_dialect(said.dialect)
     with naming_flags(vars(said)):
         shape = find_profile(said.profile, found).with_overrides(
             Overrides(
@@ -279,7 +281,7 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
             "output_tokens": said.output_tokens,
             "seed": said.seed,
             "slo": str(limits) if limits else None,
-            "dialect": said.dialect,
+            "dialect": said.dialect or USUAL,
             "no_stream": said.no_stream,
             "tokenizer": said.tokenizer,
             "headers": sorted(headers),

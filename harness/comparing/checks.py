@@ -49,7 +49,7 @@ def unlike_of(request: CompareRequest) -> list[str]:
     """Say in what the builds' TOML files differ beside the weights, and in what they are asked."""
     builds = [build for build, _ in builds_in(request.builds)]
     lines = unlike_builds(builds, builds[0].name) if builds else []
-    asked = {name: request.load.of(name).dialect for name in names_in(request.builds)}
+    asked = {name: request.load.spoken(name) for name in names_in(request.builds)}
     if len({*asked.values()}) > 1:
         lines.append(f"dialect: {', '.join(f'{name} {told}' for name, told in asked.items())}")
     return lines

@@ -57,7 +57,7 @@ def plan_cell(folder: Path, request: LoadRequest, cell: Cell, server: Server) ->
             repeat=cell.repeat,
             seed=request.seed,
             target=target_of(request, cell, server),
-            dialect=request.dialect,
+            dialect=request.spoken(cell.build),
             stream=request.stream,
             tokenizer=request.tokenizer or _tokenizer_of(server),
             cpus=server.client_cpus,

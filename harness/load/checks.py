@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from harness.errors import BadInputError
 from harness.serving import Url, builds_in, name_of, names_in, urls_in
+from launchers.engines import load_engine
 from launchers.errors import ConnectError
 from launchers.launch import check_build
 from launchers.redact import redact_text
@@ -45,18 +46,18 @@ def check(request: LoadRequest) -> None:
             )
     for name in names or [""]:
         own = request.of(name)  # the files of the profile's lengths are read, too
-        check_fits(own.profile, None, own.dialect)
-        _check_dialect(own, runs=own.url(name) is not None)
+        check_fits(own.profile, None, own.spoken(name))
+        _check_dialect(own, name)
+    _check_one_dialect(request)
     for at in urls_in(request.servers):
         check_urls(at)
         _check_together(request, at)
     for build, base_dir in builds_in(request.servers):
         check_build(build, base_dir)
-        check_fits(request.profile, build.max_model_len, request.dialect)
+        dialect = request.spoken(build.name)
+        check_fits(request.profile, build.max_model_len, dialect)
         for level in request.levels:
-            check_schedule(
-                request.profile, level, 1, request.seed, build.max_model_len, request.dialect
-            )
+            check_schedule(request.profile, level, 1, request.seed, build.max_model_len, dialect)
 
 
 def _check_levels(request: LoadRequest) -> None:
@@ -80,18 +81,31 @@ def _check_together(request: LoadRequest, at: Url) -> None:
         )
 
 
-def _check_dialect(request: LoadRequest, *, runs: bool) -> None:
-    dialect = load_dialect(request.dialect)
-    if request.force_ignore_eos and "ignore_eos" not in dialect.pins:
+def _check_dialect(request: LoadRequest, name: str) -> None:
+    spoken = request.spoken(name)
+    if request.force_ignore_eos and "ignore_eos" not in load_dialect(spoken).pins:
         raise BadInputError(
-            f"--ignore-eos: no request in the dialect {request.dialect} can ask for that",
+            f"--ignore-eos: no request in the dialect {spoken} can ask for that",
             hint="Leave it out: answers then end where the model ends them.",
         )
-    if dialect.at_root and not runs:
+    for build, _ in builds_in(request.servers):
+        known = load_engine(build.engine).dialects
+        if build.name == name and spoken not in known:
+            raise BadInputError(
+                f"--dialect {spoken}: {name} is served by {build.engine}, which speaks "
+                f"{', '.join(known)}",
+                hint=f"Leave it out: each server is asked in its own, {name} in {known[0]}.",
+            )
+
+
+def _check_one_dialect(request: LoadRequest) -> None:
+    told = {name: request.spoken(name) for name in names_in(request.servers)}
+    if request.interleave and len({*told.values()}) > 1:
+        asked = ", ".join(f"{name} in {dialect}" for name, dialect in told.items())
         raise BadInputError(
-            f"--dialect {request.dialect} goes with --url: the servers of --server speak OpenAI's "
-            "API",
-            hint="Leave it out, or take openai-chat.",
+            f"--interleave: one driver asks all servers alike, and these are asked {asked}",
+            hint="Name one that all speak, e.g. --dialect openai-completions, or leave "
+            "--interleave out.",
         )
 
 

@@ -21,6 +21,7 @@ from harness.load.ending import WorkerLostError, check_alive, check_ended, is_wh
 from harness.load.matrix import Cell, expand
 from harness.load.order import Visit, visits
 from harness.load.record import RunRecord
+from harness.load.request import USUAL
 from harness.load.together import place_of, put_together, take_apart
 from harness.measuring.remeasure import measure_folder, write_facts
 from harness.rundir import CELLS, MANIFEST_FILE
@@ -77,7 +78,7 @@ class LoadJob:
             command=request.command,
             seed=request.seed,
             cells=self._cells,
-            request={"dialect": request.dialect, "no_stream": not request.stream}
+            request={"dialect": request.dialect or USUAL, "no_stream": not request.stream}
             | ({"dialects": request.dialects} if request.dialects else {})
             | dict(request.asked),  # in which they are named only if there are flags for them
             profile=profile.model_dump(mode="json"),

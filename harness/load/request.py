@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.measuring.measure import MAX_FAIL_RATIO
-from harness.serving import url_of
+from harness.serving import builds_in, names_in, url_of
+from launchers.engines import load_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from harness.serving import Url, Who
     from loadprofiles.profile import Profile
     from loadprofiles.records import Fleet
+
+USUAL = "openai-completions"
+"""The dialect of servers that have none of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,8 @@ class LoadRequest:
     """Go on with this run."""
     seed: int = 0
     slo: Slo | None = None
-    dialect: str = "openai-completions"
+    dialect: str | None = None
+    """Asked of all; None: each server's own."""
     stream: bool = True
     """Whether answers are asked for as a stream of events; else as one document."""
     tokenizer: Path | None = None
@@ -70,13 +75,25 @@ class LoadRequest:
             return self
         return replace(
             self,
-            dialect=at.dialect or self.dialect,
             tokenizer=at.tokenizer or self.tokenizer,
             api_key_env=at.api_key_env or self.api_key_env,
         )
 
+    def spoken(self, build: str) -> str:
+        """The dialect that one server is asked in.
+
+        Raises:
+            UnknownNameError: there is no such engine.
+        """
+        at = self.url(build)
+        if at is not None or self.dialect is not None:
+            return (at and at.dialect) or self.dialect or USUAL
+        engines = [one.engine for one, _ in builds_in(self.servers) if one.name == build]
+        return load_engine(engines[0]).dialects[0] if engines else USUAL
+
     @property
     def dialects(self) -> dict[str, str]:
         """Server → dialect, of those that are asked in another one than the request's."""
-        urls = [who for who in self.servers if not isinstance(who, tuple)]
-        return {at.name: at.dialect for at in urls if at.dialect not in {None, self.dialect}}
+        told = {name: self.spoken(name) for name in names_in(self.servers)}
+        usual = self.dialect or USUAL
+        return {name: dialect for name, dialect in told.items() if dialect != usual}

@@ -107,7 +107,7 @@ def _problem(request: LoadRequest, level: float, served: Served) -> str:
                 repeat,
                 request.seed,
                 served.server.max_model_len,
-                request.dialect,
+                request.spoken(served.server.build),
             )
     except ProfileError as error:
         return str(error)

@@ -55,7 +55,8 @@ def pin_of(request: LoadRequest, cell: Cell, server: Server) -> tuple[str, ...]:
     request, pins = request.of(cell.build), server.pin_output
     if request.force_ignore_eos and "ignore_eos" not in pins:
         pins = (*pins, "ignore_eos")
-    return tuple(field for field in pins if field in load_dialect(request.dialect).pins)
+    known = load_dialect(request.spoken(cell.build)).pins
+    return tuple(field for field in pins if field in known)
 
 
 def is_here(host: str) -> bool:

@@ -135,7 +135,10 @@ def check(done: Done, code: int, *texts: str) -> None:
         ),
         ([*DEAD_URL, *STEADY, "--dialect", "openai"], ["no dialect 'openai'", "openai-chat"]),
         ([*DEAD_URL, *STEADY, "--dialect", "tgi", "--ignore-eos"], ["--ignore-eos", "dialect tgi"]),
-        (["--server", "awq", *STEADY, "--dialect", "llamacpp"], ["--dialect", "goes with --url"]),
+        (
+            ["--server", "awq", *STEADY, "--dialect", "llamacpp"],
+            ["--dialect llamacpp: awq is served by vllm", "awq in openai-completions"],
+        ),
         ([*DEAD_URL, *STEADY, "--no-stream", "--slo", "itl_ms<=9"], ["--slo", "in one document"]),
         ([*DEAD_URL, *STEADY, "--tokenizer", "none"], ["no tokenizer.json in none"]),
         (["--url", "ftp://x", *STEADY], ["--url: 'ftp://x' is no http://", "/v1"]),

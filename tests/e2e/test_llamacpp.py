@@ -82,12 +82,14 @@ def test_its_route_is_proved(workplace: Workplace, server: Server) -> None:
     assert card["bos"]["agrees"]
 
 
-@pytest.mark.parametrize("name", ["llamacpp-q8", "llamacpp-q4"])
-def test_a_load(workplace: Workplace, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "dialect"), [("llamacpp-q8", "openai-completions"), ("llamacpp-q4", "llamacpp")]
+)
+def test_a_load(workplace: Workplace, name: str, dialect: str) -> None:
     """Each answer has the tokens that were planned, and nothing of the server is left."""
     done = workplace.load(
         *("--server", name, "--profile", "closed", "--level", "1,4"),
-        *("--duration", "2", "--warmup", "2"),
+        *("--duration", "2", "--warmup", "2", "--dialect", dialect),
     )
     assert done.went_well, done.err
     for cell in done.cells:

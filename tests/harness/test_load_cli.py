@@ -61,7 +61,7 @@ def test_what_is_asked_when_nothing_is_said(ask: Ask) -> None:
     assert request.servers == [Url(urls=("http://h:8000/v1",))]
     assert request.profile.name == "steady"
     assert request.levels == [10.0]
-    assert (request.repeats, request.seed, request.dialect) == (1, 0, "openai-completions")
+    assert (request.repeats, request.seed, request.dialect) == (1, 0, None)
     assert (request.slo, request.tokenizer, request.api_key_env) == (None, None, None)
     assert request.max_fail_ratio == 0.05
     assert request.profile.timeout_s == 60
