@@ -7,6 +7,7 @@ warm-up and measured requests have different prompts, so that no prefix cache ca
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -132,7 +133,10 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
     warmup = _warmup(profile, level)
     loaded = None if tokenizer is None else load_tokenizer(tokenizer)
 
+    asked = hashlib.blake2b(digest_size=8)
+
     def encode(prompt: Prompt, output_tokens: int) -> bytes:
+        asked.update(msgspec.json.encode((prompt, output_tokens)))
         return wire.encode(target.model, prompt, output_tokens, target.pin_output, stream=stream)
 
     recorded = None
@@ -181,6 +185,7 @@ def make_plan(  # noqa: PLR0913 - a cell is made of this much
         timeout_s=profile.timeout_s,
         output_tokens=written.output_tokens,
         prompt_tokens=written.prompt_tokens,
+        asked_digest=asked.hexdigest(),
         stream=stream,
         prompts_exact=loaded is not None and written.exact,
         cpus=cpus,

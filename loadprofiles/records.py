@@ -138,6 +138,9 @@ class DrivePlan(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: list[int] = []
     """Planned prompt length of each body in the same order, a session's earlier answers left out;
     empty where nobody knows."""
+    asked_digest: str = ""
+    """BLAKE2b, 16 hex digits, of all prompts and planned output lengths: equal where two servers
+    are asked the same, whatever their models are called."""
     stream: bool = True
     """Whether answers are asked for as a stream of events; else as one document."""
     prompts_exact: bool = False

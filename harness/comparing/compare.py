@@ -8,7 +8,7 @@ import msgspec
 
 from harness.comparing import words
 from harness.comparing.alike import check_alike, of_evidence, together, unlike
-from harness.comparing.comparison import Comparison, Recommendation, Value
+from harness.comparing.comparison import Comparison, Recommendation
 from harness.comparing.crossover import crossovers
 from harness.comparing.front import costs, front, objectives
 from harness.comparing.held import verdict
@@ -16,6 +16,7 @@ from harness.comparing.noise import half_width
 from harness.comparing.pairs import one_start, pair_rows
 from harness.comparing.quality import quality_rows
 from harness.comparing.recommend import recommend
+from harness.comparing.rows import Value
 from harness.comparing.servers import server_figures
 from harness.comparing.tails import least_answers
 from harness.comparing.tested import with_tests
@@ -28,7 +29,7 @@ from harness.reports.figures import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.comparing.comparison import LevelRow
+    from harness.comparing.rows import LevelRow
     from harness.comparing.values import Grid, Noise
     from harness.evidence.evidence import Evidence
     from harness.evidence.limits import Limit

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from harness.comparing import words
-from harness.comparing.comparison import Crossover
+from harness.comparing.rows import Crossover
 from harness.evidence.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.comparing.comparison import Difference, LevelRow, Side
+    from harness.comparing.rows import Difference, LevelRow, Side
     from harness.comparing.values import Noise
 
 METRICS_CROSSED: Final = ("e2e_p50_ms", "ttft_p50_ms", "tpot_p50_ms", "aggregate_tps")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.comparing.comparison import Difference, Value
 from harness.comparing.noise import side_of
+from harness.comparing.rows import Difference, Value
 from harness.measuring.stats import share_ci95
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evals.compare.records import Interval, Verdict
-    from harness.comparing.comparison import Value
+    from harness.comparing.rows import Value
     from harness.evidence.limits import Limit
 
 _Z: Final = float(special.ndtri(0.975))

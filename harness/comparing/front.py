@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import LevelRow, QualityRow, ServerFigures
+    from harness.comparing.comparison import QualityRow
+    from harness.comparing.rows import LevelRow, ServerFigures
 
 Best = Literal["least", "most"]
 COST: Final = "usd_per_million_tokens"

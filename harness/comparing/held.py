@@ -34,13 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from evals.compare.records import Interval, Noninferiority, Verdict
-    from harness.comparing.comparison import (
-        Comparison,
-        LevelRow,
-        QualityPart,
-        QualityRow,
-        Value,
-    )
+    from harness.comparing.comparison import Comparison, QualityPart, QualityRow
+    from harness.comparing.rows import LevelRow, Value
     from harness.evidence.limits import Limit
 
 _GOODPUT: Final = "goodput"

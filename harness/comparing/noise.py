@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import Side
+    from harness.comparing.rows import Side
     from harness.evidence.metrics import Better
 
     Floats = npt.NDArray[np.float64]

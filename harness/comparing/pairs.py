@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from harness.comparing.comparison import PairRow, Ratio
+from harness.comparing.rows import PairRow, Ratio
 from harness.measuring.measurement import Caveat
 from harness.measuring.request import columns_of
 from harness.measuring.samples import Samples

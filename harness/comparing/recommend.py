@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
     from evals.compare.records import Verdict
-    from harness.comparing.comparison import Comparison, Difference, QualityRow, Value
+    from harness.comparing.comparison import Comparison, QualityRow
+    from harness.comparing.rows import Difference, Value
     from harness.evidence.limits import Limit
 
 _SAID: Final = ("e2e_p50_ms", "ttft_p95_ms")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from harness.comparing.comparison import ServerFigures, Value
 from harness.comparing.noise import interval, own_spread
+from harness.comparing.rows import ServerFigures, Value
 from harness.evidence.weights import kernel_of
 from launchers.telemetry.records import GIB
 

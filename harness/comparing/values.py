@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from harness.comparing.comparison import Difference, LevelRow, Value
 from harness.comparing.failures import error_difference, error_rate
 from harness.comparing.noise import (
     Spread,
@@ -20,6 +19,7 @@ from harness.comparing.noise import (
     paired_spread,
     side_of,
 )
+from harness.comparing.rows import Difference, LevelRow, Value
 from harness.comparing.tails import least_answers, missed
 from harness.evidence.figures import figures
 from harness.evidence.metrics import METRICS

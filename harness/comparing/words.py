@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import Side
+    from harness.comparing.rows import Side
 
 _NAMES: Final = {
     "ttft": "TTFT", "ttft_due": "TTFT from due", "ttfa": "TTFA", "itl": "ITL",

@@ -9,12 +9,14 @@ from harness.measuring.bursts import measure_bursts
 from harness.measuring.merges import usual_gap_ns
 from harness.measuring.mixture import measure_mixture
 from harness.measuring.outputs import audit
+from harness.measuring.prefill import measure_prefill
 from harness.measuring.stalls import measure_stalls
 from harness.measuring.steady import measure_steady
 from harness.measuring.throughput import measure_throughput
 
 if TYPE_CHECKING:
     from harness.measuring.measurement import Bursts, Mixture, Outputs, Stalls, Steady
+    from harness.measuring.prefill_stats import Prefill
     from harness.measuring.samples import Floats, Samples
     from harness.measuring.sweep import Throughput
     from loadprofiles.records import DrivePlan, DriveReport
@@ -26,6 +28,7 @@ class Findings:
 
     bursts: Bursts | None
     mixture: Mixture | None
+    prefill: Prefill | None
     stalls: Stalls | None
     steady: Steady
     outputs: Outputs
@@ -46,6 +49,7 @@ def find(
     return Findings(
         bursts=measure_bursts(plan, samples, drive, values, stable=stable),
         mixture=measure_mixture(plan, samples, values, stable=stable),
+        prefill=measure_prefill(plan, samples, values["ttft_ms"]),
         stalls=measure_stalls(answered, usual_gap_ns(answered)),
         steady=steady,
         outputs=audit(samples.measured),

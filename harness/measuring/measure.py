@@ -200,6 +200,7 @@ def measure(
         interleaved_with=facts.interleaved_with,
         bursts=found.bursts,
         mixture=found.mixture,
+        prefill=found.prefill if facts.prompts_unique else None,
         stalls=found.stalls,
         steady=found.steady,
         outputs=found.outputs,

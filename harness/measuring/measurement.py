@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 from harness.measuring.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
+from harness.measuring.compared_stats import OutputsCompared  # noqa: TC001 - as Arrivals
+from harness.measuring.prefill_stats import Prefill  # noqa: TC001 - as Arrivals
 from harness.measuring.server_stats import Reconciliation, ServerUse  # noqa: TC001 - as Arrivals
 from harness.measuring.sweep import UNDER_WAY, Sweep, Throughput
 
@@ -223,22 +225,6 @@ class Steady(msgspec.Struct, frozen=True, kw_only=True):
     """None where nothing was cut."""
 
 
-class OutputsCompared(msgspec.Struct, frozen=True, kw_only=True):
-    """The answers to the same prompts as the baseline build's."""
-
-    baseline: str
-    pairs: int
-    length_ratio: float | None
-    """Tokens / the baseline's tokens."""
-    shorter: int
-    longer: int
-    p_shorter: float | None
-    """One-sided Wilcoxon p that they are shorter by chance; None with too few pairs."""
-    compared_texts: int
-    identical: int
-    """Of those, the same text."""
-
-
 class Outputs(msgspec.Struct, frozen=True, kw_only=True):
     """What the answers of the measured requests are like."""
 
@@ -340,6 +326,7 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     the time that was this one's turn."""
     bursts: Bursts | None = None
     mixture: Mixture | None = None
+    prefill: Prefill | None = None
     stalls: Stalls | None = None
     steady: Steady | None = None
     outputs: Outputs | None = None

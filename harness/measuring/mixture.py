@@ -34,7 +34,7 @@ def measure_mixture(
         stable: whether the queue did not grow throughout.
     """
     measured = samples.measured.answered
-    lengths, source = _lengths(plan, measured)
+    lengths, source = lengths_of(plan, measured)
     if lengths is None:
         return None
     edges = _edges(lengths)
@@ -70,7 +70,9 @@ def measure_mixture(
     )
 
 
-def _lengths(plan: DrivePlan, samples: Samples) -> tuple[Ints | None, Literal["server", "planned"]]:
+def lengths_of(
+    plan: DrivePlan, samples: Samples
+) -> tuple[Ints | None, Literal["server", "planned"]]:
     """Return prompt lengths in tokens: the server's where it counted all, else the plan's."""
     told = samples.has("prompt_tokens")
     if told.size and told.all():

@@ -7,14 +7,17 @@ sources: docs/method.md, section 8.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from harness.measuring import stats
-from harness.measuring.measurement import Caveat, Outputs, OutputsCompared
+from harness.measuring.compared_stats import OutputsCompared
+from harness.measuring.measurement import Caveat, Outputs
 from harness.measuring.ranks import wilcoxon_less
+from harness.measuring.samples import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from harness.measuring.samples import Bools, Floats, Ints, Samples
 
     Hashes = npt.NDArray[np.uint64]
+    Words = npt.NDArray[np.str_]
 
 _HASH: Final = re.compile("[0-9a-f]{16}")
 REPEATING_ABOVE: Final = 2.4
@@ -89,13 +93,26 @@ class Answers:
     bodies: Ints
     tokens: Ints
     hashes: Hashes
+    prompts: Ints
+    """Their tokens as the server counted them; NONE where it did not."""
+    reasons: Words
+    """Why each ended."""
+    asked: str = ""
+    """The plan's digest of what was asked."""
 
     @classmethod
-    def of(cls, measured: Samples) -> Answers:
+    def of(cls, measured: Samples, asked: str = "") -> Answers:
         """Take the first answer that each prompt got."""
         answered = measured.answered
         bodies, first = np.unique(answered.column("body"), return_index=True)
-        return cls(bodies, _tokens(answered)[first], _hashes(answered)[first])
+        return cls(
+            bodies,
+            _tokens(answered)[first],
+            _hashes(answered)[first],
+            answered.column("prompt_tokens")[first],
+            answered.words("finish_reason")[first],
+            asked,
+        )
 
 
 def compare(own: Answers, baseline: Answers, name: str) -> OutputsCompared:
@@ -109,6 +126,14 @@ def compare(own: Answers, baseline: Answers, name: str) -> OutputsCompared:
     same &= own.hashes[mine] != 0
     told = (own.hashes[mine] != 0) & (baseline.hashes[theirs] != 0)
     made = int(others.sum())
+    counted, other = own.prompts[mine], baseline.prompts[theirs]
+    both = (counted != NONE) & (other != NONE)
+    more, times = np.unique((counted - other)[both], return_counts=True)
+    ended, before = own.reasons[mine], baseline.reasons[theirs]
+    unlike = ended != before
+    ways = Counter(
+        map(", ".join, zip(ended[unlike].tolist(), before[unlike].tolist(), strict=True))
+    )
     return OutputsCompared(
         baseline=name,
         pairs=int(mine.size),
@@ -118,7 +143,18 @@ def compare(own: Answers, baseline: Answers, name: str) -> OutputsCompared:
         p_shorter=wilcoxon_less(difference) if mine.size >= _LEAST else None,
         compared_texts=int(told.sum()),
         identical=int(same.sum()),
+        prompts=_prompts(own.asked, baseline.asked),
+        prompt_tokens={
+            str(n): count for n, count in zip(more.tolist(), times.tolist(), strict=True)
+        },
+        finish_reasons=dict(sorted(ways.items())),
     )
+
+
+def _prompts(ours: str, baselines: str) -> Literal["same", "others"] | None:
+    if not (ours and baselines):
+        return None
+    return "same" if ours == baselines else "others"
 
 
 def answers_repeat(found: Outputs) -> Iterator[Caveat]:

@@ -75,9 +75,8 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
     facts = read_facts(folder)
     samples = Samples.of(read_samples(folder))
     readings, problem = _readings(folder)
-    found = measure(
-        facts, read_plan(folder), samples, read_drive_report(folder), slo, readings, problem
-    )
+    plan = read_plan(folder)
+    found = measure(facts, plan, samples, read_drive_report(folder), slo, readings, problem)
     if cut := cut_bytes(folder):
         caveat = Caveat(
             "cut_line",
@@ -87,7 +86,7 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
         found = msgspec.structs.replace(found, client=_more_caveats(found, [caveat]))
     if baseline is None:
         return found
-    own = Answers.of(samples.measured)
+    own = Answers.of(samples.measured, plan.asked_digest)
     del samples  # one cell's at a time
     return _with_baseline(found, own, baseline)
 
@@ -109,7 +108,8 @@ def _with_baseline(found: CellMeasurement, own: Answers, folder: Path) -> CellMe
     """
     try:
         name = read_facts(folder).build
-        theirs = Answers.of(Samples.of(read_samples(folder)).measured)
+        asked = read_plan(folder).asked_digest
+        theirs = Answers.of(Samples.of(read_samples(folder)).measured, asked)
     except (OSError, msgspec.DecodeError):
         return found
     assert found.outputs is not None  # noqa: S101 - just measured

@@ -258,6 +258,11 @@ class Samples(Sequence[Sample]):
         counts = np.bincount(codes, minlength=len(words)).tolist()
         return {word: count for word, count in zip(words, counts, strict=True) if count}
 
+    def words(self, name: str) -> npt.NDArray[np.str_]:
+        """Return a field of few texts of all samples; "none" where it is None."""
+        known = np.array([word or "none" for word in self._columns.known[name]] or ["none"])
+        return known[self._columns.words[name][self._index]]
+
     def texts(self, name: str) -> Iterator[str | None]:
         """Yield a field of many texts, `request_id`, `detail` or `output_hash`, of each sample."""
         for row in self._index.tolist():

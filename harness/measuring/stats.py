@@ -177,6 +177,11 @@ def contrast(
     )
 
 
+def median_replicates(ordered: Floats, rng: np.random.Generator) -> Floats:
+    """Return the medians of bootstrap samples of ascending values, as `describe` draws them."""
+    return _independent_replicates(ordered, 0.5, rng)
+
+
 def percentile(ordered: Floats, share: float) -> float | None:
     """Return numpy's "linear" percentile of ascending values; None if it falls among infinite ones.
 

@@ -11,6 +11,7 @@ from harness.reports.figures import NOTHING, UNSTABLE, count, figure, percentile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.measuring.compared_stats import OutputsCompared
     from harness.measuring.measurement import (
         Burst,
         Bursts,
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         Contrast,
         Mixture,
         Outputs,
-        OutputsCompared,
         Stalls,
     )
 

@@ -89,3 +89,30 @@ def test_pairs_are_answers_to_the_same_prompt() -> None:
     few = compare(of(answers([5] * 4)), of(answers([20] * 4)), "a")
     assert few.p_shorter is None
     assert list(stops_early(few)) == []
+
+
+def test_the_same_work_is_proven_pair_by_pair() -> None:
+    theirs = answers([20] * 40)
+    ours = [
+        msgspec.structs.replace(
+            one,
+            prompt_tokens=None if one.seq == 7 else 21 if one.seq < 30 else 20,
+            finish_reason="stop" if one.seq < 3 else "length",
+            output_tokens=18 if one.seq < 3 else 20,
+        )
+        for one in theirs
+    ]
+    found = compare(
+        Answers.of(Samples.of(ours).measured, "a"), Answers.of(Samples.of(theirs).measured, "a"),
+        "fp16",
+    )  # fmt: skip
+    assert found.prompts == "same"
+    assert found.prompt_tokens == {"0": 10, "1": 29}
+    assert found.finish_reasons == {"stop, length": 3}
+    assert (found.pairs, found.shorter, found.longer, found.identical) == (40, 3, 0, 40)
+    assert compare(of(ours), of(theirs), "fp16").prompts is None
+    others = compare(
+        Answers.of(Samples.of(ours).measured, "a"), Answers.of(Samples.of(theirs).measured, "b"),
+        "fp16",
+    )  # fmt: skip
+    assert others.prompts == "others"

@@ -10,7 +10,8 @@ from harness.reports.figures import NOTHING
 from harness.reports.markdown import code, escape, table
 
 if TYPE_CHECKING:
-    from harness.comparing.comparison import Comparison, Difference, Value
+    from harness.comparing.comparison import Comparison
+    from harness.comparing.rows import Difference, Value
     from harness.reports import Report
     from harness.rundir import RunFolder
 

@@ -16,7 +16,8 @@ from harness.reports.comparison import words
 from harness.reports.figures import NOTHING, plain
 
 if TYPE_CHECKING:
-    from harness.comparing.comparison import Comparison, Difference, LevelRow, Value
+    from harness.comparing.comparison import Comparison
+    from harness.comparing.rows import Difference, LevelRow, Value
     from harness.reports import Report
     from harness.rundir import RunFolder
 

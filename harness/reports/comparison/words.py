@@ -12,14 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import (
-        Comparison,
-        Difference,
-        LevelRow,
-        QualityRow,
-        ServerFigures,
-        Value,
-    )
+    from harness.comparing.comparison import Comparison, QualityRow
+    from harness.comparing.rows import Difference, LevelRow, ServerFigures, Value
 
 CLOSED: Final = {
     "ttft_p95_ms": "TTFT p95",

@@ -18,15 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from evals.compare.records import Interval
-    from harness.comparing.comparison import (
-        Comparison,
-        Difference,
-        Front,
-        LevelRow,
-        QualityRow,
-        ServerFigures,
-        Value,
-    )
+    from harness.comparing.comparison import Comparison, Front, QualityRow
+    from harness.comparing.rows import Difference, LevelRow, ServerFigures, Value
     from harness.reports.page.svg import Pen
 
 _LATENCIES: Final = ("itl", "e2e")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.comparing.comparison import Value
+from harness.comparing.rows import Value
 from harness.reports import figures
 from harness.reports.latencies import metrics
 from harness.reports.page.axes import Scale, Tick, fitting, logarithmic

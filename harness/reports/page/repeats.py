@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Literal
 
-from harness.comparing.comparison import Value
+from harness.comparing.rows import Value
 from harness.reports import figures
 from harness.reports.latencies import metrics
 

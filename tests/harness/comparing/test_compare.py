@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from itertools import product
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from harness.comparing.compare import compare
-from harness.comparing.comparison import Comparison, LevelRow
+from harness.comparing.comparison import Comparison
 from harness.errors import BadInputError
 from tests.harness.comparing.made import (
     LEVELS,
@@ -23,6 +24,9 @@ from tests.harness.comparing.made import (
     server,
     suite,
 )
+
+if TYPE_CHECKING:
+    from harness.comparing.rows import LevelRow
 
 FACTORS = {"fp16": 1.0, "awq": 0.7}
 WOBBLE = (1.0, 1.02, 0.99)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from harness.comparing.comparison import Crossover, Difference, LevelRow, Side
 from harness.comparing.crossover import crossovers
+from harness.comparing.rows import Crossover, Difference, LevelRow, Side
 
 
 def found(ratios: dict[float, float], reach: float = 0.05) -> Crossover:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from itertools import product
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from harness.comparing.compare import compare
-from harness.comparing.comparison import Comparison, LimitResult, Value
 from harness.comparing.held import verdict
 from harness.comparing.recommend import recommend
+from harness.comparing.rows import Value
 from harness.evidence.limits import parse_limit
 from tests.harness.comparing.made import cell, evidence, graded, load, part, perplexity, suite
+
+if TYPE_CHECKING:
+    from harness.comparing.comparison import Comparison, LimitResult
 
 
 def made(limit: str, repeats: int = 3, wobble: float = 0.01) -> Comparison:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from harness.measuring.measurement import OutputsCompared
+from harness.measuring.compared_stats import OutputsCompared
 from harness.reports import findings, load_report
 from tests.harness.cells import S, answer, measured
 
