@@ -244,6 +244,7 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
         levels=levels,
         repeats=at_least("repeats", taken.repeats, 1),
         order=taken.order,
+        side_by_side=plan is None,
         interleave=said.interleave,
         seed=at_least("seed", said.seed, 0),
         slo=limits,

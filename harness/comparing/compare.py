@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.comparing import words
 from harness.comparing.alike import check_alike, of_evidence, together, unlike
 from harness.comparing.comparison import Comparison, Recommendation
-from harness.comparing.crossover import crossovers
 from harness.comparing.front import costs, front, objectives
 from harness.comparing.held import verdict
-from harness.comparing.noise import half_width
 from harness.comparing.pairs import one_start, pair_rows
 from harness.comparing.quality import quality_rows
 from harness.comparing.recommend import recommend
 from harness.comparing.rows import Value
 from harness.comparing.servers import server_figures
-from harness.comparing.tails import least_answers
 from harness.comparing.tested import with_tests
-from harness.comparing.values import CLOSED, OPEN, grids, rows
+from harness.comparing.values import grids
+from harness.comparing.weighed import weigh_load
 from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import metrics_of, parse_limits
 from harness.measuring.measurement import Caveat
 from harness.reports.figures import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from harness.comparing.rows import LevelRow
-    from harness.comparing.values import Grid, Noise
     from harness.evidence.evidence import Evidence
     from harness.evidence.limits import Limit
     from harness.measuring.measurement import RunInfo
-
-_TYPICAL: Final = "e2e_p50_ms"
-_FEW_FREE: Final = 4
-"""Degrees of freedom below which Student's t is far wider than the normal distribution."""
-_TAIL: Final = "e2e_p95_ms"
 
 
 def compare(
@@ -73,14 +64,7 @@ def compare(
     lines = together(known_unlike, unlike(facts, baseline))
     caveats = check_alike(lines, allow_different=allow_different)
     sorted_cells = grids(evidence, builds, metrics_of(held))
-    load: list[LevelRow] = []
-    crossed = []
-    uncertain: list[Caveat] = []
-    for grid in sorted_cells:
-        found, noise = rows(grid, baseline, _metrics(grid, held))
-        load += found
-        crossed += crossovers(found, baseline, noise)
-        uncertain += _few_repeats(grid, noise[_TYPICAL])
+    weighed = weigh_load(sorted_cells, baseline, held)
     quality, more = quality_rows(evidence, builds, baseline)
     quality = with_tests(quality, evidence, baseline, held)
     comparison = Comparison(
@@ -92,10 +76,10 @@ def compare(
         baseline=baseline,
         builds=builds,
         servers=server_figures(evidence, builds, sorted_cells, facts),
-        load=load,
+        load=weighed.rows,
         quality=quality,
         pairs=pair_rows(evidence, baseline),
-        crossovers=crossed,
+        crossovers=weighed.crossovers,
         recommendation=Recommendation(
             build=None, verdict="INCONCLUSIVE", headline="", reasons=[], limits={}
         ),
@@ -104,8 +88,7 @@ def compare(
             *caveats,
             *_of_sources(evidence, builds),
             *more,
-            *_of_load(sorted_cells),
-            *uncertain,
+            *weighed.caveats,
             *one_start(evidence),
             *_of_runs(evidence),
         ],
@@ -158,11 +141,6 @@ def _builds(evidence: Evidence, baseline: str, prices: Mapping[str, float]) -> l
     return [baseline, *(build for build in there if build != baseline)]
 
 
-def _metrics(grid: Grid, limits: Sequence[Limit]) -> list[str]:
-    opened = OPEN if any(kind == "rate" for kind, _ in grid.levels) else ()
-    return list(dict.fromkeys([*opened, *CLOSED, *metrics_of(limits)]))
-
-
 def _broken(comparison: Comparison, limits: Sequence[Limit]) -> dict[str, set[str]]:
     """Return the levels at which a build breaks a limit on its load."""
     found: dict[str, set[str]] = {}
@@ -209,66 +187,6 @@ def _of_sources(evidence: Evidence, builds: Sequence[str]) -> list[Caveat]:
             "takes them by turns.",
         )
     ]
-
-
-def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
-    found = []
-    for grid in grids:
-        if grid.repeats() == 1:
-            found.append(
-                Caveat(
-                    "one_run",
-                    f"{grid.profile}: some cells were measured once. One run hides what runs "
-                    "differ by, so their intervals are too narrow; repeat each twice or more.",
-                )
-            )
-        if few := list(_few(grid)):
-            found.append(
-                Caveat(
-                    "few_requests",
-                    f"{grid.profile}: fewer than {least_answers(_TAIL)} answers in a cell at "
-                    f"{', '.join(few)}. A p95 of so few (†) lies below the truth: it has no "
-                    "interval there and decides nothing (docs/method.md, §14); measure longer "
-                    "(--duration), or so many requests (--requests), at these levels.",
-                )
-            )
-        missing = [
-            f"{build} at {kind[0]}{value:g}"
-            for build in grid.builds
-            for kind, value in grid.levels
-            if (build, (kind, value)) not in grid.cells
-        ]
-        if missing:
-            found.append(
-                Caveat("missing_cells", f"{grid.profile}: not measured: {', '.join(missing)}.")
-            )
-    return found
-
-
-def _few_repeats(grid: Grid, noise: Noise) -> list[Caveat]:
-    """Return a caveat where one repeat more would narrow intervals a good deal."""
-    repeats, free = grid.repeats(), noise.paired.df
-    if repeats < 2 or not 0 < free < _FEW_FREE:  # noqa: PLR2004
-        return []
-    now = half_width(1.0, free, repeats)
-    times = now / half_width(1.0, free * repeats / (repeats - 1), repeats + 1)
-    return [
-        Caveat(
-            "few_repeats",
-            f"{grid.profile}: {repeats} repeats of {len(grid.builds)} builds tell little of what "
-            f"runs differ by (about {free:.1f} degrees of freedom for {words.label(_TYPICAL)}), so "
-            f"intervals of ratios are wide; one repeat more would make them about {times:.1f} "
-            "times as narrow.",
-        )
-    ]
-
-
-def _few(grid: Grid) -> Iterator[str]:
-    """Yield the levels at which a cell has too few answers for its p95."""
-    for level in grid.levels:
-        cells = [grid.cells.get((build, level)) for build in grid.builds]
-        if any(one is not None and one.few(_TAIL) for one in cells):
-            yield f"{level[0][0]}{level[1]:g}"
 
 
 def _of_runs(evidence: Evidence) -> list[Caveat]:

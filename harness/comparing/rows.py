@@ -129,3 +129,50 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True):
     level: dict[str, float]
     ratios: dict[str, Ratio]
     """`ttft_ms`, `tpot_ms`, `e2e_ms`; one is missing where no answer has it."""
+
+
+class WorkRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a build did the baseline's work, by the requests that both have answered."""
+
+    build: str
+    pairs: int
+    prompts: Literal["same", "others"] | None = None
+    """Whether both were sent the same prompts, and asked for answers of the same lengths."""
+    prompt_tokens: dict[str, int] = {}
+    """How many prompt tokens more it counted of the same prompt → in how many pairs."""
+    shorter: int = 0
+    """Pairs in which its answer has fewer tokens."""
+    longer: int = 0
+    length_ratio: float | None = None
+    """Tokens of its answers ÷ of the baseline's."""
+    finish_reasons: dict[str, int] = {}
+    """`ours, the baseline's` where they differ → pairs."""
+    compared_texts: int = 0
+    identical: int = 0
+    """Of those, answers with the very same text."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that a reader of the differences must know."""
+
+    code: str
+    text: str
+
+
+class SideBySide(msgspec.Struct, frozen=True, kw_only=True):
+    """The builds of one load run against the first of them."""
+
+    baseline: str
+    builds: list[str]
+    """The baseline first."""
+    sentences: list[str]
+    """Who is faster by how much, and from which level on."""
+    load: list[LevelRow]
+    prefill: list[LevelRow] = []
+    """TTFT p50 at one stream by the length of the prompt: `level` is {"prompt_tokens": n}."""
+    servers: list[ServerFigures]
+    work: list[WorkRow] = []
+    pairs: list[PairRow] = []
+    """Empty where builds were not interleaved."""
+    crossovers: list[Crossover] = []
+    notes: list[Note] = []

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CLOSED: Final = (
     "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms", "tpot_p50_ms", "e2e_p50_ms",
     "e2e_p95_ms", "sequence_p50_tps", "aggregate_tps", "request_rate", "goodput", "error_rate",
-    "memory_peak_gib",
+    "memory_peak_gib", "prefill_fixed_ms", "prefill_per_1000_ms",
 )  # fmt: skip
 """What is told of every level; of an open loop also the latencies from due."""
 OPEN: Final = ("ttft_due_p50_ms", "ttft_due_p95_ms")

@@ -23,6 +23,8 @@ _WHOLE: Final = {
     "request_rate": ("requests/s", ""),
     "goodput": ("goodput", "/s"),
     "error_rate": ("error rate", ""),
+    "prefill_fixed_ms": ("TTFT of no prompt, by the line", "ms"),
+    "prefill_per_1000_ms": ("TTFT per 1,000 prompt tokens", "ms"),
     "memory_peak_gib": ("peak memory", "GiB"),
     "weights_gib": ("weights", "GiB"),
     "kv_cache_gib": ("KV cache", "GiB"),

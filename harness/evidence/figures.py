@@ -220,6 +220,13 @@ def _of_cell(
         "joules_per_output_token": server.joules_per_output_token,
     }
     yield from _known({name: whole[name] for name in whole if name in wanted}, frame)
+    if cell.prefill is not None and (line := cell.prefill.line) is not None:
+        for name, value, ci95 in (
+            ("prefill_fixed_ms", line.fixed_ms, line.fixed_ci95),
+            ("prefill_per_1000_ms", line.per_1000_ms, line.per_1000_ci95),
+        ):
+            if name in wanted:
+                yield from _one(name, value, ci95, frame)
 
 
 def _of_server(facts: Mapping[str, Any], frame: dict[str, Any]) -> Iterator[Figure]:

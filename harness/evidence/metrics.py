@@ -48,6 +48,8 @@ WHOLE_CELL: Final[dict[str, Metric]] = {
     "in_flight_peak": Metric(None),
     "backlog_growth_rps": Metric("less", "rps"),
     "tokens_per_chunk": Metric(None),
+    "prefill_fixed_ms": Metric("less", "ms"),
+    "prefill_per_1000_ms": Metric("less", "ms"),
     "memory_peak_gib": Metric("less", "GiB"),
     "kv_cache_tokens": Metric("more", "tokens"),
     "kv_cache_peak": Metric("less"),

@@ -83,6 +83,7 @@ class LoadJob:
             | dict(request.asked),  # in which they are named only if there are flags for them
             profile=profile.model_dump(mode="json"),
             sweep=request.sweep,
+            baseline=names[0] if request.side_by_side and len(names) > 1 else None,
         )
         if (folder.path / MANIFEST_FILE).is_file():
             self._go_on()
@@ -208,6 +209,7 @@ class LoadJob:
     def finish(self) -> ExitCode:
         """Write all there is to write, and say how it went."""
         self.record.save()
+        self.record.hold_side_by_side()
         for problem in self.record.write_reports():
             self._live.problem(problem)
         if self.code is ExitCode.OK and not self.record.measurements().valid:

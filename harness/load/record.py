@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness.calibration import find, summarize
 from harness.evidence.folders import kind_of
 from harness.measuring.measurement import (
@@ -24,6 +26,7 @@ from loadprofiles.wire.clock import wall_minus_monotonic_ns
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from harness.comparing.rows import SideBySide
     from harness.load.matrix import Cell
     from harness.load.order import Visit
     from harness.measuring.sweep import Ended, Sweep, SweepPlan
@@ -47,6 +50,7 @@ class RunRecord:
         request: the manifest's `request`: what was asked, as plain values.
         profile: the manifest's `profile`.
         sweep: what a sweep may measure; None where the levels are given.
+        baseline: the build that the others are held against; None where they are not.
     """
 
     def __init__(
@@ -59,12 +63,15 @@ class RunRecord:
         request: Mapping[str, object],
         profile: Mapping[str, object],
         sweep: SweepPlan | None = None,
+        baseline: str | None = None,
     ) -> None:
         self.folder = folder
         self._cells = cells
         self._request = request
         self._profile = profile
         self._sweep = sweep
+        self._baseline = baseline
+        self._side_by_side: SideBySide | None = None
         self._ended: dict[str, Ended] = {}
         self._servers: dict[str, object] = {}
         self._visits: list[object] = []
@@ -151,7 +158,21 @@ class RunRecord:
             from harness.capacity.swept import sweeps_of  # scipy: other runs do without
 
             sweeps = sweeps_of(self._sweep, cells, self._ended)
-        return measurements(self._info, cells, len(self._cells), self._caveats, sweeps)
+        found = measurements(self._info, cells, len(self._cells), self._caveats, sweeps)
+        return msgspec.structs.replace(found, side_by_side=self._side_by_side)
+
+    def hold_side_by_side(self) -> None:
+        """Hold the builds against the baseline, where that is wanted, and write it down.
+
+        Raises:
+            BadInputError: the folder cannot be written (any more).
+        """
+        if self._baseline is None:
+            return
+        from harness.comparing.sidebyside import side_by_side  # scipy: other runs do without
+
+        self._side_by_side = side_by_side(self.folder, self.measurements())
+        self.folder.write_measurements(self.measurements())
 
     def save(self) -> None:
         """Write `measurements.json` and `manifest.json`.
@@ -161,6 +182,7 @@ class RunRecord:
         """
         self.folder.write_measurements(self.measurements())
         sweep = {"sweep": {"plan": self._sweep, "ended": self._ended}} if self._sweep else {}
+        held = {"side_by_side": {"baseline": self._baseline}} if self._baseline else {}
         self.folder.write_manifest(
             {
                 "run": self._info,
@@ -168,6 +190,7 @@ class RunRecord:
                 "calibration": self._calibration,
                 "request": self._request,
                 **sweep,
+                **held,
                 **self._provenance,
                 "profile": self._profile,
                 "servers": self._servers,

@@ -36,6 +36,8 @@ class LoadRequest:
     levels: list[float]
     repeats: int = 1
     order: Order = "each"
+    side_by_side: bool = False
+    """Hold the builds against the first of them, in the numbers and in the reports."""
     interleave: bool = False
     """All builds are up at once, and asked by turns, request by request."""
     again: bool = False

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from harness.comparing.rows import SideBySide  # noqa: TC001 - as Arrivals
 from harness.measuring.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.compared_stats import OutputsCompared  # noqa: TC001 - as Arrivals
 from harness.measuring.prefill_stats import Prefill  # noqa: TC001 - as Arrivals
@@ -363,6 +364,8 @@ class Measurements(msgspec.Struct, frozen=True, kw_only=True):
     valid: bool
     caveats: list[Caveat] = []
     sweeps: list[Sweep] = []
+    side_by_side: SideBySide | None = None
+    """Of `harness load` with several servers."""
 
 
 def measurements(

@@ -156,7 +156,12 @@ def remeasure(run: RunFolder) -> Measurements:
             text = f"The cell {cell_id} cannot be measured anew, and {kept}: {error}."
             caveats.append(Caveat(DAMAGED, text, invalidates=True))
     cells = [known[cell_id] for cell_id in planned if cell_id in known]
-    return measurements(before.run, cells, len(planned), caveats, _sweeps(manifest, cells))
+    found = measurements(before.run, cells, len(planned), caveats, _sweeps(manifest, cells))
+    if "side_by_side" not in manifest:
+        return found
+    from harness.comparing.sidebyside import side_by_side  # scipy: other runs do without
+
+    return msgspec.structs.replace(found, side_by_side=side_by_side(run, found))
 
 
 def _sweeps(manifest: Mapping[str, Any], cells: Sequence[CellMeasurement]) -> list[Sweep]:

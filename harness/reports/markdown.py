@@ -38,6 +38,7 @@ from harness.reports.words import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from harness.comparing.rows import SideBySide
     from harness.measuring.measurement import CellMeasurement, Measurements, Stat
     from harness.measuring.sweep import Sweep
     from harness.reports import Report
@@ -59,6 +60,8 @@ class Markdown:
         verdict = escape(validity(measurements))
         parts.append(verdict if measurements.valid else f"> [!CAUTION]\n> **{verdict}**")
         parts.append(" ".join(escape(sentence) for sentence in summary(measurements, manifest)))
+        if measurements.side_by_side is not None:
+            parts += _side_by_side(measurements.side_by_side)
         parts += [_swept(sweep) for sweep in measurements.sweeps]
         if cells:
             parts += [_latency(cells, measurements), _throughput(cells, measurements)]
@@ -179,6 +182,20 @@ def _swept(sweep: Sweep) -> str:
     said = "\n".join(f"- {escape(text)}" for text in sweeps.sentences(sweep))
     shown = [[*map(escape, row)] for row in sweeps.rows(sweep)]
     return f"### Sweep\n\n{said}\n\n{table(sweeps.header(sweep), shown, 0)}"
+
+
+def _side_by_side(found: SideBySide) -> Iterator[str]:
+    from harness.reports import sidebyside  # numpy and scipy, which one build does without
+    from harness.reports.sheets import markdown_sheet
+
+    said = "\n".join(f"- **{escape(text)}**" for text in found.sentences)
+    yield f"### {sidebyside.TITLE}\n\n{said}"
+    yield from map(markdown_sheet, sidebyside.sheets(found))
+    yield " ".join(
+        map(escape, filter(None, (sidebyside.legend(found), sidebyside.line_told(found))))
+    )
+    if told := list(sidebyside.told(found)):
+        yield "\n".join(f"- {escape(text)}" for text in told)
 
 
 def _sessions(cells: Sequence[CellMeasurement], measurements: Measurements) -> str:

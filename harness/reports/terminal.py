@@ -78,6 +78,7 @@ def print_run(run: RunFolder, console: Console) -> None:
     """Print tables, failures, caveats and the report's place, as wide as the console allows."""
     measurements, manifest = run.read_measurements(), run.read_manifest()
     cells = in_order(measurements)
+    _print_side_by_side(measurements, console)
     if cells:
         for table in _tables(cells, measurements, console):
             console.print(table)
@@ -103,6 +104,27 @@ def print_run(run: RunFolder, console: Console) -> None:
         console.print(Text(f"Report: {plain(place)}"), soft_wrap=True)
     else:
         console.print(Text(f"Run folder: {plain(run.path)}"), soft_wrap=True)
+
+
+def _print_side_by_side(measurements: Measurements, console: Console) -> None:
+    found = measurements.side_by_side
+    if found is None:
+        return
+    from harness.reports import sidebyside  # numpy and scipy, which one build does without
+    from harness.reports.sheets import print_sheet
+
+    for text in found.sentences:
+        console.print(Text(text, style="bold"))
+    console.print()
+    for sheet in sidebyside.sheets(found):
+        print_sheet(sheet, console)
+    for text in (sidebyside.legend(found), sidebyside.line_told(found)):
+        if text:
+            console.print(Text(text, style="dim"))
+    console.print()
+    for text in sidebyside.told(found):
+        console.print(Text(text))
+    console.print()
 
 
 def _print_sweeps(measurements: Measurements, console: Console) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.calibration import sentence
 from harness.evidence.weights import weights_of
-from harness.measuring.measurement import Stat
+from harness.measuring.measurement import Caveat, Stat
 from harness.measuring.slo import observed, parse_slo
 from harness.reports.figures import (
     NOTHING,
@@ -31,7 +31,7 @@ from harness.reports.figures import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.measuring.measurement import Caveat, CellMeasurement, Measurements
+    from harness.measuring.measurement import CellMeasurement, Measurements
 
 DEFINITIONS: Final[dict[str, str]] = {
     "TTFT": "first generated text − request sent. “From due”, the headline in an open loop: first "
@@ -96,6 +96,9 @@ def unique(values: Iterable[str]) -> list[str]:
 def warnings(measurements: Measurements) -> list[Warned]:
     """All caveats, those that invalidate first; one that several cells share stands once."""
     found = [_warned(caveat, "") for caveat in measurements.caveats]
+    if measurements.side_by_side is not None:
+        notes = measurements.side_by_side.notes
+        found += [_warned(Caveat(note.code, note.text), "") for note in notes]
     repeats, in_all = has_repeats(measurements), len(measurements.cells)
     shared: dict[tuple[str, bool, str], list[tuple[Caveat, str]]] = {}
     for cell in in_order(measurements):

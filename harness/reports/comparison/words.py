@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from evals.compare.records import Interval
     from harness.comparing.comparison import Comparison, QualityRow
-    from harness.comparing.rows import Difference, LevelRow, ServerFigures, Value
+    from harness.comparing.rows import Difference, LevelRow, ServerFigures, SideBySide, Value
 
 CLOSED: Final = {
     "ttft_p95_ms": "TTFT p95",
@@ -164,7 +164,7 @@ def told(found: Comparison) -> Iterator[str]:
     yield from (*pairs(found), *crossovers(found), *front(found), *costs(found))
 
 
-def pairs(found: Comparison) -> Iterator[str]:
+def pairs(found: Comparison | SideBySide) -> Iterator[str]:
     """What the requests of interleaved builds say, pair by pair."""
     for row in found.pairs:
         listed = [
@@ -179,7 +179,7 @@ def pairs(found: Comparison) -> Iterator[str]:
         )
 
 
-def crossovers(found: Comparison) -> Iterator[str]:
+def crossovers(found: Comparison | SideBySide) -> Iterator[str]:
     """Where one build overtakes another; metrics of which the same is to be said stand together."""
     alike: dict[tuple[str, str, str], list[str]] = {}
     for one in found.crossovers:

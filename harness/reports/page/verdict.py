@@ -11,6 +11,7 @@ from harness.reports import words
 from harness.reports.comparison import words as comparison_words
 from harness.reports.evaluation import words as quality_words
 from harness.reports.figures import NOTHING, figure, plain, plain_lines
+from harness.reports.page import sidebyside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +67,9 @@ def head(material: Material) -> Head:
         points, unknown = list(map(plain, found.reasons)), list(map(plain, found.unknown))
     elif material.capacity is not None:
         sentence, points, unknown = _of_capacity(material.capacity)
+    elif (beside := sidebyside.of(material)) is not None:
+        told = list(map(plain, beside.sentences))
+        sentence, points = (told[0] if told else None), told[1:]
     elif material.kind == EVAL:
         points = [
             f"{build} · {text}" if len(material.evidence.quality[0].evaluations) > 1 else text
@@ -106,7 +110,9 @@ def _title(material: Material) -> str:
         return ", ".join(material.builds) or material.info.id
     if material.kind == EVAL:
         return quality_words.heading(material.evidence.quality[0].result)
-    return plain(material.info.id)
+    beside = sidebyside.of(material)
+    others = "" if beside is None else ", ".join(beside.builds[1:])
+    return plain(f"{others} against {beside.baseline}" if beside else material.info.id)
 
 
 def sentences(material: Material) -> Iterator[tuple[str, str]]:
