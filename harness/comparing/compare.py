@@ -22,6 +22,7 @@ from harness.comparing.weighed import weigh_load
 from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import metrics_of, parse_limits
 from harness.measuring.measurement import Caveat
+from harness.measuring.repeats import REPEATS_DIFFER
 from harness.reports.figures import plain
 
 if TYPE_CHECKING:
@@ -196,7 +197,8 @@ def _of_runs(evidence: Evidence) -> list[Caveat]:
         for name in evidence.missing
     ]
     for load in evidence.load:
-        found += load.measurements.caveats
+        told = load.measurements.caveats  # how repeats differ is in a comparison's own intervals
+        found += [one for one in told if one.code != REPEATS_DIFFER]
         bad = [cell.id for cell in load.measurements.cells if not cell.client.valid]
         if bad:
             found.append(

@@ -17,6 +17,7 @@ from harness.measuring.measurement import (
     Measurements,
     measurements,
 )
+from harness.measuring.repeats import repeats_differ
 from harness.provenance import provenance
 from harness.reports import write_files
 from harness.reports.kinds import package_of
@@ -158,7 +159,8 @@ class RunRecord:
             from harness.capacity.swept import sweeps_of  # scipy: other runs do without
 
             sweeps = sweeps_of(self._sweep, cells, self._ended)
-        found = measurements(self._info, cells, len(self._cells), self._caveats, sweeps)
+        caveats = [*self._caveats, *repeats_differ(cells)]
+        found = measurements(self._info, cells, len(self._cells), caveats, sweeps)
         return msgspec.structs.replace(found, side_by_side=self._side_by_side)
 
     def hold_side_by_side(self) -> None:

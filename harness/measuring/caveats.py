@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.measuring import stats
 from harness.measuring.arrivals import departures
+from harness.measuring.drift import drifts
 from harness.measuring.endpoints import replicas_failed
 from harness.measuring.measurement import Caveat
 from harness.measuring.outputs import answers_repeat
@@ -23,7 +24,7 @@ from harness.measuring.server_stats import ServerUse
 if TYPE_CHECKING:
     from harness.measuring.arrival_stats import Arrivals
     from harness.measuring.backlog import Backlog
-    from harness.measuring.measurement import Metrics, Outputs, Requests, Stalls, Stat
+    from harness.measuring.measurement import Metrics, Outputs, Requests, Stalls, Stat, Steady
     from harness.measuring.merges import Merges
     from harness.measuring.samples import Samples
     from harness.measuring.server_stats import Reconciliation
@@ -63,6 +64,7 @@ class Evidence:
     """Answers were to end where the model ends them."""
     outputs: Outputs | None = None
     stalls: Stalls | None = None
+    steady: Steady | None = None
     arrivals: Arrivals | None = None
     prompts_unique: bool = False
     """No two prompts of the cell begin alike by plan."""
@@ -385,6 +387,6 @@ COUNT_RULES: Final[tuple[Rule, ...]] = (
     _samples_lost, _interrupted, _few_samples, _failures, replicas_failed, _dropped,
 )  # fmt: skip
 OTHER_RULES: Final[tuple[Rule, ...]] = (
-    _unstable, _arrivals, _replayed, _retried, _connected, _not_streamed, _one_document,
+    _unstable, drifts, _arrivals, _replayed, _retried, _connected, _not_streamed, _one_document,
     _silent, _answers, _repeating, _stalls_in_doubt, *PROMPT_RULES, _circumstances,
 )  # fmt: skip

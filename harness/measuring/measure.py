@@ -187,6 +187,7 @@ def measure(
                 ended_when_decided=facts.ended_when_decided,
                 outputs=found.outputs,
                 stalls=found.stalls,
+                steady=found.steady,
                 arrivals=arrivals,
                 prompts_unique=facts.prompts_unique,
                 readings=readings,

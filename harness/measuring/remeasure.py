@@ -12,6 +12,7 @@ from harness.measuring.measure import CellFacts, measure
 from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
 from harness.measuring.measurement import Caveat, CellMeasurement, Measurements, measurements
 from harness.measuring.outputs import Answers, compare, stops_early
+from harness.measuring.repeats import REPEATS_DIFFER, repeats_differ
 from harness.measuring.samples import Samples
 from harness.measuring.slo import parse_slo
 from harness.measuring.sweep import SweepPlan
@@ -142,7 +143,7 @@ def remeasure(run: RunFolder) -> Measurements:
     planned = [cell["id"] for cell in described]
     baselines = {cell["id"]: cell.get("baseline") for cell in described}
     known = {cell.id: cell for cell in before.cells}
-    caveats = [caveat for caveat in before.caveats if caveat.code != DAMAGED]
+    caveats = [one for one in before.caveats if one.code not in {DAMAGED, REPEATS_DIFFER}]
     for cell_id in planned:
         try:
             baseline = baselines[cell_id]
@@ -156,6 +157,7 @@ def remeasure(run: RunFolder) -> Measurements:
             text = f"The cell {cell_id} cannot be measured anew, and {kept}: {error}."
             caveats.append(Caveat(DAMAGED, text, invalidates=True))
     cells = [known[cell_id] for cell_id in planned if cell_id in known]
+    caveats += repeats_differ(cells)
     found = measurements(before.run, cells, len(planned), caveats, _sweeps(manifest, cells))
     if "side_by_side" not in manifest:
         return found

@@ -65,7 +65,7 @@ def measure_steady(
     """
     start, end = drive.window_start_ns, drive.window_end_ns
     answered = samples.measured.answered
-    reason = "builds took turns" if drive.elsewhere_s else _no_steady_load(plan)
+    reason = "builds took turns" if drive.elsewhere_s else no_steady_load(plan)
     if not reason and (len(answered) < _LEAST or end <= start):
         reason = f"fewer than {_LEAST} answers"
     if reason or not stable:
@@ -120,7 +120,7 @@ def measure_steady(
     )
 
 
-def _no_steady_load(plan: DrivePlan) -> str:
+def no_steady_load(plan: DrivePlan) -> str:
     """Why a plan has no load that is steady; empty where it has."""
     if plan.bursts_ns:
         return "the profile has bursts"
