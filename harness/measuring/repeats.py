@@ -79,10 +79,11 @@ def _told(repeats: Sequence[CellMeasurement]) -> Iterator[tuple[float, str]]:
         return
     unit, what = (" ms", "median TPOT") if opened else ("", "tokens/s")
     reach = math.expm1(_REACH_95 * float(np.median(errors)))
-    level = f"{repeats[0].level['rate']:g}/s" if opened else f"{repeats[0].level['concurrency']:g}"
-    each = ", ".join(f"{value:.4g}{unit}" for value in values)
+    (value,) = repeats[0].level.values()
+    level = f"{value:g}/s" if opened else f"{value:g} stream{'' if value == 1 else 's'}"
+    each = ", ".join(f"{one:.4g}{unit}" for one in values)
     text = (
-        f"{repeats[0].build} at {level}{'' if opened else ' streams'}: {what} of its repeats, "
+        f"{repeats[0].build} at {level}: {what} of its repeats, "
         f"{each}, are {apart:.0%} apart, where each is known to ±{reach:.1%} in its window."
     )
     yield apart, text

@@ -83,7 +83,7 @@ def request_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa:
 def swept(request: LoadRequest, job: Job, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Sweep the build `a`; returns the levels in the order in which they were driven."""
     monkeypatch.setattr("harness.load.sweep.time", SimpleNamespace(monotonic=lambda: job.clock_s))
-    served = SimpleNamespace(server=SimpleNamespace(max_model_len=None, provenance={}))
+    served = SimpleNamespace(server=SimpleNamespace(build="a", max_model_len=None, provenance={}))
     source = SimpleNamespace(name="a", serve=lambda *_: nullcontext(served))
     with Live(quiet=True) as live:
         sweep(request, job, source, live)  # type: ignore[arg-type]
