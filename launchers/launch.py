@@ -299,7 +299,6 @@ def _server(
         pid=process.pid if start.owns_port else None,  # else that of the container's client
         log=process.log,
         tokenizer=source.tokenizer,
-        dialects=engine.dialects,
         pin_output=engine.pin_output,
         max_model_len=facts.max_model_len or build.max_model_len,
         client_cpus=start.client_cpus,

@@ -10,7 +10,7 @@ from launchers.pages import get, json_page, refuse, start_of
 from launchers.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import httpx
 
@@ -22,6 +22,12 @@ TGI_FACTS = (
 _LLAMA_FACTS = ("model_path", "total_slots", "build_info", "modalities")
 
 
+def is_tgi(info: Mapping[str, object]) -> bool:
+    """Whether a page `/info` is TGI's; one of Text Embeddings Inference is none."""
+    served, length = info.get("model_id"), info.get("max_total_tokens")
+    return isinstance(served, str) and isinstance(length, int)
+
+
 def connect_tgi(client: httpx.Client, root: str, model: str | None) -> Server:
     """Find out what a TGI says of itself at `/info`.
 
@@ -30,9 +36,9 @@ def connect_tgi(client: httpx.Client, root: str, model: str | None) -> Server:
     """
     reply = get(client, f"{root}/info")
     info = json_page(reply) or {}
-    served, length = info.get("model_id"), info.get("max_total_tokens")
-    if not isinstance(served, str) or not isinstance(length, int):
+    if not is_tgi(info):
         raise _misfit(client, root, reply, "tgi", "a Text Generation Inference server")
+    served, length = str(info["model_id"]), info["max_total_tokens"]
     if model not in (None, served):
         raise ConnectError(f"{root} serves {served} alone, not {model!r}: leave --model out")
     version = info.get("version")
@@ -42,7 +48,7 @@ def connect_tgi(client: httpx.Client, root: str, model: str | None) -> Server:
         engine_version=version if isinstance(version, str) else None,
         base_url=root,
         model=served,
-        max_model_len=length,
+        max_model_len=length if isinstance(length, int) else None,
         provenance=_provenance(root, "tgi", version, info, TGI_FACTS),
     )
 

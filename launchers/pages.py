@@ -105,6 +105,27 @@ def json_object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def count_at(page: object, *path: str | int) -> int | None:
+    """Return the whole number above 0 at a place of a page; None where there is something else."""
+    found = _at(page, path)
+    return found if type(found) is int and found > 0 else None
+
+
+def word_at(page: object, *path: str | int) -> str | None:
+    """Return the text at a place of a page; None where there is something else."""
+    found = _at(page, path)
+    return found if isinstance(found, str) else None
+
+
+def _at(page: object, path: tuple[str | int, ...]) -> object:
+    for step in path:
+        try:
+            page = page[step]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return None
+    return page
+
+
 def page_text(client: httpx.Client, url: str) -> str:
     """Return a page's text; empty when there is none."""
     try:

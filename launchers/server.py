@@ -28,8 +28,6 @@ class Server:
     log: Path | None = None
     tokenizer: Path | None = None
     """Folder with a `tokenizer.json`, where the model lies on this disk."""
-    dialects: tuple[str, ...] = ("openai-completions", "openai-chat")
-    """Dialects of the load driver that it speaks; the first unless another is asked for."""
     pin_output: tuple[str, ...] = ()
     """Request fields by which this engine pins the output length: "ignore_eos", "min_tokens"."""
     max_model_len: int | None = None

@@ -9,24 +9,19 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import httpx
 
+from launchers.engines import Facts, load_engine
 from launchers.errors import ConnectError, suggest
-from launchers.native import NATIVE
-from launchers.pages import fetch, get, json_page, page_text, refuse, start_of
+from launchers.native import NATIVE, is_tgi
+from launchers.pages import fetch, get, json_object, json_page, page_text, refuse, start_of
 from launchers.redact import redact_text
 from launchers.server import Server
 from launchers.trust import Trust, nobody
-from launchers.vllm_facts import read_metrics, read_version
+from launchers.vllm_facts import read_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSION_SEGMENT = re.compile(r"v\d+\w*")
-PINS = {
-    "vllm": ("ignore_eos", "min_tokens"),
-    "sglang": ("ignore_eos", "min_tokens"),
-    "llama.cpp": ("ignore_eos",),
-}
-"""Fields by which engines pin the output length, at OpenAI's API too."""
 ENDPOINTS = (
     "/chat/completions", "/completions", "/models", "/generate_stream", "/generate", "/completion",
 )  # fmt: skip
@@ -174,21 +169,32 @@ def _choose(entries: list[dict[str, object]], model: str | None, base: str) -> d
 
 def _describe(client: httpx.Client, base: str, entry: dict[str, object]) -> Server:
     root = root_of(base)
-    version = read_version(page_text(client, f"{root}/version"))
-    engine = OWNERS.get(str(entry.get("owned_by")), "unknown")
-    metrics = read_metrics(page_text(client, f"{root}/metrics")) if engine == "vllm" else {}
-    length, tokens = entry.get("max_model_len"), metrics.get("kv_cache_tokens")
+    name = OWNERS.get(str(entry.get("owned_by"))) or _unowned(client, root)
+    if name == "unknown":
+        pins: tuple[str, ...] = ()
+        facts = Facts(version=read_version(page_text(client, f"{root}/version")))
+    else:
+        engine = load_engine(name)
+        pages = {path: page_text(client, root + path) for path in engine.fact_pages}
+        pins, facts = engine.pin_output, engine.facts("", pages)
+    length = entry.get("max_model_len")
+    told = {key: value for key, value in facts.provenance.items() if value is not None}
     return Server(
         build="url",
-        engine=engine,
-        engine_version=version,
+        engine=name,
+        engine_version=facts.version,
         base_url=base,
         model=str(entry["id"]),
-        pin_output=PINS.get(engine, ()),
-        max_model_len=length if isinstance(length, int) else None,
-        kv_cache_tokens=tokens if isinstance(tokens, int) else None,
-        provenance={"url": base, "engine": engine, "engine_version": version, "reported": metrics},
+        pin_output=pins,
+        max_model_len=length if isinstance(length, int) else facts.max_model_len,
+        kv_cache_tokens=facts.kv_cache_tokens,
+        provenance={"url": base, "engine": name, "engine_version": facts.version, "reported": told},
     )
+
+
+def _unowned(client: httpx.Client, root: str) -> str:
+    """Which engine it is whose models are not owned by it: TGI names the model there."""
+    return "tgi" if is_tgi(json_object(page_text(client, f"{root}/info"))) else "unknown"
 
 
 def _healthy(client: httpx.Client, base: str) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evals.probe.asking import Asker
 
 _OWNERS: Final = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp", "mock": "mock"}
-_SGLANG_PAGES: Final = ("get_server_info", "server_info")
+_SGLANG_PAGES: Final = ("server_info", "get_server_info")  # the older name second
 _SAMPLING: Final = (
     "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repetition_penalty",
     "presence_penalty", "frequency_penalty", "sampling_defaults", "preferred_sampling_params",

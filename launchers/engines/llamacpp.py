@@ -11,7 +11,7 @@ from launchers.arguments import NO_HTTP, NO_KEY, OURS, check_command, flags, opt
 from launchers.devices import nvidia_gpus
 from launchers.engines import Device, Engine, Facts, Start, StartRequest
 from launchers.errors import BuildError, InstallError
-from launchers.pages import json_object
+from launchers.pages import count_at, json_object, word_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,10 +90,11 @@ class LlamaCpp:
         page = json_object(pages.get("/props", ""))
         found = LOG.search(log)
         slots, length = (int(found[1]), int(found[2])) if found else (0, 0)
+        length = length or count_at(page, "default_generation_settings", "n_ctx") or 0
         shared = found[3] == "true" if found else None
         told = {"slots": slots or None, "kv_unified": shared}
         return Facts(
-            version=page.get("build_info"),
+            version=word_at(page, "build_info"),
             max_model_len=length or None,
             kv_cache_tokens=(length if shared else slots * length) or None,
             provenance={**told, "quantization": page.get("model_ftype")},

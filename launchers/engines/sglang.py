@@ -15,7 +15,7 @@ from launchers.arguments import NO_HTTP, NO_KEY, OURS, check_command, flags, opt
 from launchers.containers import HOST, contained, from_shell, inside
 from launchers.engines import Engine, Facts, Start, StartRequest
 from launchers.interpreters import on_python
-from launchers.pages import json_object
+from launchers.pages import count_at, json_object, word_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,18 +92,16 @@ class Sglang:
         new, old, models = (json_object(pages.get(path, "")) for path in self.fact_pages)
         page = new or old
         told: dict[str, object] = {
-            to: page[name] for name, to in REPORTED.items() if page.get(name) not in {None, "auto"}
+            to: page[name] for name, to in REPORTED.items() if page.get(name) not in (None, "auto")
         }
         if isinstance(cached := page.get("disable_radix_cache"), bool):
             told["enable_prefix_caching"] = not cached
         if found := WEIGHTS.search(log):
             told["model_memory_gib"] = float(found[1])
-        entry = (models.get("data") or [{}])[0]
-        length, tokens = entry.get("max_model_len"), page.get("max_total_num_tokens")
         return Facts(
-            version=page.get("version"),
-            max_model_len=length if isinstance(length, int) else None,
-            kv_cache_tokens=tokens if isinstance(tokens, int) else None,
+            version=word_at(page, "version"),
+            max_model_len=count_at(models, "data", 0, "max_model_len"),
+            kv_cache_tokens=count_at(page, "max_total_num_tokens"),
             provenance=told,
         )
 

@@ -16,7 +16,7 @@ from launchers.engines import Engine, Facts, Start, StartRequest
 from launchers.errors import BuildError
 from launchers.interpreters import on_python
 from launchers.native import TGI_FACTS
-from launchers.pages import json_object
+from launchers.pages import count_at, json_object, word_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,10 +107,9 @@ class Tgi:
                 told[name] = VALUES.get(found[1], int(found[1]) if found[1].isdigit() else found[1])
         cache = CACHE.search(log)
         tokens = int(cache[1]) * int(cache[2]) if cache else told.get("max_batch_total_tokens")
-        length = page.get("max_total_tokens")
         return Facts(
-            version=page.get("version"),
-            max_model_len=length if isinstance(length, int) else None,
+            version=word_at(page, "version"),
+            max_model_len=count_at(page, "max_total_tokens"),
             kv_cache_tokens=tokens if isinstance(tokens, int) else None,
             provenance=told,
         )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -321,3 +323,55 @@ def test_a_page_without_an_end_is_not_read_to_it(
         connect(serve({"/v1/models": many}))
     big = {"/v1/models": models("m", owned_by="vllm"), "/metrics": (200, CACHE + "# x\n" * 1000)}
     assert connect(serve(big)).kv_cache_tokens is None
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def recorded(name: str) -> Pages:
+    pages = json.loads((GOLDEN / name).read_text())["pages"]
+    return {path: (200, page) for path, page in pages.items()}
+
+
+def test_a_tgi_is_known_at_openais_api_too(serve: Serve) -> None:
+    """It names the model where others name themselves."""
+    root = serve(recorded("tgi-3.json"))
+    server = connect(root)
+    assert (server.engine, server.engine_version) == ("tgi", "3.3.6")
+    assert (server.base_url, server.model) == (f"{root}/v1", "org/model-7b")
+    assert (server.max_model_len, server.pin_output) == (4096, ())
+    assert server.provenance["reported"]["model_sha"].startswith("e985")  # type: ignore[index]
+
+
+def test_an_sglang_tells_version_and_kv_cache(serve: Serve) -> None:
+    pages = recorded("sglang-0.5.json")
+    server = connect(serve(pages))
+    assert (server.engine, server.engine_version) == ("sglang", "0.5.23")
+    assert (server.max_model_len, server.kv_cache_tokens) == (4096, 412345)
+    assert server.pin_output == ("ignore_eos", "min_tokens")
+    reported = server.provenance["reported"]
+    assert isinstance(reported, dict)
+    assert reported["attention_backend"] == "flashinfer"
+    assert "api_key" not in reported
+    older = {"/v1/models": pages["/v1/models"], "/get_server_info": pages["/server_info"]}
+    assert connect(serve(older)).engine_version == "0.5.23"
+    alone = connect(serve({"/v1/models": pages["/v1/models"]}))
+    assert (alone.engine, alone.engine_version, alone.kv_cache_tokens) == ("sglang", None, None)
+
+
+def test_a_llamacpp_tells_version_and_context(serve: Serve) -> None:
+    props = json.loads((GOLDEN.parent / "logs" / "llamacpp-props.json").read_text())
+    server = connect(
+        serve({"/v1/models": models("m", owned_by="llamacpp"), "/props": (200, props)})
+    )
+    assert (server.engine, server.engine_version) == ("llama.cpp", "b1-0c1e570")
+    assert (server.max_model_len, server.pin_output) == (2048, ("ignore_eos",))
+    assert server.kv_cache_tokens is None, "its log alone tells the slots' caches"
+
+
+@pytest.mark.parametrize("owner", ["vllm", "sglang", "llamacpp", "who"])
+@pytest.mark.parametrize("page", [[], "x", {"data": {}, "version": 3}, {"data": [[]]}, None])
+def test_pages_that_say_something_else_are_no_facts(serve: Serve, owner: str, page: object) -> None:
+    others = dict.fromkeys(("/info", "/props", "/server_info", "/version"), (200, page))
+    server = connect(serve({"/v1/models": models("m", owned_by=owner), **others}))
+    assert (server.engine_version, server.max_model_len, server.kv_cache_tokens) == (None,) * 3
