@@ -27,8 +27,14 @@ _FAMILIES: Final = {
     "gptq": "gptq", "gptq_marlin": "gptq", "auto_gptq": "gptq",
     "awq": "awq", "awq_marlin": "awq", "auto_awq": "awq",
     "compressed-tensors": "compressed-tensors", "bitsandbytes": "bitsandbytes",
+    "bnb-4bit": "bitsandbytes", "bnb-8bit": "bitsandbytes",
 }  # fmt: skip
-"""Values of vLLM's --quantization (0.32) → the layout of weights that they load."""
+"""Values of --quantization (vLLM 0.32, transformers serve 5.24) → the layout that they load."""
+_ON_LOAD: Final = {
+    "bnb-4bit": (4, "NF4, double-quantized, by bitsandbytes"),
+    "bnb-8bit": (8, "LLM.int8 by bitsandbytes"),
+}
+"""What `transformers serve` makes of weights that are not quantized: bits, and its name."""
 _NEITHER: Final = frozenset(("bitsandbytes", "fp8", "fbgemm_fp8", "gguf"))
 """Methods that are neither GPTQ nor AWQ, though their files name no algorithm."""
 _GGUF_BITS: Final = re.compile(r"(?:IQ|TQ|Q|MXFP|BF|F)(\d+)")
@@ -119,7 +125,8 @@ def scheme_of(build: Build, checkpoint: Checkpoint | None) -> str | None:
     if checkpoint is not None and checkpoint.quantized:
         return checkpoint.words
     if asked := build.arguments.get("quantization"):
-        return f"by {asked} while it is loaded"
+        _, words = _ON_LOAD.get(str(asked), (None, f"by {asked}"))
+        return f"{words} while it is loaded"
     if checkpoint is None:
         return None
     if checkpoint.method == "gguf":
@@ -176,15 +183,18 @@ def _fits(name: str, asked: str, checkpoint: Checkpoint) -> bool:
         return checkpoint.quantized and (either or checkpoint.algorithm == first)
     if first in {"nf4", "bnb"}:
         wanted = {"nf4": {"nf4", None}, "bnb": {"nf4", "fp4", "int8", None}}[first]
+        makes = {"bitsandbytes", "bnb-4bit", *(["bnb-8bit"] if first == "bnb" else [])}
         own = checkpoint.method == "bitsandbytes" and checkpoint.layout in wanted
-        return own or loaded == "bitsandbytes"
+        return own or loaded in makes
     sizes = {"int4": (4, "int"), "w4a16": (4, "int"), "int8": (8, "int"), "w8a8": (8, None),
              "w8a16": (8, None), "fp8": (8, "float")}  # fmt: skip
     if first in sizes:
         bits, number = sizes[first]
         same = number is None or checkpoint.number in {number, None}
         fits = same and checkpoint.bits in {bits, None}
-        return bool(loaded) or (checkpoint.quantized and fits)
+        made = _ON_LOAD.get(loaded)
+        on_load = bool(loaded) and (made is None or (made[0] == bits and number != "float"))
+        return on_load or (checkpoint.quantized and fits)
     if checkpoint.method == "gguf" and re.fullmatch(r"i?t?q\d\w*", name):
         return (checkpoint.layout or name).lower().startswith(name)
     return True

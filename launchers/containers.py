@@ -25,6 +25,8 @@ TOOLS = ("docker", "podman")
 HOST = "0.0.0.0"  # noqa: S104 - in its container
 """Where an engine has to listen in its container."""
 HUB = "/huggingface"
+MODELS = "/models"
+"""Holds the model's folder."""
 OF_THIS_MACHINE = {"CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_CACHE"}
 """Variables that concern a container as options of `docker run`, not as they are."""
 
@@ -41,7 +43,7 @@ def inside(source: ModelSource) -> str:
     """Where a container finds the model: the folder or file as mounted, or the hub's id."""
     if source.folder is None:
         return source.location
-    folder = f"/models/{source.name}"
+    folder = f"{MODELS}/{source.name}"
     return f"{folder}/{source.file.name}" if source.file else folder
 
 
@@ -53,6 +55,7 @@ def contained(
     device: Device,
     port: int,
     shared_memory: str = "8g",
+    folder: str | None = None,
 ) -> Start:
     """`docker run` or `podman run`, with the model, its GPUs or CPUs, and the hub of this machine.
 
@@ -68,6 +71,7 @@ def contained(
         device: gets it all of the visible GPUs, or some CPUs.
         port: where the engine listens in the container.
         shared_memory: of the container, which the engine's processes pass tensors through.
+        folder: where it is started in the container; None: where the image says.
 
     Raises:
         InstallError: neither docker nor podman, or no image, or no folder for the hub.
@@ -85,12 +89,13 @@ def contained(
     variables = dict(environment)
     argv = [tool, "run", "--rm", "--init", "--name", name, f"--shm-size={shared_memory}"]
     argv += ["-p", f"127.0.0.1:{request.port}:{port}"]
+    argv += [f"--workdir={folder}"] if folder else []
     if device.kind == "cuda":
         argv += _gpu_flags(tool, settings.get("CUDA_VISIBLE_DEVICES"))
     cpus, client = request.cpus(device)
     argv += [f"--cpuset-cpus={','.join(map(str, cpus))}"] if cpus else []
     if source.folder:
-        argv += _mount(source.folder, f"/models/{source.name}", "readonly")
+        argv += _mount(source.folder, f"{MODELS}/{source.name}", "readonly")
         variables["HF_HUB_OFFLINE"] = "1"
     else:
         argv += _hub_mounts(settings)

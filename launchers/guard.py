@@ -109,6 +109,8 @@ def start(plan: dict[str, object], libc: ctypes.CDLL) -> int | None:
                 os._exit(1)
             for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
+            if plan["folder"]:
+                os.chdir(plan["folder"])  # type: ignore[arg-type]
             if plan["cpus"]:
                 os.sched_setaffinity(0, plan["cpus"])  # type: ignore[arg-type]
             null = os.open(os.devnull, os.O_RDONLY)

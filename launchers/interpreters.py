@@ -15,6 +15,7 @@ from launchers.redact import redact_mapping
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from launchers.build import Build
     from launchers.engines import Device, StartRequest
 
 QUERY_LIMIT_S = 20
@@ -43,6 +44,7 @@ def on_python(
     program: str,
     environment: Mapping[str, str],
     device: Device,
+    folder: Path | None = None,
 ) -> Start:
     """Start an engine that is written in Python; the run keeps what of Python it ran on.
 
@@ -53,6 +55,7 @@ def on_python(
         program: the engine's command, which is its distribution's name, too.
         environment: the engine's own; the build's comes on top.
         device: "cpu" leaves a CPU to the client.
+        folder: where it is started; None: where the harness was.
     """
     offline = {"HF_HUB_OFFLINE": "1"} if request.source.folder else {}
     variables = {**environment, **offline, **request.build.environment}
@@ -62,14 +65,26 @@ def on_python(
     return Start(
         argv=[*command, *words],
         environment=variables,
+        folder=folder,
         cpus=cpus,
         client_cpus=client,
+        version=versions.get(program),
         provenance={
             **device.facts,
             "versions": versions,
             "inherited_environment": inherited(variables),
         },
     )
+
+
+def spelled(build: Build, program: str) -> list[str] | None:
+    """Return a build's own command, up to the model: a bare `program` gets its `serve`."""
+    if build.command is None:
+        return None
+    first, *rest = build.command
+    path = shutil.which(first) or first
+    words = [os.path.abspath(path) if "/" in path else path, *rest]  # noqa: PTH100 - keeps links
+    return [*words, "serve"] if Path(words[-1]).name == program else words
 
 
 def interpreter(command: Sequence[str], program: str) -> str | None:

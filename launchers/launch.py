@@ -206,7 +206,8 @@ class _Readiness:
 
     def _generates(self, client: httpx.Client, timeout_s: float) -> bool:
         model = self.start.model or self.request.source.name
-        body = {"model": model, "prompt": "1", "max_tokens": 1}
+        # Greedy: some engines sample all requests of one batch as the first one asks for.
+        body = {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}
         reply = fetch(client, "/v1/completions", body=body, timeout_s=max(timeout_s, 1))
         self._check_identity()
         if reply.status_code == httpx.codes.OK:
@@ -262,6 +263,7 @@ def _server(
     engine: Engine, request: StartRequest, start: Start, facts: Facts, process: GuardedProcess
 ) -> Server:
     build, source = request.build, request.source
+    version = facts.version or start.version
     checkpoint = source.checkpoint
     if checkpoint is None:  # a hub's model may be in the cache only now
         checkpoint = checkpoint_of(source, build)
@@ -275,7 +277,7 @@ def _server(
         cache_gib = tokens * token_bytes / 2**30
     provenance = {
         "engine": engine.name,
-        "engine_version": facts.version,
+        "engine_version": version,
         "model": source.location,
         "quantization": build.quantization,
         "scheme": scheme_of(build, checkpoint),
@@ -293,13 +295,13 @@ def _server(
     return Server(
         build=build.name,
         engine=engine.name,
-        engine_version=facts.version,
+        engine_version=version,
         base_url=f"http://127.0.0.1:{request.port}/v1",
         model=start.model or source.name,
         pid=process.pid if start.owns_port else None,  # else that of the container's client
         log=process.log,
         tokenizer=source.tokenizer,
-        pin_output=engine.pin_output,
+        pin_output=engine.pin_output if start.pin_output is None else start.pin_output,
         max_model_len=facts.max_model_len or build.max_model_len,
         client_cpus=start.client_cpus,
         kv_cache_tokens=facts.kv_cache_tokens,

@@ -85,6 +85,7 @@ class GuardedProcess:
     def _begin(self, start: Start) -> int:
         plan = {
             "argv": start.argv,
+            "folder": None if start.folder is None else str(start.folder),
             "cpus": start.cpus,
             "grace_s": self._grace_s,
             "cleanup": start.cleanup,

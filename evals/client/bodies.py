@@ -37,6 +37,9 @@ _TELLS_IDS: Final = frozenset({"vllm", "mock", "unknown"})
 _LEAVES_OUT: Final = frozenset({"vllm", "mock"})
 """Engines that tell the prompt's own tokens with `logprobs: 0`, and save the search for others."""
 
+WRITES_STOP: Final = frozenset({"transformers"})
+"""Engines whose answers hold the stop string, and what else their last token has."""
+
 encode = msgspec.json.Encoder().encode
 
 

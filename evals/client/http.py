@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from evals.client.bodies import chat_body, write_body
+from evals.client.bodies import WRITES_STOP, chat_body, write_body
 from evals.client.connection import Connection, Refusal
 from evals.client.echo import Broken
 from evals.client.foreseen import Next
@@ -105,7 +105,8 @@ class Client:
         if isinstance(reply, Refusal):
             return reply.failure()
         try:
-            limits = Limits(max_tokens, tuple(stop), top_logprobs, sent)
+            cuts = self.endpoint.engine in WRITES_STOP
+            limits = Limits(max_tokens, tuple(stop), top_logprobs, sent, cuts)
             return read_written(reply, self.endpoint.model, limits)
         except Broken as broken:
             return broken.failure(reply)
@@ -128,7 +129,9 @@ class Client:
         if isinstance(reply, Refusal):
             return reply.failure()
         try:
-            return read_chat(reply, self.endpoint.model, Limits(max_tokens, tuple(stop)))
+            cuts = self.endpoint.engine in WRITES_STOP
+            limits = Limits(max_tokens, tuple(stop), cuts=cuts)
+            return read_chat(reply, self.endpoint.model, limits)
         except Broken as broken:
             return broken.failure(reply)
 

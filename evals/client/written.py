@@ -44,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True):
     top: int = 0
     prompt_tokens: int | None = None
     """Sent, where ids were sent."""
+    cuts: bool = False
+    """Whether the answer is cut here at its first stop string, since the engine does not."""
 
 
 def read_written(reply: Reply, model: str, limits: Limits) -> Completion:
@@ -98,13 +100,19 @@ def read_chat(reply: Reply, model: str, limits: Limits) -> Completion:
     return completion
 
 
+def _cut(text: str, limits: Limits) -> str:
+    """An answer without its stop string, which TGI leaves at the end, where others cut it off."""
+    found = [text.find(stop) for stop in limits.stop if stop and stop in text]
+    if limits.cuts and found:
+        return text[: min(found)]
+    return min((text.removesuffix(stop) for stop in limits.stop), key=len, default=text)
+
+
 def _completion(
     reply: Reply, text: str, reason: str | None, usage: Usage, limits: Limits
 ) -> Completion:
-    # TGI leaves the stop string at the end, where others cut it off.
-    kept = min((text.removesuffix(stop) for stop in limits.stop), key=len, default=text)
     return Completion(
-        text=kept,
+        text=_cut(text, limits),
         finish_reason=reason if reason is None else _OF_TGI.get(reason, reason),
         prompt_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,

@@ -53,8 +53,8 @@ def pin_of(request: LoadRequest, cell: Cell, server: Server) -> tuple[str, ...]:
     if cell.lengths == "natural":
         return ()
     request, pins = request.of(cell.build), server.pin_output
-    if request.force_ignore_eos and "ignore_eos" not in pins:
-        pins = (*pins, "ignore_eos")
+    if request.force_ignore_eos and not pins:
+        pins = ("ignore_eos",)
     known = load_dialect(request.spoken(cell.build)).pins
     return tuple(field for field in pins if field in known)
 

@@ -122,12 +122,18 @@ class Start:
     """Set on top of the harness's own environment."""
     model: str | None = None
     """What requests ask for, where the engine cannot be told the source's name."""
+    folder: Path | None = None
+    """Where it is started; None: where the harness was."""
     cpus: list[int] | None = None
     """CPUs the whole process tree may use; None: all."""
     client_cpus: list[int] | None = None
     """CPUs that this leaves to the client; None: none or all are shared."""
     owns_port: bool = True
     """Whether its own processes listen on the port; for a container, a daemon does."""
+    version: str | None = None
+    """The engine's, for one that does not tell it once it runs."""
+    pin_output: tuple[str, ...] | None = None
+    """Where they depend on the build, in place of the engine's."""
     cleanup: list[str] | None = None
     """Command to run after the server has ended, e.g. to remove its container."""
     provenance: dict[str, object] = field(default_factory=dict)

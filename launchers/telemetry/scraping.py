@@ -12,7 +12,7 @@ import msgspec
 
 from launchers.redact import redact_text
 from launchers.telemetry.exposition import ExpositionError
-from launchers.telemetry.pages import PageError, combine, fell, read_page
+from launchers.telemetry.pages import PageError, combine, fell, pages, read_page
 from launchers.trust import Trust, nobody, tls_problem
 from launchers.url import root_of
 
@@ -48,8 +48,13 @@ class PageSource:
 
 def page_source(
     server: Server, headers: Mapping[str, str] | None = None, trust: Trust | None = None
-) -> PageSource:
-    """Return where a server has its page: at the root of its API, and of its replicas'."""
+) -> PageSource | None:
+    """Return where a server has its page: at the root of its API, and of its replicas'.
+
+    None for a server that was started here and whose engine has no such page.
+    """
+    if server.build != "url" and server.engine not in {page.engine for page in pages()}:
+        return None
     bases = (server.base_url, *server.replicas)
     return PageSource(
         urls=tuple(f"{root_of(base)}/metrics" for base in bases),

@@ -11,7 +11,10 @@ import msgspec
 
 from loadprofiles.dialects import Count, Dialect, Event, Prompt, Told, as_text, error_words
 
-PINS: tuple[str, ...] = ("ignore_eos", "min_tokens")
+MIN_NEW = "generation_config.min_new_tokens"
+NO_END = "generation_config.eos_token_id"
+"""Fields of the JSON that `transformers serve` takes as a text; either will do."""
+PINS: tuple[str, ...] = ("ignore_eos", "min_tokens", MIN_NEW, NO_END)
 _DONE = b"[DONE]"
 _OF_TGI = {"": None, "eos_token": "stop", "stop_sequence": "stop"}
 
@@ -48,7 +51,13 @@ def request_body(
 
     `pin` names the fields, of those the engine knows, that make the answer `max_tokens` long.
     """
-    values: dict[str, object] = {"ignore_eos": True, "min_tokens": max_tokens}
+    values: dict[str, object] = {
+        "ignore_eos": True,
+        "min_tokens": max_tokens,
+        # What it leaves out is taken from the model's own generation_config.json.
+        MIN_NEW: f'{{"min_new_tokens":{max_tokens},"repetition_penalty":1.0}}',
+        NO_END: '{"eos_token_id":-1,"repetition_penalty":1.0}',
+    }
     return {
         "model": model,
         **asked,
@@ -56,7 +65,7 @@ def request_body(
         "temperature": 0.0,
         "stream": stream,
         **({"stream_options": {"include_usage": True}} if stream else {}),
-        **{name: values[name] for name in pin},
+        **{name.partition(".")[0]: values[name] for name in pin},
     }
 
 

@@ -109,6 +109,12 @@ def test_configs_that_are_not_as_expected(told: dict[str, Any], tmp_path: Path) 
     assert found.words
 
 
+ON_LOAD = {"arguments": {"quantization": "bitsandbytes"}}
+FP8 = {"arguments": {"quantization": "fp8"}}
+INT8 = {"arguments": {"quantization": "bnb-8bit"}}
+NF4 = {"arguments": {"quantization": "bnb-4bit"}}
+
+
 @pytest.mark.parametrize(
     ("fields", "checkpoint", "scheme"),
     [
@@ -121,15 +127,13 @@ def test_configs_that_are_not_as_expected(told: dict[str, Any], tmp_path: Path) 
             "bf16",
             "by bitsandbytes while it is loaded",
         ),
+        (INT8, "bf16", "LLM.int8 by bitsandbytes while it is loaded"),
+        (NF4, "bf16", "NF4, double-quantized, by bitsandbytes while it is loaded"),
         ({"arguments": {"quantization": "awq"}}, "autoawq", "4-bit, group 128, asym"),
     ],
 )
 def test_what_a_build_serves(fields: dict[str, Any], checkpoint: str, scheme: str) -> None:
     assert scheme_of(build(**fields), read_checkpoint(CHECKPOINTS / checkpoint)) == scheme
-
-
-ON_LOAD = {"arguments": {"quantization": "bitsandbytes"}}
-FP8 = {"arguments": {"quantization": "fp8"}}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,10 @@ FP8 = {"arguments": {"quantization": "fp8"}}
         ("fp8", "bf16", FP8),
         ("nf4", "bnb-nf4", {}),
         ("nf4", "bf16", ON_LOAD),
+        ("nf4", "bf16", NF4),
+        ("int4", "bf16", NF4),
+        ("bnb-int8", "bf16", INT8),
+        ("int8", "bf16", INT8),
         ("fp16", "bf16", {}),
         ("ours-v2", "autoawq", {}),  # means nothing to anybody else
         (None, "autoawq", {}),
@@ -167,6 +175,9 @@ def test_names_that_fit(name: str | None, checkpoint: str, fields: dict[str, Any
         ("fp16", "autoawq", {}, "the checkpoint is awq"),
         ("fp16", "bf16", ON_LOAD, "not quantized"),
         ("nf4", "bf16", {}, "not quantized"),
+        ("nf4", "bf16", INT8, "not quantized"),
+        ("int8", "bf16", NF4, "not quantized"),
+        ("fp8", "bf16", INT8, "not quantized"),
         ("nf4", "bnb-int8", {}, "bitsandbytes"),
         ("fp8", "ct-w8a8", {}, "compressed-tensors"),
         ("int8", "ct-fp8", {}, "8-bit float"),
@@ -189,6 +200,8 @@ def test_an_argument_that_loads_another_layout() -> None:
     with pytest.raises(BuildError, match=r"awq_marlin does not load this checkpoint.*gptq"):
         check_quantization(one, read_checkpoint(CHECKPOINTS / "autogptq"))
     check_quantization(one, read_checkpoint(CHECKPOINTS / "autoawq"))
+    with pytest.raises(BuildError, match=r"bnb-8bit does not load this checkpoint.*gptq"):
+        check_quantization(build(**INT8), read_checkpoint(CHECKPOINTS / "autogptq"))
 
 
 def test_it_is_told_before_anything_starts() -> None:

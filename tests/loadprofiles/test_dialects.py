@@ -266,6 +266,18 @@ def test_llamacpp(content: object, expected: Event) -> None:
     assert load_dialect("llamacpp").decode_whole(data) == expected
 
 
+def test_how_transformers_is_told_to_write_on() -> None:
+    """Its `generation_config` is a JSON text; min_new_tokens or no end token keeps it writing."""
+    for name in ("openai-completions", "openai-chat"):
+        dialect = load_dialect(name)
+        for field, told in (("min_new_tokens", 7), ("eos_token_id", -1)):
+            pin = (f"generation_config.{field}",)
+            assert set(pin) <= set(dialect.pins)
+            body = json.loads(dialect.encode("m", "hi", 7, pin, stream=True))
+            assert json.loads(body["generation_config"])[field] == told
+            assert not body.keys() & {"ignore_eos", "min_tokens", *pin}, "answered by 422"
+
+
 def test_what_llamacpp_is_asked() -> None:
     dialect = load_dialect("llamacpp")
     body = json.loads(dialect.encode("m", "hi", 7, dialect.pins, stream=True))

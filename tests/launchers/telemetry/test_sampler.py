@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -246,6 +247,7 @@ def test_no_key_is_written(page_server: PageServer, tmp_path: Path) -> None:
         base_url=page_server.url.replace("/metrics", "/v1"),
     )  # fmt: skip
     keyed = page_source(server, {"Authorization": "Bearer hunter2"})
+    assert keyed is not None
     assert keyed.urls == (page_server.url,)
     with sample_telemetry(tmp_path / TELEMETRY_FILE, None, keyed):
         pass
@@ -253,6 +255,16 @@ def test_no_key_is_written(page_server: PageServer, tmp_path: Path) -> None:
     text = (tmp_path / TELEMETRY_FILE).read_text()
     assert "answered 401" in text
     assert "hunter2" not in text
+
+
+def test_an_engine_without_a_page_is_not_asked_for_one() -> None:
+    url = Server(
+        build="url", engine="unknown", engine_version=None, model="m",
+        base_url="http://127.0.0.1:9/v1",
+    )  # fmt: skip
+    assert page_source(url) is not None, "whatever it is"
+    assert page_source(replace(url, build="x", engine="vllm")) is not None
+    assert page_source(replace(url, build="x", engine="transformers")) is None
 
 
 def test_a_file_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
