@@ -63,6 +63,7 @@ def test_two_builds_take_mirrored_turns(place: Workplace) -> None:
         ):
             assert words in text
         assert "slower" in text
+    assert "<b>TTFT p50 by prompt length</b>" in (run / "report.html").read_text()
 
 
 def test_interleaved_both_are_up_at_once(place: Workplace) -> None:

@@ -25,6 +25,8 @@ FULL: Final = 1000
 COLOURS: Final = 6
 _NEAR: Final = 0.07
 """Of labels of points that are closer than this share of the height one is left out."""
+_CHARACTER: Final = 0.07
+"""What a character of a strip's label takes of its width, and some room."""
 Point = tuple[float, float]
 
 
@@ -268,12 +270,19 @@ class Strip:
         ).format(FULL, told, Markup("").join(parts))
 
     def axis(self) -> Markup:
-        """Return the axis, for the head of the column."""
+        """Return the axis, for the head of the column; labels that find no room are left out."""
+        shown: list[Tick] = []
+        edge = -1.0
+        for tick in self.scale.ticks:
+            half = _CHARACTER * len(tick.text) / 2
+            if tick.at - half > edge:
+                shown.append(tick)
+                edge = tick.at + half
         labels = Markup("").join(
             Markup('<text x="{}%" y="11" class="mid">{}</text>').format(
                 _percent(tick.at), tick.text
             )
-            for tick in self.scale.ticks
+            for tick in shown
         )
         return Markup('<svg class="strip axis" aria-hidden="true">{}</svg>').format(labels)
 

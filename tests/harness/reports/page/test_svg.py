@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.reports.page.axes import Scale, fitting, linear, log_between, logarithmic
-from harness.reports.page.svg import FULL, Chart, Pen, dots, path, steps
+from harness.reports.page.svg import FULL, Chart, Pen, Strip, dots, path, steps
 
 POSITIVE = st.floats(1e-6, 1e9)
 
@@ -115,3 +115,15 @@ def test_no_build_has_the_colour_of_a_shaded_part_of_a_chart() -> None:
         builds = [bytes.fromhex(code) for code in re.findall(r"--b\d: #(\w{6})", scheme)]
         assert len(builds) == 6
         assert max(shade) - min(shade) < 10 < min(max(build) - min(build) for build in builds)
+
+
+def test_labels_of_a_narrow_axis_do_not_touch() -> None:
+    axis = str(Strip(scale=logarithmic([70, 1500])).axis())
+    places = [float(at) / 100 for at in re.findall(r'x="([\d.]+)%"', axis)]
+    names = re.findall(r">([\d,]+)</text>", axis)
+    assert 3 <= len(names) == len(places) < len(logarithmic([70, 1500]).ticks)
+    widths = [0.06 * len(name) / 2 for name in names]
+    for (a, b), (half_a, half_b) in zip(
+        itertools.pairwise(places), itertools.pairwise(widths), strict=True
+    ):
+        assert a + half_a < b - half_b
