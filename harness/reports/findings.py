@@ -90,6 +90,24 @@ def sentences(cell: CellMeasurement) -> Iterator[str]:
         yield text
 
 
+def prefill(cell: CellMeasurement) -> str:
+    """TTFT by the length of the prompt, and the line; empty where there is no curve."""
+    found = cell.prefill
+    if found is None:
+        return ""
+    steps = [one for one in found.steps if one.ttft_p50_ms is not None]
+    listed = ", ".join(f"{figure(one.ttft_p50_ms)} at {figure(one.tokens)}" for one in steps)
+    text = f"TTFT p50 in ms by prompt tokens: {listed}"
+    if (line := found.line) is not None:
+        (a, b), (c, d) = line.fixed_ci95, line.per_1000_ci95
+        text += (
+            f"; the line through them: {figure(line.fixed_ms)} ms ({figure(a)}–{figure(b)}) + "
+            f"{figure(line.per_1000_ms)} ms ({figure(c)}–{figure(d)}) per 1,000 tokens, off by "
+            f"{share(line.off)} at most"
+        )
+    return f"{text}."
+
+
 def bursts(found: Bursts) -> str:
     """How bursts went, e.g. `TTFT p95 41 → 180 ms inside, back 1.8 s after the end`."""
     between, inside = found.ttft_between_ms, found.ttft_inside_ms

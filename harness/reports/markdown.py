@@ -231,12 +231,17 @@ def _arrivals(cells: Sequence[CellMeasurement], measurements: Measurements) -> s
     return "### Arrivals\n\n" + table([*names, *findings.ARRIVAL_HEADER], rows, len(names))
 
 
+def _curve(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
+    if measurements.side_by_side is None and (text := findings.prefill(cell)):
+        yield text
+
+
 def _findings(cells: Sequence[CellMeasurement], measurements: Measurements) -> Iterator[str]:
     """A line for each thing worth one, and the output audit as a table."""
     lines = [
         f"- {code(label(cell, repeats=has_repeats(measurements)))}: {escape(text)}"
         for cell in cells
-        for text in findings.sentences(cell)
+        for text in (*findings.sentences(cell), *_curve(cell, measurements))
     ]
     if lines:
         yield "### Beyond the percentiles\n" + "\n".join(lines)

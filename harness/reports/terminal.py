@@ -25,7 +25,7 @@ from harness.reports.figures import (
     plain,
     series_of,
 )
-from harness.reports.findings import sentences
+from harness.reports.findings import prefill, sentences
 from harness.reports.words import (
     calibration,
     failures,
@@ -160,7 +160,8 @@ def _lines(cell: CellMeasurement, measurements: Measurements) -> Iterator[str]:
     for use in cell.endpoints:
         yield f"Replica {_replica(use)}, {name}"
     where = f" ({name})" if len(measurements.cells) > 1 else ""
-    for text in sentences(cell):
+    curve = prefill(cell) if measurements.side_by_side is None else ""
+    for text in (*sentences(cell), *filter(None, [curve])):
         yield f"{text[0].upper()}{text[1:]}{where}"
 
 

@@ -95,3 +95,16 @@ def test_every_report_has_them(runs: dict[str, RunFolder], name: str) -> None:
     }
     for part in wanted[name]:
         assert part in text
+
+
+def test_a_prefill_curve_is_told_with_its_line() -> None:
+    tokens = [n for _ in range(5) for n in (16, 128, 1000)]
+    samples = [answer(seq, 0.2 * seq, 10 + n / 25, prompt_tokens=n) for seq, n in enumerate(tokens)]
+    known = {"prompts_unique": True}
+    cell = measured(samples, 3, streams=1, prompt_tokens=tokens, facts=known)
+    assert findings.prefill(cell).startswith(
+        "TTFT p50 in ms by prompt tokens: 10.6 at 16.0, 15.1 at 128, 50.0 at 1,000; the line "
+        "through them: 10.0 ms (10.0–10.0) + 40.0 ms (40.0–40.0) per 1,000 tokens, off by "
+    )
+    several = measured(samples, 3, streams=2, prompt_tokens=tokens, facts=known)
+    assert findings.prefill(several) == ""
