@@ -21,7 +21,7 @@ from harness.reports.cells import read_drawn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.capacity.result import Capacity
+    from harness.capacity.result import Capacity, Found
     from harness.comparing.comparison import Comparison
     from harness.evidence.evidence import Evidence, LoadRun
     from harness.gating.result import GateResult
@@ -130,11 +130,8 @@ class Material:
             return self.gate.valid
         if self.capacity is not None:  # probes in which the client was too slow count for nothing
             whole = not any(caveat.invalidates for caveat in self.capacity.caveats)
-            return whole and any(
-                one.outcome == "not_met_at_any_load"
-                or any(probe.rate is not None and probe.met is not None for probe in one.probes)
-                for one in self.capacity.builds
-            )
+            builds = self.capacity.builds
+            return whole and bool(builds) and all(map(_is_answered, builds))
         return all(run.measurements.valid for run in self.evidence.load) and all(
             run.result.valid for run in self.evidence.quality
         )
@@ -148,6 +145,13 @@ class Material:
     def seen(self) -> list[Seen]:
         """Of all cells."""
         return [seen for traffic in self.traffic for seen in traffic.seen.values()]
+
+
+def _is_answered(found: Found) -> bool:
+    """Whether a build's search has a probe that counts, or needed none."""
+    return found.outcome == "not_met_at_any_load" or any(
+        probe.rate is not None and probe.met is not None for probe in found.probes
+    )
 
 
 def gather(folder: RunFolder) -> Material:

@@ -279,6 +279,9 @@ def test_where_the_client_was_always_too_slow_nothing_is_drawn_and_nothing_valid
     assert one.panels == []
     assert len(one.probes.rows) == len(found.probes)
     assert not replace(material, capacity=other).valid
+    beside = msgspec.structs.replace(found, builds=[build, none])
+    assert not replace(material, capacity=beside).valid, "of two builds one has no answer"
+    assert replace(material, capacity=found).valid
 
 
 def test_a_sizing_of_finished_runs_is_a_page_of_its_own(found: Capacity) -> None:
