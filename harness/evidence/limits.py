@@ -71,6 +71,10 @@ class Level:
         return level.get(self.kind) == self.value
 
 
+_NOTHING: Final = {"retained": "99%", "difference": "-1%", "perplexity_rise": "1%"}
+"""Functions that compare with the baseline, and a limit of each that some number of items shows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """One bound."""
@@ -338,7 +342,7 @@ def _positive(text: str, name: str, value: str) -> float:
 def _share(text: str, function: str, value: str, *, recorded: bool) -> float:
     """Read a share. Of 1 and more it needs its percent sign: `<=2` means 2 %, and reads 200 %.
 
-    `retained(…)>=1` is the exception: all of the baseline's score.
+    Refused is also what no number of items could show, that nothing at all is lost.
     """
     number, percent, unit = _number(text, value)
     share = number / 100 if percent else number
@@ -354,4 +358,16 @@ def _share(text: str, function: str, value: str, *, recorded: bool) -> float:
         raise BadInputError(
             f'"{text}": a {function} is a share between {low:g} and {high:g}', hint=_EXAMPLE
         )
+    if not recorded and function in _NOTHING and not _loses(function, share):
+        raise BadInputError(
+            f'"{text}": that nothing is lost cannot be shown',
+            hint=f"write e.g. {_NOTHING[function]}",
+        )
     return share
+
+
+def _loses(function: str, share: float) -> bool:
+    """Whether a limit allows any loss, so that it can be shown to be kept."""
+    if function == "perplexity_rise":
+        return share > 0
+    return share < (1 if function == "retained" else 0)

@@ -96,6 +96,8 @@ def _paired(limit: Limit, name: str, pairs: Pairs) -> Trial:
         margin = (1 - limit.value) * before
     else:
         margin = -limit.value
+    if margin <= 0:
+        raise UnknownError("that nothing is lost cannot be shown by any number of items")
     part = part_of(pairs, margin)
     tested = part.noninferiority
     assert tested is not None  # noqa: S101 - part_of always tests
@@ -146,6 +148,8 @@ def _rise(limit: Limit, name: str, pairs: Pairs) -> Trial:
     if not is_perplexity(pairs.ours[0]):
         raise UnknownError("perplexity_rise is of a perplexity, and these are answers: write "
                            f"retained({limit.suite or ''})>=95%")  # fmt: skip
+    if limit.value <= 0:
+        raise UnknownError("that nothing rises cannot be shown by any number of items")
     result = Comparison(pairs=len(pairs))
     compare_perplexity(pairs, result, limit.value)
     tested, ratio = result.noninferiority, result.perplexity

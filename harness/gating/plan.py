@@ -197,7 +197,7 @@ def _beside(name: str, folder: Path) -> str:
 
 
 def _misfit(one: Planned, limit: Limit) -> str:
-    """Say why a rule has nothing to do with its stage, or can never be kept; empty: it has."""
+    """Say why a rule has nothing to do with its stage; empty: it has."""
     where = f"{one.stage.name}: {limit.text}"
     return (
         _of_answers(where, one, limit) if limit.kind == "quality" else _of_load(where, one, limit)
@@ -211,7 +211,7 @@ def _of_answers(where: str, one: Planned, limit: Limit) -> str:
     if limit.suite is None or limit.suite not in names:
         near = did_you_mean(limit.suite or "", names)
         return f"{where} names no suite or task of this stage{near}: {', '.join(names)}"
-    return _never(where, limit)
+    return ""
 
 
 def _of_load(where: str, one: Planned, limit: Limit) -> str:
@@ -230,17 +230,6 @@ def _of_load(where: str, one: Planned, limit: Limit) -> str:
             return f"{where}: the stage has no such level; it has {there}"
     if one.stage.repeats == 1 and is_estimated(limit.metric):
         return f"{where}: one repeat has no interval; set repeats = 2 or more (3 are usual)"
-    return ""
-
-
-def _never(where: str, limit: Limit) -> str:
-    """Say that no number of items could show a rule to be kept."""
-    if limit.metric == "retained" and limit.value >= 1:
-        return f"{where}: that nothing is lost cannot be shown; write e.g. 99%"
-    if limit.metric == "difference" and limit.value >= 0:
-        return f"{where}: that nothing is lost cannot be shown; write e.g. -1%"
-    if limit.metric == "perplexity_rise" and limit.value <= 0:
-        return f"{where}: that nothing rises cannot be shown; write e.g. 1%"
     return ""
 
 

@@ -135,3 +135,10 @@ def test_what_cannot_be_tried_says_why() -> None:
         trial("retained(quiz/green)>=95%", some, some)
     with pytest.raises(UnknownError, match="nothing right"):
         trial("retained(quiz)>=95%", some, answers(lambda _: False))
+
+
+@pytest.mark.parametrize("rule", ["retained(quiz)>=100%", "difference(quiz)>=0%"])
+def test_that_nothing_is_lost_is_unknown_where_an_older_run_asks_it(rule: str) -> None:
+    same = answers(lambda n: n % 10 > 0)
+    with pytest.raises(UnknownError, match="cannot be shown by any number of items"):
+        tries(parse_limit(rule, recorded=True), same, same)
