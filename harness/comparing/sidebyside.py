@@ -16,10 +16,11 @@ from harness.comparing.crossover import METRICS_CROSSED
 from harness.comparing.pairs import one_start, pair_rows
 from harness.comparing.rows import Note, SideBySide, WorkRow
 from harness.comparing.servers import server_figures
-from harness.comparing.telling import sentences, unlike_note, work_notes
+from harness.comparing.telling import chunk_notes, sentences, unlike_note, work_notes
 from harness.comparing.values import Cells, Grid, grids, rows
 from harness.comparing.weighed import weigh_load
 from harness.evidence.evidence import Evidence, LoadRun
+from harness.reports.figures import itl_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ def side_by_side(run: RunFolder, numbers: Measurements) -> SideBySide | None:
     sorted_cells = grids(evidence, builds)
     weighed = weigh_load(sorted_cells, baseline, crossed=CROSSED)
     work = [_work(build, cells) for build in builds[1:]]
+    chunked = _chunked(cells)
     found = SideBySide(
         baseline=baseline,
         builds=builds,
@@ -75,10 +77,11 @@ def side_by_side(run: RunFolder, numbers: Measurements) -> SideBySide | None:
         notes=[
             *unlike_note(unlike(facts, baseline)),
             *work_notes(work, baseline),
+            *chunk_notes(chunked, [b for b in builds if _uncounted(cells, b)]),
             *(Note(one.code, one.text) for one in (*weighed.caveats, *one_start(evidence))),
         ],
     )
-    return msgspec.structs.replace(found, sentences=list(sentences(found, manifest)))
+    return msgspec.structs.replace(found, sentences=list(sentences(found, manifest, chunked)))
 
 
 def _prefill(
@@ -126,6 +129,22 @@ def _work(build: str, cells: Sequence[CellMeasurement]) -> WorkRow:
         finish_reasons=_added([one.finish_reasons for one in compared]),
         compared_texts=sum(one.compared_texts for one in compared),
         identical=sum(one.identical for one in compared),
+    )
+
+
+def _chunked(cells: Sequence[CellMeasurement]) -> dict[str, float]:
+    """Return tokens per chunk of the builds that do not send one token a chunk."""
+    found: dict[str, float] = {}
+    for cell in cells:
+        if itl_name([cell]) != "ITL" and cell.tokens_per_chunk is not None:
+            found.setdefault(cell.build, cell.tokens_per_chunk)
+    return found
+
+
+def _uncounted(cells: Sequence[CellMeasurement], build: str) -> bool:
+    """Whether a build's tokens are not the server's own count."""
+    return any(
+        cell.build == build and cell.token_source in {"chunks", "tokenizer"} for cell in cells
     )
 
 

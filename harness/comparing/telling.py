@@ -11,7 +11,7 @@ from harness.comparing.rows import Note
 from harness.reports.figures import figure, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from harness.comparing.rows import Crossover, Difference, LevelRow, SideBySide, WorkRow
 
@@ -22,14 +22,20 @@ _LEVELS: Final = "1,2,4,8,16,32,64"
 _SIDES: Final = {"better": "faster", "worse": "slower", "unlike": "no difference shown"}
 
 
-def sentences(found: SideBySide, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one or two for each build but the baseline."""
+def sentences(
+    found: SideBySide, manifest: Mapping[str, Any], chunked: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield one or two for each build but the baseline.
+
+    `chunked` are builds whose gaps are not those of single tokens: time per token decides then.
+    """
     slower, single = [], False
     for build in found.builds[1:]:
         levels = [row for row in found.load if row.build == build and "concurrency" in row.level]
         row = min(levels, key=lambda one: one.level["concurrency"], default=None)
+        known = _DECODING[1:] if {build, found.baseline} & {*chunked} else _DECODING
         metric = None if row is None else next(
-            (one for one in _DECODING if _known(row.against.get(one))), None
+            (one for one in known if _known(row.against.get(one))), None
         )  # fmt: skip
         if row is None or metric is None:
             continue
@@ -132,6 +138,23 @@ def unlike_note(lines: Sequence[str]) -> Iterator[Note]:
             "unlike",
             "The builds differ in more than their weights, as engines do, so a difference may "
             f"come from that: {'; '.join(lines)}.",
+        )
+
+
+def chunk_notes(chunked: Mapping[str, float], uncounted: Sequence[str]) -> Iterator[Note]:
+    """Say whose gaps are not between tokens, and whose tokens nobody counted."""
+    if chunked:
+        listed = ", ".join(f"{build} {figure(each)}" for build, each in chunked.items())
+        yield Note(
+            "chunks_differ",
+            f"Not every chunk is one token (tokens a chunk: {listed}), so ITL is the time between "
+            "chunks there and no measure against the others: compare TPOT.",
+        )
+    if uncounted:
+        yield Note(
+            "tokens_not_counted",
+            f"{words.listed(uncounted)} did not count the tokens of every answer: chunks stand in "
+            "for them, so tokens/s and TPOT are only as good as that.",
         )
 
 

@@ -61,9 +61,13 @@ def held(
     *,
     repeats: int = 4,
     outputs: Outputs | None = None,
+    awq: dict[str, Any] | None = None,
     **manifest: Any,  # noqa: ANN401 - of a run
 ) -> SideBySide:
-    """Hold awq, so many times as slow as fp16 at each level, against it."""
+    """Hold awq, so many times as slow as fp16 at each level, against it.
+
+    `awq` are fields of its cells, `outputs` what is known of its answers.
+    """
     cells: list[CellMeasurement] = []
     for build in ("fp16", "awq"):
         for level, times in slow.items():
@@ -71,7 +75,7 @@ def held(
                 noise = NOISE[build][repeat - 1]
                 pace = math.exp(noise) * (times if build == "awq" else 1.0)
                 more: dict[str, Any] = {"prefill": prefill(pace)} if level == 1 else {}
-                more |= {"engine": "llama.cpp"} if build == "awq" else {}
+                more |= {"engine": "llama.cpp", **(awq or {})} if build == "awq" else {}
                 told = (outputs or compared()) if build == "awq" else None
                 cells.append(cell(build, level, repeat, pace, outputs=told, **more))
     run = RunFolder.create(folder, "x")

@@ -132,6 +132,16 @@ def test_the_same_work_has_no_such_caveat(tmp_path: Path) -> None:
     assert (work.pairs, work.identical, work.prompts) == (336, 280, "same")
 
 
+def test_several_tokens_a_chunk_make_time_per_token_decide(tmp_path: Path) -> None:
+    found = held(tmp_path, {1: 1.5}, awq={"tokens_per_chunk": 3.9, "token_source": "chunks"})
+    notes = {one.code: one.text for one in found.notes}
+    assert "(tokens a chunk: awq 3.90)" in notes["chunks_differ"]
+    assert notes["tokens_not_counted"].startswith("awq did not count the tokens")
+    assert found.sentences[0].startswith("awq is slower than fp16 at 1 stream (TPOT p50 ratio 1.5")
+    alike = {one.code for one in held(tmp_path, {1: 1.5}).notes}
+    assert not alike & {"chunks_differ", "tokens_not_counted"}
+
+
 def test_once_measured_has_no_interval_of_runs_and_says_so(tmp_path: Path) -> None:
     found = held(tmp_path, {1: 1.1}, repeats=1)
     assert "one_run" in {one.code for one in found.notes}
