@@ -77,7 +77,7 @@ def start_error(build: Build, base_dir: Path) -> LauncherError | None:
     Only its model, engine and arguments are looked at: nothing is started or installed.
     """
     try:
-        source = resolve_model(build, base_dir)
+        source, build = resolve_model(build, base_dir), build.beside(base_dir)
         load_engine(build.engine).start(
             StartRequest(
                 build=build, source=source, port=1, install_missing=False, on_line=lambda _: None

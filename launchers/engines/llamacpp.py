@@ -28,6 +28,7 @@ UNFIT = {
     "dtype": "a GGUF file has its own; the KV cache's is arguments.cache-type-k and cache-type-v",
     "image": "llama.cpp is started by a command: start the image yourself, and give --url",
 }
+ONE_WAY = {"metrics", "verbose", "offline", "special", "embedding", "rerank", "check-tensors"}
 KV_DTYPES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32"}
 LOG = re.compile(r"n_slots = (\d+), n_ctx_slot = (\d+), kv_unified = '(\w+)'")
 
@@ -74,8 +75,9 @@ class LlamaCpp:
         if device.kind == "cpu" and nvidia_gpus():
             options.setdefault("device", "none")
         kinds = {str(options.get(f"cache-type-{part}", "f16")) for part in "kv"}
+        options = {"metrics": True, "webui": False} | options
         return Start(
-            argv=argv + flags({"metrics": True, "webui": False} | options, joined=False),
+            argv=argv + flags(options, joined=False, one_way=ONE_WAY),
             environment={"LLAMA_API_KEY": "", **build.environment},  # a key would lock us out
             cpus=cpus,
             client_cpus=client,

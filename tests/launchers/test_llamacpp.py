@@ -57,6 +57,7 @@ def test_a_builds_own_arguments(compiled: Path) -> None:
     told = "--parallel 8 --threads 2 --cache-type-k q8_0 --no-mmap --slots --ctx-size 8192"
     assert begun.argv == [str(compiled), *(COMMON + told).split()], "1,024 tokens for each of 8"
     assert begun.provenance["kv_cache_dtype"] == "float16 and q8_0"
+    assert "metrics" not in " ".join(start(arguments={"metrics": False}).argv), "no --no-metrics"
 
 
 @pytest.mark.parametrize("name", ["llamacpp-f16", "llamacpp-q8", "llamacpp-q4"])
