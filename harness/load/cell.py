@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.errors import BadInputError
+from harness.evidence.weights import weights_of
 from harness.load.target import is_here, pin_of, target_of
 from harness.measuring.measure import CellFacts
 from harness.measuring.remeasure import write_facts
@@ -109,6 +110,7 @@ def facts_of(
         build=cell.build,
         engine=server.engine,
         engine_version=server.engine_version,
+        weights=weights_of(server.provenance),
         model=server.model,
         profile=cell.profile,
         repeat=cell.repeat,

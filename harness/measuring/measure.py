@@ -74,6 +74,8 @@ class CellFacts:
     """Prompts were made without the model's tokenizer."""
     output_pinned: bool = False
     """The requests told the engine to make exactly the planned number of tokens."""
+    weights: str | None = None
+    """What the build's weights are, and the kernel that multiplies them, by its server."""
     lengths: Literal["forced", "natural"] = "forced"
     """Natural: nothing was asked of the engine but to stop at the planned length."""
     ended_with_grading: bool = False
@@ -149,6 +151,7 @@ def measure(
         build=facts.build,
         engine=facts.engine,
         engine_version=facts.engine_version,
+        weights=facts.weights,
         model=facts.model,
         profile=facts.profile,
         repeat=facts.repeat,

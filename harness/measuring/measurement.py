@@ -320,6 +320,8 @@ class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     metrics_with_failures: dict[str, Stat]
     client: Client
     server: ServerUse
+    weights: str | None = None
+    """What the build's weights are, and the kernel that multiplies them; None where nobody says."""
     lengths: Literal["forced", "natural"] = "forced"
     """Whether the engine was told to make exactly as many tokens as planned, where it can be."""
     interleaved_with: list[str] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from harness.reports.cells import read_cell
 from harness.reports.figures import level_value, plain
+from harness.reports.words import weights
 from loadprofiles.records import Sample
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
 
 _CELL_COLUMNS: Final = ("cell", "build", "profile", "level", "level_unit", "repeat")
+WEIGHTS: Final = "weights"
+"""What the build's weights are, and its kernel, where it is known."""
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
 
@@ -48,11 +51,14 @@ class Csv(Rows):
         """Write the table, a row at a time."""
         writer = csv.writer(out, lineterminator="\n")
         fields = Sample.__struct_fields__
-        writer.writerow([*_CELL_COLUMNS, *fields])
-        for cell in run.read_measurements().cells:
+        writer.writerow([*_CELL_COLUMNS, *fields, WEIGHTS])
+        cells = run.read_measurements().cells
+        told = weights(cells, run.read_manifest())
+        for cell in cells:
             start = [cell_value(value) for value in _cell_values(cell)]
             for sample in read_cell(run, cell.id).samples:
-                writer.writerow([*start, *(cell_value(getattr(sample, name)) for name in fields)])
+                row = [cell_value(getattr(sample, name)) for name in fields]
+                writer.writerow([*start, *row, cell_value(told.get(cell.build))])
 
 
 def _cell_values(cell: CellMeasurement) -> tuple[object, ...]:

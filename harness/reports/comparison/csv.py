@@ -75,7 +75,7 @@ def _rows(found: Comparison) -> Iterator[dict[str, object]]:
                     **_ends("", value.ci95),
                     "repeats": value.repeats,
                 }
-        for name in ("weights_gib", "kv_cache_gib", "kv_cache_tokens"):
+        for name in ("scheme", "kernel", "weights_gib", "kv_cache_gib", "kv_cache_tokens"):
             if getattr(server, name) is not None:
                 told = {"metric": name, "value": getattr(server, name)}
                 yield {"kind": "server", "build": server.build, **told}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from evals.records import Answer
 from evals.store import read_answers
+from harness.evidence.weights import weights_of
 from harness.quality.passes import EVALS
 from harness.quality.record import read_manifest
-from harness.reports.csv import Rows, cell_value
+from harness.reports.csv import WEIGHTS, Rows, cell_value
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -27,12 +28,15 @@ class Csv(Rows):
         """Write the table, a row at a time."""
         writer = csv.writer(out, lineterminator="\n")
         fields = Answer.__struct_fields__
-        writer.writerow([*_PASS_COLUMNS, *fields])
-        for one in read_manifest(run).passes:
+        writer.writerow([*_PASS_COLUMNS, *fields, WEIGHTS])
+        manifest = read_manifest(run)
+        for one in manifest.passes:
+            facts = manifest.servers.get(one.build)
+            told = None if facts is None else cell_value(weights_of(facts.provenance))
             start = [cell_value(value) for value in (one.suite, one.build, one.what)]
             for answer in read_answers(run.path / EVALS / one.suite / one.folder):
                 row = [cell_value(getattr(answer, name)) for name in fields]
-                writer.writerow([*start, *row])
+                writer.writerow([*start, *row, told])
 
 
 REPORT: Report = Csv()
