@@ -37,6 +37,11 @@ _ON_LOAD: Final = {
 """What `transformers serve` makes of weights that are not quantized: bits, and its name."""
 _NEITHER: Final = frozenset(("bitsandbytes", "fp8", "fbgemm_fp8", "gguf"))
 """Methods that are neither GPTQ nor AWQ, though their files name no algorithm."""
+_MODELOPT_ACTIVATIONS: Final = {
+    "FP8": "fp8 static", "FP8_PER_CHANNEL_PER_TOKEN": "fp8 dynamic", "NVFP4": "fp4 dynamic",
+    "MXFP8": "fp8 dynamic", "W4A8_AWQ": "fp8 static", "W8A8_SQ_PER_CHANNEL": "int8 dynamic",
+}  # fmt: skip
+"""`quant_algo` → what activations are quantized to, where they are."""
 _GGUF_BITS: Final = re.compile(r"(?:IQ|TQ|Q|MXFP|BF|F)(\d+)")
 _MODIFIER: Final = re.compile(r"^\s*(GPTQ|AWQ)Modifier\s*:", re.MULTILINE)
 
@@ -316,12 +321,14 @@ def _modelopt(told: Mapping[str, Any]) -> Checkpoint:
     algorithm = str(told.get("quant_algo") or "")
     kv = told.get("kv_cache_quant_algo")
     bits = 4 if "4" in algorithm else 8 if "8" in algorithm else None
+    activations = _MODELOPT_ACTIVATIONS.get(algorithm.upper())
     return Checkpoint(
         method="modelopt",
         layout=algorithm or None,
         bits=bits,
         number="float" if "FP" in algorithm.upper() else "int" if bits else None,
         group_size=_number(told, "group_size"),
+        activations=activations,
         kv_cache=str(kv).lower() if kv else None,
         ignored=_names(told, "exclude_modules", "ignore"),
     )
@@ -330,7 +337,12 @@ def _modelopt(told: Mapping[str, Any]) -> Checkpoint:
 def _gguf(path: Path) -> Checkpoint:
     layout = file_type(read_header(path))
     bits = _GGUF_BITS.match(layout or "")
-    return Checkpoint(method="gguf", layout=layout, bits=int(bits[1]) if bits else None)
+    number: Literal["int", "float"] | None = None
+    if layout is not None and bits:
+        number = "float" if layout.startswith(("F", "BF", "MXFP")) else "int"
+    return Checkpoint(
+        method="gguf", layout=layout, bits=int(bits[1]) if bits else None, number=number
+    )
 
 
 def _dtype(config: Mapping[str, Any]) -> str | None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from launchers.errors import InstallError, UnknownNameError
+from launchers.errors import InstallError, RequirementsError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +40,7 @@ STEP = re.compile(r"\[(\d+)/(\d+)\] ")
 """How ninja begins a line for each file that it compiles."""
 STEPS_TOLD = 20
 SETTING = "#: "
+PINNED = re.compile(r"[A-Za-z0-9][\w.-]*(?:\[[^\]]*\])?==[^\s=*;]+(?=[\s;]|$)")
 ISOLATED = {"PYTHONSAFEPATH": "1", "PYTHONPATH": "", "PYTHONHOME": ""}
 """Keeps modules of the current folder and of the user's shell from a managed Python, and from all
 that it starts: not all of them inherit its option -P."""
@@ -254,7 +255,7 @@ def _locked(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
 
 def _folder(name: str, pins: str) -> Path:
     name = Path(name).name.removesuffix(".txt")
-    versions = dict(line.split()[0].split("==") for line in _lines(pins))
+    versions = dict(line.split()[0].split(";")[0].split("==") for line in _lines(pins))
     # Of a program that comes in a package of another name, that package's: the first one.
     version = versions.get(name) or next(iter(versions.values()))
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
@@ -281,7 +282,20 @@ def _requirements(name: str) -> Path:
 
 
 def _pins(name: str) -> str:
-    return _requirements(name).read_text()
+    path = _requirements(name)
+    try:
+        pins = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequirementsError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(pins.splitlines(), 1):
+        if line in _lines(line) and not PINNED.match(line):
+            raise RequirementsError(
+                f"{path}:{number}: {line.strip()!r} pins no version: write NAME==VERSION, as "
+                "`pip freeze` does, for every package"
+            )
+    if not _lines(pins):
+        raise RequirementsError(f"{path} names no package")
+    return pins
 
 
 def _lines(pins: str) -> list[str]:

@@ -3,6 +3,7 @@
 LauncherError
 ├── BuildError         a field of the build cannot be served as it is
 ├── UnknownNameError   no engine, environment or demo model of that name
+├── RequirementsError  a file of an environment's pins cannot be read, or pins not all
 ├── InstallError       an engine could not be installed, or is not there
 │   └── NotYetInstalledError   a managed environment that is made when it is first wanted
 ├── LaunchError        a server did not come up
@@ -40,6 +41,10 @@ class UnknownNameError(LauncherError):
         super().__init__(f"no {kind} {name!r}: {suggest(name, known)}")
         self.kind = kind
         self.name = name
+
+
+class RequirementsError(LauncherError):
+    """A file of an environment's pins is not there, or does not pin; names file and line."""
 
 
 class InstallError(LauncherError):

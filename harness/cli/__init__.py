@@ -148,6 +148,7 @@ def translate(error: Exception) -> HarnessError | None:
 
     inputs = (
         *(launching.BuildError, launching.PlanError, launching.UnknownNameError),
+        launching.RequirementsError,
         planning.LoadProfilesError,
     )
     if isinstance(error, inputs):

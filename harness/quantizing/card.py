@@ -110,6 +110,11 @@ class Quantization(msgspec.Struct, frozen=True, kw_only=True):
     """Linear layers that kept their 16 bits."""
     kept_beside: tuple[str, ...]
     """Those of `kept` that no pattern names: engines fuse them with one that is skipped."""
+    left: tuple[str, ...] = ()
+    """What else kept its 16 bits: weights that are no linear layers, and layers that llm-compressor
+    passed over; patterns of their names."""
+    left_share: float = 0.0
+    """Their share of the model's weights, 0…1."""
     layers: tuple[Layer, ...]
     """Quantized layers, the largest output error first."""
     error_samples: int

@@ -31,12 +31,13 @@ def readme(card: Quantization, name: str) -> str:
 
 
 def _summary(card: Quantization) -> str:
+    left = f"; and {', '.join(card.left)}" if card.left else ""
     zero = "symmetric" if card.symmetric else "with zero points"
     return (
         f"{card.model.asked} ({card.model.architecture or 'unknown architecture'}) with "
         f"{card.bits}-bit weights by {card.method.upper()}: groups of {card.group_size}, {zero}, "
         f"{card.format}. Quantized linear layers: {len(card.layers)}; kept in {card.model.dtype}: "
-        f"{', '.join(card.kept) or 'none'}. All that is needed to make it again is in "
+        f"{', '.join(card.kept) or 'none'}{left}. All that is needed to make it again is in "
         f"{CARD_FILE}."
     )
 

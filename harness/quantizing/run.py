@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -53,6 +54,7 @@ ENVIRONMENT: Final = "llm-compressor"
 BUILD_FILE: Final = "build.toml"
 README_FILE: Final = "README.md"
 _SAMPLES_FILE: Final = "samples.json"
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 _FAR: Final = 0.1
 """Share of tokens that may differ from the mix before it is said."""
 
@@ -201,6 +203,8 @@ def _card(
         skip=request.skip,
         kept=written.kept,
         kept_beside=written.kept_beside,
+        left=written.left,
+        left_share=written.left_share,
         layers=written.layers,
         error_samples=written.error_samples,
         recipe=written.recipe,
@@ -237,6 +241,12 @@ def _caveats(
                 "and tokens are what both methods weigh: --pack joins short texts."
             )
             break
+    if written.left:
+        yield (
+            f"{', '.join(written.left)} ({written.left_share:.1%} of the weights) kept "
+            f"{written.dtype}, though nothing says to skip them: they are no linear layers, as "
+            "experts in one tensor are none, or llm-compressor passed over them."
+        )
     if written.kept_beside:
         yield (
             f"{', '.join(written.kept_beside)} kept {written.dtype} too: engines fuse "
@@ -253,12 +263,19 @@ def _folder(out: Path) -> Iterator[tuple[Path, Path]]:
         partial.mkdir(parents=True)
         scratch.mkdir()
         yield partial, scratch
-    except BrokenPipeError:  # nobody listens any more
-        raise
     except OSError as error:
-        raise BadInputError(f"--out: cannot write {out}: {error.strerror or error}") from error
+        told = error.strerror or str(error)
+        if isinstance(error.filename, str) and not _is_below(error.filename, beside.parent):
+            raise BadInputError(f"MODEL: cannot read {error.filename}: {told}") from error
+        if isinstance(error.filename, str) or error.errno in _FULL:
+            raise BadInputError(f"--out: cannot write {out}: {told}") from error
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_below(name: str, folder: Path) -> bool:
+    return os.path.realpath(name).startswith(os.path.realpath(folder))
 
 
 def _digest(documents: Sequence[Document]) -> str:

@@ -65,7 +65,7 @@ class LlamaCpp:
         argv = _command(request, device)
         argv += ["--model" if source.file else "--hf-repo", source.location]
         argv += ["--alias", source.name, "--host", "127.0.0.1", "--port", str(request.port)]
-        options = options_of(build)
+        options = {"metrics": True, "webui": False} | options_of(build)
         slots = options.setdefault("parallel", SLOTS)
         if build.max_model_len and isinstance(slots, int):
             options["ctx-size"] = build.max_model_len * slots  # shared out among the slots
@@ -75,7 +75,6 @@ class LlamaCpp:
         if device.kind == "cpu" and nvidia_gpus():
             options.setdefault("device", "none")
         kinds = {str(options.get(f"cache-type-{part}", "f16")) for part in "kv"}
-        options = {"metrics": True, "webui": False} | options
         return Start(
             argv=argv + flags(options, joined=False, one_way=ONE_WAY),
             environment={"LLAMA_API_KEY": "", **build.environment},  # a key would lock us out

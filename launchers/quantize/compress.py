@@ -19,11 +19,12 @@ from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from llmcompressor.modifiers.transform.awq import AWQModifier
 from llmcompressor.pipelines.cache import IntermediatesCache
+from safetensors import safe_open
 from torch.nn.functional import linear
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from launchers.errors import PlanError
-from launchers.quantize.layers import choose
+from launchers.quantize.layers import choose, pattern_of
 from launchers.quantize.plan import BITS, SYMMETRIC, Layer, Started, Written
 
 if TYPE_CHECKING:
@@ -67,11 +68,7 @@ def run(plan: Plan, tell: Callable[[Event], None], began: float) -> None:
     saved_as = config.dtype or torch.float16
     model = load(source, saved_as)
     samples = json.loads(Path(plan.samples).read_bytes())
-    before = (
-        {name: module.weight.detach().cpu().clone() for name, module in linears(model)}
-        if plan.method == "gptq"  # which writes the rounded weights in place
-        else {}
-    )
+    before = Originals(source, model) if plan.method == "gptq" else None  # it rounds in place
     clock.lap("load")
     tell(Started(step="calibrating"))
     oneshot(
@@ -87,6 +84,7 @@ def run(plan: Plan, tell: Callable[[Event], None], began: float) -> None:
     clock.lap("calibrate")
     tell(Started(step="measuring"))
     layers = errors(model, before, samples[:ERROR_SAMPLES])
+    left, left_share = passed_over(model, chosen.kept)
     clock.lap("measure")
     tell(Started(step="saving"))
     device = str(next(model.parameters()).device)
@@ -97,6 +95,8 @@ def run(plan: Plan, tell: Callable[[Event], None], began: float) -> None:
             layers=tuple(layers),
             kept=chosen.kept,
             kept_beside=chosen.beside,
+            left=left,
+            left_share=left_share,
             error_samples=len(samples[:ERROR_SAMPLES]),
             recipe=(out / RECIPE).read_text(),
             device=device,
@@ -121,6 +121,56 @@ class Clock:
         now = time.monotonic()
         self.laps[name] = round(now - self._began, 2)
         self._began = now
+
+
+class Originals:
+    """Weights as they were before they were rounded, read again from the checkpoint when asked for.
+
+    Only what is not in its files under the layer's name is kept in memory.
+    """
+
+    def __init__(self, source: Path, model: torch.nn.Module) -> None:
+        self._files = {
+            key: path for path in sorted(source.glob("*.safetensors")) for key in _keys(path)
+        }
+        self._copies = {
+            name: module.weight.detach().cpu().clone()
+            for name, module in linears(model)
+            if f"{name}.weight" not in self._files
+        }
+
+    def get(self, name: str) -> torch.Tensor | None:
+        """Return a layer's weights; None of one that llm-compressor has made of something else."""
+        path = self._files.get(f"{name}.weight")
+        if path is None:
+            return self._copies.get(name)
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(f"{name}.weight")
+
+
+def _keys(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def passed_over(model: torch.nn.Module, kept: tuple[str, ...]) -> tuple[tuple[str, ...], float]:
+    """Return what was neither quantized nor skipped, as patterns, and its share of all weights.
+
+    Norms, embeddings and the like are no layers of weights that anybody quantizes.
+    """
+    left: dict[str, int] = {}
+    total = 0
+    for owner, module in model.named_modules():
+        for part, values in module.named_parameters(recurse=False):
+            total += values.numel()
+            if values.ndim < 2 or isinstance(module, torch.nn.Embedding):  # noqa: PLR2004
+                continue
+            if hasattr(module, "weight_scale") or owner in kept:
+                continue
+            is_linear = isinstance(module, torch.nn.Linear)
+            name = pattern_of(owner if is_linear else f"{owner}.{part}")
+            left[name] = left.get(name, 0) + values.numel()
+    return tuple(sorted(left)), sum(left.values()) / total
 
 
 def linears(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
@@ -170,26 +220,30 @@ def modifiers(plan: Plan, kept: tuple[str, ...]) -> list[Any]:
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def errors(
     model: Any,  # noqa: ANN401 - a class made at run time
-    before: dict[str, torch.Tensor],
+    before: Originals | None,
     samples: list[list[int]],
 ) -> list[Layer]:
     """Measure what each quantized layer lost, the worst output first.
 
     Args:
         model: with weights as rounded (GPTQ) or as scaled and not yet rounded (AWQ).
-        before: weights by name as they were, for those that are rounded in place.
+        before: weights as they were, where they are rounded in place.
         samples: token ids to take the layers' inputs from.
     """
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    weight_errors: dict[str, float] = {}
+    weight_errors: dict[str, float | None] = {}
     handles = []
     quantized = [(name, m) for name, m in linears(model) if hasattr(m, "weight_scale")]
     for name, module in quantized:
-        exact, lost = _exact_and_lost(module, before.get(name))
-        weight_errors[name] = float(lost.norm() / exact.norm())
+        if before is not None and before.get(name) is None:
+            weight_errors[name] = None
+            continue
+        exact, lost = _exact_and_lost(module, None if before is None else before.get(name))
+        size = float(exact.norm())
+        weight_errors[name] = float(lost.norm()) / size if size else 0.0  # nothing to be lost
 
         def look(module: Any, args: Any, _output: Any, name: str = name) -> None:  # noqa: ANN401
-            exact, lost = _exact_and_lost(module, before.get(name))
+            exact, lost = _exact_and_lost(module, None if before is None else before.get(name))
             inputs = args[0].float()
             sums[name][0] += float(linear(inputs, lost).double().square().sum())
             sums[name][1] += float(linear(inputs, exact).double().square().sum())

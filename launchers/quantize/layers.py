@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HEAD = "lm_head"
-FUSED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("w1", "w3"))
+FUSED = (
+    ("q_proj", "k_proj", "v_proj"), ("wq", "wk", "wv"), ("query", "key", "value"),
+    ("gate_proj", "up_proj"), ("w1", "w3"),
+    ("q_a_proj", "kv_a_proj_with_mqa"),
+    ("in_proj_qkv", "in_proj_z"), ("in_proj_b", "in_proj_a"),
+)  # fmt: skip
+"""As vLLM 0.32 packs them (`packed_modules_mapping` of its models): attention and MLP as most
+models have them, latent attention (DeepSeek), linear attention (Qwen3-Next and later)."""
 _MOST_SHOWN = 5
 
 
@@ -60,6 +67,11 @@ def choose(columns: Mapping[str, int], skip: Sequence[str], group_size: int) -> 
         kept=tuple(name for name in columns if name in kept),
         beside=tuple(name for name in columns if name in kept - named),
     )
+
+
+def pattern_of(name: str) -> str:
+    """Return a name with `*` for each number, so that those of all layers are one."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def fused_with(name: str) -> list[str]:

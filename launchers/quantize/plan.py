@@ -47,8 +47,9 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     rows: int
     columns: int
-    weight_error: float
-    """‖Ŵ − W‖ / ‖W‖, Frobenius norms. For AWQ both are W as it was scaled."""
+    weight_error: float | None
+    """‖Ŵ − W‖ / ‖W‖, Frobenius norms. For AWQ both are W as it was scaled. None: the checkpoint has
+    no W under the layer's name."""
     output_error: float | None
     """‖X(Ŵ − W)ᵀ‖ / ‖XWᵀ‖; X: the layer's inputs from calibration samples, in the quantized
     model. None: none of them reached it."""
@@ -68,6 +69,11 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, tag="written"):
     """Linear layers that were left as they were."""
     kept_beside: tuple[str, ...]
     """Those of `kept` that no pattern names: an engine fuses them with one that is skipped."""
+    left: tuple[str, ...] = ()
+    """What else kept its 16 bits: weights that are no linear layers, such as experts in one tensor,
+    and linear layers that llm-compressor passed over; patterns of their names."""
+    left_share: float = 0.0
+    """Their share of the model's weights, 0…1."""
     error_samples: int
     """Calibration samples from which output errors were taken."""
     recipe: str

@@ -54,7 +54,7 @@ def token_cost(
     inner = text if isinstance(text, dict) else config
     if (why := _unlike(inner)) is not None:
         return TokenCost(bytes_per_token=None, why=why)
-    layers, heads = _count(inner, "num_hidden_layers"), _count(inner, "num_attention_heads")
+    layers, heads = _own_layers(inner), _count(inner, "num_attention_heads")
     kv_heads = _count(inner, "num_key_value_heads") or heads
     head_size, hidden = _count(inner, "head_dim"), _count(inner, "hidden_size")
     if head_size is None and hidden and heads:
@@ -154,6 +154,16 @@ def _unlike(config: Mapping[str, object]) -> str | None:
     return None
 
 
+def _own_layers(config: Mapping[str, object]) -> int | None:
+    """Count the layers that have keys and values of their own.
+
+    The last ones of Gemma 3n use those of earlier ones (`num_kv_shared_layers`; transformers,
+    `configuration_gemma3n.py`).
+    """
+    layers = _count(config, "num_hidden_layers")
+    return layers and layers - (_count(config, "num_kv_shared_layers") or 0)
+
+
 def _window(config: Mapping[str, object]) -> int | None:
     if config.get("use_sliding_window") is False:
         return None
@@ -164,7 +174,7 @@ def _layers_without_window(config: Mapping[str, object], layers: int) -> int:
     """Count them, in a model that has a window: by name, by pattern, or the first ones (Qwen 2)."""
     kinds = config.get("layer_types")
     if isinstance(kinds, list):
-        return [str(kind) for kind in kinds].count(_FULL)
+        return [str(kind) for kind in kinds[:layers]].count(_FULL)
     each = _count(config, "sliding_window_pattern") or _FULL_EACH.get(str(config.get("model_type")))
     if each is not None:
         return layers // each

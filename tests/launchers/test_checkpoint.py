@@ -48,7 +48,7 @@ def build(quantization: str | None = None, **fields: Any) -> Build:  # noqa: ANN
         ("bnb-int8", "bitsandbytes", None, "8-bit, per channel, activations int8 dynamic"),
         ("fp8-block", "fp8", None, "8-bit float, per block 128x128, activations fp8 dynamic"),
         ("fp8-static", "fp8", None, "8-bit float, per tensor, activations fp8 static"),
-        ("modelopt-fp8", "modelopt", None, "8-bit float, KV cache fp8"),
+        ("modelopt-fp8", "modelopt", None, "8-bit float, activations fp8 static, KV cache fp8"),
         ("vision", "awq", "awq", "4-bit, group 128, asym"),
         ("bf16", "none", None, "bfloat16"),
     ],
@@ -294,3 +294,11 @@ def test_what_is_no_gguf(data: bytes, problem: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=problem):
         read_header(path)
     assert read_checkpoint(path) is None
+
+
+def test_a_gguf_of_8_bits_is_no_fp8() -> None:
+    found = read_checkpoint(next((MODELS / "demo-gguf-q8_0").glob("*.gguf")))
+    assert found is not None
+    assert (found.bits, found.number) == (8, "int")
+    with pytest.raises(BuildError, match="Q8_0"):
+        check_quantization(build("fp8"), found)

@@ -26,7 +26,7 @@ from launchers.environments import (
     install,
     installed,
 )
-from launchers.errors import InstallError, UnknownNameError
+from launchers.errors import InstallError, RequirementsError, UnknownNameError
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^\s;]+)( ; .+)?")
@@ -414,3 +414,16 @@ def test_every_environment_is_pinned_to_the_last_package() -> None:
         assert not packages & {"torchvision", "torchaudio", "torchcodec"}
         assert "://" not in path.read_text()
         assert "/" not in "".join(lines)
+
+
+@pytest.mark.parametrize("line", ["tiny", "tiny>=1.0", "tiny==1.*", "git+https://example.org/tiny"])
+def test_a_users_file_must_pin(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.txt"
+    file.write_text(f"# mine\nother==1.0 ; sys_platform == 'linux'\n{line}\n")
+    with pytest.raises(RequirementsError, match=r"own\.txt:3: .* pins no version"):
+        installed(str(file))
+    with pytest.raises(RequirementsError, match=r"nowhere\.txt cannot be read"):
+        installed(str(tmp_path / "nowhere.txt"))
+    file.write_text("# nothing\n")
+    with pytest.raises(RequirementsError, match="names no package"):
+        installed(str(file))

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from launchers.errors import PlanError, QuantizeError
-from launchers.quantize.layers import choose, fused_with
+from launchers.quantize.layers import choose, fused_with, pattern_of
 from launchers.quantize.plan import Failed, Layer, Plan, Started, Written, encode
 from launchers.quantize.process import compress
 
@@ -154,3 +154,19 @@ def test_an_interrupt_ends_the_child(tmp_path: Path, child: Callable[..., Path])
     assert time.monotonic() - began < 30
     commands = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert not any(str(python) in (command or ()) for command in commands)
+
+
+@pytest.mark.parametrize(
+    "fused",
+    [
+        ("q_a_proj", "kv_a_proj_with_mqa"),
+        ("in_proj_qkv", "in_proj_z"),
+        ("in_proj_b", "in_proj_a"),
+        ("wq", "wk", "wv"),
+    ],
+)
+def test_other_architectures_layers_are_skipped_together(fused: tuple[str, ...]) -> None:
+    columns = {f"layers.0.attn.{name}": 128 for name in (*fused, "o_proj")}
+    chosen = choose(columns, (f"*.{fused[0]}",), 128)
+    assert set(chosen.kept) == {f"layers.0.attn.{name}" for name in fused}
+    assert pattern_of("model.layers.12.mlp.experts.3.w1") == "model.layers.*.mlp.experts.*.w1"

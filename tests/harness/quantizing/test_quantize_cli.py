@@ -155,6 +155,41 @@ def test_the_page_is_a_function_of_the_card_and_names_the_worst_with_what_is_fus
     assert skip_worst(msgspec.structs.replace(card, skip=("*.k_proj",))).startswith("--skip '*.k")
 
 
+def test_what_was_passed_over_is_said(
+    tmp_path: Path, python: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = ("model.layers.*.mlp.experts.gate_up_proj",)
+    written = msgspec.structs.replace(WRITTEN, left=left, left_share=0.75)
+    argv = ["--samples", "20", "--out", "made", "--skip", "", "--python", python(written)]
+    assert quantized(*argv) == 0
+    said = f"caveat: {left[0]} (75.0% of the weights) kept float16, though nothing says to skip"
+    assert said in capsys.readouterr().out
+    assert left[0] in (tmp_path / "made" / "README.md").read_text()
+    assert json.loads((tmp_path / "plan.json").read_bytes())["skip"] == [], "nothing is skipped"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(5, "Input/output error", "/nowhere/model.safetensors"), "MODEL: cannot read /now"),
+        (OSError(28, "No space left on device"), "--out: cannot write made: No space"),
+    ],
+)
+def test_what_cannot_be_read_is_not_called_what_cannot_be_written(
+    error: OSError,
+    said: str,
+    python: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(*_: object) -> Written:
+        raise error
+
+    monkeypatch.setattr("harness.quantizing.run.compress", failing)
+    argv = ["--samples", "20", "--out", "made", "--python", python()]
+    assert said in told(capsys, *argv)
+
+
 def stolen(tmp_path: Path, count: int = 40) -> str:
     path = tmp_path / "mine.jsonl"
     lines = [{"input": q.prompt, "expected": q.answer} for q in generate(1, count, "eval")]

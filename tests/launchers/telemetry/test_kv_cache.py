@@ -147,3 +147,16 @@ def test_what_a_servers_provenance_says(tmp_path: Path) -> None:
     assert (told["kv_window_tokens"], told["kv_bytes_beyond_window"]) == (4096, 0)
     config.write_text(json.dumps(DEEPSEEK_V2_LITE))
     assert "kv_lora_rank" in str(kv_facts(tmp_path, {})["kv_bytes_unknown"])
+
+
+def test_layers_that_share_anothers_keys_and_values_are_not_counted() -> None:
+    """Gemma 3n E4B: 35 layers, of which the last 15 have none of their own."""
+    own = {
+        "hidden_size": 2048, "num_hidden_layers": 35, "num_attention_heads": 8,
+        "num_key_value_heads": 2, "head_dim": 256, "torch_dtype": "bfloat16",
+        "sliding_window": 512, "num_kv_shared_layers": 15,
+        "layer_types": (["sliding_attention"] * 4 + ["full_attention"]) * 7,
+    }  # fmt: skip
+    cost = token_cost({"text_config": own})
+    a_layer = 2 * 2 * 256 * 2
+    assert (cost.bytes_per_token, cost.bytes_beyond) == (20 * a_layer, 4 * a_layer)
