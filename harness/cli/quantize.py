@@ -67,7 +67,8 @@ def quantize(  # noqa: PLR0913 - one parameter for each flag
             build's max_model_len or the model's context unless said, at most 2048.
         pack: Join short texts up to the sequence length, so that the mix holds for tokens too.
         seed: Decides which samples are drawn.
-        skip: Layers that keep their 16 bits: names or patterns (*, ?), by comma; "" for none.
+        skip: Layers that keep their 16 bits: names or patterns (*, ?), by comma. The head does
+            anyway: vLLM loads no other one in this layout.
         group_size: Weights that share a scale: 32, 64 or 128.
         out: Folder to make; MODEL-METHOD unless said.
         evaluation: Suites whose items no sample may hold, by comma; unless said, all that are
@@ -106,7 +107,7 @@ def quantize(  # noqa: PLR0913 - one parameter for each flag
         sequence_length=_length(sequence_length, source),
         pack=pack,
         seed=seed,
-        skip=tuple(names_of("skip", skip, "once is enough")) if skip.strip() else (),
+        skip=_skipped(skip),
         group_size=group_size,
         out=target,
         suites=tuple(find_suite(name, settings) for name in _suites(evaluation, settings)),
@@ -122,6 +123,12 @@ def quantize(  # noqa: PLR0913 - one parameter for each flag
     else:
         _tell(card, target)
     return ExitCode.OK
+
+
+def _skipped(skip: str) -> tuple[str, ...]:
+    """Return the patterns, the head's among them: a build without it could not be served."""
+    names = names_of("skip", skip, "once is enough") if skip.strip() else []
+    return tuple(dict.fromkeys([HEAD, *names]))
 
 
 def _length(given: int | None, source: Source) -> int:

@@ -165,7 +165,9 @@ def test_what_was_passed_over_is_said(
     said = f"caveat: {left[0]} (75.0% of the weights) kept float16, though nothing says to skip"
     assert said in capsys.readouterr().out
     assert left[0] in (tmp_path / "made" / "README.md").read_text()
-    assert json.loads((tmp_path / "plan.json").read_bytes())["skip"] == [], "nothing is skipped"
+    assert json.loads((tmp_path / "plan.json").read_bytes())["skip"] == ["lm_head"]
+    assert quantized(*argv[:3], "b", "--skip", "*.k_proj", "--python", python(written)) == 0
+    assert json.loads((tmp_path / "plan.json").read_bytes())["skip"] == ["lm_head", "*.k_proj"]
 
 
 @pytest.mark.parametrize(
