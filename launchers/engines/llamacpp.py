@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from launchers.build import Build
 
 COMMAND = "llama-server"
-ENVIRONMENT = "llama.cpp"
 COMPILED = "lib/python*/site-packages/llama_cpp/bin/llama-server"
 SLOTS = 4
 """Requests at one time, unless the build's argument `parallel` says otherwise: llama.cpp's own."""
@@ -112,7 +111,7 @@ def _command(request: StartRequest, device: Device) -> list[str]:
             f"build {request.build.name!r} wants a GPU, and what `harness engines install` "
             f"compiles has none: put a {COMMAND} for CUDA on PATH, or name it in `command`"
         )
-    python = request.managed(ENVIRONMENT, "some minutes of compiling, many on a busy machine")
+    python = request.managed("llama.cpp", "some minutes of compiling, many on a busy machine")
     if (program := next(python.parents[1].glob(COMPILED), None)) is None:
         raise InstallError(f"{python.parents[1]} has no {COMMAND}: remove that folder")
     return [str(program)]
