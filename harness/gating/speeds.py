@@ -16,6 +16,7 @@ from scipy import stats
 from harness.evidence.figures import figures
 from harness.evidence.metrics import METRICS
 from harness.gating.trial import ALPHA, Trial, UnknownError
+from harness.measuring.caveats import DROPPED
 from harness.measuring.stats import share_ci95
 from harness.reports.figures import figure
 
@@ -77,13 +78,17 @@ def _errors(limit: Limit, ours: Evidence) -> list[Trial]:
 
     A share within the limit is taken as it was seen: to show that one in a hundred fails at most
     takes 300 requests without a failure. One beyond it breaks the rule where the exact binomial
-    test says that it is no chance.
+    test says that it is no chance. Requests that never left a client which was too slow, so that
+    its cell is invalid, are in neither.
     """
     counts: dict[str, tuple[int, int]] = {}
     for _, cell in ours.cells:
         if limit.level is None or limit.level.is_(cell.level):
             bad, asked = counts.get(level := _level(cell.level), (0, 0))
-            counts[level] = bad + cell.requests.lost, asked + cell.requests.due
+            lost, due = cell.requests.lost, cell.requests.due
+            if any(one.code == DROPPED and one.invalidates for one in cell.client.caveats):
+                lost, due = cell.requests.failed, cell.requests.sent  # not the candidate's doing
+            counts[level] = bad + lost, asked + due
     found = []
     for level, (bad, asked) in counts.items():
         if not asked:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from launchers.telemetry.records import Reading
     from loadprofiles.records import DrivePlan, DriveReport
 
+DROPPED: Final = "departures_dropped"
 DROPPED_SHARE: Final = 0.001
 UNSTREAMED_SHARE: Final = 0.5
 SILENT_SHARE: Final = 0.01
@@ -204,7 +205,7 @@ def _dropped(case: Case) -> Iterator[Caveat]:
     dropped, planned = case.evidence.requests.dropped, case.evidence.requests.planned
     if dropped and case.drive.ended not in {"interrupted", "worker_lost"}:
         yield Caveat(
-            "departures_dropped",
+            DROPPED,
             f"{dropped} of {planned} requests were due and never left the client, so the server "
             f"had less load than asked. See drive.log; {OWN_CORE}.",
             invalidates=dropped > DROPPED_SHARE * planned,

@@ -60,8 +60,8 @@ def part_of_text(one: Asked, facts: SuiteFacts) -> str:
         return ""
     try:
         return "; ".join(read_perplexity(one.folder)[2])
-    except EvalError:
-        return ""
+    except EvalError as error:
+        return f"of how much text, and by which convention, cannot be told: {error}"
 
 
 def notes(one: Asked, facts: SuiteFacts) -> list[str]:

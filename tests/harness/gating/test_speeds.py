@@ -121,6 +121,27 @@ def test_failures_are_counted_over_the_repeats_and_break_a_rule_only_by_more_tha
     assert broken.p_fail < 1e-6
 
 
+def test_requests_that_a_slow_client_never_sent_break_no_rule_of_the_candidates() -> None:
+    def driven_by_a_slow_client(failed: int) -> Evidence:
+        one = made.cell("awq", 8, 1)
+        counts = msgspec.structs.replace(
+            one.requests, sent=200, ok=200 - failed, failed=failed, dropped=100
+        )
+        client = msgspec.structs.replace(
+            one.client, valid=False, caveats=[Caveat("departures_dropped", "100 of 300", True)]
+        )
+        cell = msgspec.structs.replace(one, requests=counts, client=client)
+        return Evidence(load=[made.load([cell])], quality=[])
+
+    with pytest.raises(UnknownError, match="100 of 300") as caught:
+        trial("error_rate<=1%", driven_by_a_slow_client(0))
+    assert caught.value.invalid
+    broken = trial("error_rate<=1%", driven_by_a_slow_client(50))
+    assert broken.text == "50 of 200 requests failed"
+    assert broken.p_fail is not None
+    assert broken.p_fail < 1e-6
+
+
 def test_a_ratio_to_another_machine_or_other_traffic_is_none() -> None:
     cells = [made.cell("awq", 8, n) for n in (1, 2)]
     moved = Evidence(load=[made.load(cells, host={"cpu": "another", "cores": 96})], quality=[])

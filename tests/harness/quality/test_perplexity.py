@@ -12,6 +12,7 @@ from evals.records import Answer
 from harness.quality.evaluate import evaluate
 from harness.quality.evaluation import Evaluation
 from harness.quality.passes import EVALS
+from harness.rundir import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +79,14 @@ def test_one_window_without_an_answer_is_told_as_another_text(tmp_path: Path) ->
 
 def test_too_many_make_it_invalid(tmp_path: Path) -> None:
     assert not made(tmp_path, 5).valid
+
+
+def test_a_convention_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    made(tmp_path, 0)
+    [plan] = tmp_path.rglob("plan.json")
+    plan.write_text("{")
+    found = evaluate(RunFolder(next(tmp_path.rglob("manifest.json")).parent))
+    assert isinstance(found, Evaluation)
+    [caveat] = found.suites[0].caveats
+    assert caveat.code == "part_of_the_text"
+    assert "by which convention, cannot be told" in caveat.text
