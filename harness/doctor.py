@@ -204,7 +204,7 @@ def _gpu() -> Check:
 def _engines() -> list[Check]:
     """Where engines could come from. That one is missing here is no failure by itself."""
     checks = [Check(name="engines", status="ok", text=", ".join(engines()))]
-    for command in ("vllm", "llama-server", "docker", "podman"):
+    for command in ("vllm", "llama-server", "transformers", "docker", "podman"):
         found = shutil.which(command)
         text = f"{command}: {found or 'not on PATH'}"
         checks.append(Check(name="engine", status="ok", text=text))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +37,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+ONE_SERVER = ("test_llamacpp.py", "test_transformers.py")
+"""Files whose tests share an engine."""
+
+
 class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Test by test to whoever is free, but those that bring up engines one after another.
 
@@ -43,11 +48,29 @@ class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "engine" if "_vllm.py::" in nodeid else nodeid
+        file = nodeid.partition("::")[0]
+        if file.endswith("_vllm.py"):
+            return "engine"
+        return file if file.endswith(ONE_SERVER) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneEngine:
     return OneEngine(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in the summary which engines were not tested, and how they would be."""
+    skipped = terminalreporter.getreports("skipped")
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in skipped
+        if "engine" in report.keywords and isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section("REAL ENGINES THAT WERE NOT TESTED", red=True, bold=True)
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count} tests skipped: {reason}", red=True)
+        terminalreporter.write_line("`make test-engines` installs all of them and tests them.")
 
 
 @pytest.fixture(scope="session")

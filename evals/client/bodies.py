@@ -51,6 +51,29 @@ def sampling(engine: str, temperature: float, seed: int | None) -> dict[str, obj
     return fields if seed is None else fields | {"seed": seed}
 
 
+def ending(engine: str, eos: int) -> dict[str, object]:
+    """Return fields that make an answer end at its first token."""
+    if engine == "transformers":
+        return {"generation_config": encode(_biased(eos)).decode()}
+    return {"logit_bias": {str(eos): 100}}
+
+
+def pinning(engine: str, tokens: int, eos: int | None) -> list[dict[str, object]]:
+    """Return fields that may make an answer `tokens` long, each of them by itself.
+
+    Against an end token that `ending` made likely, if `eos` is told.
+    """
+    if engine == "transformers":
+        bias = {} if eos is None else _biased(eos)
+        told = [{"min_new_tokens": tokens}, {"eos_token_id": -1}]
+        return [{"generation_config": encode(bias | one).decode()} for one in told]
+    return [{"ignore_eos": True} | ({} if eos is None else ending(engine, eos))]
+
+
+def _biased(eos: int) -> dict[str, object]:
+    return {"sequence_bias": [[[eos], 100.0]]}
+
+
 def echo_body(model: str, engine: str, prompts: Sequence[Sequence[int]], top: int | None) -> bytes:
     """Ask for log-probabilities of prompts, and for the likeliest tokens at each place.
 

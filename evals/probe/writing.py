@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Final
 
+from evals.client.bodies import ending, pinning
 from evals.client.many import for_each
 from evals.probe.asking import TELL_IDS, prompt_tokens, text_of
 from evals.probe.card import Bos, Capabilities, Caveat
@@ -235,7 +236,7 @@ class WritingProof:
 
     async def _pin(self, answers: list[Completion | Failure]) -> bool:
         """Find an answer that ends by itself and have it go on."""
-        fields: dict[str, object] = {}
+        engine, forced = self._client.endpoint.engine, None
         ended = [
             text
             for text, one in zip(TEXTS, answers, strict=True)
@@ -243,15 +244,15 @@ class WritingProof:
         ]
         eos = self._eos()
         if not ended and eos is not None:
-            fields["logit_bias"] = {str(eos): 100}
-            forced = await self._asker.write(TEXTS[0], _PINNED, more=fields)
-            if _ended(forced) == "stop":
-                ended = [TEXTS[0]]
+            cut = await self._asker.write(TEXTS[0], _PINNED, more=ending(engine, eos))
+            if _ended(cut) == "stop":
+                ended, forced = [TEXTS[0]], eos
         for text in ended:
-            pinned = await self._asker.write(text, _PINNED, more={"ignore_eos": True, **fields})
-            tokens = pinned.usage.completion_tokens if pinned and pinned.usage else None
-            if _ended(pinned) == "length" and tokens == _PINNED:
-                return True
+            for fields in pinning(engine, _PINNED, forced):
+                pinned = await self._asker.write(text, _PINNED, more=fields)
+                tokens = pinned.usage.completion_tokens if pinned and pinned.usage else None
+                if _ended(pinned) == "length" and tokens == _PINNED:
+                    return True
         return False
 
     def _eos(self) -> int | None:
