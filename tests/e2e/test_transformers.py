@@ -111,10 +111,11 @@ def test_loads(workplace: Workplace) -> None:
         'device = "cpu"\nmax_model_len = 2048\narguments.continuous-batching = true\n'
     )
     schemes = {"transformers-int8": "LLM.int8", "transformers-nf4": "NF4", "batched": "float16"}
-    done = workplace.load(
-        *("--server", ",".join(schemes), "--profile", "closed", "--level", "2"),
-        *("--requests", "8", "--output-tokens", "12", "--warmup", "1"),
+    started = workplace.start(
+        *("load", "--server", ",".join(schemes), "--profile", "closed", "--level", "2"),
+        *("--requests", "8", "--output-tokens", "12", "--warmup", "1", "--repeats", "1", "--json"),
     )
+    done = workplace.finish(started, limit_s=280)
     assert done.went_well, done.err
     servers = json.loads((done.run / "manifest.json").read_text())["servers"]
     assert len(done.cells) == len(schemes)
