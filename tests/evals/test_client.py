@@ -12,9 +12,10 @@ import pytest
 
 from evals.client import connection
 from evals.client.connection import Reply
-from evals.client.echo import read_scores
+from evals.client.echo import Broken, read_scores
 from evals.client.http import Client
 from evals.client.many import batches, for_each
+from evals.client.written import Limits, read_written
 from evals.endpoint import Endpoint
 from evals.errors import ReachError
 from evals.records import Completion, Failure, Scored
@@ -317,3 +318,26 @@ def test_every_sampling_field_is_said(mock: StartMock, tmp_path: Path) -> None:
     }  # fmt: skip
     for body in told:
         assert body.items() >= neutral.items()
+
+
+@pytest.mark.parametrize(
+    ("cuts", "written", "kept"),
+    [
+        (False, "yes\n", "yes"),  # TGI
+        (True, "yes\n", "yes"),
+        (True, "yes\nQ", "yes"),  # its last token has more than the stop string
+        (True, "yes\n\nQuestion: no\n", "yes"),  # in batches it goes on
+        (True, "yes", "yes"),
+    ],
+)
+def test_a_stop_string_is_no_part_of_an_answer(cuts: bool, written: str, kept: str) -> None:  # noqa: FBT001
+    page = {"model": "m", "choices": [{"index": 0, "text": written, "finish_reason": "stop"}]}
+    reply = Reply(json.dumps(page).encode(), sent_ns=0, latency_ms=1, attempts=1)
+    assert read_written(reply, "m", Limits(9, ("\n", "Question"), cuts=cuts)).text == kept
+
+
+def test_a_stop_string_that_others_write_on_after_is_told() -> None:
+    page = {"model": "m", "choices": [{"index": 0, "text": "yes\nQ", "finish_reason": "stop"}]}
+    reply = Reply(json.dumps(page).encode(), sent_ns=0, latency_ms=1, attempts=1)
+    with pytest.raises(Broken, match="goes on after the stop string"):
+        read_written(reply, "m", Limits(9, ("\n",)))
