@@ -31,9 +31,11 @@ class _Token(msgspec.Struct):
 
 class _Details(msgspec.Struct):
     prefill: list[_Token] = []
+    tokens: list[_Token] = []
 
 
 class _Generated(msgspec.Struct):
+    generated_text: str = ""
     details: _Details | None = None
 
 
@@ -87,6 +89,20 @@ class Tgi:
             return [_scored(reply, list(ids))]
         except Broken as broken:
             return [broken.failure(reply)]
+
+
+def read_generated(
+    body: bytes | None,
+) -> tuple[list[tuple[int, float | None]], list[int], str] | None:
+    """Return the prompt's ids and log-probabilities, the written ids, and the text of an answer."""
+    try:
+        answer = _decode(body or b"")
+    except msgspec.DecodeError:
+        return None
+    if answer.details is None:
+        return None
+    prefill = [(token.id, token.logprob) for token in answer.details.prefill]
+    return prefill, [token.id for token in answer.details.tokens], answer.generated_text
 
 
 def _scored(reply: Reply, prompt: list[int]) -> Scored:

@@ -18,12 +18,15 @@ from evals.probe.canary import compare, sing
 from evals.probe.card import Canary, Card, Caveat
 from evals.probe.facts import read_facts
 from evals.probe.foresight import KNOW_NEXT, prove_next
+from evals.probe.huggingface import second_reading
 from evals.probe.material import find_encoder, make_material
 from evals.probe.routes import ranked
 from evals.probe.scoring import ScoringProof, knows_arithmetic
 from evals.probe.writing import WritingProof
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from evals.endpoint import Endpoint
     from evals.probe.facts import Facts
     from evals.probe.material import Encoder, Material
@@ -47,8 +50,12 @@ _UNVERIFIED = Caveat(
 )
 
 
-async def probe(endpoint: Endpoint) -> Card:
+async def probe(endpoint: Endpoint, *, huggingface: Path | None = None) -> Card:
     """Ask an endpoint some tens of small questions and return its card.
+
+    Args:
+        endpoint: the server.
+        huggingface: a Python that has `text-generation`, which then reads a TGI, too.
 
     Raises:
         ReachError: nothing usable answers there.
@@ -75,6 +82,9 @@ async def probe(endpoint: Endpoint) -> Card:
             card.caveats.append(_NO_TOKENS)
         else:
             await _prove_scoring(card, known, encoder, material)
+        if huggingface is not None and facts.engine == "tgi":
+            card.second_reader, differs = await second_reading(asker, huggingface)
+            card.caveats += differs
         card.routes = ranked(card.routes)
         card.route = card.routes[0] if card.routes else None
         if "generative" in card.routes and not {"echo", "label"} & {*card.routes}:

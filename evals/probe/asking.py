@@ -39,8 +39,13 @@ class Asker:
 
     async def post(self, url: str, body: dict[str, object]) -> object:
         """Return the JSON of an answer; None where there is none."""
+        found = await self.post_raw(url, body)
+        return None if found is None else _json(found)
+
+    async def post_raw(self, url: str, body: dict[str, object]) -> bytes | None:
+        """Return an answer's body; None where there is none."""
         reply = await self._client.connection.post(url, encode(body))
-        return _json(reply.body) if isinstance(reply, Reply) else None
+        return reply.body if isinstance(reply, Reply) else None
 
     async def write(
         self,

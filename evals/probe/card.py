@@ -105,6 +105,8 @@ class Card(msgspec.Struct, kw_only=True):
     order, and at concurrency."""
     knows_arithmetic: bool | None = None
     """Whether "2 + 2 = 4" scores above "2 + 2 = 9": a hint only, small models may not know it."""
+    second_reader: str | None = None
+    """Of a TGI: the client that read its pages as ours does, e.g. "text-generation 0.7.0"."""
     requests: int = 0
     """Sent by the probe."""
     canary: Canary = msgspec.field(default_factory=Canary)

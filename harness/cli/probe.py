@@ -16,8 +16,9 @@ from harness.cli.launching import launched
 from harness.cli.pairs import headers_of
 from harness.errors import BadInputError, ExitCode, ServerError
 from harness.load.checks import check_key, check_urls
-from harness.quality.endpoints import endpoint_of
+from harness.quality.endpoints import HUGGINGFACE, endpoint_of
 from harness.reports.card import card_text
+from launchers.environments import installed
 from launchers.url import connect
 
 
@@ -99,6 +100,6 @@ def probe(  # noqa: PLR0913 - one parameter for each flag
 
 def _ask(endpoint: Endpoint) -> Card:
     try:
-        return asyncio.run(ask(endpoint))
+        return asyncio.run(ask(endpoint, huggingface=installed(HUGGINGFACE)))
     except ReachError as error:
         raise ServerError(str(error)) from error

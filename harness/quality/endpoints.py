@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from launchers.server import Server
 
+HUGGINGFACE: Final = "text-generation"
+"""The environment with Hugging Face's own client of TGI."""
 _VARIABLE: Final = "HARNESS_HEADER_{}"
 """Holds a header's value for this process and its children."""
 _DIGITS: Final = 16

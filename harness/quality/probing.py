@@ -15,7 +15,9 @@ from evals.probe.routes import choose_route
 from harness.errors import BadInputError
 from harness.measuring.measurement import Caveat
 from harness.quality.asking import run_watched
+from harness.quality.endpoints import HUGGINGFACE
 from harness.rundir import write_atomically
+from launchers.environments import installed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +90,8 @@ def probe_server(run: RunFolder, endpoint: Endpoint, served: Served, live: Live)
     else:
         title = f"{endpoint.build}: probing"
         live.status(title)
-        card = run_watched(lambda: probe(endpoint), served, title)
+        python = installed(HUGGINGFACE)
+        card = run_watched(lambda: probe(endpoint, huggingface=python), served, title)
         write_atomically(path, msgspec.json.format(msgspec.json.encode(card)) + b"\n")
     known = msgspec.structs.replace(
         endpoint,

@@ -65,6 +65,7 @@ def _facts(card: Card) -> list[tuple[str, str]]:
                        "answer": "ids told with answers"}.get(card.tokens_from or "", "unknown")),
         ("BOS", _bos(card.bos)),
         ("scores differ by", "not scored" if difference is None else f"{difference:.3g} nats"),
+        *([("read alike by", card.second_reader)] if card.second_reader else []),
         ("requests", str(card.requests)),
     ]  # fmt: skip
 

@@ -49,8 +49,9 @@ def read_tgi(body: dict[str, Any], tokens: Tokens) -> Question:
         raise QuestionError("inputs: expected a string")
     check(settings)
     details = settings.get("details") is True or settings.get("decoder_input_details") is True
+    settings = {**settings, "ignore_eos": False}
     if not settings.get("do_sample"):
-        settings = {**settings, "temperature": 0.0}
+        settings["temperature"] = 0.0
     return Question(
         prompts=read_prompts(body["inputs"], tokens, special=True),
         echo=settings.get("decoder_input_details") is True,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from launchers.mock.asking import QuestionError
 from launchers.mock.native import TGI_INFO
 from launchers.mock.openai import OpenAI
-from launchers.mock.shapes import event
+from launchers.mock.shapes import Asked, event
 
 if TYPE_CHECKING:
     from launchers.mock.answer import Answer
@@ -29,6 +29,10 @@ MOST_STOPS: Final[int] = TGI_INFO["max_stop_sequences"]
 
 class TgiOpenAI(OpenAI):
     """`/v1/completions` and `/v1/chat/completions`."""
+
+    def asked(self, body: dict[str, Any]) -> Asked:
+        """Read a request, which nothing can pin."""
+        return replace(super().asked(body), pinned=False)
 
     def head(self, answer: Answer) -> bytes:  # noqa: ARG002 - a Shape
         """Return nothing: each chunk of a chat has the role."""
@@ -81,7 +85,8 @@ def ask_completion(question: Question, body: dict[str, Any]) -> Question:
             "prompt: data did not match any variant of untagged enum PromptDeserializer"
         )
     check(body)
-    return replace(question, echo=False, logprobs=None, named=(), presence_penalty=0.0)
+    unread: dict[str, Any] = {"echo": False, "logprobs": None, "named": (), "ignore_eos": False}
+    return replace(question, **unread, presence_penalty=0.0)
 
 
 def ask_chat(question: Question, body: dict[str, Any]) -> Question:
@@ -93,7 +98,7 @@ def ask_chat(question: Question, body: dict[str, Any]) -> Question:
     check(body)
     penalty = body.get("presence_penalty")
     repetition = None if penalty is None else penalty + _BASE_OF_PENALTY
-    return replace(question, presence_penalty=0.0, repetition_penalty=repetition)
+    return replace(question, presence_penalty=0.0, repetition_penalty=repetition, ignore_eos=False)
 
 
 def check(settings: dict[str, Any]) -> None:

@@ -121,3 +121,14 @@ def test_tgi_leaves_the_stop_string_where_it_is(shared_mock: StartMock) -> None:
     assert stopped["finish_reason"] == "stop_sequence"
     refused = send(f"{url}/completions", json=body | {"stop": list("abcdefghi")})
     assert (refused.status_code, refused.json()["error_type"]) == (422, "validation")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_nothing_pins_the_length_at_tgi(mock: StartMock, *, stream: bool) -> None:
+    url = mock("--engine", "tgi", *FAST, "--natural-tokens", "3", "--seed", "4")
+    body = {"model": "tgi", "prompt": "AB", "max_tokens": 60, "ignore_eos": True, "stream": stream}
+    answer = send(f"{url}/completions", json=body)
+    assert '"length"' not in answer.text
+    chat = {"model": "tgi", "messages": [{"role": "user", "content": "AB"}], "max_tokens": 60}
+    answer = send(f"{url}/chat/completions", json=chat | {"ignore_eos": True, "stream": stream})
+    assert '"length"' not in answer.text
