@@ -45,7 +45,7 @@ def names(path: Path) -> str:
 
 
 def test_there_are_some() -> None:
-    assert {names(path) for path in FILES} == {"builds", "ci", "fleet", "one-gpu"}
+    assert {names(path) for path in FILES} == {"builds", "ci", "engines", "fleet", "one-gpu"}
     assert len(commands(WORKFLOW)) >= 3
 
 

@@ -25,7 +25,7 @@ GOLDEN, LOGS = Path(__file__).parent / "golden", Path(__file__).parent / "logs"
 OPTIONS = {"tgi": "tgi-3-options.txt", "sglang": "sglang-0.5.23-options.txt"}
 PROGRAMS = {"tgi": "text-generation-launcher", "sglang": "sglang"}
 IMAGES = {
-    "tgi": "ghcr.io/huggingface/text-generation-inference:3.3.6",
+    "tgi": "text-generation-inference:3.3.6",
     "sglang": "lmsysorg/sglang:v0.5.23",
 }
 ARGUMENTS: dict[str, dict[str, object]] = {
@@ -57,7 +57,7 @@ def spelled(begun: Start) -> str:
 
 def words(begun: Start) -> list[str]:
     """What the engine itself is told."""
-    last = max(n for n, word in enumerate(begun.argv) if word.startswith(("ghcr", "lmsys", "/usr")))
+    last = max(n for n, word in enumerate(begun.argv) if word.startswith(("text-gen", "lmsys", "/usr")))
     return begun.argv[last + 1 :]
 
 
