@@ -57,7 +57,8 @@ def spelled(begun: Start) -> str:
 
 def words(begun: Start) -> list[str]:
     """What the engine itself is told."""
-    last = max(n for n, word in enumerate(begun.argv) if word.startswith(("text-gen", "lmsys", "/usr")))
+    ends = ("text-gen", "lmsys", "/usr")
+    last = max(n for n, word in enumerate(begun.argv) if word.startswith(ends))
     return begun.argv[last + 1 :]
 
 
