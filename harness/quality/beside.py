@@ -18,6 +18,7 @@ from harness.quality.asking import check_alive
 from harness.quality.passes import EVALS, read_pass, write_pass
 from harness.rundir import CELLS
 from loadprofiles.profile import Overrides
+from loadprofiles.records import read_drive_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,6 +154,9 @@ class _Load:
             driver.drive(self._follow, self._is_wanted)
         facts = facts_of(self._request, under_way, ended_with_grading=self._over.is_set())
         write_facts(folder, facts)
+        report = read_drive_report(folder)
+        if report.ended == "failed":  # one cell after the other would, and none be measured
+            raise InvalidRunError(f"there was no load to grade under: {report.problem}")
 
     def _note(self, cell: Cell) -> None:
         place = self._folder.path / EVALS / self._one.suite / self._one.folder

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from evals.errors import EvalError, ReachError, ResumeError, RouteError
-from harness.errors import BadInputError, ExitCode, HarnessError, OutOfTimeError, ServerError
+from harness.errors import (
+    BadInputError,
+    ExitCode,
+    HarnessError,
+    InvalidRunError,
+    OutOfTimeError,
+    ServerError,
+)
 from harness.quality.asking import ask_pass
 from harness.quality.baseline import COPY, copy_baseline
 from harness.quality.beside import load_beside
@@ -278,7 +285,8 @@ class EvalJob:
         except (EvalError, HarnessError) as error:
             keep["problem"] = str(error)
             self._problem("suite_failed", f"{one.title}: {error}")
-            self._code = ExitCode.SERVER
+            if not isinstance(error, InvalidRunError):  # which is no fault of the server's
+                self._code = ExitCode.SERVER
         except KeyboardInterrupt:
             keep = {"ended": "under_way"}
             raise

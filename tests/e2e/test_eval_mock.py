@@ -297,6 +297,24 @@ def test_a_race_under_load_is_told_from_what_a_build_lost(asked: Workplace) -> N
     assert asked.processes() == []
 
 
+def test_a_load_of_which_nothing_is_answered_is_told_and_not_begun_for_ever(
+    asked: Workplace,
+) -> None:
+    build(asked, "fp16", "--itl-ms", "20")
+    (asked.path / "hasty.toml").write_text(
+        'name = "hasty"\nlevels = [2]\nduration_s = 5\nwarmup_requests = 4\ntimeout_s = 0.05\n'
+        'prompt_tokens = 16\noutput_tokens = 64\n[arrival]\nkind = "closed"\n'
+    )
+    done = evaluate(
+        asked, "--server", "fp16", "--suite", "quiz.toml", "--under-load", "hasty.toml@2"
+    )
+    assert done.code == 4
+    [caveat] = [one for one in done.json["caveats"] if one["code"] == "suite_failed"]
+    assert "there was no load to grade under" in caveat["text"]
+    assert len(list((done.run / "cells").iterdir())) == 1
+    assert asked.processes() == []
+
+
 def test_a_plan_says_what_items_can_show_and_how_long_they_take(
     asked: Workplace, mock: StartMock
 ) -> None:
