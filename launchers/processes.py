@@ -67,13 +67,14 @@ class GuardedProcess:
         self._status: ExitStatus | None = None
         self.pid = 0
         self.started_s = time.monotonic()
+        own = {name: text for name, text in os.environ.items() if name not in start.unset}
         with log.open("ab") as output:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=os.environ | start.environment,
+                env=own | start.environment,
                 start_new_session=True,
             )
         try:

@@ -27,7 +27,7 @@ _VARIABLE: Final = "environment "
 _WEIGHTS: Final = frozenset(
     (
         *("quantization", "load-format", "model", "served-model-name", "host", "port", "api-key"),
-        *("alias", "hf-repo"),
+        *("alias", "hf-repo", "model-id", "model-path", "quantize", "hostname", "shard-uds-path"),
     )
 )
 """Arguments of an engine in which builds of one model differ by nature, or by chance."""

@@ -21,6 +21,8 @@ HUGGINGFACE: Final = "text-generation"
 _VARIABLE: Final = "HARNESS_HEADER_{}"
 """Holds a header's value for this process and its children."""
 _DIGITS: Final = 16
+_BY_CHANCE: Final = frozenset({"--port", "--shard-uds-path"})
+"""Options that have another value at each start; the latter is TGI's."""
 _ENGINES: Final = frozenset({"vllm", "sglang", "tgi", "llama.cpp", "transformers", "mock"})
 
 
@@ -93,7 +95,7 @@ def _without_port(argv: list[str]) -> list[str]:
     kept = []
     skip = False
     for word in argv:
-        if not skip and word != "--port" and not word.startswith("--port="):
+        if not skip and word.partition("=")[0] not in _BY_CHANCE:
             kept.append(word)
-        skip = word == "--port"
+        skip = word in _BY_CHANCE
     return kept

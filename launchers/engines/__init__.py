@@ -120,6 +120,8 @@ class Start:
     argv: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     """Set on top of the harness's own environment."""
+    unset: tuple[str, ...] = ()
+    """Variables of the harness's own environment that it must not see."""
     model: str | None = None
     """What requests ask for, where the engine cannot be told the source's name."""
     folder: Path | None = None

@@ -91,12 +91,13 @@ class Tgi:
                 port=CONTAINER_PORT, shared_memory="1g",
             )  # fmt: skip
         else:
-            own = build.command or [request.on_path(COMMAND, "install TGI from source", alone=True)]
-            command = ["env", "-u", KEY_VARIABLE, *own]  # a key of the shell would lock us out
+            advice = "install TGI from source"
+            command = build.command or [request.on_path(COMMAND, advice, alone=True)]
             start = on_python(
                 request, command, words, program=COMMAND, environment={}, device=device
             )
-        return replace(start, model=str(options["model-id"]))
+        # A key of the shell's would lock us out.
+        return replace(start, model=str(options["model-id"]), unset=(KEY_VARIABLE,))
 
     def facts(self, log: str, pages: Mapping[str, str]) -> Facts:
         """Read version, limits and the KV cache's size."""

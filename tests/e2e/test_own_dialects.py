@@ -17,7 +17,8 @@ import os, sys
 at = next(n for n, word in enumerate(sys.argv) if word.startswith("--model"))
 words = iter(sys.argv[at:])
 port = next(word for word in words if word.startswith("--port")).partition("=")[2] or next(words)
-mock = ["-m", "launchers.mock", "--port", port, *sys.argv[1:at]]
+key = ["--api-key", os.environ["API_KEY"]] if "API_KEY" in os.environ else []
+mock = ["-m", "launchers.mock", "--port", port, *key, *sys.argv[1:at]]
 os.execv(sys.executable, [sys.executable, *mock])
 """
 FAST = ("--ttft-ms=3", "--itl-ms=1")
@@ -37,7 +38,8 @@ def plan(done: Done, cell: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_tgi_that_is_brought_up_is_asked_in_its_own_dialect(workplace: Workplace) -> None:
     build(workplace, "tgi")
-    done = workplace.load("--server", "tgi", *CLOSED)
+    shell = {"API_KEY": "of the shell, which would lock us out"}
+    done = workplace.load("--server", "tgi", *CLOSED, environment=shell)
     assert done.went_well, done.err
     [cell] = done.cells
     assert (cell["engine"], cell["engine_version"]) == ("tgi", "0-mock")

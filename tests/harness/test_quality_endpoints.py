@@ -27,6 +27,8 @@ def test_another_port_is_the_same_server_and_other_weights_are_not() -> None:
     assert identity_of(replace(SERVER, provenance=other)) != first
     assert identity_of(replace(SERVER, provenance=longer)) != first
     assert identity_of(replace(SERVER, engine_version="0.33.0")) != first
+    tgi = [{"argv": ["tgi", f"--port={port}", f"--shard-uds-path=/tmp/{port}"]} for port in (1, 2)]
+    assert len({identity_of(replace(SERVER, provenance=one)) for one in tgi}) == 1
 
 
 def test_values_of_headers_are_in_the_environment_alone() -> None:
