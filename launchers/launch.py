@@ -59,8 +59,8 @@ def check_build(build: Build, base_dir: Path) -> None:
     Raises:
         BuildError, UnknownNameError: the build cannot be served as it is.
     """
-    load_engine(build.engine).check(build.beside(base_dir))
-    resolve_model(build, base_dir)
+    engine = load_engine(build.engine)
+    engine.check(build.beside(base_dir), resolve_model(build, base_dir))
     _asked_port(build, None)
 
 

@@ -179,11 +179,11 @@ class Engine(Protocol):
         """Paths to fetch for `facts`."""
         ...
 
-    def check(self, build: Build) -> None:
+    def check(self, build: Build, source: ModelSource) -> None:
         """Find what can be seen to be wrong before anything is installed or started.
 
         Raises:
-            BuildError: a field of the build does not fit this engine.
+            BuildError: a field of the build, or its model, does not fit this engine.
         """
         ...
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from launchers.build import Build
+    from launchers.model import ModelSource
 
 COMMAND = "llama-server"
 COMPILED = "lib/python*/site-packages/llama_cpp/bin/llama-server"
@@ -42,24 +43,23 @@ class LlamaCpp:
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ("/props",)
 
-    def check(self, build: Build) -> None:
-        """Find fields and arguments that are not llama.cpp's, or the harness's to set."""
+    def check(self, build: Build, source: ModelSource) -> None:
+        """Find fields, arguments and models that are not llama.cpp's, or the harness's to set."""
         refuse(build, ADVICE)
         if build.max_model_len and "ctx-size" in options_of(build):
-            problem = "max_model_len says it, for one request: leave one of the two out"
-            raise BuildError(build.name, "arguments.ctx-size", problem)
+            raise BuildError(build.name, "arguments.ctx-size", "max_model_len says it: drop one")
         for field, problem in UNFIT.items():
             if getattr(build, field):
                 raise BuildError(build.name, field, problem)
         check_command(build)
+        if source.folder and not source.file:
+            problem = f"{source.folder} holds no GGUF file, and llama.cpp reads nothing else"
+            raise BuildError(build.name, "model", problem)
 
     def start(self, request: StartRequest) -> Start:
         """Find the program and spell its command line."""
         build, source = request.build, request.source
-        self.check(build)
-        if source.folder and not source.file:
-            problem = f"{source.folder} holds no GGUF file, and llama.cpp reads nothing else"
-            raise BuildError(build.name, "model", problem)
+        self.check(build, source)
         device = request.device(COMMAND)
         argv = _command(request, device)
         argv += ["--model" if source.file else "--hf-repo", source.location]

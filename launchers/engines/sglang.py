@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from launchers.build import Build, Scalar
+    from launchers.model import ModelSource
 
 COMMAND = "sglang"
 CONTAINED = ("python3", "-m", "sglang.launch_server")
@@ -53,7 +54,7 @@ class Sglang:
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ("/server_info", "/get_server_info", "/v1/models")
 
-    def check(self, build: Build) -> None:
+    def check(self, build: Build, source: ModelSource) -> None:  # noqa: ARG002
         """Find arguments that are the harness's to set, a key, and a command that is not there."""
         refuse(build, ADVICE, FIELDS)
         check_command(build)
@@ -61,7 +62,7 @@ class Sglang:
     def start(self, request: StartRequest) -> Start:
         """Choose origin and device, and spell the command line."""
         build, source = request.build, request.source
-        self.check(build)
+        self.check(build, source)
         device = request.device(COMMAND)
         options: dict[str, Scalar] = {
             "model-path": inside(source) if build.image else source.location,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from launchers.build import Build, Scalar
+    from launchers.model import ModelSource
 
 COMMAND = "text-generation-launcher"
 CONTAINER_PORT = 80
@@ -55,7 +56,7 @@ class Tgi:
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ("/info",)
 
-    def check(self, build: Build) -> None:
+    def check(self, build: Build, source: ModelSource) -> None:  # noqa: ARG002
         """Find arguments that are the harness's to set, a key, and a dtype that TGI has not."""
         refuse(build, ADVICE, FIELDS)
         if build.environment.get(KEY_VARIABLE):
@@ -69,7 +70,7 @@ class Tgi:
     def start(self, request: StartRequest) -> Start:
         """Choose origin and device, and spell the command line."""
         build, source = request.build, request.source
-        self.check(build)
+        self.check(build, source)
         device = request.device(COMMAND)
         options: dict[str, Scalar] = {
             "model-id": inside(source) if build.image else source.location,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from launchers.build import Build, Scalar
     from launchers.engines import Device, Engine, Start, StartRequest
+    from launchers.model import ModelSource
 
 COMMAND = "transformers"
 ENVIRONMENT = "transformers-serve"
@@ -48,7 +49,7 @@ class Transformers:
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ()
 
-    def check(self, build: Build) -> None:
+    def check(self, build: Build, source: ModelSource) -> None:
         """Find arguments that are the harness's to set, and a quantization that is none."""
         refuse(build, ADVICE, FIELDS)
         asked = options_of(build).get("quantization", QUANTIZATIONS[0])
@@ -56,14 +57,13 @@ class Transformers:
             problem = f"{asked!r} is none of {', '.join(QUANTIZATIONS)}"
             raise BuildError(build.name, "arguments.quantization", problem)
         check_command(build)
+        if source.file:
+            raise BuildError(build.name, "model", 'a GGUF file, which engine = "llama.cpp" serves')
 
     def start(self, request: StartRequest) -> Start:
         """Choose device and origin, and spell the command line."""
         build, source = request.build, request.source
-        self.check(build)
-        if source.file:
-            problem = 'a GGUF file, which engine = "llama.cpp" serves'
-            raise BuildError(build.name, "model", problem)
+        self.check(build, source)
         device = request.device(COMMAND)
         options: dict[str, Scalar] = {
             "host": HOST if build.image else "127.0.0.1",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from launchers.build import Build, Scalar
     from launchers.engines import Device, Engine, Facts, Start, StartRequest
+    from launchers.model import ModelSource
 
 ENVIRONMENT = "vllm-cpu"
 MANAGED = ("-m", "vllm.entrypoints.openai.api_server")
@@ -39,7 +40,6 @@ KEY_VARIABLE = "VLLM_API_KEY"
 # A key in the user's shell would lock the harness out.
 COMMON = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", KEY_VARIABLE: ""}
 KVCACHE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
-KVCACHE_GIB = "4"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Vllm:
     ready_path: str = "/health"
     fact_pages: tuple[str, ...] = ("/version", "/metrics")
 
-    def check(self, build: Build) -> None:
+    def check(self, build: Build, source: ModelSource) -> None:  # noqa: ARG002
         """Find arguments that are the harness's to set, a key, and a command that is not there."""
         refuse(build, ADVICE, FIELDS)
         if build.environment.get(KEY_VARIABLE):
@@ -62,7 +62,7 @@ class Vllm:
     def start(self, request: StartRequest) -> Start:
         """Choose device and origin, and spell the command line."""
         build, source = request.build, request.source
-        self.check(build)
+        self.check(build, source)
         device = request.device("vllm")
         environment = COMMON | (from_shell(KVCACHE_VARIABLE) if build.image else {})
         if device.kind == "cpu":
@@ -113,7 +113,7 @@ def _cpu_environment(request: StartRequest, device: Device) -> dict[str, str]:
         environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "1"
     sized = {"gpu-memory-utilization", "kv-cache-memory-bytes"} & options_of(request.build).keys()
     if not sized and KVCACHE_VARIABLE not in os.environ:
-        environment[KVCACHE_VARIABLE] = KVCACHE_GIB
+        environment[KVCACHE_VARIABLE] = "4"  # GiB
     return environment
 
 

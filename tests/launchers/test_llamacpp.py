@@ -11,6 +11,7 @@ from launchers.build import Build
 from launchers.engines import Start, StartRequest, load_engine
 from launchers.engines import llamacpp as module
 from launchers.errors import BuildError, InstallError, NotYetInstalledError
+from launchers.launch import check_build
 from launchers.model import ModelSource, builtin_builds, resolve_model
 
 if TYPE_CHECKING:
@@ -120,12 +121,14 @@ def test_a_hub_model_is_llamacpps_to_fetch() -> None:
 def test_what_does_not_fit(fields: dict[str, object], says: str) -> None:
     build = Build.model_validate({"name": "x", "model": "m", "engine": "llama.cpp"} | fields)
     with pytest.raises(BuildError, match=says):
-        load_engine("llama.cpp").check(build)
+        load_engine("llama.cpp").check(build, TINY)
 
 
 def test_a_checkpoint_that_is_no_gguf() -> None:
     with pytest.raises(BuildError, match=r"no GGUF file, and llama\.cpp reads nothing else"):
         start(ModelSource(name="tiny", folder=Path("/models/tiny")))
+    with pytest.raises(BuildError, match="no GGUF file"):
+        check_build(Build(name="x", model="demo:fp16", engine="llama.cpp"), Path())
 
 
 def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch, compiled: Path) -> None:

@@ -183,7 +183,7 @@ def test_how_sglang_is_called(machine: Machine, command: list[str], begins: list
 )
 def test_what_does_not_fit(engine: str, fields: dict[str, object], says: str) -> None:
     with pytest.raises(BuildError, match=says):
-        load_engine(engine).check(build(engine, **fields))
+        load_engine(engine).check(build(engine, **fields), FOLDER)
 
 
 @ENGINES

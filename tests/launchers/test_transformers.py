@@ -11,6 +11,7 @@ from launchers.engines import Start, StartRequest, load_engine
 from launchers.engines import transformers as module
 from launchers.environments import ISOLATED, environments
 from launchers.errors import BuildError, InstallError, NotYetInstalledError
+from launchers.launch import check_build
 from launchers.model import ModelSource, builtin_builds, resolve_model
 
 if TYPE_CHECKING:
@@ -140,13 +141,15 @@ def test_the_container_command_line(machine: Machine, monkeypatch: pytest.Monkey
 )
 def test_what_does_not_fit(fields: dict[str, object], says: str) -> None:
     with pytest.raises(BuildError, match=says):
-        load_engine("transformers").check(build(**fields))
+        load_engine("transformers").check(build(**fields), TINY)
 
 
 def test_a_gguf_file_is_llamacpps() -> None:
     gguf = ModelSource(name="tiny", folder=Path("/models"), file=Path("/models/tiny.gguf"))
     with pytest.raises(BuildError, match=r"engine = \"llama\.cpp\" serves"):
         start(gguf)
+    with pytest.raises(BuildError, match="field `model`"):
+        check_build(build(model="demo:gguf-f16"), Path())
 
 
 def test_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
