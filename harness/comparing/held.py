@@ -29,6 +29,8 @@ from harness.comparing.finding import (
 from harness.comparing.quality import is_perplexity
 from harness.comparing.tails import longer
 from harness.errors import did_you_mean
+from harness.evidence.metrics import METRICS
+from harness.measuring.measure import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +130,7 @@ def _at_level(limit: Limit, row: LevelRow, comparison: Comparison) -> Finding:
     if limit.metric == _GOODPUT and own is None:
         more = _GOODPUT_NEEDS
     if value is None:
-        if not row.stable:
+        if not row.stable and METRICS[limit.metric].field in WAITING:
             text = f"{name} {at}: the queue grew throughout, so no limit on it is held"
             return Finding(verdict="FAIL", text=text)
         return nothing(f"{name} {at} is not known of {row.build}", more)

@@ -17,11 +17,12 @@ from harness.evidence.figures import figures
 from harness.evidence.metrics import METRICS
 from harness.gating.trial import ALPHA, Trial, UnknownError
 from harness.measuring.caveats import DROPPED
+from harness.measuring.measure import WAITING
 from harness.measuring.stats import share_ci95
 from harness.reports.figures import figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from harness.evidence.evidence import Evidence
     from harness.evidence.figures import Figure
@@ -51,15 +52,20 @@ def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
     """
     if limit.metric == ERRORS and not limit.ratio:
         return _errors(limit, ours)
-    mine = _by_level(limit, ours, "the candidate")
-    if not mine:
+    grew = _grew(limit, ours, "the candidate")
+    mine = _by_level(limit, ours, "the candidate", grew)
+    if not mine and not grew:
         raise UnknownError(f"the candidate has no {limit.metric}{_at(limit)}")
-    other = _by_level(limit, theirs, "the baseline") if limit.ratio else {}
+    other: dict[str, list[float]] = {}
     if limit.ratio:
+        if not_held := _grew(limit, theirs, "the baseline") - grew:
+            raise UnknownError(f"the baseline's queue grew throughout at {min(not_held)}")
+        other = _by_level(limit, theirs, "the baseline", grew)
         _check_alike(limit, ours, theirs)
-    found = []
+    several = limit.level is None and len(mine) + len(grew) > 1
+    found = [_not_held(limit, level if several else "") for level in sorted(grew)]
     for level, values in mine.items():
-        name = level if limit.level is None and len(mine) > 1 else ""
+        name = level if several else ""
         if not limit.ratio:
             found.append(_absolute(limit, name, values))
             continue
@@ -71,6 +77,37 @@ def tries(limit: Limit, ours: Evidence, theirs: Evidence) -> list[Trial]:
         if limit.ratio:
             _check_valid(limit, theirs, "the baseline")
     return found
+
+
+def _grew(limit: Limit, evidence: Evidence, who: str) -> set[str]:
+    """Return the levels at whose every repeat the queue grew, where a limit is of what waits.
+
+    Raises:
+        UnknownError: it grew in some repeats and not in others, or in a cell that is invalid.
+    """
+    if METRICS[limit.metric].field not in WAITING:
+        return set()
+    stable: dict[str, list[bool]] = {}
+    for _, cell in evidence.cells:
+        if limit.level is not None and not limit.level.is_(cell.level):
+            continue
+        stable.setdefault(_level(cell.level), []).append(cell.stable)
+        if not cell.stable and not cell.client.valid:
+            text = next(one.text for one in cell.client.caveats if one.invalidates)
+            raise UnknownError(f"{who}: {cell.id}: {text}", invalid=True)
+    for level, those in stable.items():
+        if any(those) and not all(those):
+            raise UnknownError(
+                f"{who}: the queue grew throughout in {those.count(False)} of {len(those)} repeats "
+                f"at {level}",
+                settle="more repeats, or a longer duration_s of the stage",
+            )
+    return {level for level, those in stable.items() if not any(those)}
+
+
+def _not_held(limit: Limit, name: str) -> Trial:
+    text = f"the queue grew throughout, so no limit on {limit.metric} is held"
+    return Trial(name=name, value=None, text=text, as_seen="FAIL", excess=math.inf)
 
 
 def _errors(limit: Limit, ours: Evidence) -> list[Trial]:
@@ -156,8 +193,10 @@ def is_estimated(metric: str) -> bool:
     return metric.endswith(_ESTIMATED)
 
 
-def _by_level(limit: Limit, evidence: Evidence, who: str) -> dict[str, list[float]]:
-    """Return the values of the repeats by level.
+def _by_level(
+    limit: Limit, evidence: Evidence, who: str, without: Collection[str] = ()
+) -> dict[str, list[float]]:
+    """Return the values of the repeats by level, some levels left out.
 
     What is read as it was seen is read of invalid cells, too: too many errors make a cell invalid,
     and break a rule all the same.
@@ -165,6 +204,8 @@ def _by_level(limit: Limit, evidence: Evidence, who: str) -> dict[str, list[floa
     found: dict[str, list[float]] = {}
     for one in figures(evidence, metrics=[limit.metric]):
         if limit.level is not None and not limit.level.is_(one.level or {}):
+            continue
+        if _level(one.level) in without:
             continue
         if is_estimated(limit.metric) and not one.valid:
             raise UnknownError(f"{who}: {_why(evidence, one)}", invalid=True)

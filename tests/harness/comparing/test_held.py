@@ -185,6 +185,14 @@ def test_a_queue_that_grew_throughout_holds_no_limit() -> None:
     assert "the queue grew throughout" in found.text
 
 
+def test_what_was_not_measured_is_not_broken_by_a_queue_that_grew() -> None:
+    there = made("goodput>=1")
+    rows = [msgspec.structs.replace(row, stable=False, metrics={}) for row in there.load]
+    there = msgspec.structs.replace(there, load=rows)
+    for limit in ("goodput>=1", "tpot_p50_ms<=50"):
+        assert verdict(parse_limit(limit), "awq", there).verdict == "INCONCLUSIVE"
+
+
 def test_what_an_invalid_measurement_says_is_no_verdict() -> None:
     there = made("e2e_p50_ms<=110")
     rows = [msgspec.structs.replace(row, valid=False) for row in there.load]

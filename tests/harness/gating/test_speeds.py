@@ -142,6 +142,34 @@ def test_requests_that_a_slow_client_never_sent_break_no_rule_of_the_candidates(
     assert broken.p_fail < 1e-6
 
 
+def queueing(build: str, *stable: bool, level: float = 8) -> Evidence:
+    """Repeats, some of whose queue grew throughout: they have no latency of what waits."""
+    cells = []
+    for n, well in enumerate(stable):
+        one = made.cell(build, level, n + 1, kind="rate")
+        if not well:
+            none = Stat(n=200, unstable=True)
+            metrics = msgspec.structs.replace(one.metrics, ttft_ms=none, e2e_ms=none)
+            one = msgspec.structs.replace(one, stable=False, metrics=metrics)
+        cells.append(one)
+    return Evidence(load=[made.load(cells)], quality=[])
+
+
+def test_a_queue_that_grew_throughout_breaks_limits_on_what_waits_and_no_other() -> None:
+    grew = queueing("awq", False, False, False)
+    for rule in ("e2e_p95_ms@r8<=500", "ratio(ttft_p95_ms@r8)<=150%"):
+        found = trial(rule, grew, queueing("fp16", True, True, True))
+        assert found.as_seen == "FAIL"
+        assert "the queue grew throughout" in found.text
+    assert trial("tpot_p50_ms@r8<=500", grew).p_pass is not None
+    with pytest.raises(UnknownError, match=r"candidate: the queue .* in 1 of 3 repeats at r8"):
+        trial("e2e_p95_ms<=500", queueing("awq", True, False, True))
+    with pytest.raises(UnknownError, match="the baseline's queue grew throughout at r8"):
+        trial(
+            "ratio(e2e_p95_ms)<=150%", queueing("awq", True, True), queueing("fp16", False, False)
+        )
+
+
 def test_a_ratio_to_another_machine_or_other_traffic_is_none() -> None:
     cells = [made.cell("awq", 8, n) for n in (1, 2)]
     moved = Evidence(load=[made.load(cells, host={"cpu": "another", "cores": 96})], quality=[])
