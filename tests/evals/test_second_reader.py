@@ -23,7 +23,10 @@ PYTHON = installed(HUGGINGFACE)
 TOKENIZER = str(Path(__file__).parents[2] / "launchers" / "models" / "demo-fp16")
 FAST = ("--ttft-ms", "0", "--itl-ms", "0")
 TGI = (*FAST, "--engine", "tgi", "--tokenizer", TOKENIZER)
-needs_client = pytest.mark.skipif(PYTHON is None, reason="text-generation is not installed")
+needs_client = pytest.mark.skipif(
+    PYTHON is None,
+    reason="the managed environment is missing: run `harness engines install text-generation`",
+)
 
 
 def probed(url: str, python: Path | None, api_key_env: str | None = None) -> Card:
