@@ -42,9 +42,12 @@ _WHY: Final = (
 
 
 def drifts(case: Case) -> Iterator[Caveat]:
-    """Tell of a cell whose server was steadily slower, or faster, towards the end."""
+    """Tell of a cell whose server was steadily slower, or faster, towards the end.
+
+    Conversations grow by themselves, and a window begins with first turns: not looked at.
+    """
     alone = not case.drive.elsewhere_s and case.evidence.queue.stable
-    if not alone or no_steady_load(case.plan):
+    if not alone or case.plan.after is not None or no_steady_load(case.plan):
         return
     steady = case.evidence.steady
     if steady is not None and steady.state == "none":

@@ -81,6 +81,7 @@ def test_load_that_changes_by_plan_and_few_answers_are_not_judged() -> None:
     answers = [answer(n, n * 0.05, 20, [10 + 0.02 * n] * 19) for n in range(400)]
     assert DRIFTED in codes(measured(answers, WINDOW_S))
     assert DRIFTED not in codes(measured(answers, WINDOW_S, bursts_ns=[(S, 2 * S)]))
+    assert DRIFTED not in codes(measured(answers, WINDOW_S, after=[-1] * 400)), "sessions"
     assert DRIFTED not in codes(measured(answers[::10], WINDOW_S))
 
 
