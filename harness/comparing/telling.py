@@ -7,13 +7,14 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.comparing import words
-from harness.comparing.rows import Note
+from harness.comparing.noise import side_of
+from harness.comparing.rows import Difference, Note
 from harness.reports.figures import figure, plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from harness.comparing.rows import Crossover, Difference, LevelRow, SideBySide, WorkRow
+    from harness.comparing.rows import Crossover, LevelRow, SideBySide, WorkRow
 
 _DECODING: Final = ("itl_p50_ms", "tpot_p50_ms", "e2e_p50_ms")
 """By the first of these that both builds have, one is the faster."""
@@ -56,26 +57,48 @@ def _known(against: Difference | None) -> bool:
 
 
 def _standing(found: SideBySide, row: LevelRow, metric: str) -> str:
-    """Say who decodes faster, and how the other latencies stand."""
+    """Say who decodes faster, and how the other latencies stand; by pairs where there are some."""
     other = next(
         one for one in found.load
         if (one.build, one.profile, one.level) == (found.baseline, row.profile, row.level)
     )  # fmt: skip
     valid = row.valid and other.valid
-    change, at = row.against[metric], words.at_level(row.level)
-    name = words.label(metric)
+    (name, change), *others = _of_pairs(found, row) or [
+        (words.label(key), row.against[key])
+        for key in dict.fromkeys((metric, *_BESIDE))
+        if _known(row.against.get(key))
+    ]
+    at = words.at_level(row.level)
     if not valid:
         head = f"{row.build} against {found.baseline} {at}, by cells of which some are invalid"
     elif change.side == "unlike":
         head = f"{row.build} is not shown to be faster or slower than {found.baseline} {at}"
     else:
         head = f"{row.build} is {_SIDES[change.side]} than {found.baseline} {at}"
-    others = [
-        f"{words.label(key)} {_ratio(one)}" + (f", {_SIDES[one.side]}" if valid else "")
-        for key in _BESIDE
-        if key != metric and (one := row.against.get(key)) is not None and one.ratio is not None
+    rest = [
+        f"{told} {_ratio(one)}" + (f", {_SIDES[one.side]}" if valid else "") for told, one in others
     ]
-    return "; ".join([f"{head} ({name} {_ratio(change)})", *others]) + "."
+    return "; ".join([f"{head} ({name} {_ratio(change)})", *rest]) + "."
+
+
+def _of_pairs(found: SideBySide, row: LevelRow) -> list[tuple[str, Difference]]:
+    """Return what pairs of interleaved requests say, the time per token first."""
+    pair = next((one for one in found.pairs if one.build == row.build), None)
+    if pair is None or "tpot_ms" not in pair.ratios:
+        return []
+    return [
+        (
+            f"{name} by {one.pairs} pairs" if key == "tpot_ms" else name,
+            Difference(
+                difference=None,
+                ratio=one.ratio,
+                ratio_ci95=one.ci95,
+                side=side_of("less", one.ci95, 1.0),
+            ),
+        )
+        for key, name in (("tpot_ms", "TPOT"), ("ttft_ms", "TTFT"), ("e2e_ms", "e2e"))
+        if (one := pair.ratios.get(key)) is not None
+    ]
 
 
 def _ratio(change: Difference) -> str:

@@ -76,6 +76,9 @@ def test_interleaved_both_are_up_at_once(place: Workplace) -> None:
     [pair] = done.json["side_by_side"]["pairs"]
     assert pair["ratios"]["ttft_ms"]["pairs"] == 14
     assert pair["ratios"]["ttft_ms"]["ratio"] == pytest.approx(52 / 40, abs=0.1)
+    first = done.json["side_by_side"]["sentences"][0]
+    assert "(TPOT by 14 pairs ratio " in first
+    assert "; TTFT ratio 1." in first
     assert "one_start" in [note["code"] for note in done.json["side_by_side"]["notes"]]
 
 
