@@ -24,7 +24,7 @@ class Flags(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     server: str | None = None
-    """Builds, or one of [servers], by comma."""
+    """Builds and [servers], by comma."""
     url: str | None = None
     """API base of a server that is up; of replicas all, by comma."""
     model: str | None = None

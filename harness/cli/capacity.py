@@ -82,7 +82,8 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
 
     Args:
         runs: Size by what these finished runs hold; nothing is started.
-        server: Builds to bring up and search one after the other, by comma.
+        server: Builds to bring up and search one after the other, by comma; servers of
+            harness.toml that run already are searched as they are.
         url: API base of a server that is up, instead of --server; of the replicas of one
             deployment all, by comma.
         model: The model to ask the --url for, where it serves several.

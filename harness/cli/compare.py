@@ -95,7 +95,8 @@ def compare(  # noqa: PLR0913 - one parameter for each flag
     drifts costs all the same. Or compare what finished runs hold: harness compare RUN RUN…
 
     Args:
-        names: Builds, the baseline first; or folders of finished runs of any kind.
+        names: Builds, or servers of harness.toml that run already, the baseline first; or folders
+            of finished runs of any kind.
         baseline: The one that the others are held against, where it is not the first.
         profile: Shape of the traffic: a name of `harness list profiles`, or a TOML file.
         level: Streams held open, by comma (closed-loop profiles).

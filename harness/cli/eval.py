@@ -86,7 +86,8 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
     """Ask suites of questions of servers, grade the answers, compare them with a baseline's.
 
     Args:
-        server: Builds to bring up and examine one after the other, by comma.
+        server: Builds to bring up and examine one after the other, by comma; servers of
+            harness.toml that run already are asked as they are.
         url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server.
         model: The model to ask the --url for, where it serves several.
         ca_file: PEM file of the authority that signed the certificate of an https --url.

@@ -97,7 +97,8 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     """Drive traffic at servers and measure what they do.
 
     Args:
-        server: Builds to bring up and measure one after the other, by comma.
+        server: Builds to bring up and measure one after the other, by comma; servers of
+            harness.toml that run already are measured as they are.
         url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server;
             of the replicas of one deployment all, by comma: requests go round robin over them.
         model: The model to ask the --url for, where it serves several.

@@ -18,12 +18,12 @@ from harness.quality.servers import endpoint_for, sources_of
 from harness.serving import Connected, Served, urls_in
 from launchers.environments import installed
 from launchers.launch import check_build
-from launchers.model import resolve_model
+from launchers.model import HUB_ID, resolve_model
 from loadprofiles.prompts.texts import load_tokenizer
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from evals.kinds import Size
     from evals.records import Route
@@ -47,8 +47,28 @@ def check(request: EvalRequest) -> tuple[list[Source], dict[str, Size]]:
     sources = sources_of(request)
     sizes: dict[str, Size] = {}
     for endpoint in _unlike(known_before(request, source) for source in sources):
-        sizes = sizes_of(request, endpoint)
+        try:
+            sizes = sizes_of(request, endpoint)
+        except BadInputError as error:
+            raise _with_the_hub(error, endpoint, sources) from error
     return sources, sizes
+
+
+def _with_the_hub(
+    error: BadInputError, endpoint: Endpoint, sources: Sequence[Source]
+) -> BadInputError:
+    """Say of a build that wants its tokenizer from a hub how it gets here."""
+    builds = [one.build for one in sources if not isinstance(one, Connected)]
+    model = next((one.model for one in builds if one.name == endpoint.build), "")
+    if endpoint.tokenizer is not None or "tokenizer" not in error.text or Path(model).is_dir():
+        return error
+    if not HUB_ID.fullmatch(model):
+        return error
+    return BadInputError(
+        error.text,
+        hint=f"{model} is not in this machine's cache of the model hub, and its tokenizer comes "
+        f"with it: `harness serve {endpoint.build}` fetches both, once.",
+    )
 
 
 def check_asked(request: EvalRequest) -> None:

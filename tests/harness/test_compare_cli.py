@@ -118,3 +118,16 @@ def test_builds_that_differ_in_more_than_their_weights_are_refused_unless_told_t
     assert main(["compare", *argv, "--allow-different"]) == 0
     told_again = capsys.readouterr().out
     assert "differ in more than their weights: max_model_len: fp16 2048, short 1024" in told_again
+
+
+def test_a_tokenizer_that_the_hub_still_has_is_told_how_to_get(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no --tokenizer at `gate`, and none would be needed once the model is here."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "harness.toml").write_text(
+        "".join(f'[builds.{name}]\nmodel = "org/{name}"\n' for name in ("theirs", "others"))
+    )
+    text = told(["theirs", "others", "--suite", "perplexity", "--dry-run"], capsys)
+    assert "is not in this machine's cache of the model hub" in text
+    assert "`harness serve " in text
