@@ -17,10 +17,11 @@ from harness.calibration import find, sentence, summarize
 from harness.config import Config, find_build, load_config
 from harness.errors import BadInputError
 from harness.provenance import PACKAGES, gpus, host
-from launchers.engines import StartRequest, engines, load_engine
+from launchers.engines import engines
 from launchers.environments import environment_folder, environments, installed
 from launchers.errors import LauncherError
-from launchers.model import builtin_builds, resolve_model
+from launchers.launch import plan_start
+from launchers.model import builtin_builds
 from launchers.telemetry.records import GIB
 from loadprofiles.wire.clock import SO_TIMESTAMPNS, kernel_stamp_ns
 
@@ -82,12 +83,7 @@ def start_error(build: Build, base_dir: Path) -> LauncherError | None:
     Only its model, engine and arguments are looked at: nothing is started or installed.
     """
     try:
-        source, build = resolve_model(build, base_dir), build.beside(base_dir)
-        load_engine(build.engine).start(
-            StartRequest(
-                build=build, source=source, port=1, install_missing=False, on_line=lambda _: None
-            )
-        )
+        plan_start(build, base_dir)
     except LauncherError as error:
         return error
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import httpx
 
 from launchers.checkpoint import check_quantization, scheme_of
 from launchers.engines import Start, StartRequest, load_engine
-from launchers.errors import BuildError, LaunchError
+from launchers.errors import BuildError, LaunchError, NotYetInstalledError
 from launchers.model import checkpoint_of, memory_of_weights_gib, resolve_model, weights_hash
 from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
@@ -58,10 +58,26 @@ def check_build(build: Build, base_dir: Path) -> None:
 
     Raises:
         BuildError, UnknownNameError: the build cannot be served as it is.
+        InstallError: its engine is not on this machine, and the harness cannot install it.
+    """
+    _asked_port(build, None)
+    with suppress(NotYetInstalledError):
+        plan_start(build, base_dir)
+
+
+def plan_start(build: Build, base_dir: Path) -> Start:
+    """Say how a build would be started on this machine as it is now.
+
+    Raises:
+        BuildError, UnknownNameError: the build cannot be served as it is.
+        InstallError: its engine is not there; NotYetInstalledError: but can be installed.
     """
     engine = load_engine(build.engine)
-    engine.check(build.beside(base_dir), resolve_model(build, base_dir))
-    _asked_port(build, None)
+    source, build = resolve_model(build, base_dir), build.beside(base_dir)
+    request = StartRequest(
+        build=build, source=source, port=1, install_missing=False, on_line=lambda _: None
+    )
+    return engine.start(request)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from launchers.checkpoint import Checkpoint, check_quantization, read_checkpoint
 from launchers.errors import BuildError, suggest
+from launchers.gguf import MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,7 +140,8 @@ def _in_folder(build: Build, folder: Path) -> ModelSource:
     whole = [path for path in found if not (p := GGUF_PART.fullmatch(path.name)) or int(p[2]) == 1]
     if not whole or _weight_files(folder):
         if not (folder / "config.json").is_file():
-            raise BuildError(build.name, "model", f"{folder} has no config.json: not a checkpoint")
+            problem = f"{folder} has no config.json and no GGUF file: not a checkpoint"
+            raise BuildError(build.name, "model", problem)
         return ModelSource(name=folder.name, folder=folder)
     if len(whole) > 1:
         names = ", ".join(path.name for path in whole)
@@ -151,10 +153,14 @@ def _in_folder(build: Build, folder: Path) -> ModelSource:
 def _readable(build: Build, source: ModelSource) -> ModelSource:
     for path in source.weight_files:
         try:
-            path.open("rb").close()
+            with path.open("rb") as file:
+                begins = file.read(len(MAGIC))
         except OSError as error:
             problem = f"{path} cannot be read: {error.strerror}"
             raise BuildError(build.name, "model", problem) from error
+        if source.file and begins != MAGIC:
+            problem = f"{path} is no GGUF file: it begins with {begins!r}; fetch it again"
+            raise BuildError(build.name, "model", problem)
     return source
 
 

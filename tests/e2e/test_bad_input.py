@@ -235,6 +235,19 @@ def test_an_impossible_build_is_2_before_another_is_served(
     assert workplace.runs == []
 
 
+@pytest.mark.parametrize("fields", ['engine = "tgi"', 'engine = "vllm"\ndevice = "cuda"'])
+def test_an_engine_that_is_nowhere_is_3_before_another_is_served(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, fields: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    workplace.build("good", *QUICK)
+    with (workplace.path / "harness.toml").open("a") as file:
+        file.write(f'[builds.bad]\nmodel = "demo:awq"\n{fields}\n')
+    done = workplace.inside("load", "--server", "good,bad", *STEADY, "--json")
+    check(done, 3, "build 'bad'", "command on PATH", "field `command`")
+    assert workplace.runs == []
+
+
 @pytest.mark.parametrize("out", ["file", "file/below", "/proc/none"])
 def test_unwritable_output_is_found_before_the_first_request(
     workplace: Workplace, mock: StartMock, out: str, tmp_path: Path

@@ -72,7 +72,8 @@ def test_a_hub_id(tmp_path: Path) -> None:
         ("no-such", "ORGANISATION/NAME"),
         ("/no/such/folder", "no folder /no/such/folder"),
         ("models/typo", "no folder .*models/typo"),
-        ("models", "has no config.json"),
+        ("models", "has no config.json and no GGUF file"),
+        ("pointer.gguf", r"pointer.gguf is no GGUF file: it begins with b'vers'"),
         ("file.bin", "is a file"),
         ("demo:apq", r"no demo model 'apq': did you mean 'awq'\? known are awq, fp16"),
     ],
@@ -83,6 +84,7 @@ def test_a_missing_model_names_the_field(
     (tmp_path / "models" / "demo-fp16").mkdir(parents=True)
     (tmp_path / "models" / "demo-awq").mkdir()
     (tmp_path / "file.bin").touch()
+    (tmp_path / "pointer.gguf").write_text("version https://git-lfs.github.com/spec/v1\n")
     monkeypatch.setattr(module, "MODELS", tmp_path / "models")
     with pytest.raises(BuildError, match=says) as caught:
         resolve_model(build(spelled), tmp_path)
@@ -172,14 +174,14 @@ def test_what_weights_take_once_loaded(
 def test_a_gguf_file(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
-    (folder / "tiny.Q4_K_M.gguf").write_bytes(b"4")
+    (folder / "tiny.Q4_K_M.gguf").write_bytes(b"GGUF4")
     source = resolve_model(build("models/tiny.Q4_K_M.gguf"), tmp_path)
     assert (source.name, source.folder) == ("tiny.Q4_K_M", folder)
     assert source.location == str(folder / "tiny.Q4_K_M.gguf")
     alone = resolve_model(build("models"), tmp_path)
     assert (alone.name, alone.file) == ("models", source.file)
 
-    (folder / "tiny.Q8_0.gguf").write_bytes(b"8")
+    (folder / "tiny.Q8_0.gguf").write_bytes(b"GGUF8")
     assert source.weight_files == [folder / "tiny.Q4_K_M.gguf"]
     with pytest.raises(BuildError, match=r"several GGUF files \(tiny\.Q4_K_M\.gguf, tiny\.Q8_0"):
         resolve_model(build("models"), tmp_path)
@@ -192,7 +194,7 @@ def test_a_gguf_file(tmp_path: Path) -> None:
 def test_a_gguf_in_parts_is_one_model(tmp_path: Path) -> None:
     parts = [tmp_path / f"big-{n:05}-of-00002.gguf" for n in (1, 2)]
     for part in [*parts, tmp_path / "bigger-00002-of-00002.gguf"]:
-        part.write_bytes(b"1")
+        part.write_bytes(b"GGUF")
     source = resolve_model(build("."), tmp_path)
     assert source.location == str(parts[0])
     assert source.weight_files == parts
