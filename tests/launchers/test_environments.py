@@ -409,7 +409,8 @@ def test_every_environment_is_pinned_to_the_last_package() -> None:
         lines = [line for line in text.splitlines() if line[0] not in "#-"]
         assert all(PIN.fullmatch(line) for line in lines), name
         packages = {line.partition("==")[0] for line in lines}
-        assert name in packages or name in {"llama.cpp", "llm-compressor"}  # of other names
+        others = {"llama.cpp", "llm-compressor", "transformers-serve"}  # of other names
+        assert name in packages or name in others
         # They break transformers beside a CPU build of torch.
         assert not packages & {"torchvision", "torchaudio", "torchcodec"}
         assert "://" not in path.read_text()
