@@ -99,6 +99,7 @@ def start(plan: dict[str, object], libc: ctypes.CDLL) -> int | None:
     assert isinstance(argv, list)  # noqa: S101 - narrows the type
     reading, writing = os.pipe()
     guard = os.getpid()
+    began_s = time.monotonic()
     pid = os.fork()
     if pid == 0:
         try:
@@ -127,7 +128,7 @@ def start(plan: dict[str, object], libc: ctypes.CDLL) -> int | None:
         os.waitpid(pid, 0)
         say({"failed": failure.decode(errors="replace")})
         return None
-    say({"pid": pid})
+    say({"pid": pid, "began_s": began_s})
     return pid
 
 

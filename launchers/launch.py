@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from launchers.processes import ExitStatus
 
 LOG_FILE = "server.log"
-POLL_S = 0.2
+POLL_S = 0.05
+"""What a start takes is known to this."""
 NEWS_S = 5.0
 """How often `on_line` hears what a loading server does."""
 NEWS_CHARACTERS = 140
@@ -204,8 +205,10 @@ class _Readiness:
                         if reply.status_code == httpx.codes.OK:
                             healthy_s = time.monotonic() - began
                         last = f"{self.engine.ready_path} answered {reply.status_code}"
-                    if healthy_s is not None and self._generates(client, deadline - now):
-                        return round(healthy_s, 2), round(time.monotonic() - began, 2)
+                    if healthy_s is not None:
+                        generated = self._generated(client, deadline - now)
+                        if generated is not None:
+                            return round(healthy_s, 2), round(generated - began, 2)
                 except httpx.HTTPError as error:
                     last = str(error) or type(error).__name__
                 if now - news >= NEWS_S:
@@ -220,19 +223,21 @@ class _Readiness:
             f"was not ready within {limit} ({last}); a larger one in the build waits longer"
         )
 
-    def _generates(self, client: httpx.Client, timeout_s: float) -> bool:
+    def _generated(self, client: httpx.Client, timeout_s: float) -> float | None:
+        """Ask for a token; return when it had come, None if there was none."""
         model = self.start.model or self.request.source.name
         # Greedy: some engines sample all requests of one batch as the first one asks for.
         body = {"model": model, "prompt": "1", "max_tokens": 1, "temperature": 0}
         reply = fetch(client, "/v1/completions", body=body, timeout_s=max(timeout_s, 1))
+        at = time.monotonic()
         self._check_identity()
         if reply.status_code == httpx.codes.OK:
-            return _has_token(reply)
+            return at if _has_token(reply) else None
         if reply.is_client_error:
             raise self._error(
                 f"is up but refused to generate: HTTP {reply.status_code} {reply.text[:300]}"
             )
-        return False
+        return None
 
     def _check_alive(self) -> None:
         if status := self.process.poll():

@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +65,6 @@ class GuardedProcess:
         self._grace_s = grace_s
         self._status: ExitStatus | None = None
         self.pid = 0
-        self.started_s = time.monotonic()
         own = {name: text for name, text in os.environ.items() if name not in start.unset}
         with log.open("ab") as output:
             self._guard = subprocess.Popen(
@@ -101,6 +99,8 @@ class GuardedProcess:
         if "failed" in answer:
             raise LaunchError(f"cannot start {start.argv[0]}: {answer['failed']}")
         os.set_blocking(from_guard.fileno(), False)
+        self.started_s = float(answer["began_s"])
+        """Of the monotonic clock; the guard was there before."""
         return int(answer["pid"])
 
     def poll(self) -> ExitStatus | None:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("harness", "launchers", "loadprofiles", "evals")
 MAX_LINES = 400
 MAX_ENGINE_LINES = 120
+ENGINES_PAGE = ROOT / "docs/engines.md"
 HEAVY = ("locust", "gevent", "torch", "pydantic", "numpy", "httpx")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -40,6 +41,8 @@ def test_an_engine_is_one_short_file() -> None:
     assert len(engines) > 1
     lengths = {path.name: len(path.read_text().splitlines()) for path in engines}
     assert {name: n for name, n in lengths.items() if n > MAX_ENGINE_LINES} == {}
+    told = re.findall(r"^ +(\d+) launchers/engines/(\S+)$", ENGINES_PAGE.read_text(), re.MULTILINE)
+    assert {name: int(n) for n, name in told} == lengths
 
 
 def test_no_utils() -> None:

@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from launchers import processes
 from launchers.build import Build
 from launchers.devices import available_cpus
 from launchers.engines import Start
@@ -58,6 +59,30 @@ def test_a_server_comes_up_answers_and_is_gone_afterwards(
     assert running.poll() == ExitStatus(None, "SIGTERM")
     assert any("starting" in line for line in lines)
     assert any("ready after" in line for line in lines)
+
+
+def test_what_is_ours_is_in_no_start_up_time(
+    make_build: MakeBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_s = 0.4
+    slow_guard = tmp_path / "guard.py"
+    slow_guard.write_text(
+        f"import runpy, time\ntime.sleep({slow_s})\n"
+        f"runpy.run_path({str(processes.GUARD)!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(processes, "GUARD", slow_guard)
+    looks = GuardedProcess.listens_alone
+
+    def looks_slowly(process: GuardedProcess, port: int) -> bool:
+        time.sleep(slow_s)
+        return looks(process, port)
+
+    monkeypatch.setattr(GuardedProcess, "listens_alone", looks_slowly)
+    began = time.monotonic()
+    with launch(make_build("serves"), tmp_path, base_dir=tmp_path, on_line=quiet) as running:
+        took_s = time.monotonic() - began
+        told_s = float(str(running.server.provenance["first_token_s"]))
+        assert 0 < told_s <= took_s - 2 * slow_s + 0.01
 
 
 @pytest.mark.skipif(len(available_cpus()) < 2, reason="one CPU cannot be shared out")
