@@ -66,7 +66,7 @@ def _standing(found: SideBySide, row: LevelRow, metric: str) -> str:
     (name, change), *others = _of_pairs(found, row) or [
         (words.label(key), row.against[key])
         for key in dict.fromkeys((metric, *_BESIDE))
-        if _known(row.against.get(key))
+        if _known(row.against.get(key)) and (key == metric or not row.against[key].few)
     ]
     at = words.at_level(row.level)
     if not valid:
