@@ -11,6 +11,7 @@ from harness.comparing.compare import compare
 from harness.errors import BadInputError
 from harness.evidence.evidence import read_evidence
 from harness.evidence.folders import COMPARISON, kind_of, missing
+from harness.gap import Gap  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.measurement import RunInfo  # noqa: TC001 - msgspec reads it at run time
 from harness.provenance import provenance
 from harness.rundir import MANIFEST_FILE, MANIFEST_SCHEMA, read_json
@@ -42,6 +43,8 @@ class CompareManifest(msgspec.Struct, kw_only=True):
     """Folders within this one."""
     runs: list[str] = []
     """Folders of finished runs, where nothing was brought up."""
+    resumed: list[Gap] = []
+    """Each time that it went on after it was cut off."""
     host: Any = None
     git: Any = None
     packages: Any = None

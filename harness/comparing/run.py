@@ -18,6 +18,7 @@ from harness.comparing.record import write_comparison
 from harness.comparing.request import Weighing
 from harness.errors import ExitCode, HarnessError
 from harness.evidence.folders import COMPARISON, LOAD, kind_of
+from harness.gap import gap_of
 from harness.load.abreast import all_up
 from harness.load.job import LoadJob
 from harness.quality.run import EvalJob
@@ -70,7 +71,10 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
         manifest.unlike = unlike_of(request)
         write_manifest(folder, manifest)
     else:
-        check_same(read_compare_manifest(folder), request)
+        manifest = read_compare_manifest(folder)
+        check_same(manifest, request)
+        manifest.resumed.append(gap_of(folder.path))
+        write_manifest(folder, manifest)
     plan = plan_comparison(request, sizes)
     for line in words(plan):
         live.note(line)

@@ -10,7 +10,8 @@ import msgspec
 from harness.evidence.evidence import Evidence, read_evidence
 from harness.evidence.folders import EVAL, kind_of
 from harness.evidence.weights import weights_of
-from harness.load.record import DRIVEN_AGAIN, RESUMED
+from harness.gap import RESUMED
+from harness.load.record import DRIVEN_AGAIN
 from harness.measuring.measurement import Caveat
 from harness.quality.evaluate import asked, pass_caveats
 from harness.quality.probing import drift_caveats

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import msgspec
 
 from harness.calibration import find, summarize
 from harness.evidence.folders import kind_of
+from harness.gap import RESUMED, gap_of, words
 from harness.measuring.measurement import (
     Caveat,
     CellMeasurement,
@@ -21,7 +21,6 @@ from harness.measuring.repeats import repeats_differ
 from harness.provenance import provenance
 from harness.reports import write_files
 from harness.reports.kinds import package_of
-from harness.rundir import MEASUREMENTS_FILE
 from loadprofiles.wire.clock import wall_minus_monotonic_ns
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from harness.rundir import RunFolder
 
 REPORTS = {"html": "report.html", "markdown": "report.md"}
-RESUMED = "resumed"
-"""The code of the caveat of a run that went on after it was cut off."""
 DRIVEN_AGAIN = "driven_again"
 """The code of the caveat of a cell that has a second time's numbers."""
 
@@ -76,6 +73,7 @@ class RunRecord:
         self._ended: dict[str, Ended] = {}
         self._servers: dict[str, object] = {}
         self._visits: list[object] = []
+        self._resumed: list[object] = []
         self._measured: dict[str, CellMeasurement] = {}
         self._caveats: list[Caveat] = []
         self._calibration = summarize(find())
@@ -112,18 +110,14 @@ class RunRecord:
         self._servers = dict(servers) if isinstance(servers, dict) else {}
         self._visits = list(visits) if isinstance(visits, list) else []
         self._caveats = [one for one in before.caveats if one.code in {RESUMED, DRIVEN_AGAIN}]
-        self._caveats.append(Caveat(RESUMED, self._gap(len(known))))
-
-    def _gap(self, kept: int) -> str:
-        """Say how long nothing was measured."""
-        now = dt.datetime.now(dt.UTC)
-        written = (self.folder.path / MEASUREMENTS_FILE).stat().st_mtime
-        gap_s = max(0.0, now.timestamp() - written)
-        return (
-            f"This run was cut off and went on at {now:%Y-%m-%d %H:%M:%S} UTC, {gap_s:.0f} s after "
-            f"its last numbers: {kept} of {len(self._cells)} cells are from before. What changed "
+        gap = gap_of(self.folder.path, kept=len(known), planned=len(self._cells))
+        earlier = manifest.get("resumed")
+        self._resumed = [*(earlier if isinstance(earlier, list) else []), gap]
+        text = (
+            f"{words(gap)}: {gap.kept} of {gap.planned} cells are from before. What changed "
             "on the machine in between is in the differences between repeats."
         )
+        self._caveats.append(Caveat(RESUMED, text))
 
     def add_server(self, visit: Visit, found: Mapping[str, object]) -> None:
         """Keep a server's provenance: of its first time by its name, of each time in a list."""
@@ -185,9 +179,11 @@ class RunRecord:
         self.folder.write_measurements(self.measurements())
         sweep = {"sweep": {"plan": self._sweep, "ended": self._ended}} if self._sweep else {}
         held = {"side_by_side": {"baseline": self._baseline}} if self._baseline else {}
+        resumed = {"resumed": self._resumed} if self._resumed else {}
         self.folder.write_manifest(
             {
                 "run": self._info,
+                **resumed,
                 "clock": self._clock,
                 "calibration": self._calibration,
                 "request": self._request,

@@ -12,6 +12,7 @@ from evals.errors import DamagedError
 from evals.store import ANSWERS_FILE, cut_bytes, read_answers
 from harness.errors import BadInputError, ExitCode
 from harness.evidence.weights import weights_of
+from harness.gap import RESUMED, words
 from harness.measuring.measurement import Caveat
 from harness.measuring.remeasure import measure_folder
 from harness.quality import scores
@@ -63,16 +64,25 @@ def evaluate(run: RunFolder) -> Result:
     found = [_build(run, manifest, build) for build in manifest.builds]
     if len(found) == 1:
         [one] = found
-        caveats = [*manifest.problems, *one.caveats]
+        caveats = [*manifest.problems, *_gaps(manifest), *one.caveats]
         valid = one.valid and not any(caveat.invalidates for caveat in caveats)
         return msgspec.structs.replace(one, caveats=caveats, valid=valid)
-    caveats = [*manifest.problems, *_baseline_caveats(run, manifest)]
+    caveats = [*manifest.problems, *_gaps(manifest), *_baseline_caveats(run, manifest)]
     return Evaluations(
         run=manifest.run,
         evaluations=found,
         valid=all(one.valid for one in found) and not any(caveat.invalidates for caveat in caveats),
         caveats=caveats,
     )
+
+
+def _gaps(manifest: EvalManifest) -> Iterator[Caveat]:
+    for gap in manifest.resumed:
+        yield Caveat(
+            RESUMED,
+            f"{words(gap)}: {gap.kept} of {gap.planned} passes were done, and answers that were "
+            "given stayed as they were.",
+        )
 
 
 def exit_code(result: Result, so_far: ExitCode, *, gated: bool) -> ExitCode:

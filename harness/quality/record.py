@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from harness.errors import BadInputError
+from harness.gap import Gap  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.measurement import (
     Caveat,
     RunInfo,
@@ -79,6 +80,8 @@ class EvalManifest(msgspec.Struct, kw_only=True):
     seed: int
     servers: dict[str, ServerFacts] = {}
     problems: list[Caveat] = []
+    resumed: list[Gap] = []
+    """Each time that it went on, with something still to be asked, after it was cut off."""
     clock: dict[str, int] = {}
     host: Any = None
     git: Any = None

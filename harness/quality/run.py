@@ -16,6 +16,7 @@ from harness.errors import (
     OutOfTimeError,
     ServerError,
 )
+from harness.gap import gap_of
 from harness.quality.asking import ask_pass
 from harness.quality.baseline import COPY, copy_baseline
 from harness.quality.beside import load_beside
@@ -135,16 +136,17 @@ class EvalJob:
     """
 
     def __init__(self, request: EvalRequest, folder: RunFolder, live: Live) -> None:
+        self._request = request
+        self._folder = folder
         seen = list(contaminated(request))
         if (folder.path / MANIFEST_FILE).is_file():
             self._record = EvalRecord(folder, read_manifest(folder))
             demand_same(self._record.manifest.suites, request.suites, folder.path)
             self._record.manifest.problems.clear()
+            self._went_on()
         else:
             self._record = EvalRecord(folder, _manifest(request, folder))
         self._record.manifest.problems += seen
-        self._request = request
-        self._folder = folder
         self._live = live
         self._suites = {suite.name: (suite, base_dir) for suite, base_dir in request.suites}
         self._code = ExitCode.OK
@@ -157,6 +159,14 @@ class EvalJob:
         """
         self._record.save()
         self._take_baseline()
+
+    def _went_on(self) -> None:
+        """Note the gap, if there is anything left to ask."""
+        planned = self._record.manifest.passes
+        done = sum(map(self._is_done, planned))
+        if done < len(planned):
+            gap = gap_of(self._folder.path, kept=done, planned=len(planned))
+            self._record.manifest.resumed.append(gap)
 
     def todo(self, build: str) -> list[Pass]:
         """What one build is still to be asked."""
