@@ -1,4 +1,4 @@
-"""A comparison that is killed at random moments ends as an undisturbed one; all 20 by the command."""
+"""A comparison killed at random moments ends as an undisturbed one; all 20 by the command."""
 
 from __future__ import annotations
 
