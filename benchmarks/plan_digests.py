@@ -5,11 +5,11 @@
 
 Plans of every built-in profile (bodies.jsonl and plan.json), the order of a comparison's visits,
 items of the transaction suite and random subsets. The kept ones (tests/loadprofiles/golden/
-plans.json) were made by Python 3.11 with numpy of constraints.txt. Needs of third parties only
-numpy, msgspec, pydantic and tokenizers, so that a bare environment of another Python can run it:
+plans.json) were made by Python 3.11 with constraints.txt. Needs of third parties only numpy, scipy,
+msgspec, pydantic and tokenizers, so that a bare environment of another Python can run it:
 
     python3.13 -m venv /tmp/py313
-    /tmp/py313/bin/pip install -c constraints.txt numpy msgspec pydantic tokenizers
+    /tmp/py313/bin/pip install -c constraints.txt numpy scipy msgspec pydantic tokenizers
     /tmp/py313/bin/python benchmarks/plan_digests.py --check
 """
 

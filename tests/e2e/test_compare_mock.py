@@ -67,7 +67,7 @@ def measured(run: Path) -> list[str]:
 
 def test_killed_in_the_middle_and_renamed_it_goes_on_as_it_began(place: Workplace) -> None:
     process = place.start(*COMPARE, "--repeats", "2")
-    place.wait_for(lambda: place.runs and len(measured(place.runs[0])) >= 3, 60)
+    place.wait_for(lambda: place.runs and len(measured(place.runs[0])) >= 3, 150)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     [run] = place.runs
@@ -94,6 +94,9 @@ def test_killed_in_the_middle_and_renamed_it_goes_on_as_it_began(place: Workplac
         assert (run / f"load/cells/{name}/samples.jsonl").read_bytes() == samples
     assert (run / "quality/evals/quiz/fast/answers.jsonl").read_bytes() == asked
     assert "resumed" in [one["code"] for one in told["caveats"]]
+    for part in (run, run / "load"):
+        [gap] = json.loads((part / "manifest.json").read_text())["resumed"]
+        assert 0 < gap["gap_s"] < 120
     assert told["runs"] == ["load", "quality"]
     assert told["builds"] == ["fast", "slow"]
     assert {row["repeats"] for row in told["load"]} == {2}

@@ -180,6 +180,14 @@ def test_killed_twice_and_resumed_equals_uninterrupted(asked: Workplace, mock: S
     assert resumed.code == 0, resumed.err
     assert timeless(resumed.json["suites"]) == timeless(whole.json["suites"])
     assert lines_of(asked) == ITEMS  # nothing was asked twice
+    gaps = json.loads((run / "manifest.json").read_text())["resumed"]
+    assert [(gap["kept"], gap["planned"]) for gap in gaps] == [(0, 1), (0, 1)]
+    assert all(0 <= gap["gap_s"] < 120 for gap in gaps)
+    told = [one["text"] for one in resumed.json["caveats"] if one["code"] == "resumed"]
+    assert len(told) == 2
+    assert "went on at" in told[0]
+    assert resumed.json["valid"]
+    assert "cut off" in (run / "report.md").read_text()
     again = asked.harness("eval", "--resume", str(run), "--json", "--quiet")
     assert again.json == resumed.json
 
