@@ -2,7 +2,7 @@
 
 tests/fixtures/runs holds a few tiny ones, made with the mock: `schema-1-*` when schema 1 was given
 out, those with a commit in their name by that commit. They are never made again: what cannot read
-them breaks users' folders.
+them breaks users' folders. What their numbers are is held by test_kept_numbers.py.
 """
 
 from __future__ import annotations
