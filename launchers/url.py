@@ -26,7 +26,7 @@ ENDPOINTS = (
     "/chat/completions", "/completions", "/models", "/generate_stream", "/generate", "/completion",
 )  # fmt: skip
 # What `owned_by` of a model says → the engine's name here.
-OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
+OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang", "mock": "unknown"}
 
 
 def connect(

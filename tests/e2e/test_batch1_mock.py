@@ -82,6 +82,7 @@ def test_interleaved_both_are_up_at_once(place: Workplace) -> None:
     assert "one_start" in [note["code"] for note in done.json["side_by_side"]["notes"]]
 
 
+@pytest.mark.calibration
 def test_the_break_even_s_interval_holds_the_truth(workplace: Workplace) -> None:
     """With n answers at once a step takes 8 + 4 n ms with one build and 24 ms with the other."""
     workplace.build("light", "--step-ms=8", "--step-per-answer-ms=4", serves="mock")
