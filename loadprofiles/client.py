@@ -11,7 +11,7 @@ from collections import deque
 from time import perf_counter_ns as now_ns
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import gevent
 import gevent.hub
@@ -24,6 +24,7 @@ from loadprofiles.wire.clock import CLOCK_STEP_LIMIT_NS
 from loadprofiles.wire.connections import addresses_of
 from loadprofiles.wire.engine import Engine
 from loadprofiles.wire.heads import request_heads
+from loadprofiles.wire.masking import Mask
 from loadprofiles.wire.sample import Ticket, sample_of
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Client:
         )
         self.name = self._plan.path
         [self._head] = request_heads(self._plan, headers)
+        self._mask = Mask(self._plan, headers)
         self._model = target.model or _first_model(target)
         self._engine = Engine(
             addresses_of(self._plan), target.timeout_s, get_original("select", "epoll")
@@ -156,6 +158,7 @@ class Client:
             stream, max_tokens, on_sample = self._finished[0]
             if self._decoding is None:
                 exact = abs(self._engine.clock_step_ns()) <= CLOCK_STEP_LIMIT_NS
+                self._mask.hide(stream)
                 self._decoding = sample_of(
                     stream, self._dialect, (max_tokens,),
                     kernel_clock=bool(self._engine.kernel_stamps) and exact,
@@ -179,5 +182,17 @@ def _first_model(target: Target) -> str:
     if target.api_key_env and os.environ.get(target.api_key_env):
         headers["Authorization"] = f"Bearer {os.environ[target.api_key_env]}"
     request = Request(f"{target.url.rstrip('/')}/models", headers=headers)  # noqa: S310 - checked
-    with urlopen(request, timeout=_ANSWER_S) as answer:  # noqa: S310 - likewise
+    with _opener().open(request, timeout=_ANSWER_S) as answer:
         return str(json.load(answer)["data"][0]["id"])
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Lets a redirect be an error: urllib would send the same headers, the key too, anywhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Name no request that follows."""
+
+
+def _opener() -> OpenerDirector:
+    """Neither proxies of the environment nor redirects: the key is for the server named."""
+    return build_opener(ProxyHandler({}), _NoRedirects)

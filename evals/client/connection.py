@@ -36,6 +36,7 @@ _SHOWN: Final = 300
 _LOOKED_AT: Final = 64 * 2**10
 _SHORTEST: Final = 4
 """Characters of a secret: a header whose value is `1` is none, and 1 is all over a text."""
+_SHORTEST_IN_ANSWERS: Final = 12
 _MASK: Final = "***"
 _OK, _TOO_MANY, _SERVER_ERROR = 200, 429, 500
 _NO_ENTRY: Final = {401: "wants a key: --api-key-env", 403: "does not let this key in"}
@@ -131,7 +132,7 @@ class Connection:
         if answer.status_code != _OK:
             text = f"HTTP {answer.status_code}: {self._start_of(data)}"
             return Failure(code="status", text=text)
-        return [line for line in data.splitlines() if line.strip()]
+        return [line for line in self._cleaned(data).splitlines() if line.strip()]
 
     async def _ask(self, method: str, url: str, body: bytes | None) -> Reply | Refusal | Failure:
         before = self._answered
@@ -155,7 +156,7 @@ class Connection:
                     self._answered += 1
                     if answer.status_code == _OK:
                         latency_ms = (time.monotonic_ns() - sent_ns) / 1e6
-                        return Reply(data, sent_ns, latency_ms, attempt)
+                        return Reply(self._cleaned(data), sent_ns, latency_ms, attempt)
                     failed = self._refused(answer, data, attempt)
                     if not isinstance(failed, Failure) or failed.code == "redirect":
                         return failed
@@ -199,6 +200,13 @@ class Connection:
         """Return the start of a body in one line, without the secrets that were sent."""
         text = " ".join(self._hide(data[:_LOOKED_AT].decode(errors="replace")).split())
         return text[:_SHOWN] or "empty"
+
+    def _cleaned(self, data: bytes) -> bytes:
+        """Return a good answer without long secrets: short ones may be words of any answer."""
+        for secret in self._secrets:
+            if len(secret) >= _SHORTEST_IN_ANSWERS:
+                data = data.replace(secret.encode(), b"*" * len(secret))
+        return data
 
     def _hide(self, text: str) -> str:
         for secret in self._secrets:

@@ -22,8 +22,11 @@ def read(asked: dict[str, Any]) -> dict[str, Any]:
         `count`, `finish`: of the document; `stream_text`, `stream_count`, `stream_finish`: of the
         stream, without special tokens.
     """
+    from requests import Session
     from text_generation import Client
 
+    # That client follows redirects, and would take headers along that are not `Authorization`.
+    Session.get_redirect_target = _nowhere  # type: ignore[method-assign, assignment]
     headers = {name: os.environ[variable] for name, variable in asked["header_env"]}
     client = Client(asked["url"], headers=headers, timeout=asked["timeout_s"])
     most = asked["max_new_tokens"]
@@ -45,6 +48,10 @@ def read(asked: dict[str, Any]) -> dict[str, Any]:
         "stream_count": end and end.generated_tokens,
         "stream_finish": end and end.finish_reason.value,
     }
+
+
+def _nowhere(_session: object, _answer: object) -> None:
+    """Where a redirect leads to: nowhere."""
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def worker(
     Args:
         join: HOST:PORT of its --bind.
         header: K=V, for the headers whose names that machine was given; values stay here.
-        api_key_env: Environment variable with the bearer token, if it is not called as there.
+        api_key_env: Environment variable with the bearer token, where that machine wants one.
         timeout: Seconds to try to reach it, at first and between two cells.
     """
     host, port = address_of("join", join)

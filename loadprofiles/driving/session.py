@@ -27,6 +27,7 @@ from loadprofiles.records import (
 from loadprofiles.wire.answer import is_brief
 from loadprofiles.wire.clock import CLOCK_STEP_LIMIT_NS
 from loadprofiles.wire.heads import request_heads
+from loadprofiles.wire.masking import Mask
 from loadprofiles.wire.sample import Ticket, sample_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Session:
                 f"{BODIES_FILE} holds {len(self._bodies)} bodies; the plan has {plan.warmup} for "
                 f"the warm-up and {len(plan.output_tokens)} in all"
             )
-        self._heads = request_heads(plan)
+        self._heads, self._mask = request_heads(plan), Mask(plan)
         self._file = (folder / SAMPLES_FILE).open("wb")
         self._encode = msgspec.json.Encoder().encode
         self._prefix = os.urandom(5).hex()
@@ -269,6 +270,7 @@ class Session:
     def _decode(self, stream: Stream) -> Generator[None, None, Sample]:
         """Decode a finished stream in steps, write its sample and return it."""
         self.check_clock()
+        self._mask.hide(stream)
         sample, text = yield from sample_of(
             stream, self._dialect, self.plan.output_tokens, streamed=self.plan.stream,
             kernel_clock=bool(self.engine.kernel_stamps) and not self.clock_stepped,

@@ -22,17 +22,13 @@ def request_heads(plan: DrivePlan, values: Mapping[str, str] | None = None) -> l
     Secrets come from the environment: the values of the plan's headers, unless they are given, and
     the bearer token.
     """
-    if values is None:
-        values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
     lines = [
         "Content-Type: application/json",
         f"Accept: {'text/event-stream' if plan.stream else 'application/json'}",
         "Accept-Encoding: identity",
         f"User-Agent: serving-load-harness Python/{sys.version_info[0]}.{sys.version_info[1]}",
-        *(f"{name}: {values[name]}" for name in plan.headers),
+        *secret_lines(plan, values),
     ]
-    if plan.api_key_env and os.environ.get(plan.api_key_env):
-        lines.append(f"Authorization: Bearer {os.environ[plan.api_key_env]}")
     first = (plan.path, plan.host, plan.port)
     return [
         "\r\n".join([
@@ -43,6 +39,16 @@ def request_heads(plan: DrivePlan, values: Mapping[str, str] | None = None) -> l
         ]).encode("latin-1")
         for path, host, port in [first, *((one.path, one.host, one.port) for one in plan.replicas)]
     ]  # fmt: skip
+
+
+def secret_lines(plan: DrivePlan, values: Mapping[str, str] | None = None) -> list[str]:
+    """Return the lines of a head whose values may be secret; see `request_heads`."""
+    if values is None:
+        values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
+    lines = [f"{name}: {values[name]}" for name in plan.headers]
+    if plan.api_key_env and os.environ.get(plan.api_key_env):
+        lines.append(f"Authorization: Bearer {os.environ[plan.api_key_env]}")
+    return lines
 
 
 def _authority(host: str, port: int, *, tls: bool) -> str:

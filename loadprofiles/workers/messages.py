@@ -50,7 +50,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None = None
     """Its index where the master has started it."""
     api_key_env: str | None = None
-    """The environment variable with the bearer token, if not the one that the plan names."""
+    """The environment variable with the bearer token; what the plan names is asked for only by
+    a worker that the master has started itself."""
     timeout_s: float = 60.0
     """How long to try to reach the master."""
 

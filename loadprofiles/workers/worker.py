@@ -227,7 +227,14 @@ class Worker:
                     f"has no value for the header {name}: give `harness worker` --header {name}=…"
                 )
         if plan.api_key_env is not None:
-            variable = self._orders.api_key_env or plan.api_key_env
+            variable = self._orders.api_key_env
+            if variable is None and self._orders.slot is not None:
+                variable = plan.api_key_env
+            if variable is None:  # whoever is joined must not choose what of this machine is sent
+                raise Refusal(
+                    f"was not told to send a key: give `harness worker` --api-key-env "
+                    f"{plan.api_key_env}, or the variable that has it there"
+                )
             if not os.environ.get(variable):
                 raise Refusal(
                     f"has nothing in its environment variable {variable}: export it before "

@@ -431,7 +431,8 @@ def test_secrets_are_each_workers_own(
     ours = {"LOADPROFILES_HEADERS": '{"X-Team":"a"}', "SOME_KEY": "secret-1"}
     for theirs, orders, says in (
         ({"LOADPROFILES_HEADERS": "{}"}, {}, "has no value for the header X-Team"),
-        ({"SOME_KEY": ""}, {}, "has nothing in its environment variable SOME_KEY"),
+        ({}, {}, "was not told to send a key: give `harness worker` --api-key-env SOME_KEY"),
+        ({}, {"api_key_env": "NONE"}, "has nothing in its environment variable NONE"),
         ({"SOME_KEY": "", "MINE": "secret-2"}, {"api_key_env": "MINE"}, None),
     ):
         folder = make_cell(mock(*KNOWN), mode="closed", streams=2, requests=8, **fields)

@@ -1,0 +1,42 @@
+"""Takes the secrets that were sent out of what a server repeats of them, before it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loadprofiles.wire.heads import secret_lines
+from loadprofiles.wire.stream import HTTP_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from loadprofiles.records import DrivePlan
+    from loadprofiles.wire.stream import Stream
+
+_SHORTEST, _SHORTEST_IN_ANSWERS = 4, 8
+"""Characters of a secret: `1` is none. Shorter ones may be a word of the dialect itself."""
+
+
+class Mask:
+    """The secrets of a plan's requests: headers' values, and the key without its scheme."""
+
+    def __init__(self, plan: DrivePlan, values: Mapping[str, str] | None = None) -> None:
+        sent = {line.partition(": ")[2] for line in secret_lines(plan, values)}
+        sent |= {text.rpartition(" ")[2] for text in sent}
+        sent |= {msgspec.json.encode(text).decode()[1:-1] for text in sent}
+        found = {text.encode("latin-1", "replace") for text in sent if len(text) >= _SHORTEST}
+        self._secrets = sorted(found, key=len, reverse=True)
+
+    def hide(self, stream: Stream) -> None:
+        """Put as many stars in each secret's place: where events lie does not change."""
+        least = _SHORTEST_IN_ANSWERS if stream.status == HTTP_OK else 0
+        for secret in self._secrets:
+            stars = b"*" * len(secret)
+            if len(secret) >= least and secret in stream.body:
+                stream.body = stream.body.replace(secret, stars)
+            for name in ("note", "detail"):
+                if text := getattr(stream, name):
+                    shown = text.replace(secret.decode("latin-1"), stars.decode())
+                    setattr(stream, name, shown)
