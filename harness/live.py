@@ -89,7 +89,7 @@ class Live:
         console: Console | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console or Console(file=sys.stderr, highlight=False)
+        self._console = console or Console(file=sys.stderr, highlight=False, markup=False)
         self._quiet = quiet
         self._now_s = now_s
         self._live: RichLive | None = None

@@ -22,6 +22,7 @@ import msgspec
 
 from harness import __version__
 from harness.errors import BadInputError, did_you_mean
+from harness.foreign import FolderName, check_tree
 from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
 from harness.measuring.measurement import Measurements, RunInfo
 
@@ -44,11 +45,23 @@ class _Version(msgspec.Struct):
     schema: int
 
 
+class _Planned(msgspec.Struct):
+    id: FolderName | None = None
+    baseline: FolderName | None = None
+
+
+class _Names(msgspec.Struct):
+    """What of a manifest names folders."""
+
+    cells: list[_Planned] | None = None
+
+
 class RunFolder:
     """One run's folder; `path` is absolute, and `id` names the run."""
 
     def __init__(self, path: Path, *, part_of: str | None = None) -> None:
         self.path = path.absolute()
+        self._looked_at = False
         self.id = path.name if part_of is None else f"{part_of}/{path.name}"
 
     @classmethod
@@ -122,11 +135,16 @@ class RunFolder:
         self.write_json(MANIFEST_FILE, {"schema": MANIFEST_SCHEMA, **manifest})
 
     def read_manifest(self) -> dict[str, object]:
-        """Read `manifest.json`.
+        """Read `manifest.json`; the first time, look at all that lies in the folder, too.
 
         Raises:
-            BadInputError: it is missing, broken, or of a newer harness.
+            BadInputError: it is missing, broken, or of a newer harness, or the folder holds what
+                no harness writes.
         """
+        if not self._looked_at:
+            check_tree(self.path)
+            read_json(self.path / MANIFEST_FILE, _Names, MANIFEST_SCHEMA)
+            self._looked_at = True
         return read_json(self.path / MANIFEST_FILE, dict[str, object], MANIFEST_SCHEMA)
 
     def write_measurements(self, measurements: Measurements) -> None:
@@ -175,7 +193,8 @@ def atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link that lies there
             yield file
             file.flush()
             os.fsync(file.fileno())

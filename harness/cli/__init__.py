@@ -24,6 +24,8 @@ Exit codes: 0 done and valid, 1 verdict FAIL, 2 bad input, 3 a server could
 not be installed, started or reached, 4 the measurement is invalid,
 5 inconclusive, 70 a bug, 130 interrupted.
 """
+_TOO_DEEP = re.compile("deserializing an object|decoding a JSON")
+"""What msgspec and json say of a document that nests too deep for them."""
 DOCTOR = """\
 Say what is installed, what is missing, and how to get it.
 
@@ -124,13 +126,14 @@ def run(argv: Sequence[str]) -> int:
         )
     except CycloptsError as error:
         words = " ".join(error.command_chain or ())
-        print(f"harness: {error}\nTry: harness {words} --help".replace("  ", " "), file=sys.stderr)
+        text = f"harness: {error}\nTry: harness {words} --help".replace("  ", " ")
+        print(shown(text), file=sys.stderr)
         return ExitCode.BAD_INPUT
     except Exception as error:
         known = translate(error)
         if known is None:
             raise
-        print(f"harness: {known}", file=sys.stderr)
+        print(f"harness: {shown(str(known))}", file=sys.stderr)
         for flag, path in said.items():
             if re.search(rf"{re.escape(flag)}\b", str(known)):
                 print(f"{flag} is said in {path}", file=sys.stderr)
@@ -138,10 +141,19 @@ def run(argv: Sequence[str]) -> int:
     return int(result) if result is not None else ExitCode.OK
 
 
+def shown(text: str) -> str:
+    """Return an error's text for a terminal: what a file or a server says must not steer one."""
+    from harness.reports.figures import plain_lines
+
+    return text if text.isascii() and text.replace("\n", "").isprintable() else plain_lines(text)
+
+
 def translate(error: Exception) -> HarnessError | None:
     """Turn an exception of a leaf into ours; None for one that nobody expected."""
     if isinstance(error, HarnessError):
         return error
+    if isinstance(error, RecursionError) and _TOO_DEEP.search(str(error)):
+        return BadInputError("a file that was read nests deeper than any that harness writes")
     import evals.errors as grading
     import launchers.errors as launching
     import loadprofiles.errors as planning

@@ -360,5 +360,5 @@ def _show(folder: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     elif json:
         sys.stdout.write(load_report("json").render(folder))
     else:
-        print_comparison(folder, Console(highlight=False))
+        print_comparison(folder, Console(highlight=False, markup=False))
     return code

@@ -135,7 +135,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
     if json:
         sys.stdout.write(load_report("json").render(folder))
     else:
-        print_evaluation(folder, Console(highlight=False))
+        print_evaluation(folder, Console(highlight=False, markup=False))
     return code
 
 

@@ -114,7 +114,7 @@ def _print(found: EvalPlan) -> None:
             for one in found.suites
         ],
     )
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(
         Text(
             f"needed: items for a margin of {found.margin:g} points at power {found.power:g}, "

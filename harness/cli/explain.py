@@ -43,7 +43,7 @@ def explain(
     suffixes = {".md": "markdown", ".json": "json"}
     name = "json" if json else suffixes.get(out.suffix, format) if out else format
     if name == "terminal" and out is None:
-        _print(found, Console())
+        _print(found, Console(markup=False))
         return ExitCode.OK
     text = shown.markdown(found)
     if name == "json":

@@ -97,7 +97,7 @@ def gate(  # noqa: PLR0913 - one parameter for each flag
     if json:
         sys.stdout.write(load_report("json").render(run))
     else:
-        print_gate(run, Console(highlight=False))
+        print_gate(run, Console(highlight=False, markup=False))
     if bless is not None:
         _bless(run, request, bless, code, baselines, command)
     return code

@@ -319,7 +319,7 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     if json:
         sys.stdout.write(load_report("json").render(run))
     elif run.read_measurements().cells:
-        print_run(run, Console(highlight=False))
+        print_run(run, Console(highlight=False, markup=False))
     else:
         print(f"No cell has numbers; what there is lies in {run.path}")
     return code

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from harness.foreign import FolderName  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring import stats
 from harness.measuring.arrivals import arrivals_of
 from harness.measuring.backlog import Backlog, backlog, in_flight
@@ -58,7 +59,7 @@ MAX_FAIL_RATIO: Final = 0.05
 class CellFacts:
     """What is known of a cell before its samples are read."""
 
-    id: str
+    id: FolderName
     build: str
     engine: str
     engine_version: str | None

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from harness.comparing.rows import SideBySide  # noqa: TC001 - as Arrivals
+from harness.foreign import FolderName  # noqa: TC001 - as Arrivals
 from harness.measuring.arrival_stats import Arrivals  # noqa: TC001 - msgspec reads it at run time
 from harness.measuring.compared_stats import OutputsCompared  # noqa: TC001 - as Arrivals
 from harness.measuring.prefill_stats import Prefill  # noqa: TC001 - as Arrivals
@@ -295,7 +296,7 @@ class PromptCount(msgspec.Struct, frozen=True, kw_only=True):
 class CellMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """What the samples of one cell say."""
 
-    id: str
+    id: FolderName
     build: str
     engine: str
     engine_version: str | None

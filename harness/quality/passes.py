@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from harness.errors import BadInputError
+from harness.foreign import FolderName  # noqa: TC001 - msgspec reads it at run time
 from harness.rundir import write_atomically
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ EVALS: Final = "evals"
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """One suite, asked of one build once."""
 
-    suite: str
-    build: str
+    suite: FolderName
+    build: FolderName
     what: What = "idle"
 
     @property
@@ -50,7 +51,7 @@ class PassRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problem: str | None = None
     wall_s: float = 0.0
     """Spent asking, over all attempts."""
-    cells: list[str] = []
+    cells: list[FolderName] = []
     """Load cells that ran beside it."""
     copied_from: str | None = None
     """The run whose answers these are, where a baseline was read."""

@@ -33,7 +33,7 @@ _WORDS: Final = {
 
 def card_text(card: Card) -> str:
     """Return the card as plain text."""
-    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
+    console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, markup=False)
     version = f" {card.engine_version}" if card.engine_version else ""
     console.print(Text(f"{card.engine}{version} at {card.base_url}, model {card.model}"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

@@ -54,7 +54,7 @@ def test_create_on_a_full_disk_is_found_at_once(
     real = Path.open
 
     def full(path: Path, *args: str) -> object:
-        return real(Path("/dev/full") if path.name.endswith(".tmp") else path, *args)
+        return real(Path("/dev/full"), "wb") if path.name.endswith(".tmp") else real(path, *args)
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(BadInputError, match="No space left"):

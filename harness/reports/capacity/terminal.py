@@ -30,7 +30,7 @@ class Terminal:
     def render(self, run: RunFolder) -> str:
         """Return what `harness capacity` prints, as plain text."""
         out, found = io.StringIO(), read_capacity(run)
-        console = Console(file=out, width=_WIDTH, highlight=False)
+        console = Console(file=out, width=_WIDTH, highlight=False, markup=False)
         print_capacity(found, console)
         return out.getvalue()
 

@@ -36,7 +36,7 @@ class Terminal:
     def render(self, run: RunFolder) -> str:
         """Return what `harness compare` prints, as plain text."""
         out = io.StringIO()
-        print_comparison(run, Console(file=out, width=_WIDTH, highlight=False))
+        print_comparison(run, Console(file=out, width=_WIDTH, highlight=False, markup=False))
         return out.getvalue()
 
 

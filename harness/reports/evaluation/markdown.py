@@ -52,7 +52,7 @@ class Markdown:
         servers = "; ".join(escape(words.server_line(one)) for one in each(result))
         parts.append(
             f"{servers}. Seed {result.run.seed}, harness {escape(result.run.harness_version)}. "
-            f"Run again: `{result.run.command.replace('`', '')}`"
+            f"Run again: {code(result.run.command)}"
         )
         return "\n\n".join(parts) + "\n"
 
@@ -80,7 +80,7 @@ def _scores(result: Result) -> str:
             count(suite.items),
             words.outcomes(suite) or NOTHING,
             escape(words.metric(suite)) or NOTHING,
-            suite.route or NOTHING,
+            escape(suite.route or NOTHING),
         ]
         for one, suite in _rows(result)
     ]

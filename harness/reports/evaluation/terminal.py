@@ -43,7 +43,7 @@ class Terminal:
     def render(self, run: RunFolder) -> str:
         """Return what `harness eval` prints, as plain text."""
         out = io.StringIO()
-        print_evaluation(run, Console(file=out, width=_WIDTH, highlight=False))
+        print_evaluation(run, Console(file=out, width=_WIDTH, highlight=False, markup=False))
         return out.getvalue()
 
 

@@ -33,7 +33,7 @@ class Terminal:
     def render(self, run: RunFolder) -> str:
         """Return what `harness gate` prints, as plain text."""
         out = io.StringIO()
-        print_gate(run, Console(file=out, width=_WIDTH, highlight=False))
+        print_gate(run, Console(file=out, width=_WIDTH, highlight=False, markup=False))
         return out.getvalue()
 
 

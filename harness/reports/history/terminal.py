@@ -32,7 +32,7 @@ class Terminal:
     def render(self, history: History) -> str:
         """Return what `harness history` prints, as plain text."""
         out = io.StringIO()
-        print_history(history, Console(file=out, width=_WIDTH, highlight=False))
+        print_history(history, Console(file=out, width=_WIDTH, highlight=False, markup=False))
         return out.getvalue()
 
 
