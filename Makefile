@@ -9,7 +9,7 @@ PROFILE ?= bursty
 PACKAGES := harness launchers loadprofiles evals
 
 .DEFAULT_GOAL := help
-.PHONY: help setup load test test-engines check format schemas benchmarks fuzz peers demo-model constraints clean distclean
+.PHONY: help setup load test test-engines check audit format schemas benchmarks fuzz peers demo-model constraints clean distclean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,11 +41,16 @@ test-engines: $(READY) ## installs every engine (llama.cpp is compiled: minutes 
 	$(BIN)/harness engines install text-generation
 	$(BIN)/python -m pytest -m engine
 
-check: $(READY) ## lint, formatting, types and import layers
+check: $(READY) audit ## lint, formatting, types, import layers, and known holes in dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+audit: ## known holes in what constraints.txt pins; says so where the database is out of reach
+	$(PYTHON) -m venv .venv-audit
+	-.venv-audit/bin/python -m pip install --quiet pip-audit
+	.venv-audit/bin/python tests/security/audit.py
 
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -94,4 +99,4 @@ clean: ## remove what tests and builds leave behind
 	find $(PACKAGES) tests benchmarks docs demo_model -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## also the environments; runs/ stays
-	rm -rf .venv .venv-demo .venv-constraints
+	rm -rf .venv .venv-audit .venv-demo .venv-constraints

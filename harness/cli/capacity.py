@@ -101,7 +101,7 @@ def capacity(  # noqa: PLR0913 - one parameter for each flag
         dialect: openai-completions, openai-chat, tgi or llamacpp; each server's own unless said:
             tgi for a TGI that is brought up, openai-completions for others and for URLs.
         tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
-        header: K=V, sent with each request; for secrets use --api-key-env.
+        header: K=V, sent with each request; of a secret K=env:NAME, its variable.
         api_key_env: Environment variable whose value is sent as a bearer token.
         ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
         timeout: A request without its end after so many seconds has failed.

@@ -110,7 +110,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
         judge_key_env: Environment variable with the judge's bearer token.
         resume: Go on with the run in this folder; all else is taken from there.
         concurrency: Requests in flight at most, 32 unless said.
-        header: K=V, sent with each request.
+        header: K=V, sent with each request; of a secret K=env:NAME, its variable.
         api_key_env: Environment variable with the bearer token.
         timeout: A request without its end after so many seconds has failed, 120 unless said.
         max_fail_ratio: Share of items without an answer above which a suite is invalid.

@@ -60,7 +60,7 @@ def plan(  # noqa: PLR0913 - one parameter for each flag
         power: Chance that a build that lost nothing gets its PASS.
         flip_rate: Share of answers that change from one build to another; 0.05 to 0.15 are usual.
         concurrency: Requests in flight at most, 32 unless said.
-        header: K=V, sent with each request.
+        header: K=V, sent with each request; of a secret K=env:NAME, its variable.
         api_key_env: Environment variable with the bearer token.
         timeout: A request without its end after so many seconds has failed, 120 unless said.
         seed: Decides which items a --limit takes.

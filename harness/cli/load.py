@@ -131,7 +131,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
             tgi for a TGI that is brought up, openai-completions for others and for URLs.
         no_stream: Ask for each answer as one document: no TTFT, ITL and TPOT then.
         tokenizer: Folder with the model's tokenizer.json, for exact prompt lengths.
-        header: K=V, sent with each request; for secrets use --api-key-env.
+        header: K=V, sent with each request; of a secret K=env:NAME, its variable.
         api_key_env: Environment variable whose value is sent as a bearer token.
         ignore_eos: Ask an unknown --url, too, for answers of exactly the planned length.
         lengths: forced: answers of exactly the planned length (of a --url, too); natural: they

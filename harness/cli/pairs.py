@@ -1,8 +1,13 @@
 """K=V arguments of the command line."""
 
+import os
 import re
+from typing import Final
 
 from harness.errors import BadInputError
+from launchers.redact import is_secret
+
+_FROM_ENVIRONMENT: Final = "env:"
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OUR_HEADERS = {
@@ -20,10 +25,11 @@ _OUR_HEADERS = {
 
 
 def headers_of(values: tuple[str, ...]) -> dict[str, str]:
-    """Return request headers from `--header K=V`.
+    """Return request headers from `--header K=V`, or `K=env:NAME` for one of the environment.
 
     Raises:
-        BadInputError: what is no header, or not for the user to set.
+        BadInputError: what is no header, or not for the user to set, or a secret in plain sight:
+            all users of a machine see its command lines.
     """
     headers = pairs_of("header", values)
     for name, value in headers.items():
@@ -33,9 +39,27 @@ def headers_of(values: tuple[str, ...]) -> dict[str, str]:
             )
         if name.lower() in _OUR_HEADERS:
             raise BadInputError(f"--header: {name} is for the load driver to set; leave it out")
-        if not value.isascii():
+        if value.startswith(_FROM_ENVIRONMENT):
+            headers[name] = _variable(name, value.removeprefix(_FROM_ENVIRONMENT))
+        elif is_secret(name):
+            raise BadInputError(
+                f"--header: the value of {name} would be in the list of processes for all to see",
+                hint=f"Use --api-key-env KEY, or --header {name}=env:KEY: sent is what the "
+                "environment variable KEY holds.",
+            )
+        if not headers[name].isascii() or not headers[name].isprintable():
             raise BadInputError(f"--header: the value of {name} is not ASCII")
     return headers
+
+
+def _variable(header: str, name: str) -> str:
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise BadInputError(
+            f"--header {header}: no environment variable of the name after env: is set",
+            hint=f"export KEY=… and --header {header}=env:KEY",
+        )
+    return value
 
 
 def pairs_of(flag: str, values: tuple[str, ...]) -> dict[str, str]:

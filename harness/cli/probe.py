@@ -47,7 +47,7 @@ def probe(  # noqa: PLR0913 - one parameter for each flag
         url: API base of a server that is up, e.g. http://127.0.0.1:8000/v1, instead of --server.
         model: The model to ask the --url for, where it serves several.
         tokenizer: Folder with the model's tokenizer.json; a --server's lies with its weights.
-        header: K=V, sent with each request; for secrets use --api-key-env.
+        header: K=V, sent with each request; of a secret K=env:NAME, its variable.
         api_key_env: Environment variable whose value is sent as a bearer token.
         ca_file: PEM file of the authority that signed the certificate of an https --url.
         insecure: Take any certificate of an https --url.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _CELL_COLUMNS: Final = ("cell", "build", "profile", "level", "level_unit", "repeat")
 WEIGHTS: Final = "weights"
 """What the build's weights are, and its kernel, where it is known."""
-_FORMULA_STARTS: Final = ("=", "+", "-", "@")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class Rows(ABC):

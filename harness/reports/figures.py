@@ -173,6 +173,13 @@ def plain(text: object) -> str:
     )
 
 
+def tame(value: object) -> object:
+    """Return what a template shows: text that is not markup yet, plain but for its lines."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(one if one in "\n\t" else plain(one) for one in value)
+
+
 def plain_lines(text: str) -> str:
     """Plain text whose line breaks stay."""
     return "\n".join(map(plain, text.splitlines()))

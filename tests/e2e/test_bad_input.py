@@ -108,7 +108,7 @@ def check(done: Done, code: int, *texts: str) -> None:
         ([*DEAD_URL, *STEADY, "--header", "A=1\r\nB: 2"], ["--header", "control character"]),
         ([*DEAD_URL, *STEADY, "--header", "A=€"], ["--header", "not ASCII"]),
         (
-            [*DEAD_URL, *STEADY, "--header", "authorization=a", "--api-key-env", "PATH"],
+            [*DEAD_URL, *STEADY, "--header", "authorization=env:HOME", "--api-key-env", "PATH"],
             ["--header Authorization and --api-key-env", "leave one out"],
         ),
         ([*DEAD_URL, *STEADY, "--metadata", "x"], ['--metadata: "x…" is no K=V']),
@@ -360,8 +360,11 @@ def test_the_api_key(workplace: Workplace, mock: StartMock) -> None:
 
 def test_header_values_are_sent_and_reach_no_file(workplace: Workplace, mock: StartMock) -> None:
     url = mock(*QUICK, "--api-key=hidden-4711")
-    header = ("--header", "Authorization=Bearer hidden-4711", "--header", "X-Session=hidden-4712")
-    done = workplace.load("--url", url, *STEADY, "--requests", "3", *header)
+    header = ("--header", "Authorization=env:MINE", "--header", "X-Session=hidden-4712")
+    done = workplace.load(
+        *("--url", url, *STEADY, "--requests", "3", *header),
+        environment={"MINE": "Bearer hidden-4711"},
+    )
     assert done.went_well, done.err
     assert done.cells[0]["requests"]["ok"] == 3  # the mock insists on the key
     for path in [path for path in done.run.rglob("*") if path.is_file()]:

@@ -220,14 +220,37 @@ def test_the_others(ask: Ask) -> None:
     assert len(list(Path("o").iterdir())) == 1
 
 
-def test_a_secret_in_the_command_line_is_masked(ask: Ask) -> None:
-    request = ask(*STEADY, "--header", "Authorization=Bearer sesame")
-    assert request.headers == {"Authorization": "Bearer sesame"}
-    assert "sesame" not in " ".join(request.command) + str(request.asked)
+def test_a_secret_header_comes_from_the_environment(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", "Bearer sesame")
+    request = ask(*STEADY, "--header", "Authorization=env:MINE", "--header", "X-Team=blue-4711")
+    assert request.headers == {"Authorization": "Bearer sesame", "X-Team": "blue-4711"}
+    kept = " ".join(request.command) + str(request.asked)
+    assert "sesame" not in kept
+    assert "blue-4711" not in kept
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ("Authorization=Bearer sesame", "--header Authorization=env:KEY"),
+        ("x-api-key=sesame", "in the list of processes"),
+        ("Cookie=a=sesame", "in the list of processes"),
+        ("Authorization=env:sesame", "no environment variable of the name after env: is set"),
+    ],
+)
+def test_a_secret_in_the_command_line_is_refused(
+    header: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["load", *STEADY, "--header", header]) == ExitCode.BAD_INPUT
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert "sesame" not in captured.err + captured.out
 
 
 def test_json_is_all_that_stdout_gets(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
-    ask(*STEADY, "--quiet", "--json", "--header", "Api-Key=x")
+    ask(*STEADY, "--quiet", "--json", "--header", "X-Team=x")
     captured = capsys.readouterr()
     assert captured.err == ""
     assert json.loads(captured.out)["cells"] == []

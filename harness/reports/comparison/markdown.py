@@ -45,7 +45,7 @@ class Markdown:
         if found.run is not None:
             parts.append(
                 f"Seed {found.run.seed}, harness {escape(found.run.harness_version)}. "
-                f"Run again: `{found.run.command.replace('`', '')}`"
+                f"Run again: {code(found.run.command)}"
             )
         return "\n\n".join(parts) + "\n"
 

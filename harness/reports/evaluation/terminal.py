@@ -111,7 +111,7 @@ def _scores(result: Result) -> Table:
             count(suite.items),
             words.outcomes(suite) or NOTHING,
             words.metric(suite) or NOTHING,
-            suite.route or NOTHING,
+            plain(suite.route or NOTHING),
         )
     return table
 

@@ -77,7 +77,7 @@ def _again(result: GateResult) -> str:
         text += f" {escape(words.weights(result))}."
     if result.run is None:
         return text
-    return f"{text} Run again: `{result.run.command.replace('`', '')}`"
+    return f"{text} Run again: {code(result.run.command)}"
 
 
 REPORT: Report = Markdown()

@@ -22,7 +22,11 @@ class Html:
     def render(self, history: History) -> str:
         """Return the page. All text is escaped."""
         environment = Environment(
-            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            autoescape=True,
+            finalize=figures.tame,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         environment.filters["plain"] = figures.plain
         environment.globals |= {"words": words, "plots": plot}
