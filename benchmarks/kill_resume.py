@@ -1,6 +1,7 @@
 """Whether a comparison that was killed with SIGKILL, at any moment, ends as if it had not been.
 
-    python benchmarks/kill_resume.py [--moments 20] [--seed 20261126] [--repeats 2] [--jobs 1]
+    python benchmarks/kill_resume.py [--moments 20] [--seed 20261126] [--repeats 2] [--interleave]
+                                     [--jobs 1]
 
 A small comparison of two mock servers, suites and load, runs once undisturbed. Then it is begun so
 often anew, and its `harness` (nothing else) is killed at a random moment after its manifest is
@@ -39,7 +40,7 @@ LIMIT_S = 180
 ORPHAN_S = 20
 """How long processes may take to end after their parent was killed."""
 COMPARE = (
-    *("compare", *BUILDS, "--suite", "quiz.toml", "--level", "2", "--requests", "20"),
+    *("compare", *BUILDS, "--suite", "quiz.toml", "--requests", "20"),
     *("--warmup", "2", "--output-tokens", "6", "--prompt-tokens", "16", "--allow-different"),
     *("--seed", "7"),
 )
@@ -214,20 +215,22 @@ class Undisturbed:
     run: Path
     length_s: float
     """From its manifest on."""
-    repeats: int
+    argv: tuple[str, ...]
     plan: Plan
 
 
-def undisturbed(place: Path, repeats: int) -> Undisturbed:
+def undisturbed(place: Path, repeats: int, *, interleave: bool = False) -> Undisturbed:
     """Run the comparison to its end in an empty folder."""
     prepare(place)
-    with started(place, *COMPARE, "--repeats", str(repeats)) as process:
+    argv = (*COMPARE, "--repeats", str(repeats))
+    argv += ("--interleave", "--level", "1") if interleave else ("--level", "2")
+    with started(place, *argv) as process:
         run = wait_for_run(place, process)
         began_s = time.monotonic()
         code = process.wait(LIMIT_S)
     if code not in WENT_WELL:
         sys.exit(f"the undisturbed comparison ended with {code}:\n{log_of(place)}")
-    return Undisturbed(run, time.monotonic() - began_s, repeats, Plan.of(run))
+    return Undisturbed(run, time.monotonic() - began_s, argv, Plan.of(run))
 
 
 def log_of(place: Path) -> str:
@@ -276,7 +279,7 @@ def once(place: Path, reference: Undisturbed, moment_s: float, again_s: float | 
     """
     began_s = time.monotonic()
     prepare(place)
-    with started(place, *COMPARE, "--repeats", str(reference.repeats)) as process:
+    with started(place, *reference.argv) as process:
         run = wait_for_run(place, process)
         outcome = kill_after(place, process, moment_s)
     if not outcome.killed:
@@ -372,6 +375,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=20)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--interleave", action="store_true", help="both servers up at once")
     parser.add_argument("--jobs", type=int, default=1, help="so many comparisons at a time")
     options = parser.parse_args()
     with (
@@ -380,7 +384,9 @@ def main() -> None:
     ):
         place = Path(folder).resolve()
         (place / "undisturbed").mkdir()
-        reference = undisturbed(place / "undisturbed", options.repeats)
+        reference = undisturbed(
+            place / "undisturbed", options.repeats, interleave=options.interleave
+        )
         told = f"{reference.length_s:.1f} s from its manifest on"
         print(f"undisturbed: {told}, {len(reference.plan.cells)} cells", flush=True)
         drawn = moments(options.seed, options.moments, reference.length_s)

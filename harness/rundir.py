@@ -95,7 +95,10 @@ class RunFolder:
             near = did_you_mean(path.name, there)
             raise BadInputError(f"no run folder {path}{near}", hint="Runs are in runs/ by default.")
         if not (path / MANIFEST_FILE).is_file():
-            raise BadInputError(f"{path} is no run folder: it has no {MANIFEST_FILE}")
+            raise BadInputError(
+                f"{path} is no run folder: it has no {MANIFEST_FILE}",
+                hint="A run that was killed before it wrote one had measured nothing: begin anew.",
+            )
         return cls(path)
 
     def begun(self, command: Sequence[str], seed: int) -> RunInfo:

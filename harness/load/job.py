@@ -219,14 +219,21 @@ class LoadJob:
     def _go_on(self) -> None:
         """Keep the cells that were driven to their end; the others are driven again.
 
-        A second time that did not come to its end leaves the first one's numbers.
+        A second time that did not come to its end, or of which the record does not say that it is
+        one, leaves the first one's numbers.
         """
+        said = self.record.said_driven_again()
+        unsaid = []
         for cell in self._cells:
-            if not self.is_whole(cell):
-                put_back(self.folder, cell.id)
+            whole = self.is_whole(cell)
+            if not (whole and cell.id in said) and put_back(self.folder, cell.id) and whole:
+                unsaid.append(cell)
         groups = [group for group in self._groups if all(map(self.is_whole, group))]
         whole = {cell.id for group in groups for cell in group}
         self.record.go_on(whole)
+        for cell in unsaid:
+            if self.record.has(cell.id):
+                self._measure(cell)
         for cell in self._cells:
             if not self.record.has(cell.id):
                 shutil.rmtree(self.folder.path / CELLS / cell.id, ignore_errors=True)

@@ -96,6 +96,15 @@ class RunRecord:
         )
         self._caveats.append(Caveat(DRIVEN_AGAIN, text))
 
+    def said_driven_again(self) -> set[str]:
+        """Return the cells of which the folder's numbers say that they are a second time's.
+
+        Raises:
+            BadInputError: `measurements.json` is broken.
+        """
+        caveats = self.folder.read_measurements().caveats
+        return {one.text.partition(" ")[0] for one in caveats if one.code == DRIVEN_AGAIN}
+
     def go_on(self, whole: Collection[str]) -> None:
         """Take up what an earlier process left in the folder: the numbers of the cells in `whole`.
 

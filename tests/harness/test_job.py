@@ -191,7 +191,7 @@ class Late:
     ) -> None:
         self.times: list[str] = []
         folder.mkdir(exist_ok=True)
-        request = LoadRequest(
+        self.request = request = LoadRequest(
             servers=[],
             profile=find_profile("closed", load_config(None)),
             levels=[1.0, 2.0],
@@ -273,6 +273,31 @@ def test_a_second_time_that_was_killed_leaves_the_first_to_who_goes_on(
     assert after.todo(visit) == []
     assert [cell.client.caveats for cell in after.record.measurements().cells] == [[LATE], [LATE]]
     assert not (tmp_path / "set_aside").exists()
+
+
+def test_a_second_time_that_was_killed_before_it_was_said_leaves_the_first_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its samples are whole, perhaps even its numbers; but no caveat says whose they are."""
+    late = Late(tmp_path, monkeypatch)
+
+    def killed(*_: object) -> None:
+        late.job.record.save()
+        raise SystemExit
+
+    monkeypatch.setattr(late.job.record, "driven_again", killed)
+    with pytest.raises(SystemExit):
+        late.drive()
+    one, two = (cell.id for cell in late.job.cells)
+    aside = tmp_path / "set_aside" / f"{one}.1"
+    first = (aside / "drive.json").read_bytes() + b"\n"
+    (aside / "drive.json").write_bytes(first)  # to tell it from the second
+    after = LoadJob(late.request, RunFolder(tmp_path), Live(quiet=True), ["awq"])
+    assert (tmp_path / "cells" / one / "drive.json").read_bytes() == first
+    assert not (tmp_path / "set_aside").exists()
+    assert after.record.cell(one) == measure_folder(tmp_path / "cells" / one, None)
+    assert after.record.has(two)
+    assert "driven_again" not in {caveat.code for caveat in after.record.measurements().caveats}
 
 
 def test_a_cell_is_not_driven_again_where_it_does_not_fit_or_requests_were_lost(
