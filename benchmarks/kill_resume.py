@@ -166,10 +166,14 @@ class Kept:
         """Read it: the samples of cells that have numbers, and all whole answers."""
         samples, numbers = {}, run / "load/measurements.json"
         if numbers.is_file():
-            samples = {
-                cell["id"]: (run / "load/cells" / cell["id"] / "samples.jsonl").read_bytes()
-                for cell in read(numbers)["cells"]
-            }
+            told = read(numbers)
+            again = [one["text"] for one in told["caveats"] if one["code"] == "driven_again"]
+            for cell in (one["id"] for one in told["cells"]):
+                folder = run / "load/cells" / cell
+                first = sorted((run / "load/set_aside").glob(f"{cell}.*"))
+                if first and not any(text.startswith(f"{cell} ") for text in again):
+                    folder = first[-1]  # a second time was under way
+                samples[cell] = (folder / "samples.jsonl").read_bytes()
         answers = {}
         for path in run.glob("quality/evals/*/*/answers.jsonl"):
             data = path.read_bytes()

@@ -225,8 +225,8 @@ class LoadJob:
         said = self.record.said_driven_again()
         unsaid = []
         for cell in self._cells:
-            whole = self.is_whole(cell)
-            if not (whole and cell.id in said) and put_back(self.folder, cell.id) and whole:
+            ended = self.is_whole(cell)
+            if not (ended and cell.id in said) and put_back(self.folder, cell.id) and ended:
                 unsaid.append(cell)
         groups = [group for group in self._groups if all(map(self.is_whole, group))]
         whole = {cell.id for group in groups for cell in group}
