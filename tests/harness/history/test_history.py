@@ -245,7 +245,8 @@ def test_the_json_is_as_its_schema_says(tmp_path: Path) -> None:
 def test_a_page_draws_all_runs_and_lets_no_markup_through(tmp_path: Path) -> None:
     evil = '<script>alert("x")</script>'
     slower(tmp_path)
-    load_run(tmp_path / "evil", [a_cell(evil, model=evil)], started=day(20))
+    cell = msgspec.structs.replace(a_cell(evil, model=evil), id="evil-steady-r10-1")
+    load_run(tmp_path / "evil", [cell], started=day(20))
     page = load_report("html").render(read_history(tmp_path, TTFT))
     assert page.count('<circle class="dot"') == 13
     assert page.count('<line class="change worse"') == 1
