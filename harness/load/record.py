@@ -155,8 +155,9 @@ class RunRecord:
         return len(self._measured)
 
     def measurements(self) -> Measurements:
-        """All numbers so far."""
-        cells = list(self._measured.values())
+        """All numbers so far, in the order of the plan, as `remeasure` has them."""
+        place = {cell.id: number for number, cell in enumerate(self._cells)}
+        cells = sorted(self._measured.values(), key=lambda one: place.get(one.id, len(place)))
         sweeps: list[Sweep] = []
         if self._sweep:
             from harness.capacity.swept import sweeps_of  # scipy: other runs do without

@@ -67,6 +67,16 @@ def test_a_run_that_was_killed_is_not_valid(record: RunRecord) -> None:
     assert "1 of 2 cells" in told["caveats"][0]["text"]
 
 
+def test_cells_lie_in_the_order_of_the_plan_whichever_was_measured_first(record: RunRecord) -> None:
+    """As `harness report` computes them anew: interleaved builds end their cells by turns."""
+    record.add_cell(measured(8))
+    record.add_cell(measured(1))
+    assert [cell.id for cell in record.measurements().cells] == [
+        "awq-closed-c1-1",
+        "awq-closed-c8-1",
+    ]
+
+
 def test_a_whole_run_is_valid_and_a_reason_against_it_stands_alone(record: RunRecord) -> None:
     record.add_cell(measured(1))
     record.add_cell(measured(8))
