@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -66,7 +67,8 @@ def plans() -> dict[str, str]:
                 )
                 digest = hashlib.sha256()
                 for file in sorted(Path(folder).iterdir()):
-                    digest.update(file.name.encode() + b"\0" + file.read_bytes())
+                    plan = file.read_bytes().replace(os.fsencode(ROOT), b"")  # the trace's path
+                    digest.update(file.name.encode() + b"\0" + plan)
             found[f"{path.stem}, {dialect}"] = digest.hexdigest()
     return found
 
