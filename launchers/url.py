@@ -25,7 +25,8 @@ VERSION_SEGMENT = re.compile(r"v\d+\w*")
 ENDPOINTS = (
     "/chat/completions", "/completions", "/models", "/generate_stream", "/generate", "/completion",
 )  # fmt: skip
-# What `owned_by` of a model says → the engine's name here.
+# What `owned_by` of a model says → the engine's name here. Our own mock says so of all engines at
+# once, TGI's page among theirs, and is none of them.
 OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang", "mock": "unknown"}
 
 

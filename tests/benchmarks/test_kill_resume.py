@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import kill_resume
 import pytest
+from compared import Kept, unsaid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +31,10 @@ def test_killed_and_resumed(
 
 def test_a_loss_would_be_seen(reference: kill_resume.Undisturbed) -> None:
     run = reference.run
-    kept = kill_resume.Kept.of(run)
+    kept = Kept.of(run)
     assert list(kept.lost(run)) == []
     assert list(kill_resume.differences(run, reference)) == []
-    assert len(list(kill_resume.unsaid(run))) == 4, "nothing was cut off"
+    assert len(list(unsaid(run))) == 4, "nothing was cut off"
     answers = run / "quality/evals/quiz/slow/answers.jsonl"
     answers.write_bytes(answers.read_bytes().split(b"\n", 1)[1])
     [cell, *_] = kept.samples

@@ -47,10 +47,10 @@ def flat(value: Any, at: str = "") -> Iterator[tuple[str, float]]:  # noqa: ANN4
     if isinstance(value, dict):
         for name, one in value.items():
             if name != "caveats":
-                yield from flat(one, f"{at}/{name}")
+                yield from flat(one, f"{at}.{name}")
     elif isinstance(value, list):
         for place, one in enumerate(value):
-            yield from flat(one, f"{at}/{place}")
+            yield from flat(one, f"{at}.{place}")
     elif isinstance(value, int | float):
         yield at, value
 
@@ -60,7 +60,7 @@ def table(text: str) -> Iterator[tuple[str, float]]:
     for place, row in enumerate(csv.DictReader(io.StringIO(text))):
         for column, word in row.items():
             try:
-                yield f"{place}/{column}", float(word)
+                yield f"{place}.{column}", float(word)
             except (TypeError, ValueError):
                 continue
 
