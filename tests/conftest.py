@@ -59,7 +59,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneEngine
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in the summary which engines were not tested, and how they would be."""
+    """Say in the summary how the fault matrix stands, and which engines were not tested."""
+    _tell_fault_matrix(terminalreporter)
     skipped = terminalreporter.getreports("skipped")
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
@@ -71,6 +72,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for reason, count in sorted(reasons.items()):
             terminalreporter.write_line(f"{count} tests skipped: {reason}", red=True)
         terminalreporter.write_line("`make test-engines` installs all of them and tests them.")
+
+
+def _tell_fault_matrix(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count the rows of `tests/faults`: one is green if its test passed, set-up and end too."""
+    ended = {
+        outcome: {
+            report.nodeid
+            for report in terminalreporter.getreports(outcome)
+            if "fault_row" in report.keywords
+        }
+        for outcome in ("passed", "failed", "error", "skipped")
+    }
+    red = ended["failed"] | ended["error"]
+    green = ended["passed"] - red
+    if rows := len(green | red | ended["skipped"]):
+        unmade = f"; {len(ended['skipped'])} cannot be made here" if ended["skipped"] else ""
+        text = f"fault matrix: {len(green)} of {rows} rows green{unmade}"
+        terminalreporter.section(text, green=not red, red=bool(red), bold=True)
 
 
 @pytest.fixture(scope="session")

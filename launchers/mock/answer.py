@@ -8,7 +8,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING
 
-from launchers.mock.faults import BREAK_AFTER, MID_STREAM
+from launchers.mock.faults import BIG_TEXT, BREAK_AFTER, MID_STREAM, UNENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +25,14 @@ _WORDS = tuple(
     for first in ("ba", "co", "di", "fu", "ge", "lo", "ma", "ni", "po", "ru", "sa", "ti", "ve")
     for last in ("", "ld", "mber", "n", "nter", "r", "ston", "t", "ving", "x", "lity")
 )
+_SPECIAL = frozenset({"malformed", "cut_json", "big_event"})
+"""Faults in a token's event."""
+_MANY = 1 << 40
 UNSURE_NS = 100_000
 """A send that took longer was interrupted: the token left at some moment of it."""
 _MARK = "\x1a"
 _MARK_IN_JSON = b"\\u001a"
+_LORIS = b"HTTP/1.1 200 OK\r\nx-wait: "
 _now = time.perf_counter_ns
 
 
@@ -91,7 +95,7 @@ class Answer:
         self._before = self._after = b""
         if self.stream and (self._texts is not None or self.stamped):
             self._before, _, self._after = shape.token(self, _MARK).partition(_MARK_IN_JSON)
-        elif self.stream and fault != "malformed":
+        elif self.stream and fault not in _SPECIAL:
             self._middle = http_chunk(shape.token(self, _TEXT))
 
     def _length(self, options: Options, number: int) -> int:
@@ -104,6 +108,8 @@ class Answer:
             natural = 0
         elif self.fault == "early_stop":
             natural = min(natural, max(1, tokens // 3))
+        elif self.fault in UNENDING:
+            return _MANY
         if natural < tokens:
             self.finish = "stop"
             return natural
@@ -118,14 +124,20 @@ class Answer:
 
     def begin(self) -> None:
         """Send what comes before the first token."""
-        if self.stream:
+        if self.stream and self.fault != "slow_loris":
             head = self.shape.head(self)
-            self.connection.begin_stream(http_chunk(head) if head else b"")
+            more = http_chunk(head) if head else b""
+            if self.fault == "wrong_type":
+                self.connection.begin_stream(more, b"application/json")
+            else:
+                self.connection.begin_stream(more)
 
     def emit(self) -> None:
         """Send the next token in a segment of its own, and stamp it just before."""
         self.left = left = self.left - 1
-        if left and self._middle:
+        if self.fault == "slow_loris":
+            self.write(_LORIS[_MANY - left - 1 :][:1] or b"x")
+        elif left and self._middle:
             now = _now()
             self.write(self._middle)
             self.sent_ns.append(now)
@@ -143,7 +155,7 @@ class Answer:
 
     def emit_together(self, count: int) -> None:
         """Send the next tokens, or those that are left, in one write."""
-        if count == 1 or not self.stream:
+        if count == 1 or not self.stream or self.fault == "slow_loris":
             for _ in range(min(count, self.left)):
                 self.emit()
             return
@@ -167,6 +179,11 @@ class Answer:
     def _special(self) -> bytes:
         if self.fault == "malformed" and self.left < self.total - 2:
             return http_chunk(b"data: {oops\n\n")
+        if self.fault == "big_event" and self.left == self.total - 1:
+            return http_chunk(self.shape.token(self, BIG_TEXT))
+        if self.fault == "cut_json" and self.left == self.total - BREAK_AFTER:
+            whole = self.shape.token(self, _TEXT)
+            return http_chunk(whole[: len(whole) // 2] + b"\n\n")
         if self.stamped:
             text = f" {_now()}"
         else:
@@ -196,6 +213,8 @@ class Answer:
             self.connection.reset()
         elif self.fault == "truncated":
             self.connection.close()
+        elif self.fault == "half_closed":
+            self.connection.half_close()
         return True
 
     def end(self) -> None:

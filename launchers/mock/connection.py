@@ -6,6 +6,7 @@ not take waits in `pending`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from launchers.mock.server import Server
 
 _READ = 1 << 16
+_EVENTS = b"text/event-stream"
 _REASONS = {
     200: "OK", 307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized",
     404: "Not Found", 422: "Unprocessable Entity", 429: "Too Many Requests",
@@ -129,9 +131,9 @@ class Connection:
             if self._ends:
                 self.close()
 
-    def begin_stream(self, more: bytes) -> None:
+    def begin_stream(self, more: bytes, kind: bytes = _EVENTS) -> None:
         """Send the head of a streamed answer, and its first bytes if any."""
-        self.write(self._stream_head + more)
+        self.write(self._stream_head.replace(_EVENTS, kind) + more)
 
     def reply(self, status: int, content: object, extra: str = "") -> None:
         """Send a whole response; one without content has a body that is no JSON."""
@@ -166,6 +168,11 @@ class Connection:
         self._parser = None  # it and this are a cycle, and the collector is off
         self._server.forget(self)
         self._sock.close()
+
+    def half_close(self) -> None:
+        """Say that nothing more will come; what the client says is still read."""
+        with contextlib.suppress(OSError):  # gone
+            self._sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Close with a reset."""

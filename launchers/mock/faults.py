@@ -21,19 +21,30 @@ FAULTS = {
     "error_event": "an error event after three tokens of a 200 stream",
     "reset": "the connection is reset after three tokens",
     "truncated": "the connection is closed after three tokens",
+    "half_closed": "the server ends its side of the connection after three tokens",
     "stall": "nothing more comes after three tokens",
+    "endless": "tokens come on and on",
+    "slow_loris": "a head without an end, a byte at each token's time",
     "silent": "no answer at all",
+    "black_hole": "no answer, nor one to anybody from then on: new connections are dropped",
     "empty": "a finished stream without a token",
     "malformed": "an event that is no JSON",
+    "cut_json": "an event whose JSON ends in its middle",
+    "big_event": "a first token of 10 MB",
     "no_usage": "a stream without its usage chunk",
+    "no_done": "a stream without its [DONE]",
+    "wrong_type": "events that are called application/json",
     "no_stream": "one JSON document, as if `stream` had not been asked for",
+    "html": "200 with a page for people, as a proxy's",
     "no_http": "bytes of another protocol",
     "early_stop": "the answer ends by itself after a third of the tokens",
     "repeats": "the answer says the same three words over and over",
 }
 BREAK_AFTER = 3
 """Tokens before a fault in mid-stream."""
-MID_STREAM = frozenset({"error_event", "reset", "truncated", "stall"})
+MID_STREAM = frozenset({"error_event", "reset", "truncated", "half_closed", "stall"})
+UNENDING = frozenset({"endless", "slow_loris"})
+BIG_TEXT = "x" * 10_000_000
 
 
 class Faults:

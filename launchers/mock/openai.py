@@ -61,7 +61,8 @@ class OpenAI:
     def tail(self, answer: Answer) -> bytes:
         """Return the usage chunk and the end mark."""
         usage = {"id": f"cmpl-{answer.request_id}", "choices": [], "usage": _usage(answer)}
-        return (b"" if answer.fault == "no_usage" else event(usage)) + b"data: [DONE]\n\n"
+        end = b"" if answer.fault == "no_done" else b"data: [DONE]\n\n"
+        return (b"" if answer.fault == "no_usage" else event(usage)) + end
 
     def error(self) -> bytes:
         """Return an error event and the end mark."""

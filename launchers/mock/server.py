@@ -7,6 +7,7 @@ import gc
 import json
 import resource
 import select
+import signal
 import socket
 import ssl
 import sys
@@ -193,7 +194,11 @@ class Server:
         fault = self._faults.next()
         if fault in _SILENT:
             return
-        if fault == "no_http":
+        if fault == "black_hole":
+            self._vanish()
+        elif fault == "html":
+            connection.reply_text(200, b"<html><body>Please log in</body></html>", "text/html")
+        elif fault == "no_http":
             connection.write(b"SSH-2.0-mock\r\n")
         elif fault == "redirect":
             connection.reply(307, {}, "location: http://192.0.2.1/v1/completions\r\n")
@@ -203,6 +208,12 @@ class Server:
             connection.reply(int(fault[5:]), None if fault == "http_503" else message, extra)
         else:
             self._admit(connection, fault)
+
+    def _vanish(self) -> NoReturn:
+        """Be as a machine that has gone: the kernel drops whoever knocks, but for one or two."""
+        self._listener.listen(0)
+        while True:
+            signal.pause()
 
     def _speak(
         self, connection: Connection, body: dict[str, Any], asked: Asked

@@ -38,7 +38,8 @@ class SglangOpenAI(OpenAI):
             "reasoning_tokens": 0,
         }  # fmt: skip
         content = self._content(answer, {}, None) | {"choices": [], "usage": usage}
-        return (b"" if answer.fault == "no_usage" else event(content)) + b"data: [DONE]\n\n"
+        end = b"" if answer.fault == "no_done" else b"data: [DONE]\n\n"
+        return (b"" if answer.fault == "no_usage" else event(content)) + end
 
     def _content(
         self, answer: Answer, choice: dict[str, Any], finish: str | None

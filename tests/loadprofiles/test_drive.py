@@ -21,7 +21,6 @@ import msgspec
 import psutil
 import pytest
 
-from launchers.mock import FAULTS
 from loadprofiles.driving.phases import peak_overlap
 from loadprofiles.records import (
     DRIVE_FILE,
@@ -311,35 +310,10 @@ def test_the_drain_of_a_closed_loop_is_bounded(
 
 
 EXPECTED = {
-    **{name: name for name in FAULTS if name.startswith("http_")},
-    "redirect": "http_307", "error_event": "error_event", "reset": "reset",
-    "truncated": "truncated", "stall": "timeout", "silent": "timeout", "empty": "empty",
-    "malformed": "malformed", "no_usage": None, "no_stream": "malformed", "no_http": "malformed",
-    "early_stop": None, "repeats": None,
+    "silent": "timeout", "empty": "empty", "http_503": "http_503", "http_500": "http_500",
+    "error_event": "error_event", "malformed": "malformed",
 }  # fmt: skip
-SAID = {
-    "http_400": "told to 400", "http_429": "Retry-After: 1: told to 429",
-    "http_503": "upstream unavailable", "redirect": "Location: http://192.0.2.1/v1/completions",
-    "error_event": "engine died", "no_stream": "stream: true", "no_http": "not HTTP",
-    "silent": "after 0.5 s",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_has_its_name(
-    mock: StartMock, make_cell: MakeCell, run_driver: RunDriver, fault: str
-) -> None:
-    url = mock("--fault", fault, "--ttft-ms", "5", "--itl-ms", "5")
-    folder = make_cell(
-        url, mode="open", due_ns=[0, 0, 9 * MS], duration_ns=10 * MS, warmup=0, timeout_s=0.5
-    )
-    run_driver(folder)
-    samples, report = results(folder)
-    assert [sample.error for sample in samples] == [EXPECTED[fault]] * 3
-    assert all(SAID.get(fault, "") in (sample.detail or "") for sample in samples)
-    assert report.ended == "done"
-    if fault == "no_usage":
-        assert {(s.output_tokens, s.token_source) for s in samples} == {(8, "chunks")}
+SAID = {"http_503": "upstream unavailable", "silent": "after 1 s"}
 
 
 def test_faults_do_not_touch_the_others(
@@ -403,7 +377,7 @@ def test_a_warm_up_that_nobody_answers_ends_the_cell(
     assert {sample.phase for sample in samples} == {"warmup"}
     assert {sample.error for sample in samples} <= {EXPECTED[fault], "aborted"}
     assert f"failed); the last: {EXPECTED[fault]}: " in (report.problem or "")
-    assert SAID.get(fault, "").replace("0.5", "1") in (report.problem or "")
+    assert SAID.get(fault, "") in (report.problem or "")
     assert report.problem in done.stderr
 
 
