@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 SERVER ?= awq
 PROFILE ?= bursty
 PACKAGES := harness launchers loadprofiles evals
+# Images set it. The tests start some thousand Pythons, and each would compile every module it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup load test test-engines check audit format schemas benchmarks fuzz peers demo-model constraints clean distclean
