@@ -63,7 +63,7 @@ format: $(READY) ## let ruff mend what it can
 schemas: $(READY) ## write docs/schemas anew
 	$(BIN)/python docs/generate_schemas.py
 
-benchmarks: $(READY) ## print the figures that the README quotes
+benchmarks: $(READY) ## print the figures that docs/ quotes
 	$(BIN)/python benchmarks/figures.py
 	$(BIN)/python benchmarks/adapter_overhead.py
 	$(BIN)/python benchmarks/eval_statistics.py --quick

@@ -1,6 +1,6 @@
 """The figures that this project promises of its load client, each measured, with PASS or FAIL.
 
-    python benchmarks/figures.py [--only exact,ladder] [--quick] [--json | --readme]
+    python benchmarks/figures.py [--only exact,ladder] [--quick] [--json | --page]
 
 The server (`python -m launchers.mock`, which writes down what it sent when) runs on the first CPU,
 the driver on the last, nothing else should run. On a machine that others use at the same time p50
@@ -18,9 +18,9 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+import exactness
 import msgspec
 import numpy as np
-import readme
 import rig
 from cases import Case, Result, run_case
 from comparison import AT_ONCE
@@ -311,7 +311,9 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(FIGURES), help="some of " + ", ".join(FIGURES))
     parser.add_argument("--quick", action="store_true", help="windows of 2 s: does it work?")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md, too")
+    parser.add_argument(
+        "--page", action="store_true", help="put the table into docs/exactness.md, too"
+    )
     parser.add_argument(
         "--realtime",
         action="store_true",
@@ -345,8 +347,8 @@ def main() -> None:
     how += f"{where}. {'Server and driver at real-time priority. ' * options.realtime}"
     table = _markdown(figures, how, time.monotonic() - began)
     print(table)
-    if options.readme:
-        readme.write("figures", table)
+    if options.page:
+        exactness.write("figures", table)
 
 
 if __name__ == "__main__":

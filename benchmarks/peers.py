@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import readme
+import exactness
 import rig
 from client import Client, Load, clients, python_of
 from comparison import AT_ONCE, STAGGERED, Outcome, compare
@@ -116,7 +116,9 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="fewer requests: does it work?")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--readme", action="store_true", help="put the tables into README.md, too")
+    parser.add_argument(
+        "--page", action="store_true", help="put the tables into docs/exactness.md, too"
+    )
     options = parser.parse_args()
     names = options.names + (options.peers.split(",") if options.peers else [])
     unknown = [name for name in names if name not in known]
@@ -138,8 +140,8 @@ def main() -> int:
             f"{where}; {time.monotonic() - began:.0f} s in all.\n"
         )
     print(text)
-    if options.readme and not options.json:
-        readme.write("peers", text)
+    if options.page and not options.json:
+        exactness.write("peers", text)
     return 0
 
 

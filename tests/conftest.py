@@ -59,8 +59,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneEngine
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in the summary how the fault matrix stands, and which engines were not tested."""
+    """Say how the fault matrix stands, what was typed, and which engines were not tested."""
     _tell_fault_matrix(terminalreporter)
+    _tell_task_pages(terminalreporter)
     skipped = terminalreporter.getreports("skipped")
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
@@ -90,6 +91,20 @@ def _tell_fault_matrix(terminalreporter: pytest.TerminalReporter) -> None:
         unmade = f"; {len(ended['skipped'])} cannot be made here" if ended["skipped"] else ""
         text = f"fault matrix: {len(green)} of {rows} rows green{unmade}"
         terminalreporter.section(text, green=not red, red=bool(red), bold=True)
+
+
+def _tell_task_pages(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many commands of docs/tasks were typed, which were not, and why."""
+    reports = terminalreporter.getreports("passed")
+    told = [dict(report.user_properties) for report in reports if report.when == "call"]
+    pages = [one["typed"] for one in told if "typed" in one]
+    if not pages:
+        return
+    typed, left = sum(page[1] for page in pages), [line for page in pages for line in page[2]]
+    text = f"task pages: {typed} commands of {len(pages)} pages typed, {len(left)} not"
+    terminalreporter.section(text, green=True, bold=True)
+    for line in left:
+        terminalreporter.write_line(f"not typed: {line}")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import client
+import exactness
 import pytest
-import readme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,16 +137,17 @@ def test_each_client_is_asked_for_the_same(name: str, tmp_path: Path) -> None:
 
 
 def test_a_table_goes_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
-    page = tmp_path / "README.md"
+    monkeypatch.setattr(exactness, "ROOT", tmp_path)
+    page = tmp_path / exactness.PAGE
+    page.parent.mkdir()
     page.write_text("a\n<!-- peers -->\nold\n<!-- /peers -->\nz\n")
-    readme.write("peers", "| new |\n")
+    exactness.write("peers", "| new |\n")
     assert page.read_text() == "a\n<!-- peers -->\n\n| new |\n\n<!-- /peers -->\nz\n"
     with pytest.raises(ValueError, match="must be there once"):
-        readme.write("figures", "| new |")
+        exactness.write("figures", "| new |")
 
 
-def test_the_readme_has_both_places() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_has_both_places() -> None:
+    text = (Path(__file__).parents[2] / exactness.PAGE).read_text()
     for name in ("figures", "peers"):
         assert text.count(f"<!-- {name} -->\n") == text.count(f"<!-- /{name} -->") == 1

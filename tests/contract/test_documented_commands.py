@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "launchers/models/MODEL_CARD.md", *ROOT.glob("docs/*.md")]
-BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", ROOT / "launchers/models/MODEL_CARD.md", *ROOT.glob("docs/**/*.md")]
+BLOCK = re.compile(r"^ *```\w*[^`\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 def commands(page: Path) -> list[str]:

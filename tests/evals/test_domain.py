@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,18 +272,6 @@ def test_the_hash_is_of_all_that_decides_the_answer(tmp_path: Path) -> None:
     others = [hashed(max_tokens=65), hashed(stop=["\n"]), hashed(template="{input} "),
               hashed(chat=True)]  # fmt: skip
     assert len({hashed(), *others}) == 5
-
-
-def test_the_example_in_the_documentation_is_one(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "evals.md").read_text()
-    toml, line = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("toml", "json"))
-    assert toml
-    assert line
-    (tmp_path / "fraud.toml").write_text(toml[1])
-    (tmp_path / "fraud.jsonl").write_text(line[1])
-    shown, folder = find_suite(str(tmp_path / "fraud.toml"), load_config(start=tmp_path))
-    (one,) = plan(job(shown, folder), endpoint()).asked
-    assert str(one.prompt).endswith("Possible?\nA. yes\nB. no\nAnswer:")
 
 
 # --- asking -----------------------------------------------------------------------------------
