@@ -1,0 +1,55 @@
+"""Recompute every number of a run from its samples, by docs/method.md and by nothing else.
+
+python -I tests/method RUN…: tells, for each run folder, how many leaves of its measurements.json
+were recomputed, and ends with 1 if one was not, or differs. Nothing of the harness can be imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PACKAGE = ("harness", "launchers", "loadprofiles", "evals")
+
+
+class Refuse:
+    """An importer that lets nothing of the package in."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name.partition(".")[0] in PACKAGE:
+            raise ImportError(f"{name} is what is being recomputed")
+
+
+def main(folders: Sequence[str]) -> int:
+    from load import recomputed
+    from walk import Tally, walk
+
+    bad = False
+    for folder in map(Path, folders):
+        kept = json.loads((folder / "measurements.json").read_text())
+        tally = Tally()
+        walk(kept, recomputed(folder), tally)
+        told = {
+            "run": folder.name,
+            "leaves": tally.leaves,
+            "recomputed": tally.recomputed,
+            "copied": tally.copied,
+            "prose": tally.prose,
+            "wrong": tally.wrong,
+        }
+        sys.stdout.write(json.dumps(told) + "\n")
+        bad = bad or bool(tally.wrong)
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, Refuse())
+    code = main(sys.argv[1:])
+    assert not {name.partition(".")[0] for name in sys.modules} & set(PACKAGE)
+    sys.exit(code)
