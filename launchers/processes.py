@@ -44,6 +44,8 @@ class ExitStatus:
         return cls(os.waitstatus_to_exitcode(status))
 
     def __str__(self) -> str:
+        if self.signal == "SIGKILL":
+            return "killed by SIGKILL, as the kernel does where memory runs out"
         return f"killed by {self.signal}" if self.signal else f"exit status {self.code}"
 
 

@@ -41,17 +41,29 @@ class Address(NamedTuple):
     sockaddr: tuple[object, ...]
     secure: Callable[[_socket.socket], TlsSocket] | None = None
     """Puts TLS around a new socket; None for plain http."""
+    problem: str = ""
+    """Why there is none: connecting fails for it."""
 
 
 def addresses_of(plan: DrivePlan) -> list[Address]:
     """Return where the plan's requests go, in the order of `Sample.endpoint`."""
     return [
-        Address(
-            *_resolve(host, port),
+        _address_of(
+            host,
+            port,
             secured(host, plan.ca_file, verify=plan.tls_verify) if plan.tls else None,
         )
         for host, port in [(plan.host, plan.port), *((one.host, one.port) for one in plan.replicas)]
     ]
+
+
+def _address_of(
+    host: str, port: int, secure: Callable[[_socket.socket], TlsSocket] | None
+) -> Address:
+    try:
+        return Address(*_resolve(host, port), secure)
+    except _socket.gaierror as problem:
+        return Address(_socket.AF_INET, (), secure, f"cannot find {host}: {problem.strerror}")
 
 
 def _resolve(host: str, port: int) -> tuple[int, tuple[object, ...]]:
@@ -91,8 +103,10 @@ class Pool:
         """Begin to connect; `connected` says when it is done.
 
         Raises:
-            OSError: refused at once, or no file descriptor left.
+            OSError: refused at once, no such address, or no file descriptor left.
         """
+        if self.address.problem:
+            raise OSError(errno.EADDRNOTAVAIL, self.address.problem)
         sock = stamped_socket(self.address.family)
         try:
             self._epoll.register(sock.fileno(), EPOLLOUT)

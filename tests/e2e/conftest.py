@@ -148,12 +148,14 @@ class Workplace:
             )
 
     @staticmethod
-    def wait_for(condition: Callable[[], object], limit_s: float = 30) -> None:
+    def wait_for(
+        condition: Callable[[], object], limit_s: float = 30, every_s: float = 0.1
+    ) -> None:
         """Wait until something is so, and fail if it does not come."""
         deadline = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.1)
+            time.sleep(every_s)
 
     def processes(self) -> list[int]:
         """Live processes that were started in this folder: all that `harness` started."""

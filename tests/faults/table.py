@@ -31,16 +31,14 @@ class Row:
     error: str | None = None
     """The kind of error in that record; None: such a request has been answered."""
     says: str = ""
-    """What of it the report says, or stderr where there is no report."""
+    """What of it the report says, or stderr where there is no report: a regular expression."""
 
 
-def rows(family: str) -> list[ParameterSet]:
-    """The rows of a family, as parameters of a test."""
-    return [
-        pytest.param(row, id=row.name, marks=pytest.mark.fault_row)
-        for row in MATRIX
-        if row.family == family
-    ]
+def rows(family: str, *names: str) -> list[ParameterSet]:
+    """The rows of a family, or some of them, as parameters of a test."""
+    found = [row for row in MATRIX if row.family == family and row.name in (names or (row.name,))]
+    assert found, names
+    return [pytest.param(row, id=row.name, marks=pytest.mark.fault_row) for row in found]
 
 
 ANSWERS = (
@@ -71,7 +69,86 @@ ANSWERS = (
     ("early_stop", "a third of the tokens", 0, 200, None, "stop"),
     ("repeats", "three words over and over", 0, 200, None, ""),
 )
-MATRIX: tuple[Row, ...] = tuple(
-    Row("answers", name, f"three in ten requests get {made}", *rest)
-    for name, made, *rest in ANSWERS
+KILLED = {
+    "term": ("SIGTERM", "killed by SIGTERM"),
+    "kill": ("SIGKILL", "killed by SIGKILL, as the kernel does where memory runs out"),
+    "memory": (
+        "more memory than its cgroup has, so that the kernel kills it",
+        "killed by SIGKILL, as the kernel does where memory runs out",
+    ),
+}
+DIES = {
+    "loading": "ended while it was loading",
+    "in_warm_up": "the server died during victim-closed-c1-1",
+    "in_mid_stream": "the server died during victim-closed-c1-1",
+    "between_cells": "the server died (before|during) victim-closed-c[12]-1",
+}
+CONNECTIONS = (
+    Row("connections", "refused_at_start", "nobody listens", 3, says="Connection refused"),
+    Row(
+        "connections",
+        "refused_in_mid_run",
+        "the server of a URL exits",
+        4,
+        0,
+        "connect",
+        "Connection refused",
+    ),
+    Row(
+        "connections",
+        "black_hole",
+        "the server's kernel drops who connects",
+        4,
+        0,
+        "timeout",
+        "timeout",
+    ),
+    Row("connections", "unknown_host", "a name without an address", 3, says="no-such-host.invalid"),
+    Row(
+        "connections",
+        "unknown_host_in_mid_run",
+        "a name loses its address between cells",
+        4,
+        says="cannot find served.test",
+    ),
+)
+_PART = "interrupted: 1 of 1 cells have numbers, the last one perhaps of a part of its window"
+_NONE = "interrupted: 0 of 1 cells have numbers"
+HARNESS = tuple(
+    Row("harness", *rest)
+    for rest in (
+        ("sigint_in_window", "Ctrl-C, to the whole process group", 130, None, None, _PART),
+        ("sigterm_in_window", "SIGTERM, to the whole process group", 130, None, None, _PART),
+        ("sighup_in_window", "SIGHUP, to the whole process group", 130, None, None, _PART),
+        ("sigint_in_warm_up", "SIGINT", 130, None, None, _PART),
+        ("sigint_in_drain", "SIGINT", 130, 200, "aborted", _PART),
+        ("sigint_in_second_cell", "SIGINT", 130, None, None, "interrupted: 2 of 2 cells"),
+        ("sigint_while_loading", "SIGINT", 130, None, None, _NONE),
+        ("sigint_twice", "SIGINT, and again before the answers under way have ended", 130,
+         None, None, "interrupted: . of 1 cells"),
+        ("sigterm_with_own_server", "SIGTERM", 130, None, None, _PART),
+        ("sigkill_in_window", "SIGKILL to the parent of all", -9, None, None, ""),
+        ("sigkill_while_loading", "SIGKILL to the parent of all", -9, None, None, ""),
+        ("terminal_closed", "the terminal goes: SIGHUP twice, and writing fails", 130, None, None,
+         _PART),
+    )
+)  # fmt: skip
+MATRIX: tuple[Row, ...] = (
+    *(
+        Row("answers", name, f"three in ten requests get {made}", *rest)
+        for name, made, *rest in ANSWERS
+    ),
+    *(
+        Row(
+            "servers",
+            f"{how}-{when}",
+            f"the server gets {made} ({when.replace('_', ' ')})",
+            3,
+            says=rf"{death} \({end}\)",
+        )
+        for how, (made, end) in KILLED.items()
+        for when, death in DIES.items()
+    ),
+    *CONNECTIONS,
+    *HARNESS,
 )
