@@ -75,9 +75,11 @@ peers: $(READY) ## this client and its peers side by side; installs them first (
 	$(BIN)/python benchmarks/peers.py install
 	$(BIN)/python benchmarks/peers.py
 
-FUZZ_SECONDS ?= 300
-fuzz: $(READY) ## garbage at the load engine for FUZZ_SECONDS (300), each time with another FUZZ_SEED
-	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(or $(FUZZ_SEED),$(shell date +%s)) $(BIN)/python -m pytest -s --timeout 0 tests/loadprofiles/test_fuzz.py
+FUZZ_INPUTS ?= 10000000
+fuzz: ## FUZZ_INPUTS (10,000,000) inputs at the wire path, guided by coverage (atheris, in .venv-fuzz)
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet -c constraints.txt -r tests/fuzzing/requirements.txt
+	.venv-fuzz/bin/python tests/fuzzing/run.py --inputs $(FUZZ_INPUTS)
 
 demo-model: $(READY) ## train, quantize, damage and score the demo model anew (torch, in .venv-demo; ~15 min)
 	$(PYTHON) -m venv .venv-demo
@@ -99,8 +101,8 @@ constraints: ## pin the versions of a fresh environment in constraints.txt
 	rm -rf .venv-constraints
 
 clean: ## remove what tests and builds leave behind
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 	find $(PACKAGES) tests benchmarks docs demo_model -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## also the environments; runs/ stays
-	rm -rf .venv .venv-audit .venv-demo .venv-constraints
+	rm -rf .venv .venv-audit .venv-demo .venv-fuzz .venv-constraints

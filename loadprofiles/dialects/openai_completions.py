@@ -105,7 +105,12 @@ class OpenAICompletions:
 
 def _plain_text(chunk: _Chunk) -> str | None:
     """The text of a chunk that holds nothing else."""
-    if not chunk.choices or chunk.usage is not None or chunk.error is not None:
+    if (
+        not chunk.choices
+        or chunk.usage is not None
+        or chunk.error is not None
+        or chunk.object == "error"
+    ):
         return None
     choice = chunk.choices[0]
     return None if choice.finish_reason else choice.text

@@ -72,6 +72,7 @@ class Tgi:
         return [
             chunk.token.text
             if chunk.generated_text is None
+            and chunk.details is None
             and chunk.token is not None
             and chunk.token.text
             and not chunk.token.special

@@ -239,15 +239,16 @@ def read_whole(
     `error` is as in `read_answer`, but that a document cannot be truncated.
     """
     stamps, clock = yield from _stamps(reads, kernel_clock=kernel_clock)
-    event = Event()
+    wrong: tuple[str | None, str | None]
     try:
         event = dialect.decode_whole(bytes(body))
     except _GARBAGE as garbage:
         mended = _mended(bytes(body), dialect.decode_whole)
-        error, detail = (None, None) if mended else no_document(garbage, body)
-        event = mended or event
+        event = Event() if mended is None else mended
+        wrong = no_document(garbage, body) if mended is None else what_is_wrong(mended, body)
     else:
-        error, detail = what_is_wrong(event, body)
+        wrong = what_is_wrong(event, body)
+    error, detail = wrong
     yield
     output_hash, compression = yield from audit(event.reasoning + event.text)
     return Answer(

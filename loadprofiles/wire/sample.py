@@ -67,6 +67,8 @@ def sample_of(
     else:
         made = counted
     prompt = answer.prompt_tokens
+    if prompt is None and stream.status:  # of a head that did not end some headers may be missing
+        prompt = stream.prompt_tokens
     sample = Sample(
         seq=ticket.seq,
         body=ticket.body,
@@ -83,7 +85,7 @@ def sample_of(
         error=error,
         detail=detail,
         finish_reason=answer.finish_reason,
-        prompt_tokens=stream.prompt_tokens if prompt is None else prompt,
+        prompt_tokens=prompt,
         output_tokens=made,
         token_source="chunks" if counted is None else "server",
         planned_output_tokens=planned[ticket.body],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loadprofiles.wire.connections import Connection, Pool
 
 State = Literal["connecting", "sending", "reading", "done"]
-_SWITCHING_PROTOCOLS = 101
+_LEAST_STATUS, _SWITCHING_PROTOCOLS = 100, 101
 HTTP_OK = 200
 _COUNT_DIGITS = 15
 _NOTED = {b"location": "Location", b"retry-after": "Retry-After"}
@@ -126,7 +126,9 @@ class Stream:
             raise ValueError("bytes behind the end of the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep what matters."""
+        """Keep what matters of the head; trailers say nothing here."""
+        if self.status:
+            return
         name = name.lower()
         if name in (b"content-length", b"transfer-encoding"):
             self.sized = True
@@ -136,8 +138,11 @@ class Stream:
             self.prompt_tokens = int(value)
 
     def on_headers_complete(self) -> None:
-        """Keep the status."""
-        self.status = self.parser.get_status_code()
+        """Keep the status; one below 100 is none."""
+        status = self.parser.get_status_code()
+        if status < _LEAST_STATUS:
+            raise ValueError(f"status {status:03}")
+        self.status = status
         if not self.parser.should_keep_alive():
             self.close = True
 
@@ -149,5 +154,6 @@ class Stream:
         """Note the end of the response; an interim one (100 Continue, 103) is none."""
         if self.status < HTTP_OK and self.status != _SWITCHING_PROTOCOLS:
             self.status, self.close, self.sized = 0, False, False
+            self.note, self.prompt_tokens = "", None
         else:
             self.complete = True

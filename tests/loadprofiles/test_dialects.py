@@ -322,3 +322,17 @@ def test_whole_answers_of_openai() -> None:
     whole = {"object": "text_completion", "choices": [choice], "usage": usage}
     decode = load_dialect("openai-completions").decode_whole
     assert decode(json.dumps(whole).encode()) == Event("a", "", "length", 5, 3, choice=True)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "content"),
+    [
+        ("tgi", {"token": {"text": "a"}, "details": {"finish_reason": "length"}}),
+        ("openai-chat", chat({"content": "a"}) | {"object": "error", "message": "no"}),
+        ("openai-completions", completion("a") | {"object": "error", "message": "no"}),
+    ],
+)
+def test_what_holds_more_than_text_is_no_plain_text(dialect: str, content: object) -> None:
+    line = json.dumps(content).encode()
+    assert load_dialect(dialect).decode_lines(line) == [read(dialect, content)]
+    assert (read(dialect, content).finish_reason or read(dialect, content).error) is not None

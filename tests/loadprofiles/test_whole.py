@@ -85,6 +85,19 @@ def test_half_a_character_is_text() -> None:
     assert (answer.error, answer.text, answer.output_tokens) == (None, "\ufffd!", None)
 
 
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"error":{"message":"no \\ud83d"}}', "error_event"),
+        (b'{"id":"\\ud83d","choices":[{"text":""}]}', "empty"),
+        (b'{"id":"\\ud83d"}', "malformed"),
+    ],
+)
+def test_half_a_character_makes_no_answer_of_what_is_none(body: bytes, error: str) -> None:
+    answer = read(body)
+    assert (answer.error, answer.end_ns) == (error, None)
+
+
 @given(st.binary(max_size=200))
 def test_any_body_is_classified(body: bytes) -> None:
     for name in dialect_names():
