@@ -4,7 +4,7 @@ Little's law (J. D. C. Little, Operations Research 9 (1961) 383-387) makes the t
 of N streams R(N) = N / X(N). Below saturation it is a + bN (alone, plus what each other stream
 costs in a shared batch), beyond it N / P: the bounds of an operational analysis (E. D. Lazowska et
 al., Quantitative System Performance (1984), ch. 5), with a cost of sharing. The knee is where both
-meet. Why this and not another: `benchmarks/knee.py`; definitions: docs/method.md, "Sweeps".
+meet. Why this and not another: `benchmarks/knee.py`; definitions: docs/method.md, `sweeps`.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _of_load(grids: Sequence[Grid]) -> list[Caveat]:
                     "few_requests",
                     f"{grid.profile}: fewer than {least_answers(_TAIL)} answers in a cell at "
                     f"{', '.join(few)}. A p95 of so few (†) lies below the truth: it has no "
-                    "interval there and decides nothing (docs/method.md, §14); measure longer "
+                    "interval there and decides nothing (docs/method.md); measure longer "
                     "(--duration), or so many requests (--requests), at these levels.",
                 )
             )

@@ -1,6 +1,6 @@
 """What bursts do: how far the backlog rises, how long it takes to go, what stays slow. Pure.
 
-Definitions: docs/method.md, section 8.
+Definitions: docs/method.md, `bursts`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Short and long prompts side by side: latency by length, and who pays for whom. Pure.
 
-Definitions: docs/method.md, section 8.
+Definitions: docs/method.md, `mixture`.
 """
 
 from __future__ import annotations

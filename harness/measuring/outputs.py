@@ -1,7 +1,7 @@
 """Whether the answers are answers: how they end, how long they are, what repeats. Pure.
 
 A build that stops early, or says one thing over and over, must not look fast. Definitions and
-sources: docs/method.md, section 8.
+sources: docs/method.md, `outputs`.
 """
 
 from __future__ import annotations

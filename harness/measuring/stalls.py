@@ -1,4 +1,4 @@
-"""Answers that stood still in the middle. Pure. Definitions: docs/method.md, section 8."""
+"""Answers that stood still in the middle. Pure. Definitions: docs/method.md, `stalls`."""
 
 from __future__ import annotations
 

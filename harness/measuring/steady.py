@@ -4,7 +4,7 @@ MSER-5 (K. P. White, An effective truncation heuristic for bias reduction in sim
 Simulation 69 (1997) 323-334; in batches of five since White, Cobb & Spratt, Proc. Winter
 Simulation Conference (2000) 755-760): of the means of batches of five, leave out as many at the
 front as make the standard error of the rest's mean least. A cut stands only if what it removes
-differs from what it keeps (Mann & Whitney 1947, p < 1 %). Definitions: docs/method.md, section 8.
+differs from what it keeps (Mann & Whitney 1947, p < 1 %). Definitions: docs/method.md, `steady`.
 """
 
 from __future__ import annotations
