@@ -69,10 +69,15 @@ class Page(HTMLParser):
                 self.acts.append((tag, name, value))
 
 
-def documents(root: Path) -> Iterator[tuple[Path, list[Any]]]:
+@functools.cache
+def documents(kind: str) -> tuple[tuple[Path, list[Any], frozenset[str]], ...]:
+    """Return the fixture's files: name, documents, and all texts in them, keys as well."""
+    root, found = RUNS / f"schema-1-{kind}", []
     for path in sorted(root.rglob("*.json*")):
         lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-        yield path.relative_to(root), [json.loads(line) for line in lines if line.strip()]
+        told = [json.loads(line) for line in lines if line.strip()]
+        found.append((path.relative_to(root), told, frozenset(texts(told)) | keys(told)))
+    return tuple(found)
 
 
 def texts(value: object) -> Iterator[str]:
@@ -82,6 +87,14 @@ def texts(value: object) -> Iterator[str]:
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     ):
         yield from texts(one)
+
+
+def keys(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*(keys(one) for one in value))
+    if isinstance(value, dict):
+        return set(value).union(*(keys(one) for one in value.values()))
+    return set()
 
 
 def replaced(value: object, by: dict[str, str]) -> object:
@@ -99,34 +112,42 @@ def with_texts(kind: str, by: dict[str, str], use: Callable[[RunFolder], None]) 
     source = RUNS / f"schema-1-{kind}"
     with tempfile.TemporaryDirectory() as folder:
         run = Path(shutil.copytree(source, Path(folder) / "run"))
-        for path, found in documents(source):
+        for path, found, said in documents(kind):
+            if said.isdisjoint(by):
+                continue
             shown = "\n".join(json.dumps(replaced(one, by)) for one in found)
             (run / path).write_text(f"{shown}\n" if found else "")
         use(RunFolder.open(run))
 
 
-def reads(run: RunFolder) -> None:
+def reads(run: RunFolder, formats: tuple[str, ...] = FORMATS) -> None:
     """Raise BadInputError where a text is no free one."""
-    for name in FORMATS:
+    for name in formats:
         for job in jobs_of(run, name):
             job.report.render(job.run)
 
 
 @functools.cache
 def free(kind: str) -> tuple[str, ...]:
-    """Return the texts that may be anything: found by halves, since most are or are not."""
-    found = {text for _, lines in documents(RUNS / f"schema-1-{kind}") for text in texts(lines)}
+    """Return the texts that may be anything: found by halves, since most are or are not.
 
-    def among(some: list[str]) -> list[str]:
+    By the quickest format, and then by all of them at once, which as a rule find no other.
+    """
+    found = {text for _, lines, _ in documents(kind) for text in texts(lines)}
+
+    def among(some: list[str], formats: tuple[str, ...]) -> list[str]:
+        by = {text: f"zq/{at}\x00" for at, text in enumerate(some)}
         try:
-            with_texts(kind, {text: f"zq/{at}\x00" for at, text in enumerate(some)}, reads)
+            with_texts(kind, by, functools.partial(reads, formats=formats))
         except BadInputError:
             half = len(some) // 2
-            return [] if len(some) == 1 else among(some[:half]) + among(some[half:])
+            if len(some) == 1:
+                return []
+            return among(some[:half], formats) + among(some[half:], formats)
         return some
 
     plain = sorted(text for text in found if not re.fullmatch(r"[0-9a-f]{16,}|[\d.:TZ+-]*", text))
-    return tuple(among(plain))
+    return tuple(among(among(plain, ("csv",)), FORMATS))
 
 
 def check(run: RunFolder) -> None:
