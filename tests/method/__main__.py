@@ -1,13 +1,15 @@
-"""Recompute every number of a run from its samples, by docs/method.md and by nothing else.
+"""Recompute every number of a run from its files, by docs/method.md and by nothing else.
 
-python -I tests/method RUN…: tells, for each run folder, how many leaves of its measurements.json
-were recomputed, and ends with 1 if one was not, or differs. Nothing of the harness can be imported.
+python -I tests/method RUN…: tells, for each run folder, how many leaves of its measurements.json,
+evaluation.json or comparison.json were recomputed, and ends with 1 if one was not, or differs.
+Nothing of the package can be imported.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,17 +28,28 @@ class Refuse:
             raise ImportError(f"{name} is what is being recomputed")
 
 
+FILES = {
+    "measurements.json": "load",
+    "evaluation.json": "evaluation",
+    "comparison.json": "comparison",
+}
+"""What a kind of run keeps its numbers in, and the module that recomputes it."""
+RELATIVE = {"measurements.json": 1e-9, "evaluation.json": 1e-6, "comparison.json": 1e-6}
+"""Ends of score intervals are where an iteration to 1e-9 stops."""
+
+
 def main(folders: Sequence[str]) -> int:
-    from load import recomputed
     from walk import Tally, walk
 
     bad = False
     for folder in map(Path, folders):
-        kept = json.loads((folder / "measurements.json").read_text())
-        tally = Tally()
-        walk(kept, recomputed(folder), tally)
+        name = next(name for name in FILES if (folder / name).exists())
+        kept = json.loads((folder / name).read_text())
+        tally = Tally(RELATIVE[name])
+        walk(kept, import_module(FILES[name]).recomputed(folder), tally)
         told = {
             "run": folder.name,
+            "file": name,
             "leaves": tally.leaves,
             "recomputed": tally.recomputed,
             "copied": tally.copied,

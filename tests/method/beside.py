@@ -10,8 +10,9 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 from arithmetic import SHARES, mean
-from repeats import Noise, interval, pooled
+from repeats import Noise, interval, pooled, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,7 +182,7 @@ def side_by_side(manifest: Record, cells: Sequence[Record]) -> Record:
         "builds": builds,
         "load": rows(builds, baseline, groups),
         "prefill": [],
-        "servers": [server(build, manifest, cells) for build in builds],
+        "servers": servers(builds, manifest, cells),
         "work": [work(build, cells) for build in builds[1:]],
         "pairs": [],
         "crossovers": [],
@@ -271,8 +272,18 @@ def row(
     }
 
 
+def servers(builds: Sequence[str], manifest: Record, cells: Sequence[Record]) -> list[Record]:
+    """What builds' servers are; of starts, and of the peaks of repeats, geometric means."""
+    found = [server(build, manifest, cells) for build in builds]
+    for name in ("ready_s", "first_token_s", "memory_peak_gib"):
+        means = over_starts([one[name] for one in found])
+        for one, value in zip(found, means, strict=True):
+            one[name] = value
+    return found
+
+
 def server(build: str, manifest: Record, cells: Sequence[Record]) -> Record:
-    """What a build's server is; of its starts, and of the peaks of the repeats, geometric means."""
+    """A build's, with all its values of what `servers` takes the mean of."""
     visits = [one for one in manifest["visits"] if one["build"] == build]
     own_cells = [one for one in cells if one["build"] == build]
     peaks: dict[int, float] = {}
@@ -284,21 +295,34 @@ def server(build: str, manifest: Record, cells: Sequence[Record]) -> Record:
     tokens = [one["server"]["kv_cache_tokens"] for one in own_cells]
     found = {"build": build, "kernel": None} | {name: visits[0][name] for name in names}
     return found | {
-        "ready_s": over_starts([one["ready_s"] for one in visits]),
-        "first_token_s": over_starts([one["first_token_s"] for one in visits]),
+        "ready_s": [one["ready_s"] for one in visits],
+        "first_token_s": [one["first_token_s"] for one in visits],
         "weights_gib": visits[0]["weights_gib"],
         "kv_cache_gib": visits[0]["kv_cache_gib"],
         "kv_cache_tokens": visits[0]["kv_cache_tokens"] or tokens[0],
-        "memory_peak_gib": over_starts(list(peaks.values())),
+        "memory_peak_gib": list(peaks.values()),
         "memory_kind": own_cells[0]["server"]["memory_kind"],
     }
 
 
-def over_starts(values: Sequence[float]) -> Record | None:
-    if not values:
-        return None
-    middle = values[0] if len(values) == 1 else math.exp(mean([math.log(v) for v in values]))
-    return {"value": middle, "ci95": None, "repeats": list(values), "few": False}
+def over_starts(listed: Sequence[Sequence[float]]) -> list[Record | None]:
+    """Of each build; the variance is pooled over all."""
+    count = min((len(values) for values in listed if values), default=0)
+    noise, df = [0.0], 0.0
+    if count > 1:
+        logs = np.log([values[:count] for values in listed if values])[:, None, :]
+        noise, df = spread(logs, np.zeros(1), len(logs) * (count - 1), range(4))
+    found: list[Record | None] = []
+    for values in listed:
+        if not values:
+            found.append(None)
+            continue
+        log = mean([math.log(value) for value in values])
+        ends = interval(log, noise[0], df, len(values))
+        middle = values[0] if len(values) == 1 else math.exp(log)
+        ci95 = None if ends is None else [math.exp(end) for end in ends]
+        found.append({"value": middle, "ci95": ci95, "repeats": list(values), "few": False})
+    return found
 
 
 def work(build: str, cells: Sequence[Record]) -> Record:

@@ -44,11 +44,11 @@ FACTS = (
 
 def recomputed(folder: Path) -> Record:
     manifest = json.loads((folder / "manifest.json").read_text())
-    slo = limits(manifest["request"]["slo"])
-    cells, found = {}, []
-    for one in manifest["cells"]:
-        cells[one["id"]] = Cell(folder / "cells" / one["id"])
-        found.append(measure(cells[one["id"]], slo, cells.get(one.get("baseline"))))
+    slo = limits(manifest["request"].get("slo"))
+    cells = {one["id"]: Cell(folder / "cells" / one["id"]) for one in manifest["cells"]}
+    found = [
+        measure(cells[one["id"]], slo, cells.get(one.get("baseline"))) for one in manifest["cells"]
+    ]
     caveats = [caveat("repeats_differ")] if verdicts.repeats_differ(found) else []
     plan = manifest.get("sweep")
     return {

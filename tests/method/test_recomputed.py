@@ -1,4 +1,4 @@
-"""Every number of measurements.json, recomputed in plain Python by docs/method.md.
+"""Every number of a run, recomputed in plain Python by docs/method.md.
 
 The other modules here read the files of a run and import nothing of the package, which is kept out.
 A leaf that they do not have is a failure: a new metric must be written down in docs/method.md, and
@@ -28,8 +28,14 @@ KEPT = {
     "recomputed/lengths": 900,  # two replicas, TTFT by prompt length
     "runs/schema-1-load-efb3887": 850,  # two builds side by side
     "runs/schema-1-capacity-efb3887": 1_700,  # Poisson arrivals beside closed loops
+    "runs/schema-1-gate/quality-candidate": 120,  # an evaluation in which answers were lost
+    "runs/schema-1-eval": 140,  # another one, with tags
+    "runs/schema-1-comparison-efb3887": 390,  # builds weighed, two repeats, a limit on answers
+    "runs/schema-1-comparison-efb3887/load": 1_200,
 }
 """Runs, and how many of their numbers are recomputed at least."""
+PARTS = {"runs/schema-1-comparison-efb3887/load"}
+"""Runs that lie in one that is computed before."""
 
 
 def by_hand(*folders: Path) -> tuple[int, list[dict[str, Any]], str]:
@@ -47,8 +53,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, 
     """Of each run, with its numbers as the package computes them now."""
     folder = tmp_path_factory.mktemp("runs")
     for name in KEPT:
-        copy = shutil.copytree(FIXTURES / name, folder / name)
-        list(recompute(RunFolder.open(copy)))
+        if name not in PARTS:
+            shutil.copytree(FIXTURES / name, folder / name)
+        list(recompute(RunFolder.open(folder / name)))
     return by_hand(*(folder / name for name in KEPT))
 
 
@@ -61,7 +68,8 @@ def test_every_number_of_a_run(name: str, told: tuple[int, list[dict[str, Any]],
     assert one["wrong"] == []
     assert code == 0
     assert one["recomputed"] >= KEPT[name]
-    assert one["copied"] + one["prose"] < 0.15 * one["leaves"]
+    if "measurements" in one["file"]:
+        assert one["copied"] + one["prose"] < 0.15 * one["leaves"]
 
 
 def test_nothing_of_the_package_was_imported(told: tuple[int, list[dict[str, Any]], str]) -> None:
