@@ -1,5 +1,9 @@
 """The fault matrix: a row a fault, how it is made, and what a run must make of it.
 
+A kernel that kills for want of memory is a real one: the server is put into a cgroup of 64 MiB
+and asked for more. A wall clock that steps is patched in the driver, since the machine's own is
+everybody's.
+
 The modules beside this one make the faults, a family each; `after.py` has what must hold after all
 of them.
 """
@@ -133,6 +137,23 @@ HARNESS = tuple(
          _PART),
     )
 )  # fmt: skip
+MACHINE = tuple(
+    Row("machine", *rest)
+    for rest in (
+        ("full_at_start", "a tmpfs without room", 2, None, None, "No space left on device"),
+        ("full_in_mid_run", "a tmpfs that something else fills", 2, None, None,
+         "cannot write .*: No space left on device"),
+        ("read_only_at_start", "a read-only mount", 2, None, None, "Read-only file system"),
+        ("read_only_in_mid_run", "a read-only mount over the run's folder", 2, None, None,
+         "cannot write .*: Read-only file system"),
+        ("removed_in_mid_run", "rm -r of the run's folder", 2, None, None,
+         "cannot write .*: No such file or directory"),
+        ("clock_step", "the driver's wall clock, patched, goes an hour ahead", 0, 200, None,
+         r"The wall clock was set by 3600000\.\d\d ms"),
+        ("server_out_of_descriptors", "the server's limit of open files (RLIMIT_NOFILE)", 4, 0,
+         "timeout", "timeout"),
+    )
+)  # fmt: skip
 MATRIX: tuple[Row, ...] = (
     *(
         Row("answers", name, f"three in ten requests get {made}", *rest)
@@ -151,4 +172,5 @@ MATRIX: tuple[Row, ...] = (
     ),
     *CONNECTIONS,
     *HARNESS,
+    *MACHINE,
 )

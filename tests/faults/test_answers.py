@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchers.mock import FAULTS
 from tests.faults.after import check_kept, check_numbers, check_ordinary, ordinary
-from tests.faults.table import MATRIX, Row, rows
+from tests.faults.table import Row, rows
 
 if TYPE_CHECKING:
     from tests.conftest import StartMock
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 TIMING = ("--ttft-ms=10", "--itl-ms=5")
 SHARE, SEED = 0.3, 2
-ELSEWHERE = {"black_hole"}
-"""Not of one request: in family `connections`."""
 
 
 def hit() -> list[bool]:
@@ -53,8 +50,3 @@ def test_answers(row: Row, workplace: Workplace, mock: StartMock, shared_mock: S
     assert row.error is None or f"{row.error} {len(hits)}" in report
     check_ordinary(done, good)
     assert workplace.processes() == []
-
-
-def test_all_faults_of_the_mock_are_in_the_matrix() -> None:
-    names = {row.name for row in MATRIX if row.family == "answers"}
-    assert names == FAULTS.keys() - ELSEWHERE

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.after import PATH, check_kept, check_next, check_numbers, lines_of, ordinary
+from tests.faults.after import (
+    PATH,
+    check_kept,
+    check_next,
+    check_numbers,
+    lines_of,
+    ordinary,
+    samples_of,
+)
 from tests.faults.apart import once, run_apart
 from tests.faults.table import Row, rows
 
@@ -56,7 +64,7 @@ def test_in_mid_run(
     assert done.code == row.code, done.err
     [cell] = done.cells
     measured = check_numbers(done.run, cell)
-    check_kept(measured, truth)
+    check_kept(samples_of(done.run, cell["id"]), truth)
     assert cell["requests"]["ok"] == len(lines_of(truth))
     hits = [sample for sample in measured if sample["error"] == row.error]
     assert {sample["status"] for sample in hits} <= {row.status, 200}
