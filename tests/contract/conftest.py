@@ -32,7 +32,9 @@ def follow(tmp_path: Path, record_property: Callable[[str, object], None]) -> It
         folder.mkdir(exist_ok=True)
         reader = Reader(folder, tmp_path / "programs", home, up)
         readers.append(reader)
-        reader.follow((TASKS / f"{name}.md").read_text())
+        page = (TASKS / f"{name}.md").read_text()
+        reader.follow(page)
+        assert reader.misses(page) == [], "the page shows what is not printed"
         record_property("typed", [name, len(reader.told.run), reader.told.left_out])
         return reader
 

@@ -128,6 +128,13 @@ class Reader:
                         self.type(self.here(command))
                         self.told.run.append(command)
 
+    def misses(self, page: str) -> list[str]:
+        """Lines that the page shows as printed, which were not; those with numbers are not told."""
+        lines = {" ".join(line.split()) for line in self.shown.splitlines()}
+        blocks_of = [block.text for block in blocks(page) if block.language == "text"]
+        told = [" ".join(line.split()) for text in blocks_of for line in text.splitlines()]
+        return [line for line in told if not re.search(r"\d", line) and line not in lines]
+
     def here(self, text: str) -> str:
         """With free ports."""
         return PORT.sub(lambda found: self.ports[found[0]], text)
