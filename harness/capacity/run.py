@@ -23,6 +23,7 @@ from harness.reports.sizing import markdown_of
 from harness.rundir import CELLS, MANIFEST_FILE, RunFolder, write_atomically
 from harness.sizing.asked import write_asked
 from loadprofiles.errors import ProfileError
+from loadprofiles.traffic.crowd import check_descriptors
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class _Search:
             level, profile = step.rate, request.probe(step.rate, latency_s, conversation_s)
             check_schedule(profile, level, step.repeat, load.seed)
         profile.check_level(level)
+        check_descriptors(profile, level, step.repeat, load.seed, load.processes)
         cell = Cell(
             build=self._source.name,
             profile=profile.name,

@@ -19,6 +19,7 @@ from loadprofiles.interleave import check_interleaved
 from loadprofiles.prompts.fits import check_fits
 from loadprofiles.prompts.recorded import check_dataset
 from loadprofiles.prompts.texts import load_tokenizer
+from loadprofiles.traffic.crowd import check_descriptors
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def _check_levels(request: LoadRequest) -> None:
         request.profile.check_level(level)
         for repeat in range(1, request.repeats + 1):
             check_schedule(request.profile, level, repeat, request.seed)
+            check_descriptors(request.profile, level, repeat, request.seed, request.processes)
 
 
 def _check_together(request: LoadRequest, at: Url) -> None:

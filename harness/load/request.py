@@ -66,6 +66,11 @@ class LoadRequest:
     command: list[str]
     """The command line, secrets masked."""
 
+    @property
+    def processes(self) -> int:
+        """How many processes share a cell's load."""
+        return 1 if self.fleet is None else self.fleet.local + self.fleet.remote
+
     def url(self, build: str) -> Url | None:
         """The server of that name that runs already."""
         return url_of(self.servers, build)

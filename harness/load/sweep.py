@@ -9,6 +9,7 @@ from harness.load.matrix import Cell
 from harness.load.order import Visit
 from harness.rundir import MANIFEST_FILE
 from loadprofiles.errors import ProfileError
+from loadprofiles.traffic.crowd import check_descriptors
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _problem(request: LoadRequest, level: float, served: Served) -> str:
     try:
         request.profile.check_level(level)
         for repeat in range(1, request.repeats + 1):
+            check_descriptors(request.profile, level, repeat, request.seed, request.processes)
             check_schedule(
                 request.profile,
                 level,

@@ -43,6 +43,8 @@ LAG_SHARE: Final = 0.5
 CPU_SHARE: Final = 0.85
 RUN_DELAY_SHARE: Final = 0.02
 CLOCK_STEP_NS: Final = 50_000
+NO_DESCRIPTOR: Final = "Too many open files"
+"""What the driver's connections say of EMFILE (`os.strerror`)."""
 PASSING: Final = frozenset({"itl_smeared", "late_departures", "streams_not_held"})
 """Caveats that a machine which stood still for a moment leaves, too: they need not come back."""
 
@@ -273,7 +275,21 @@ def _starved(case: Case) -> Iterator[Caveat]:
         )
 
 
+def _no_descriptors(case: Case) -> Iterator[Caveat]:
+    unconnected = case.measured.where(case.measured.is_in("error", {"connect"}))
+    without = sum(said == NO_DESCRIPTOR for said in unconnected.texts("detail"))
+    if without:
+        yield Caveat(
+            "no_descriptors",
+            f"For {without} requests the client had no file descriptor left to connect with, so "
+            "they failed by its fault and the server had less load than asked: raise its hard "
+            "limit (ulimit -Hn, of a container --ulimit nofile=N), ask for less, or have more "
+            "--workers.",
+            invalidates=True,
+        )
+
+
 _CLIENT_RULES: Final[tuple[Rule, ...]] = (
-    _itl_smeared, _late_departures, _streams_not_held, _user_clock, _clock_step, _client_lagged,
-    _starved,
+    _no_descriptors, _itl_smeared, _late_departures, _streams_not_held, _user_clock, _clock_step,
+    _client_lagged, _starved,
 )  # fmt: skip

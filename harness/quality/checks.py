@@ -20,6 +20,7 @@ from launchers.environments import installed
 from launchers.launch import check_build
 from launchers.model import HUB_ID, resolve_model
 from loadprofiles.prompts.texts import load_tokenizer
+from loadprofiles.traffic.crowd import check_descriptors
 from loadprofiles.traffic.timetable import check_schedule
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def check_asked(request: EvalRequest) -> None:
         profile, level = request.under_load.profile, request.under_load.level
         profile.check_level(level)
         check_schedule(profile, level, 1, request.seed)
+        check_descriptors(profile, level, 1, request.seed)
     if isinstance(request.baseline, EarlierRun) and request.resume is None:
         check_run(request.baseline, names)
     for at in urls_in(request.brought_up):

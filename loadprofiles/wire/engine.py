@@ -132,11 +132,26 @@ class Engine:
         stream.state = "connecting"
         stream.connect_started_ns = _now()
         try:
-            sock = stream.pool.open()
+            sock = self._open(stream.pool)
         except OSError as problem:
             self._finish(stream, "connect", problem.strerror)
             return
         self._adopt(stream, sock)
+
+    def _open(self, pool: Pool) -> Connection:
+        """Begin to connect; where no file descriptor is left, at the cost of an idle connection.
+
+        Raises:
+            OSError: refused at once, or no file descriptor left.
+        """
+        try:
+            return pool.open()
+        except OSError as problem:
+            rich = max(self.pools, key=lambda one: len(one.idle))
+            if problem.errno != errno.EMFILE or not rich.idle:
+                raise
+            rich.close(*rich.idle.popitem())
+            return pool.open()
 
     # --- sending -------------------------------------------------------------------------------
 

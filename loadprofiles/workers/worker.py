@@ -28,6 +28,7 @@ import gevent.queue
 import msgspec
 from locust.env import Environment
 
+from loadprofiles.descriptors import room
 from loadprofiles.drive import drive_to_the_end, versions
 from loadprofiles.driving.cell import (
     Cell,
@@ -216,10 +217,15 @@ class Worker:
         """Return the plan as it is on this machine: with its own secrets and files.
 
         Raises:
-            Refusal: a header's value or the bearer token is not here.
+            Refusal: a header's value, the bearer token or the file descriptors are not here.
         """
         assert task.share is not None  # noqa: S101 - the caller has looked
         plan = task.share.plan
+        if (plan.streams or 0) > (most := room()):
+            raise Refusal(
+                f"has file descriptors for {most} streams and not for its {plan.streams}: raise "
+                "the limit there (ulimit -Hn), or have more workers"
+            )
         values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
         for name in plan.headers:
             if name not in values:

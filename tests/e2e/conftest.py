@@ -76,10 +76,16 @@ class Workplace:
         self.path = path
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, *argv: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start `harness ARGV`; it is killed at the test's end if it still runs."""
+    def start(
+        self, *argv: str, environment: dict[str, str] | None = None, open_files: int | None = None
+    ) -> subprocess.Popen[str]:
+        """Start `harness ARGV`; it is killed at the test's end if it still runs.
+
+        It, and what it starts, may have so many `open_files` each.
+        """
+        limit = f"ulimit -n {open_files} && " * (open_files is not None)
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness", *argv],
+            ["sh", "-c", f'{limit}exec "$@"', "sh", sys.executable, "-m", "harness", *argv],
             cwd=self.path,
             env=ENVIRONMENT | (environment or {}),
             stdin=subprocess.DEVNULL,

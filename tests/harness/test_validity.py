@@ -111,6 +111,14 @@ def text(client: Client, code: str) -> str:
     return found.text
 
 
+def test_a_client_without_descriptors_is_at_fault_itself() -> None:
+    refused = failed(0, "connect", detail="Connection refused")
+    assert find(judged(cell([refused])), "no_descriptors") is None
+    client = judged(cell([refused, failed(1, "connect", detail="Too many open files")]))
+    assert not client.valid
+    assert text(client, "no_descriptors").startswith("For 1 requests the client had no file")
+
+
 def test_a_good_cell_has_no_caveats() -> None:
     client = judged(cell())
     assert client.caveats == []

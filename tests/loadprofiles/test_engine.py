@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.measuring.validity import NO_DESCRIPTOR
 from loadprofiles.records import DrivePlan
 from loadprofiles.wire import engine as engine_module
 from loadprofiles.wire.connections import EPOLLIN, Address, addresses_of
@@ -516,21 +517,49 @@ def test_an_endless_answer_is_cut(
     assert (stream.error, stream.detail) == ("malformed", "response exceeds 100000 bytes")
 
 
-@plain
-def test_no_file_descriptor_left(serve: Serve, client: MakeClient) -> None:
-    one = client(serve(answers(CHUNKED)))
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@plain
+def test_no_file_descriptor_left(serve: Serve, client: MakeClient) -> None:
+    one = client(serve(answers(CHUNKED)))
+    with no_descriptor_left():
         stream = one.ask()
         one.engine.open_ahead(4, FOR_EVER)
         assert one.engine.opening == 0
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (stream.error, stream.detail) == ("connect", "Too many open files")
+    assert stream.detail == NO_DESCRIPTOR
     assert one.ask().error is None
+
+
+@plain
+def test_the_last_file_descriptor_is_taken_from_an_idle_connection(serve: Serve) -> None:
+    """Of replicas asked by turns one may keep what another needs."""
+    places = [serve(answers(CHUNKED)) for _ in range(2)]
+    addresses = [Address(place.family, place.address) for place in places]
+    one = Client(places[0])
+    one.engine.close()
+    one.engine = Engine(addresses, 10, select.epoll)
+    try:
+        one.ask()
+        first, second = one.engine.pools
+        assert (len(first.idle), len(second.idle)) == (1, 0)
+        with no_descriptor_left():
+            stream = one.engine.submit(REQUEST, one.done.append, None, endpoint=1)
+        one.finish()
+        assert (stream.error, len(first.idle), len(second.idle)) == (None, 0, 1)
+    finally:
+        one.engine.close()
 
 
 def test_ipv6(serve: Serve, client: MakeClient) -> None:
