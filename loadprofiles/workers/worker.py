@@ -28,7 +28,6 @@ import gevent.queue
 import msgspec
 from locust.env import Environment
 
-from loadprofiles.descriptors import room
 from loadprofiles.drive import drive_to_the_end, versions
 from loadprofiles.driving.cell import (
     Cell,
@@ -39,9 +38,10 @@ from loadprofiles.driving.cell import (
     user_class,
 )
 from loadprofiles.driving.phases import Meeting
-from loadprofiles.records import BODIES_FILE, HEADERS_VARIABLE, SAMPLES_FILE, DrivePlan
+from loadprofiles.records import BODIES_FILE, SAMPLES_FILE, DrivePlan
 from loadprofiles.wire.clock import Offset, offset_of
 from loadprofiles.workers import messages
+from loadprofiles.workers.equip import Refusal, equip
 from loadprofiles.workers.messages import (
     CHANNEL,
     LEFT,
@@ -70,11 +70,6 @@ _PINGS = 32
 _SHIP_S = 0.5
 _FLUSH_MS = 1000
 """How long the last words may take on their way out."""
-_AUTHORITIES_FILE = "authorities.pem"
-
-
-class Refusal(Exception):  # noqa: N818 - not an error of this process's
-    """This worker cannot go on; the text says why."""
 
 
 class Worker:
@@ -171,7 +166,7 @@ class Worker:
             self.say(messages.Ready())
             self._hand_over(None, None)
         else:
-            plan = self._equip(task)
+            plan = equip(task, self._orders)
             if self._fetch_bodies(len(task.share.lines)):
                 self._drive(plan, task.share)
             else:
@@ -212,46 +207,6 @@ class Worker:
             self.say(messages.Ping(sent_ns=now_ns()))
             pings.append(self._pongs.get())
         return offset_of(pings)
-
-    def _equip(self, task: messages.Task) -> DrivePlan:
-        """Return the plan as it is on this machine: with its own secrets and files.
-
-        Raises:
-            Refusal: a header's value, the bearer token or the file descriptors are not here.
-        """
-        assert task.share is not None  # noqa: S101 - the caller has looked
-        plan = task.share.plan
-        if (plan.streams or 0) > (most := room()):
-            raise Refusal(
-                f"has file descriptors for {most} streams and not for its {plan.streams}: raise "
-                "the limit there (ulimit -Hn), or have more workers"
-            )
-        values = msgspec.json.decode(os.environ.get(HEADERS_VARIABLE, "{}"), type=dict[str, str])
-        for name in plan.headers:
-            if name not in values:
-                raise Refusal(
-                    f"has no value for the header {name}: give `harness worker` --header {name}=…"
-                )
-        if plan.api_key_env is not None:
-            variable = self._orders.api_key_env
-            if variable is None and self._orders.slot is not None:
-                variable = plan.api_key_env
-            if variable is None:  # whoever is joined must not choose what of this machine is sent
-                raise Refusal(
-                    f"was not told to send a key: give `harness worker` --api-key-env "
-                    f"{plan.api_key_env}, or the variable that has it there"
-                )
-            if not os.environ.get(variable):
-                raise Refusal(
-                    f"has nothing in its environment variable {variable}: export it before "
-                    "`harness worker`, or name another one there with --api-key-env"
-                )
-            plan = msgspec.structs.replace(plan, api_key_env=variable)
-        if task.authorities is not None:
-            path = Path(self._orders.folder) / _AUTHORITIES_FILE
-            path.write_bytes(task.authorities)
-            plan = msgspec.structs.replace(plan, ca_file=str(path))
-        return plan
 
     def _fetch_bodies(self, count: int) -> bool:
         """Fetch the bodies, piece by piece; False where that was stopped."""
