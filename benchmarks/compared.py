@@ -71,6 +71,11 @@ class Kept:
             answers[str(path.relative_to(run))] = data[: data.rfind(b"\n") + 1]
         return cls(samples, answers)
 
+    def is_whole(self, plan: Plan, answers: int) -> bool:
+        """Whether nothing was left to measure, so that no gap is to be told."""
+        answered = sum(data.count(b"\n") for data in self.answers.values())
+        return len(self.samples) == len(plan.cells) and answered == answers
+
     def lost(self, run: Path) -> Iterator[str]:
         """Yield what of it a comparison that went on does not have any more."""
         for name, data in self.samples.items():

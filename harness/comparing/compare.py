@@ -21,6 +21,7 @@ from harness.comparing.values import grids
 from harness.comparing.weighed import weigh_load
 from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import metrics_of, parse_limits
+from harness.gap import RESUMED
 from harness.measuring.measurement import Caveat
 from harness.measuring.repeats import REPEATS_DIFFER
 from harness.reports.figures import plain
@@ -191,7 +192,7 @@ def _of_sources(evidence: Evidence, builds: Sequence[str]) -> list[Caveat]:
 
 
 def _of_runs(evidence: Evidence) -> list[Caveat]:
-    """Return what invalidates a run that this is made of, and that a load run was resumed."""
+    """Return what invalidates a run that this is made of, and that one was resumed."""
     found = [
         Caveat("missing_part", f"The part {plain(name)} is not there.", invalidates=True)
         for name in evidence.missing
@@ -211,6 +212,8 @@ def _of_runs(evidence: Evidence) -> list[Caveat]:
             )
     for graded in evidence.quality:
         found += [one for one in graded.result.caveats if one.invalidates]
+        if RESUMED not in {one.code for one in found}:
+            found += [one for one in graded.result.caveats if one.code == RESUMED]
         found += [
             Caveat(one.code, f"{each.server.build}, {suite.suite}: {one.text}", invalidates=True)
             for each in graded.evaluations

@@ -73,12 +73,15 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
     else:
         manifest = read_compare_manifest(folder)
         check_same(manifest, request)
-        manifest.resumed.append(gap_of(folder.path))
-        write_manifest(folder, manifest)
+    gap = gap_of(folder.path)
     plan = plan_comparison(request, sizes)
     for line in words(plan):
         live.note(line)
-    return folder, _Comparison(request, folder, sources, plan, live).run()
+    comparison = _Comparison(request, folder, sources, plan, live)
+    if request.resume is not None and comparison.unfinished:
+        manifest.resumed.append(gap)
+        write_manifest(folder, manifest)
+    return folder, comparison.run()
 
 
 def compare_runs(
@@ -160,6 +163,12 @@ class _Comparison:
         self._interleave = request.load.interleave
         self._load = LoadJob(request.load, folder.part(LOAD), live, list(self._sources))
         self._quality = EvalJob(request.quality, folder.part(QUALITY), live)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is still to be measured or asked."""
+        asks = any(map(self._quality.todo, self._sources))
+        return asks or any(map(self._load.todo, self._load.visits))
 
     def run(self) -> ExitCode:
         """Go through all visits, write all there is to write, and say how it went."""

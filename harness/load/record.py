@@ -10,7 +10,7 @@ import msgspec
 
 from harness.calibration import find, summarize
 from harness.evidence.folders import kind_of
-from harness.gap import RESUMED, gap_of, words
+from harness.gap import RESUMED, Gap, gap_of, words
 from harness.measuring.measurement import (
     Caveat,
     CellMeasurement,
@@ -74,6 +74,8 @@ class RunRecord:
         self._servers: dict[str, object] = {}
         self._visits: list[object] = []
         self._resumed: list[object] = []
+        self._gap: Gap | None = None
+        """Of a run that went on: noted once there is something to measure."""
         self._measured: dict[str, CellMeasurement] = {}
         self._caveats: list[Caveat] = []
         self._calibration = summarize(find())
@@ -119,17 +121,26 @@ class RunRecord:
         self._servers = dict(servers) if isinstance(servers, dict) else {}
         self._visits = list(visits) if isinstance(visits, list) else []
         self._caveats = [one for one in before.caveats if one.code in {RESUMED, DRIVEN_AGAIN}]
-        gap = gap_of(self.folder.path, kept=len(known), planned=len(self._cells))
         earlier = manifest.get("resumed")
-        self._resumed = [*(earlier if isinstance(earlier, list) else []), gap]
-        text = (
-            f"{words(gap)}: {gap.kept} of {gap.planned} cells are from before. What changed "
-            "on the machine in between is in the differences between repeats."
-        )
-        self._caveats.append(Caveat(RESUMED, text))
+        self._resumed = list(earlier) if isinstance(earlier, list) else []
+        self._gap = gap_of(self.folder.path, kept=len(known), planned=len(self._cells))
+
+    def _note_gap(self) -> None:
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            self._resumed.append(gap)
+            text = (
+                f"{words(gap)}: {gap.kept} of {gap.planned} cells are from before. What changed "
+                "on the machine in between is in the differences between repeats."
+            )
+            self._caveats.append(Caveat(RESUMED, text))
 
     def add_server(self, visit: Visit, found: Mapping[str, object]) -> None:
-        """Keep a server's provenance: of its first time by its name, of each time in a list."""
+        """Keep a server's provenance: of its first time by its name, of each time in a list.
+
+        A server is up where something is to be measured: a run that went on says so from here on.
+        """
+        self._note_gap()
         self._servers.setdefault(visit.build, found)
         self._visits.append({"build": visit.build, "visit": visit.number, **found})
 
