@@ -56,16 +56,14 @@ def replicates(ordered: Sequence[float], share: float, rng: np.random.Generator)
     n = len(ordered)
     rank = share * (n - 1)
     below = math.floor(rank)
-    first = rng.beta(below + 1, n - below, 2000)
-    low = [ordered[min(int(u * n), n - 1)] for u in first]
+    values, first = np.array(ordered), rng.beta(below + 1, n - below, 2000)
+    low = values[np.minimum((first * n).astype(int), n - 1)]
     if below + 1 >= n:
-        return low
-    found = []
-    for u, v, value in zip(first, rng.random(2000), low, strict=True):
-        following = u + (1 - u) * (1 - v ** (1 / (n - below - 1)))
-        high = ordered[min(int(following * n), n - 1)]
-        found.append(between(value, high, rank - below))
-    return found
+        return low.tolist()
+    following = first + (1 - first) * (1 - rng.random(2000) ** (1 / (n - below - 1)))
+    high = values[np.minimum((following * n).astype(int), n - 1)]
+    pairs = zip(low.tolist(), high.tolist(), strict=True)
+    return [between(a, b, rank - below) for a, b in pairs]
 
 
 def describe(

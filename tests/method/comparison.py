@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import beside
@@ -103,7 +102,8 @@ def graded(folder: Path, builds: Sequence[str], limits: Sequence[str]) -> list[R
 def retains(ours: Sequence[Record], baseline: Sequence[Record], share: float) -> Record:
     """The test of `retained(SUITE)>=share`."""
     scores = {one["item"]: one["score"] for one in baseline}
-    values = Bounded(Counter(one["score"] - scores[one["item"]] for one in ours), -1.0, 1.0)
+    differences = [one["score"] - scores[one["item"]] for one in ours]
+    values = Bounded(differences, list(map(evaluation.cluster, ours)), -1.0, 1.0)
     base = sum(scores.values()) / len(scores)
     margin = (1 - share) * base
     p_pass, p_fail = values.p_above(-margin), values.p_below(-margin)

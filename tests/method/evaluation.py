@@ -1,4 +1,4 @@
-"""Section "Scores, and builds compared", for items that are right or wrong and not in clusters.
+"""Section "Scores, and builds compared", for items that are right or wrong.
 
 The whole of evaluation.json of one build against a baseline, from answers.jsonl.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from arithmetic import mean, quantile, variance
+from arithmetic import mean, quantile
 from reading import lines
-from scipy.special import bdtrc, ndtr, ndtri, stdtr
+from scipy.special import bdtrc, ndtri, stdtr, stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,19 +32,43 @@ DEFAULTS |= {"metric": "accuracy", "route": "generative"}
 
 @dataclass
 class Bounded:
-    """Independent values between two bounds: how often each was seen."""
+    """Values between two bounds, each with its cluster."""
 
-    seen: Counter[float]
+    values: Sequence[float]
+    clusters: Sequence[object]
     least: float
     greatest: float
 
-    @property
-    def n(self) -> int:
-        return sum(self.seen.values())
+    def __post_init__(self) -> None:
+        self.seen, self.n = Counter(self.values), len(self.values)
+        self.mean = math.fsum(self.values) / self.n
+        self.sizes = Counter(self.clusters)
+        self.independent = len(self.sizes) == self.n
+        shares = [size / self.n for size in self.sizes.values()]
+        if len(shares) < 2:
+            self.variance, self.own_df = math.nan, 0.0
+            return
+        off = dict.fromkeys(self.sizes, 0.0)
+        for value, cluster in zip(self.values, self.clusters, strict=True):
+            off[cluster] += value - self.mean
+        squares = [u**2 / (1 - s) for u, s in zip(off.values(), shares, strict=True)]
+        self.variance = math.fsum(squares) / self.n**2
+        q = [s**2 / (1 - s) for s in shares]
+        inverse = sum(s**2 for s in shares) + sum(q) ** 2 - sum(one**2 for one in q)
+        self.own_df = 1 / inverse
 
     @property
-    def mean(self) -> float:
-        return math.fsum(x * count for x, count in self.seen.items()) / self.n
+    def df(self) -> float:
+        """Of the score test; infinite: the normal distribution."""
+        return math.inf if self.independent else self.own_df
+
+    @property
+    def effect(self) -> float:
+        """By how much clusters multiply the variance of the mean."""
+        around = math.fsum(c * (x - self.mean) ** 2 for x, c in self.seen.items())
+        if self.independent or around <= 1e-12:
+            return 1.0
+        return max(0.25, self.variance * self.n * (self.n - 1) / around)
 
     def z(self, mu: float) -> float:
         """Standard errors between the mean seen and `mu`, by the variance that goes with `mu`."""
@@ -52,7 +76,7 @@ class Bounded:
             return 0.0
         if not self.least < mu < self.greatest:
             return math.copysign(math.inf, self.mean - mu)
-        return (self.mean - mu) / math.sqrt(self.likeliest_variance(mu) / self.n)
+        return (self.mean - mu) / math.sqrt(self.likeliest_variance(mu) / self.n * self.effect)
 
     def likeliest_variance(self, mu: float) -> float:
         """Of the distribution with mean `mu` that makes what was seen likeliest.
@@ -78,21 +102,21 @@ class Bounded:
 
     def interval(self, confidence: float = 0.95) -> list[float]:
         """The means that a two-sided test does not reject."""
-        reach = float(ndtri(0.5 + confidence / 2))
+        reach = float(stdtrit(self.df, 0.5 + confidence / 2))
         return [
             crossing(lambda mu: self.z(mu) - reach, self.mean, self.least),
             crossing(lambda mu: self.z(mu) + reach, self.mean, self.greatest),
         ]
 
     def p_above(self, mu: float) -> float:
-        return float(ndtr(-self.z(mu)))
+        return float(stdtr(self.df, -self.z(mu)))
 
     def p_below(self, mu: float) -> float:
         """The larger one of the score test's and Student's."""
-        p = float(ndtr(self.z(mu)))
-        values = [x for x, count in self.seen.items() for _ in range(count)]
-        error = math.sqrt(variance(values) / self.n) if self.n > 1 else 0.0
-        return max(p, float(stdtr(self.n - 1, (self.mean - mu) / error))) if error else p
+        p = float(stdtr(self.df, self.z(mu)))
+        if self.variance > 0:
+            p = max(p, float(stdtr(self.own_df, (self.mean - mu) / math.sqrt(self.variance))))
+        return p
 
 
 def root(of: Callable[[float], float], left: float, right: float) -> float:
@@ -138,12 +162,18 @@ def split(those: Sequence[Record], key: Callable[[Record], str]) -> dict[str, li
     return found
 
 
+def cluster(one: Record) -> tuple[str, str]:
+    """An item without one is its own."""
+    return ("in", one["cluster"]) if one["cluster"] else ("alone", one["item"])
+
+
 def score(those: Sequence[Record]) -> Record:
     """A group of answers."""
     outcomes = Counter(one["outcome"] for one in those)
-    values = [one["score"] for one in those if one["outcome"] != "error"]
+    graded = [one for one in those if one["outcome"] != "error"]
+    values = [one["score"] for one in graded]
     assert set(values) <= {0.0, 1.0}
-    assert not any(one["cluster"] for one in those)
+    bounded = Bounded(values, list(map(cluster, graded)), 0.0, 1.0)
     return {
         "items": len(values),
         "errors": outcomes["error"],
@@ -152,9 +182,9 @@ def score(those: Sequence[Record]) -> Record:
         "empty": outcomes["empty"],
         "score": mean(values),
         "metric": those[0]["metric"],
-        "ci95": Bounded(Counter(values), 0.0, 1.0).interval(),
-        "interval": "wilson",
-        "clusters": len(values),
+        "ci95": bounded.interval(),
+        "interval": "wilson" if bounded.independent else "wilson by cluster",
+        "clusters": len(bounded.sizes),
     }
 
 
@@ -174,36 +204,44 @@ def tags(those: Sequence[Record]) -> Record:
 # --- against the baseline ------------------------------------------------------------------------
 
 
-def part(pairs: Sequence[tuple[float, float]]) -> Record:
-    """The pairs (ours, baseline's) of a category, or of all."""
-    lost, gained = sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
-    values = Bounded(Counter(a - b for a, b in pairs), -1.0, 1.0)
+Pairs = list[tuple[float, float, object]]
+"""Scores of ours and of the baseline, and the item's cluster."""
+
+
+def part(pairs: Pairs) -> Record:
+    """The pairs of a category, or of all."""
+    lost, gained = sum(a < b for a, b, _ in pairs), sum(a > b for a, b, _ in pairs)
+    values = Bounded([a - b for a, b, _ in pairs], [own for *_, own in pairs], -1.0, 1.0)
+    p_lost = sign_test(lost, gained, sides=1)
+    if not values.independent:
+        p_lost = max(p_lost, values.p_below(0.0))
     flips = {"lost": lost, "gained": gained, "rate": (lost + gained) / len(pairs)}
     return {
         "pairs": len(pairs),
-        "clusters": len(pairs),
-        "score": mean([a for a, _ in pairs]),
-        "baseline_score": mean([b for _, b in pairs]),
+        "clusters": len(values.sizes),
+        "score": mean([a for a, *_ in pairs]),
+        "baseline_score": mean([b for _, b, _ in pairs]),
         "difference": values.mean,
         "difference_ci95": values.interval(),
         "retained": retained(pairs),
         "flips": flips | {"near_tie": None, "confident": None},
-        "p_lost": sign_test(lost, gained, sides=1),
+        "p_lost": p_lost,
         "noninferiority": noninferiority(values, flips["rate"]),
     }
 
 
-def retained(pairs: Sequence[tuple[float, float]]) -> Record:
-    above = mean([b for _, b in pairs])
+def retained(pairs: Pairs) -> Record:
+    above = mean([b for _, b, _ in pairs])
     if above <= 0:
         return {"share": None, "ci95": None}
-    share = mean([a for a, _ in pairs]) / above
-    reach = float(ndtri(0.975))
+    share = mean([a for a, *_ in pairs]) / above
+    own = [cluster for *_, cluster in pairs]
+    reach = float(stdtrit(Bounded([0.0] * len(own), own, 0.0, 1.0).df, 0.975))
 
     def z(r: float) -> float:
-        values = Counter(a - r * b for a, b in pairs)
+        values = [a - r * b for a, b, _ in pairs]
         least, greatest = min(0.0, -r, *values), max(1.0, 1.0 - r, *values)
-        return Bounded(values, least, greatest).z(0.0)
+        return Bounded(values, own, least, greatest).z(0.0)
 
     low = crossing(lambda r: z(r) - reach, share, 0.0)
     high = crossing(lambda r: z(r) + reach, share, 100.0)
@@ -218,7 +256,7 @@ def noninferiority(values: Bounded, flip_rate: float) -> Record:
     if verdict == "INCONCLUSIVE" and abs(distance) > 1e-12:
         by_flips = z**2 * max(flip_rate - values.mean**2, 0) / distance**2
         at_least = float(ndtri(0.95)) ** 2 * (1 - MARGIN) / MARGIN if distance > 0 else 0.0
-        needed = math.ceil(max(by_flips, at_least) - 1e-9)
+        needed = math.ceil(max(by_flips, at_least) * max(1.0, values.effect) - 1e-9)
     return {
         "margin": MARGIN,
         "verdict": verdict,
@@ -238,11 +276,11 @@ def against(build: str, ours: Sequence[Record], baseline: Sequence[Record]) -> R
         if one["outcome"] != "error" and theirs[one["item"]]["outcome"] != "error"
     ]
     assert all(a["prompt_hash"] == b["prompt_hash"] for a, b in good)
-    whole = part([(a["score"], b["score"]) for a, b in good])
-    groups: dict[str, list[tuple[float, float]]] = {}
+    whole = part([(a["score"], b["score"], cluster(a)) for a, b in good])
+    groups: dict[str, Pairs] = {}
     for a, b in good:
         if a["category"]:
-            groups.setdefault(a["category"], []).append((a["score"], b["score"]))
+            groups.setdefault(a["category"], []).append((a["score"], b["score"], cluster(a)))
     parts = {name: part(pairs) for name, pairs in groups.items()}
     holm(parts)
     if not parts:
@@ -266,17 +304,32 @@ def against(build: str, ours: Sequence[Record], baseline: Sequence[Record]) -> R
         "regressed": regressed,
         "worst": worst,
         "pairs": len(good),
-        "clusters": len(good),
+        "clusters": whole["clusters"],
         "unpaired": len({one["item"] for one in (*ours, *baseline)}) - len(good),
         "verdict": whole["noninferiority"]["verdict"],
         "noninferiority": whole["noninferiority"],
         "categories": parts,
         "tasks": {},
-        "outcomes": {},
+        "outcomes": outcomes(good),
         "perplexity": None,
         "divergence": None,
         "notes": [],
     }
+
+
+def outcomes(pairs: Sequence[tuple[Record, Record]]) -> Record:
+    """Answers that could not be read, of both sides."""
+    found = {}
+    for name in ("truncated", "unparsed", "empty"):
+        sides = [(a["outcome"] == name, b["outcome"] == name) for a, b in pairs]
+        if any(a or b for a, b in sides):
+            more, fewer = sides.count((True, False)), sides.count((False, True))
+            found[name] = {
+                "ours": sum(a for a, _ in sides),
+                "baseline": sum(b for _, b in sides),
+                "p_value": sign_test(more, fewer, sides=2),
+            }
+    return found
 
 
 def holm(parts: dict[str, Record]) -> None:
@@ -287,16 +340,20 @@ def holm(parts: dict[str, Record]) -> None:
         parts[name]["p_holm"] = most if len(parts) > 1 else None
 
 
-def quality(seed: int, suites: dict[str, list[tuple[float, float]]]) -> Record:
+def quality(seed: int, suites: dict[str, Pairs]) -> Record:
     """Mean of the suites' retained shares, and its bootstrap of 4,000."""
     rng, drawn, shares = np.random.default_rng(seed), [], {}
     for name, pairs in suites.items():
-        shares[name] = math.fsum(a for a, _ in pairs) / math.fsum(b for _, b in pairs)
-        kinds = sorted(Counter(pairs).items())
+        shares[name] = math.fsum(a for a, *_ in pairs) / math.fsum(b for _, b, _ in pairs)
+        sums: dict[object, tuple[float, float]] = {}
+        for a, b, own in pairs:
+            before = sums.get(own, (0.0, 0.0))
+            sums[own] = before[0] + a, before[1] + b
+        kinds = sorted(Counter(sums.values()).items())
         counts = np.array([count for _, count in kinds])
         times = rng.multinomial(counts.sum(), counts / counts.sum(), size=4000)
-        own, theirs = (times @ np.array([kind[side] for kind, _ in kinds]) for side in (0, 1))
-        drawn.append(own / theirs)
+        ours, theirs = (times @ np.array([kind[side] for kind, _ in kinds]) for side in (0, 1))
+        drawn.append(ours / theirs)
     means = sorted(np.mean(drawn, axis=0).tolist())
     return {
         "score": mean(list(shares.values())),
@@ -320,7 +377,7 @@ def recomputed(folder: Path) -> Record:
         own, theirs = answers(ours), answers(other)
         groups = split([one for one in own if one["category"]], lambda one: one["category"])
         known = {one["item"]: one["score"] for one in theirs}
-        pairs[suite["name"]] = [(one["score"], known[one["item"]]) for one in own]
+        pairs[suite["name"]] = [(one["score"], known[one["item"]], cluster(one)) for one in own]
         suites.append(
             score(own)
             | {

@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from harness.reports.anew import recompute
 from harness.rundir import RunFolder
+from tests.method import altered
 
 HERE = Path(__file__).parent
 FIXTURES = HERE.parent / "fixtures"
@@ -48,34 +47,50 @@ def by_hand(*folders: Path) -> tuple[int, list[dict[str, Any]], str]:
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, list[dict[str, Any]], str]:
-    """Of each run, with its numbers as the package computes them now."""
-    folder = tmp_path_factory.mktemp("runs")
+def test_every_number_of_kept_runs(tmp_path: Path) -> None:
+    """With their numbers as the package computes them now."""
     for name in KEPT:
         if name not in PARTS:
-            shutil.copytree(FIXTURES / name, folder / name)
-        list(recompute(RunFolder.open(folder / name)))
-    return by_hand(*(folder / name for name in KEPT))
-
-
-@pytest.mark.parametrize("name", KEPT)
-def test_every_number_of_a_run(name: str, told: tuple[int, list[dict[str, Any]], str]) -> None:
-    code, found, log = told
+            shutil.copytree(FIXTURES / name, tmp_path / name)
+        list(recompute(RunFolder.open(tmp_path / name)))
+    code, found, log = by_hand(*(tmp_path / name for name in KEPT))
     assert len(found) == len(KEPT), log
-    one = found[list(KEPT).index(name)]
-    sys.stdout.write(f"{one['recomputed']} of {one['leaves']} leaves of {name} recomputed\n")
-    assert one["wrong"] == []
+    for one, (name, least) in zip(found, KEPT.items(), strict=True):
+        sys.stdout.write(f"{one['recomputed']} of {one['leaves']} leaves of {name} recomputed\n")
+        assert one["wrong"] == [], name
+        assert one["recomputed"] >= least, name
+        if one["file"] == "measurements.json":
+            assert one["copied"] + one["prose"] < 0.15 * one["leaves"]
     assert code == 0
-    assert one["recomputed"] >= KEPT[name]
-    if "measurements" in one["file"]:
-        assert one["copied"] + one["prose"] < 0.15 * one["leaves"]
-
-
-def test_nothing_of_the_package_was_imported(told: tuple[int, list[dict[str, Any]], str]) -> None:
-    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in told[2].splitlines()}
+    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in log.splitlines()}
     assert {"numpy", "walk"} <= names
     assert not names & {"harness", "launchers", "loadprofiles", "evals"}
+
+
+def test_what_no_recorded_run_has(tmp_path: Path) -> None:
+    """Stalls, drift, a late begin, GPUs, uncounted tokens, clusters: of files that were changed."""
+    runs = altered.changed(FIXTURES, tmp_path)
+    for run in runs:
+        list(recompute(RunFolder.open(run)))
+    code, found, log = by_hand(*runs)
+    assert [one["wrong"] for one in found] == [[]] * len(runs), log
+    assert code == 0
+    cells = {
+        path.parent.name: json.loads(path.read_text())["cells"]
+        for path in tmp_path.glob("*/measurements.json")
+    }
+    assert any(cell["steady"]["part"] for cell in cells["late begin"])
+    assert {cell["server"]["memory_kind"] for cell in cells["drift"]} == {"vram"}
+    assert sum(cell["stalls"]["count"] for cell in cells["stalls"]) > 10
+    codes = {
+        caveat["code"]
+        for those in cells.values()
+        for cell in those
+        for caveat in cell["client"]["caveats"]
+    }
+    assert codes >= {"drifted", "retried", "tokens_from_chunks", "user_clock", "preempted"}
+    stayed = [cell["bursts"]["stayed"]["ttft_ms"] for cell in cells["no counts"]]
+    assert any(contrast["ci95"] for contrast in stayed)
 
 
 def test_a_changed_number_a_new_one_and_a_lost_sample_are_found(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ COPIED = {
 """Names of facts that are taken over from facts.json, manifest.json or a metrics page, and are
 compared with them."""
 PROSE = {
-    "caveats.text", "notes.text", "sweeps.text", "sweeps.notes", "sentences",
+    "caveats.text", "notes.text", "sweeps.text", "sweeps.notes", "sentences", "baseline.notes",
     "recommendation.headline", "recommendation.reasons", "recommendation.preferred_by",
 }  # fmt: skip
 """Words that are made of numbers compared elsewhere."""
