@@ -18,7 +18,6 @@ import msgspec
 import pytest
 
 from harness.measuring.measurement import Measurements
-from loadprofiles.records import read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,16 +306,6 @@ def no_http() -> Iterator[str]:
         thread.join()
 
 
-def test_a_url_that_refuses_is_3_and_leaves_no_folder(workplace: Workplace) -> None:
-    check(
-        workplace.inside("load", *DEAD_URL, *STEADY),
-        3,
-        "cannot connect to http://127.0.0.1:9",
-        "refused",
-    )
-    assert workplace.runs == []
-
-
 def test_a_url_without_an_api_is_3(workplace: Workplace, mock: StartMock) -> None:
     done = workplace.inside("load", "--url", mock(*QUICK) + "/wrong", *STEADY)
     check(done, 3, "answered 404", "is the URL the API's base")
@@ -445,20 +434,6 @@ def test_a_server_that_dies_in_mid_run_costs_its_own_cells_only(workplace: Workp
     assert workplace.processes() == []
 
 
-def test_a_url_that_goes_away_in_mid_run_is_failures(workplace: Workplace, mock: StartMock) -> None:
-    done = workplace.load(
-        *("--url", mock(*QUICK, "--die-after=20"), "--profile", "closed", "--level", "2"),
-        *("--duration", "2", "--warmup", "0", "--output-tokens", "8"),
-    )
-    assert done.code == 4
-    [cell] = done.cells
-    assert cell["requests"]["ok"] == 20
-    assert cell["requests"]["errors"]["connect"] > 2
-    assert sum(cell["requests"]["errors"].values()) == cell["requests"]["failed"]
-    assert cell["window_s"] == pytest.approx(2)
-    assert problems(done) == []
-
-
 # --- answers that fail -------------------------------------------------------------------------
 
 
@@ -504,20 +479,6 @@ def test_when_all_requests_fail(workplace: Workplace, mock: StartMock) -> None:
     table = workplace.harness("report", str(done.run), "--format", "terminal")
     assert table.code == 0
     assert "http_429" in table.out
-
-
-@pytest.mark.parametrize("fault", ["stall", "silent"])
-def test_a_hanging_server_is_timeouts(workplace: Workplace, mock: StartMock, fault: str) -> None:
-    url = mock(f"--fault={fault}:0.4", *QUICK)
-    done = workplace.load("--url", url, *STEADY, "--requests", "20", "--timeout", "1.5")
-    assert done.code == 4
-    requests = done.cells[0]["requests"]
-    assert requests["errors"]["timeout"] == requests["failed"] > 2
-    assert requests["ok"] == 20 - requests["failed"]
-    assert done.cells[0]["metrics"]["e2e_ms"]["max"] < 1500
-    samples = list(read_samples(done.run / "cells" / done.cells[0]["id"]))
-    late = [s.done_ns - s.due_ns for s in samples if s.error == "timeout" and s.done_ns]
-    assert all(1.4e9 < value < 4e9 for value in late)
 
 
 def test_a_driver_that_fails_is_4_with_the_end_of_its_log(

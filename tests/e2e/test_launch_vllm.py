@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,26 +155,3 @@ def check_cpus(pid: int, client: set[int]) -> None:
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         for thread in process.threads():
             assert not client & os.sched_getaffinity(thread.id)
-
-
-def test_nothing_of_vllm_outlives_a_parent_killed_while_it_loads(tmp_path: Path) -> None:
-    code = (
-        "import sys, tomllib; from pathlib import Path\n"
-        "from launchers.build import Build; from launchers.launch import launch\n"
-        "path, folder = Path(sys.argv[1]), Path(sys.argv[2])\n"
-        "build = Build.model_validate(tomllib.loads(path.read_text()) | {'device': 'cpu'})\n"
-        "with launch(build, folder, base_dir=path.parent, on_line=lambda _: None): pass\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(builtin_builds()["fp16"]), str(tmp_path)], cwd=ROOT
-    ) as parent:
-        root = psutil.Process(parent.pid)
-        deadline = time.monotonic() + 200
-        # two guards, API server, resource tracker, engine core, worker: kill once the core is there
-        while len(tree := root.children(recursive=True)) < 5:
-            assert parent.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        os.kill(parent.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(tree, timeout=40)
-    assert alive == []

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from launchers.environments import installed
@@ -152,40 +149,4 @@ def test_bursts_at_awq(workplace: Workplace) -> None:
     assert awq["scheme"] + ", " + awq["reported"]["linear_kernel"] == told
     assert told in (done.run / "report.md").read_text()
     assert cell["stable"] is True
-    assert workplace.processes() == []
-
-
-def test_a_vllm_that_is_killed_in_mid_run(workplace: Workplace) -> None:
-    """While it was asked the same again and again, which its prefix cache had then."""
-    same = {"prompt": "Please tell me about the river. " * 20}  # 361 tokens, 2 blocks of 128
-    (workplace.path / "same.jsonl").write_text(json.dumps(same))
-    process = workplace.start(
-        *("load", "--server", "fp16", "--profile", "closed", "--level", "2,4"),
-        *("--dataset", "same.jsonl", "--output-tokens", "40"),
-        *("--duration", "60", "--warmup", "2", "--json"),
-    )
-    cell = "runs/*/cells/fp16-closed-c2-1"
-
-    def driving() -> bool:
-        folders = list(workplace.path.glob(cell))
-        if not folders or not (folders[0] / "samples.jsonl").is_file():
-            return False
-        due = [one.due_ns for one in read_samples(folders[0]) if one.phase == "measured"]
-        looks = [one.at_ns for one in read_telemetry(folders[0]) if one.engine is not None]
-        return len(due) > 5 and sum(at > min(due) for at in looks) > 2
-
-    workplace.wait_for(driving, 300)
-    family = {pid: psutil.Process(pid).cmdline() for pid in workplace.processes()}
-    [server] = [pid for pid, argv in family.items() if "vllm.entrypoints.openai.api_server" in argv]
-    os.kill(server, signal.SIGKILL)
-    done = workplace.finish(process, 60)
-    assert done.code == 3
-    assert "the server died during fp16-closed-c2-1 (killed by SIGKILL, as" in done.err
-    [found] = done.cells
-    assert found["requests"]["ok"] > 5
-    assert found["metrics"]["ttft_ms"]["p50"] > 0
-    assert found["server"]["prefix_cache_hit_rate"] > 0.5
-    codes = {caveat["code"] for caveat in found["client"]["caveats"]}
-    assert "prompts_reused" in codes
-    assert "prefix_cache_hits" not in codes  # nobody said that they were unique
     assert workplace.processes() == []

@@ -154,6 +154,18 @@ MACHINE = tuple(
          "timeout", "timeout"),
     )
 )  # fmt: skip
+_OUT = "killed by SIGKILL, as the kernel does where memory runs out"
+VLLM = (
+    Row(
+        "vllm", "memory_while_loading", "less memory in its cgroup than torch takes", 3,
+        says=f"ended while it was loading .{_OUT}",
+    ),
+    Row(
+        "vllm", "kill_in_mid_stream", "SIGKILL", 3,
+        says=f"the server died during fp16-closed-c2-1 .{_OUT}",
+    ),
+    Row("vllm", "parent_killed_while_loading", "SIGKILL to the parent of all", -9),
+)  # fmt: skip
 MATRIX: tuple[Row, ...] = (
     *(
         Row("answers", name, f"three in ten requests get {made}", *rest)
@@ -173,4 +185,5 @@ MATRIX: tuple[Row, ...] = (
     *CONNECTIONS,
     *HARNESS,
     *MACHINE,
+    *VLLM,
 )

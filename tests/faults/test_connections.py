@@ -66,6 +66,7 @@ def test_in_mid_run(
     measured = check_numbers(done.run, cell)
     check_kept(samples_of(done.run, cell["id"]), truth)
     assert cell["requests"]["ok"] == len(lines_of(truth))
+    assert cell["window_s"] == pytest.approx(4)
     hits = [sample for sample in measured if sample["error"] == row.error]
     assert {sample["status"] for sample in hits} <= {row.status, 200}
     assert row.status in {sample["status"] for sample in hits}
