@@ -38,11 +38,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 ONE_SERVER = ("test_llamacpp.py", "test_transformers.py")
-"""Files whose tests share an engine."""
+SHARING = (*ONE_SERVER, "test_hostile_reports.py", "test_wheel.py")
+"""Files whose tests share an engine, or something else that is costly to make."""
+BY_FILE = ("tests/harness/", "tests/evals/compare/")
+"""Folders of short tests, whose files make what all their tests look at."""
+WAITING = ("tests/e2e/", "tests/faults/", "tests/security/", "tests/benchmarks/", "tests/contract/")
+WAITING += ("tests/evals/lmeval/", "tests/harness/reports/")
+"""Folders of long tests."""
 
 
 class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Test by test to whoever is free, but those that bring up engines one after another.
+    """Test by test to whoever is free, but those together that share what is costly to make.
 
     `--dist loadgroup` would do that, if xdist 3.8 could set a test's group under pytest 9.2.
     """
@@ -51,11 +57,25 @@ class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no type
         file = nodeid.partition("::")[0]
         if file.endswith("_vllm.py"):
             return "engine"
-        return file if file.endswith(ONE_SERVER) else nodeid
+        if file.startswith("tests/harness/reports/"):
+            return "reports"
+        return file if file.endswith(SHARING) or file.startswith(BY_FILE) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneEngine:
+    config.option.loadscopereorder = False  # else those with the most tests come first
     return OneEngine(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Engines first, then what waits for processes: the last minute has short tests only."""
+
+    def rank(item: pytest.Item) -> int:
+        if item.nodeid.partition("::")[0].endswith(("_vllm.py", *ONE_SERVER)):
+            return 0
+        return 1 if item.nodeid.startswith(WAITING) else 2
+
+    items.sort(key=rank)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
