@@ -101,7 +101,7 @@ def _tell_fault_matrix(terminalreporter: pytest.TerminalReporter) -> None:
         outcome: {
             report.nodeid
             for report in terminalreporter.getreports(outcome)
-            if "fault_row" in report.keywords
+            if "fault_row" in getattr(report, "keywords", ())  # a file that cannot be read has none
         }
         for outcome in ("passed", "failed", "error", "skipped")
     }
