@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from evals.errors import SuiteError
+from evals.errors import GARBAGE, SuiteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -117,7 +117,7 @@ def calibration_texts(path: Path) -> Iterator[str]:
 def _decoded(line: bytes, path: Path, number: int) -> object:
     try:
         return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except GARBAGE as error:
         raise SuiteError(f"calibration: {path}:{number}: not JSON: {error}") from error
 
 

@@ -14,6 +14,12 @@ Errors of single items are no exceptions: they are `Failure`s, kept as records.
 
 from __future__ import annotations
 
+import msgspec
+
+GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of bytes that are no JSON of the kind: no UTF-8 within a text, and nested too
+deep, too."""
+
 
 class EvalError(Exception):
     """Base of everything below. The message names the field or file, and what to do."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from evals.errors import DamagedError, ResumeError
+from evals.errors import GARBAGE, DamagedError, ResumeError
 from evals.records import Answer
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def read_answers(folder: Path) -> list[Answer]:
             break
         try:
             answer = _decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except GARBAGE as error:
             raise DamagedError(
                 f"{path}, line {number} is not an answer: {error}; "
                 "take that line out to go on with the others"
@@ -97,7 +97,7 @@ def _is_cut(line: bytes) -> bool:
     """Whether a file's last bytes are the beginning of an answer: not a whole one, nor else."""
     try:
         _decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except GARBAGE as error:
         return line.startswith(b"{") and "truncated" in str(error)
     return False
 
@@ -110,7 +110,10 @@ def _settle_plan(path: Path, plan: dict[str, object]) -> None:
         temporary.write_bytes(data)
         temporary.replace(path)
         return
-    there = msgspec.json.decode(path.read_bytes())
+    try:
+        there = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except GARBAGE as error:
+        raise DamagedError(f"{path} is not as it was written: {error}") from error
     keys = sorted({*there, *wanted})
     differ = [key for key in keys if there.get(key) != wanted.get(key)]
     if differ:

@@ -13,6 +13,7 @@ from harness import __version__
 from harness.measuring.truth import Spread  # noqa: TC001 - msgspec reads it
 from harness.provenance import machine
 from harness.rundir import write_atomically
+from loadprofiles.decoding import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +134,7 @@ def find() -> Calibration | None:
     """Return this machine's calibration with this version of the harness; None without one."""
     try:
         data = _path(machine(), __version__).read_bytes()
-        found = msgspec.json.decode(data, type=Calibration)
+        found = decoded(data, Calibration, "calibration")
     except (OSError, msgspec.DecodeError):
         return None
     return found if found.schema == SCHEMA else None

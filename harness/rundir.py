@@ -25,6 +25,8 @@ from harness.errors import BadInputError, did_you_mean
 from harness.foreign import FolderName, check_tree
 from harness.measuring.measurement import SCHEMA as MEASUREMENTS_SCHEMA
 from harness.measuring.measurement import Measurements, RunInfo
+from loadprofiles.decoding import decoded
+from loadprofiles.errors import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -228,15 +230,13 @@ def read_json(path: Path, kind: type[_T], schema: int) -> _T:
     """
     try:
         data = path.read_bytes()
-        found = msgspec.json.decode(data, type=_Version).schema
+        found = decoded(data, _Version, str(path)).schema
         if found <= schema:
-            return msgspec.json.decode(data, type=kind)
+            return decoded(data, kind, str(path))
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:  # of which ValidationError is one
-        raise BadInputError(
-            f"{path}: {error}", hint="The file is not as harness wrote it."
-        ) from error
+    except RecordError as error:
+        raise BadInputError(str(error), hint="The file is not as harness wrote it.") from error
     raise BadInputError(
         f"{path} has schema {found}; this harness knows {schema}",
         hint="Install the newer harness that wrote it.",

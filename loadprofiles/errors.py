@@ -3,12 +3,15 @@
 LoadProfilesError
 ├── ProfileError          a profile, a level or an override that cannot be
 ├── TokenizerError        the tokenizer's folder cannot be used
-└── UnknownDialectError   no dialect of that name
+├── UnknownDialectError   no dialect of that name
+└── RecordError           a file of a run is not as it was written
 
 Errors while driving are no exceptions: they are data in the sample (`records.Sample.error`).
 """
 
 from __future__ import annotations
+
+import msgspec
 
 
 class LoadProfilesError(Exception):
@@ -33,3 +36,7 @@ class TokenizerError(LoadProfilesError):
 
 class UnknownDialectError(LoadProfilesError):
     """No dialect of that name."""
+
+
+class RecordError(LoadProfilesError, msgspec.DecodeError):
+    """A record is not as it was written; the text names the file, the line and the field."""

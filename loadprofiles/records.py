@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 
+from loadprofiles.decoding import NO_RECORD, bounded, decoded
+from loadprofiles.errors import RecordError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -22,7 +25,7 @@ BODIES_FILE = "bodies.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 DRIVE_FILE = "drive.json"
 _TAIL_BYTES: Final = 1 << 16
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 HEADERS_VARIABLE = "LOADPROFILES_HEADERS"
 
@@ -326,7 +329,7 @@ def read_plan(folder: Path) -> DrivePlan:
     """Read `plan.json` of a cell's folder.
 
     Raises:
-        msgspec.ValidationError: it is not one.
+        RecordError: it is not one.
         OSError: it cannot be read.
     """
     return _read(folder / PLAN_FILE, DrivePlan)
@@ -338,7 +341,7 @@ def read_samples(folder: Path) -> Iterator[Sample]:
     Half a sample at the end, which a killed driver may leave, is none: see `cut_bytes`.
 
     Raises:
-        msgspec.DecodeError: a line is not a sample; the text names file and line.
+        RecordError: a line is not a sample; the text names file and line.
         OSError: the file cannot be read.
     """
     decode = msgspec.json.Decoder(Sample).decode
@@ -348,8 +351,8 @@ def read_samples(folder: Path) -> Iterator[Sample]:
             for number, line in enumerate(file, 1):  # noqa: B007 - the error tells it
                 if line.endswith(b"\n") or not _is_cut(line):
                     yield decode(line)
-        except msgspec.DecodeError as error:
-            raise msgspec.DecodeError(f"{SAMPLES_FILE}, line {number}: {error}") from error
+        except NO_RECORD as error:
+            raise RecordError(f"{SAMPLES_FILE}, line {number}: {error}") from error
 
 
 def cut_bytes(folder: Path) -> int:
@@ -373,7 +376,7 @@ def _is_cut(line: bytes) -> bool:
     """Whether a file's last bytes are the beginning of a sample: not a whole one, nor else."""
     try:
         msgspec.json.decode(line, type=Sample)
-    except msgspec.DecodeError as error:
+    except NO_RECORD as error:
         return line.startswith(b"{") and "truncated" in str(error)
     return False
 
@@ -382,14 +385,11 @@ def read_drive_report(folder: Path) -> DriveReport:
     """Read `drive.json` of a cell's folder.
 
     Raises:
-        msgspec.ValidationError: it is not one.
+        RecordError: it is not one.
         OSError: it cannot be read.
     """
     return _read(folder / DRIVE_FILE, DriveReport)
 
 
 def _read(path: Path, kind: type[_T]) -> _T:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
-        raise type(error)(f"{path.name}: {error}") from error
+    return bounded(decoded(path.read_bytes(), kind, path.name), path.name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from evals.errors import GARBAGE
 from evals.records import Failure, Scored
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def decode(reply: Reply, model: str, count: int) -> tuple[list[Choice], Usage]:
     """
     try:
         answer = _decode(reply.body)
-    except msgspec.DecodeError as error:
+    except GARBAGE as error:
         raise Broken("malformed", f"no completion: {error}") from error
     if answer.choices is None:
         raise Broken("malformed", "no choices in the answer")

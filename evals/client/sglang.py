@@ -12,6 +12,7 @@ import msgspec
 
 from evals.client.bodies import encode
 from evals.client.echo import Broken, checked
+from evals.errors import GARBAGE
 from evals.records import Failure, Scored
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Sglang:
         """Return what came back; answers have no index, but the ids of their prompt."""
         try:
             answers = _decode(reply.body)
-        except msgspec.DecodeError as error:
+        except GARBAGE as error:
             failure = Failure(
                 code="malformed", text=f"no list of answers: {error}", attempts=reply.attempts
             )

@@ -14,7 +14,7 @@ import msgspec
 
 from evals.client.bodies import encode
 from evals.client.echo import Broken, checked
-from evals.errors import NeedError
+from evals.errors import GARBAGE, NeedError
 from evals.records import Failure, Scored
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def read_generated(
     """Return the prompt's ids and log-probabilities, the written ids, and the text of an answer."""
     try:
         answer = _decode(body or b"")
-    except msgspec.DecodeError:
+    except GARBAGE:
         return None
     if answer.details is None:
         return None
@@ -108,7 +108,7 @@ def read_generated(
 def _scored(reply: Reply, prompt: list[int]) -> Scored:
     try:
         answer = _decode(reply.body)
-    except msgspec.DecodeError as error:
+    except GARBAGE as error:
         raise Broken("malformed", f"no answer of TGI's: {error}") from error
     if answer.details is None or not answer.details.prefill:
         raise Broken(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from evals.client.echo import Broken, Logprobs, Usage, decode
+from evals.errors import GARBAGE
 from evals.records import Completion
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def read_chat(reply: Reply, model: str, limits: Limits) -> Completion:
     """
     try:
         answer = _decode_chat(reply.body)
-    except msgspec.DecodeError as error:
+    except GARBAGE as error:
         raise Broken("malformed", f"no message: {error}") from error
     if answer.model != model:
         raise Broken("wrong_model", f"{answer.model!r} answered, asked for {model!r}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from evals.errors import SuiteError
+from evals.errors import GARBAGE, SuiteError
 from evals.grading import Item
 from evals.transactions import choices, generate
 
@@ -147,7 +147,7 @@ def _fields(line: bytes, problems: list[str]) -> dict[str, Any] | None:
         return None
     try:
         fields = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except GARBAGE as error:
         problems.append(f"not JSON: {error}")
         return None
     if not isinstance(fields, dict):

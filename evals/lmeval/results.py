@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from evals.errors import GARBAGE, DamagedError
 from evals.lmeval.plan import RESULTS_FILE
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ class Results(msgspec.Struct, kw_only=True):
 
 
 def read_results(folder: Path) -> Results | None:
-    """Return a folder's results; None before the first task is done."""
+    """Return a folder's results; None before the first task is done.
+
+    Raises:
+        DamagedError: the file is not as it was written.
+    """
     path = folder / RESULTS_FILE
-    return msgspec.json.decode(path.read_bytes(), type=Results) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Results)
+    except GARBAGE as error:
+        raise DamagedError(f"{path} is not as it was written: {error}") from error

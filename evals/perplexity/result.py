@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from evals.errors import EvalError
+from evals.errors import GARBAGE, EvalError
 from evals.perplexity.convention import Convention
 from evals.store import PLAN_FILE, read_answers
 
@@ -76,7 +76,7 @@ def read_perplexity(folder: Path) -> tuple[Perplexity, Convention, list[str]]:
     try:
         plan = msgspec.json.decode((folder / PLAN_FILE).read_bytes())
         convention = msgspec.convert(plan["convention"], Convention)
-    except (OSError, KeyError, TypeError, msgspec.MsgspecError) as error:
+    except (OSError, KeyError, TypeError, *GARBAGE) as error:
         raise EvalError(f"{folder} holds no perplexity: {error}") from error
     found = perplexity(read_answers(folder))
     flaws = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from evals.errors import SuiteError
+from evals.errors import GARBAGE, SuiteError
 from evals.perplexity import hub, prose
 from evals.perplexity.documents import Document
 
@@ -83,7 +83,7 @@ def read_lines(data: bytes, name: str) -> list[Document]:
         if line.strip():
             try:
                 found.append(_decoder.decode(line))
-            except msgspec.DecodeError as error:
+            except GARBAGE as error:
                 raise SuiteError(
                     f'[perplexity] text = "{name}": line {number}: {error}; '
                     'each line is an object with "text"'

@@ -9,6 +9,7 @@ import msgspec
 from evals.client.bodies import encode, sampling
 from evals.client.connection import Reply
 from evals.client.echo import Completions
+from evals.errors import GARBAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ class Asker:
             return None
         try:
             return _decode(reply.body)
-        except msgspec.DecodeError:
+        except GARBAGE:
             return None
 
     async def write_tgi(self, url: str, text: str, max_tokens: int) -> list[tuple[int, str]]:
@@ -112,7 +113,7 @@ class Asker:
                 continue
             try:
                 event = _decode(data)
-            except msgspec.DecodeError:
+            except GARBAGE:
                 return None
             events += 1
             text += "".join(choice.text or "" for choice in event.choices or ())
@@ -148,5 +149,5 @@ def told_ids(answer: Completions | None) -> list[int] | None:
 def _json(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except GARBAGE:
         return None

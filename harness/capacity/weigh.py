@@ -41,6 +41,7 @@ from harness.sizing.predicted import checked, models_of
 from harness.sizing.searched import supplies_of_search
 from harness.sizing.sizing import size
 from harness.sizing.supply import turns_each
+from loadprofiles.errors import RecordError
 from loadprofiles.profile import Profile
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def found_in(measured: LoadRun) -> Capacity:
     told: list[Caveat] = []
     for build in builds:
         cells = [cell for cell in numbers.cells if cell.build == build]
-        read = [read_probe(run.path / CELLS / cell.id, cell, asked.slo) for cell in cells]
+        read = [_read(run, asked, cell) for cell in cells]
         probes = [_probe(run, asked, cell, one) for cell, one in zip(cells, read, strict=True)]
         weights = weights_of(servers.get(build) or {})
         best = max(cells, key=lambda one: one.metrics.request_rate)
@@ -239,6 +240,17 @@ def _found(
         saturation=saturation,
         control=search.estimate.control if search.shown else None,
     )
+
+
+def _read(run: RunFolder, asked: Asked, cell: CellMeasurement) -> Scout | Tried:
+    try:
+        read_facts(run.path / CELLS / cell.id)  # `_probe` does
+        return read_probe(run.path / CELLS / cell.id, cell, asked.slo)
+    except (OSError, RecordError) as error:
+        raise BadInputError(
+            f"the probe {cell.id} of {run.path} cannot be read: {error}",
+            hint="A search is computed from the files of all of its probes.",
+        ) from error
 
 
 def _probe(run: RunFolder, asked: Asked, cell: CellMeasurement, one: Scout | Tried) -> Probe:

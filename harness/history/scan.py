@@ -16,6 +16,7 @@ from harness.evidence.folders import BASELINE, EVAL, kind_in, kind_of, made_here
 from harness.history.history import RunLine, Skipped
 from harness.quality.record import EVALUATION_FILE
 from harness.rundir import MANIFEST_FILE, MEASUREMENTS_FILE, RunFolder
+from loadprofiles.decoding import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -155,7 +156,7 @@ def _verdict(run: RunFolder, kind: str) -> str | None:
         return None
     try:
         data = (run.path / _VERDICTS[kind]).read_bytes()
-        found = msgspec.json.decode(data, type=_Verdict)
+        found = decoded(data, _Verdict, kind)
     except (OSError, msgspec.DecodeError):
         return None
     return found.verdict or (found.recommendation or {}).get("verdict")

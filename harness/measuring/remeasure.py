@@ -18,6 +18,7 @@ from harness.measuring.slo import parse_slo
 from harness.measuring.sweep import SweepPlan
 from harness.rundir import CELLS, MEASUREMENTS_FILE, read_json, write_atomically
 from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
+from loadprofiles.decoding import decoded
 from loadprofiles.records import (
     SAMPLES_FILE,
     cut_bytes,
@@ -55,9 +56,9 @@ def read_facts(folder: Path) -> CellFacts:
 
     Raises:
         OSError: the file cannot be read.
-        msgspec.DecodeError: it is not what it should be.
+        RecordError: it is not what it should be.
     """
-    return msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
+    return decoded((folder / FACTS_FILE).read_bytes(), CellFacts, FACTS_FILE)
 
 
 def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) -> CellMeasurement:

@@ -9,6 +9,8 @@ import msgspec
 from harness.errors import BadInputError
 from harness.foreign import FolderName  # noqa: TC001 - msgspec reads it at run time
 from harness.rundir import write_atomically
+from loadprofiles.decoding import decoded
+from loadprofiles.errors import RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,10 +99,10 @@ def check_folders(planned: Sequence[Pass]) -> None:
 def read_pass(folder: Path) -> PassRecord:
     """Read how a pass went; a pass that has not begun is under way with nothing done."""
     try:
-        return msgspec.json.decode((folder / RECORD_FILE).read_bytes(), type=PassRecord)
+        return decoded((folder / RECORD_FILE).read_bytes(), PassRecord, RECORD_FILE)
     except FileNotFoundError:
         return PassRecord()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, RecordError) as error:
         raise BadInputError(f"{folder / RECORD_FILE}: {error}") from error
 
 

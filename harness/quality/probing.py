@@ -18,6 +18,8 @@ from harness.quality.asking import run_watched
 from harness.quality.endpoints import HUGGINGFACE
 from harness.rundir import write_atomically
 from launchers.environments import installed
+from loadprofiles.decoding import decoded
+from loadprofiles.errors import RecordError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,15 +128,15 @@ def drift_caveats(run: RunFolder, build: str) -> list[Caveat]:
 
 def _read(path: Path) -> Card:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Card)
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadInputError(f"{path}: {error}") from error
+        return decoded(path.read_bytes(), Card, path.name)
+    except (OSError, RecordError) as error:
+        raise BadInputError(f"{path.parent}: {error}") from error
 
 
 def _read_canary(path: Path) -> CanaryRecord:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CanaryRecord)
+        return decoded(path.read_bytes(), CanaryRecord, path.name)
     except FileNotFoundError:
         return CanaryRecord()
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadInputError(f"{path}: {error}") from error
+    except (OSError, RecordError) as error:
+        raise BadInputError(f"{path.parent}: {error}") from error

@@ -18,6 +18,7 @@ from evals.perplexity.texts import load_documents
 from evals.suite import builtin_suites
 from harness.config import find_suite
 from harness.errors import BadInputError
+from loadprofiles.decoding import NO_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,7 +102,7 @@ def _lines(role: Role, path: Path) -> list[Document]:
 def _document(data: bytes, place: str) -> Document:
     try:
         line = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NO_RECORD as error:
         raise BadInputError(f"{place}: {error}") from error
     if not (line.text or line.input):
         raise BadInputError(f"{place}: should be an object with text, or with input and expected")

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.measuring.samples import Samples
 from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
+from loadprofiles.decoding import NO_RECORD
 from loadprofiles.records import (
     SAMPLES_FILE,
     DrivePlan,
@@ -123,7 +124,7 @@ def _times(folder: Path, lines: bytes) -> list[Sample]:
     try:
         with _no_collection():  # that many lists at once set it off again and again
             return cast("list[Sample]", _decode_times(lines))
-    except msgspec.DecodeError:
+    except NO_RECORD:
         for _ in read_samples(folder):  # raises, too, and names the line
             pass
         raise

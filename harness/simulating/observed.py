@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
-import msgspec
 import numpy as np
 
 from harness.errors import BadInputError
-from harness.measuring.measure import CellFacts
-from harness.measuring.remeasure import FACTS_FILE
+from harness.measuring.remeasure import read_facts
 from harness.measuring.request import NS_PER_S, chunk_counts
 from harness.measuring.samples import Samples
 from harness.measuring.tokens import chunk_stamps
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from harness.measuring.measure import CellFacts
     from loadprofiles.records import DrivePlan, DriveReport
 
     Floats = npt.NDArray[np.float64]
@@ -67,7 +66,7 @@ class Observed:
             OSError: a file cannot be read.
             msgspec.DecodeError: a file is not what it should be.
         """
-        facts = msgspec.json.decode((folder / FACTS_FILE).read_bytes(), type=CellFacts)
+        facts = read_facts(folder)
         return cls.of(
             facts,
             read_plan(folder),

@@ -114,6 +114,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What could not be read, and why; empty when nothing is new."""
 
 
+_decode = msgspec.json.Decoder(Reading).decode
+
+
 def read_telemetry(folder: Path) -> list[Reading]:
     """Return the readings in a cell's folder; empty where none were made.
 
@@ -121,10 +124,16 @@ def read_telemetry(folder: Path) -> list[Reading]:
 
     Raises:
         OSError: the file cannot be read.
-        msgspec.DecodeError: a line is not what it should be.
+        msgspec.DecodeError: a line is not what it should be; the text names it.
     """
     try:
         lines = (folder / TELEMETRY_FILE).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line, type=Reading) for line in lines[:-1]]
+    readings = []
+    try:
+        for line in lines[:-1]:
+            readings.append(_decode(line))  # noqa: PERF401 - the error tells which one it was
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"line {len(readings) + 1}: {error}") from error
+    return readings
