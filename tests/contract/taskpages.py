@@ -122,8 +122,10 @@ class Reader:
                 file.write_text(self.here(block.text))
             elif block.language == "sh":
                 for command in block.commands:
-                    if reason := block.why_not:
-                        self.told.left_out.append(f"{command.split('  #')[0]} ({reason})")
+                    line = command.split("  #")[0].strip()
+                    reason = "such a server is up already" if line in self.up else block.why_not
+                    if reason:
+                        self.told.left_out.append(f"{line} ({reason})")
                     else:
                         self.type(self.here(command))
                         self.told.run.append(command)
@@ -142,8 +144,6 @@ class Reader:
     def type(self, command: str) -> None:
         """Run a command to its end, or until its server is up where it ends in `&`."""
         line, _, note = command.partition("  #")
-        if line.rstrip(" &") in map(self.here, self.up):
-            return
         if line.startswith("export "):
             name, _, value = line.removeprefix("export ").partition("=")
             self.environment[name] = value.strip()

