@@ -155,7 +155,7 @@ class Workplace:
 
     @staticmethod
     def wait_for(
-        condition: Callable[[], object], limit_s: float = 30, every_s: float = 0.1
+        condition: Callable[[], object], limit_s: float = 100, every_s: float = 0.1
     ) -> None:
         """Wait until something is so, and fail if it does not come."""
         deadline = time.monotonic() + limit_s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -231,29 +230,29 @@ def test_what_is_printed_and_what_is_written_agree(workplace: Workplace, mock: S
 
 
 def test_one_request_from_start_to_exit(workplace: Workplace, mock: StartMock) -> None:
-    """The figure is under 2 s on an idle machine (benchmarks/startup.py); here anything goes."""
+    """How long that takes on an idle machine is for benchmarks/startup.py to say."""
     url = mock("--ttft-ms=5", "--itl-ms=1")
     argv = ("--url", url, "--profile", "steady", "--requests", "1", "--warmup", "0")
-    began = time.monotonic()
     done = workplace.load(*argv)
-    assert time.monotonic() - began < 20
-    assert done.code == 0
+    assert done.went_well, done.err
     assert done.cells[0]["requests"]["ok"] == 1
 
 
 def test_a_silent_server_is_told_after_one_time_out(workplace: Workplace, mock: StartMock) -> None:
-    began = time.monotonic()
     done = workplace.load(
         *("--url", mock("--fault=silent"), "--profile", "batch1", "--timeout", "2"),
     )
-    assert time.monotonic() - began < 20, "not ten warm-ups of 2 s, and a window of 20 s"
     assert done.code == 4
     [cell] = done.cells
-    assert read_drive_report(done.run / "cells" / cell["id"]).ended == "failed"
+    report = read_drive_report(done.run / "cells" / cell["id"])
+    assert report.ended == "failed"
+    assert report.window_end_ns == report.window_start_ns, "no window of 20 s"
     [caveat] = [item for item in cell["client"]["caveats"] if item["invalidates"]]
     assert caveat["code"] == "warmup_failed"
     assert "timeout: no end of the answer after 2 s" in caveat["text"]
-    assert {sample.error for sample in of_phase(done, cell, "warmup")} <= {"timeout", "aborted"}
+    errors = [sample.error for sample in of_phase(done, cell, "warmup")]
+    assert set(errors) <= {"timeout", "aborted"}
+    assert errors.count("timeout") == 1, "not ten warm-ups of 2 s"
 
 
 def test_a_server_of_harness_toml_with_its_defaults(workplace: Workplace, mock: StartMock) -> None:

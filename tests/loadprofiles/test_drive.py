@@ -239,11 +239,11 @@ def test_a_window_that_ends_while_all_users_think_is_over_at_once(
     url = mock("--ttft-ms", "5", "--itl-ms", "1")
     think_ns = [100 * MS, 50 * SECOND, 50 * SECOND]
     folder = make_cell(
-        url, mode="closed", streams=1, duration_ns=SECOND, think_ns=think_ns, warmup=0
+        url, mode="closed", streams=1, duration_ns=SECOND, think_ns=think_ns, warmup=0, drain_s=60
     )
     began = time.monotonic()
     run_driver(folder)
-    assert time.monotonic() - began < 9, "not the drain's 10 s, nor the 50"
+    assert time.monotonic() - began < 45, "not the drain's 60 s, nor the 50"
     samples, report = results(folder)
     assert (len(samples), report.ended) == (1, "done")
     assert 0.5 < report.thinking_s < 1.01
@@ -368,10 +368,10 @@ def test_a_warm_up_that_nobody_answers_ends_the_cell(
 ) -> None:
     url = mock("--fault", fault)
     folder = make_cell(url, duration_ns=20 * SECOND, warmup=10, timeout_s=1, **fields)
-    begin = time.monotonic()
     done = run_driver(folder)
-    assert time.monotonic() - begin < 15, "not ten time-outs, nor the window"
     samples, report = results(folder)
+    took_ns = max(s.done_ns for s in samples) - min(s.due_ns for s in samples)
+    assert took_ns < 7 * SECOND, "not ten time-outs"
     assert report.ended == "failed"
     assert report.window_end_ns == report.window_start_ns
     assert {sample.phase for sample in samples} == {"warmup"}
@@ -507,8 +507,8 @@ def test_interrupted(
         process.stdin.flush()
     else:
         process.stdin.close()
-    assert process.wait(20) == 0
-    assert time.monotonic() - begin < 8, "2 s of drain, and a busy machine"
+    assert process.wait(50) == 0
+    assert time.monotonic() - begin < 40, "2 s of drain, and a busy machine; not the window's 60"
     samples, report = results(folder)
     assert report.ended == "interrupted"
     assert sum(sample.error is None for sample in samples) >= 15

@@ -119,7 +119,7 @@ def test_a_head_that_never_ends_costs_the_page_and_nothing_else(
     before_s = time.monotonic()
     with sample_telemetry(tmp_path / TELEMETRY_FILE, os.getpid(), source(page_server)):
         pass
-    assert time.monotonic() - before_s < 5
+    assert time.monotonic() - before_s < 30
     readings = read_telemetry(tmp_path)
     assert "did not come in time" in problems(readings)
     assert all(one.engine is None and one.memory_bytes for one in readings)
