@@ -31,6 +31,10 @@ class Build(BaseModel):
     """Further arguments of the engine: `gpu-memory-utilization = 0.8` → `--gpu-memory-…=0.8`;
     true → the bare flag. A value that begins with ./ or ../ counts from the TOML file's folder."""
     environment: dict[str, str] = {}
+    secrets: list[str] | None = None
+    """Variables of the harness's own environment that the engine gets although they are called
+    like secrets, e.g. AWS_SECRET_ACCESS_KEY for weights in a bucket; their values are kept
+    nowhere. Other secrets it does not get, but those that engines read themselves (HF_TOKEN)."""
     command: list[str] | None = None
     """How to start the engine, when not found by itself, e.g. `["/opt/vllm/bin/vllm"]`."""
     image: str | None = Field(default=None, min_length=1)

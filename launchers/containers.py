@@ -101,7 +101,7 @@ def contained(
         argv += _hub_mounts(settings)
         variables["HF_HOME"] = HUB
     variables |= {k: v for k, v in build.environment.items() if k not in OF_THIS_MACHINE}
-    for key in variables:
+    for key in (*variables, *(build.secrets or ())):
         argv += ["-e", key]
     return Start(
         argv=[*argv, image, *words],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,7 +18,7 @@ from launchers.errors import BuildError, LaunchError, NotYetInstalledError
 from launchers.model import checkpoint_of, memory_of_weights_gib, resolve_model, weights_hash
 from launchers.pages import fetch
 from launchers.processes import GuardedProcess, tail
-from launchers.redact import redact_argv, redact_mapping
+from launchers.redact import redact_argv, redact_mapping, redact_text
 from launchers.server import Server
 from launchers.telemetry.kv_cache import kv_facts
 from launchers.trust import nobody
@@ -78,7 +79,18 @@ def plan_start(build: Build, base_dir: Path) -> Start:
     request = StartRequest(
         build=build, source=source, port=1, install_missing=False, on_line=lambda _: None
     )
-    return engine.start(request)
+    return _start(engine, request)
+
+
+def _start(engine: Engine, request: StartRequest) -> Start:
+    """How an engine is started, with the secrets that the build says it needs."""
+    build = request.build
+    for name in build.secrets or ():
+        if name not in os.environ:
+            raise BuildError(
+                build.name, "secrets", f"the environment variable {redact_text(name)} is not set"
+            )
+    return replace(engine.start(request), secrets=tuple(build.secrets or ()))
 
 
 @contextmanager
@@ -120,7 +132,7 @@ def launch(
             install_missing=install_missing,
             on_line=on_line,
         )
-        start = engine.start(request)
+        start = _start(engine, request)
     log = folder / LOG_FILE
     on_line(f"{build.name}: starting {engine.name} on port {request.port}, log in {log}")
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from launchers.errors import LaunchError
+from launchers.surroundings import surroundings
 
 if TYPE_CHECKING:
     from launchers.engines import Start
@@ -67,7 +68,9 @@ class GuardedProcess:
         self._grace_s = grace_s
         self._status: ExitStatus | None = None
         self.pid = 0
-        own = {name: text for name, text in os.environ.items() if name not in start.unset}
+        own = surroundings(start.secrets)
+        for name in start.unset:
+            own.pop(name, None)
         with log.open("ab") as output:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD)],

@@ -64,6 +64,11 @@ def is_secret(name: str) -> bool:
     return bool(_SECRET.search(_HARMLESS.sub("", "-".join(words))))
 
 
+def is_key(value: str) -> bool:
+    """Whether a value has the look of a key, whatever its name."""
+    return bool(_KNOWN_KEY.search(value) or _BEARER.search(value))
+
+
 def redact_mapping(values: Mapping[str, str]) -> dict[str, str]:
     """Environment variables; only those known to hold no secrets keep their value."""
     return {name: _redact_variable(name, value) for name, value in values.items()}

@@ -171,7 +171,7 @@ def load(  # noqa: PLR0913 - one parameter for each flag
     if run is not None:
         check_same(run, request)
     with Live(quiet=quiet) as live, naming_flags(vars(said)):
-        for line in announcements(request.fleet):
+        for line in announcements(request.fleet, quiet=quiet):
             live.note(line)
         folder, code = run_load(request, said.out, live)
     return _show(folder, code, json=json)

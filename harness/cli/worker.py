@@ -30,7 +30,8 @@ def worker(
     """Drive a share of another machine's `harness load --expect-workers`, until it is over.
 
     It sends what that machine asks for to wherever that says, with the secrets given here: join
-    none that you do not trust. Neither secrets nor files of this machine are sent to it.
+    none that you do not trust. Neither secrets nor files of this machine are sent to it. Where it
+    wants its workers to know a secret, that is HARNESS_JOIN_TOKEN of the environment.
 
     Args:
         join: HOST:PORT of its --bind.

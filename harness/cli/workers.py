@@ -1,10 +1,12 @@
 """Flags about the workers that drive together."""
 
 import math
+import os
 from collections.abc import Iterator
 
 from harness.errors import BadInputError
 from loadprofiles.records import Fleet
+from loadprofiles.workers.joining import JOIN_VARIABLE, is_loopback, new_secret
 from loadprofiles.workers.ports import why_not_free
 
 WEB_HOST = "127.0.0.1"
@@ -98,12 +100,34 @@ def address_of(flag: str, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def announcements(fleet: Fleet | None) -> Iterator[str]:
-    """Say what the user can do now."""
+def _secret_for(host: str) -> str:
+    """Have a secret that workers must know, if others can reach `host`; what to say of it.
+
+    The user's own is in the environment, or else one is made up for this run, and shown.
+    """
+    if os.environ.get(JOIN_VARIABLE):
+        return f"(with this {JOIN_VARIABLE} in the environment) "
+    if is_loopback(host):
+        return ""
+    os.environ[JOIN_VARIABLE] = made_up = new_secret()  # the driver's process gets it from there
+    return f"{JOIN_VARIABLE}={made_up} "
+
+
+def announcements(fleet: Fleet | None, *, quiet: bool = False) -> Iterator[str]:
+    """Say what the user can do now; where nothing is shown, that has to be said before.
+
+    Raises:
+        BadInputError: workers would have to know what is not shown.
+    """
     if fleet is not None and fleet.remote:
+        if quiet and not (os.environ.get(JOIN_VARIABLE) or is_loopback(fleet.host)):
+            raise BadInputError(
+                f"--quiet: the secret that workers need to join at {fleet.host} would not be shown",
+                hint=f"Set {JOIN_VARIABLE} here and for each worker, or leave --quiet out.",
+            )
         yield (
             f"waiting for {fleet.remote} workers; on each of their machines: "
-            f"harness worker --join {fleet.host}:{fleet.port}"
+            f"{_secret_for(fleet.host)}harness worker --join {fleet.host}:{fleet.port}"
         )
     if fleet is not None and fleet.web_port is not None:
         yield f"Locust's page, while a cell is driven: http://{WEB_HOST}:{fleet.web_port}"

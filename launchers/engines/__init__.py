@@ -121,7 +121,9 @@ class Start:
     environment: dict[str, str] = field(default_factory=dict)
     """Set on top of the harness's own environment."""
     unset: tuple[str, ...] = ()
-    """Variables of the harness's own environment that it must not see."""
+    """Variables of the harness's own environment that it must not see, besides others' secrets."""
+    secrets: tuple[str, ...] = ()
+    """Those of its secrets that it gets all the same."""
     model: str | None = None
     """What requests ask for, where the engine cannot be told the source's name."""
     folder: Path | None = None

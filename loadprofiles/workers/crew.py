@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from loadprofiles.workers import messages
 from loadprofiles.workers.fleet import Member, how_it_died
+from loadprofiles.workers.joining import JOIN_VARIABLE, is_proof, prove
 from loadprofiles.workers.messages import PIECE_BYTES
 
 if TYPE_CHECKING:
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
 
     from loadprofiles.prompts.bodies import Bodies
     from loadprofiles.records import Fleet
+    from loadprofiles.workers.joining import Door
     from loadprofiles.workers.messages import FromMaster, FromWorker
 
 
 class Crew:
     """The workers of one cell. The first thing that goes wrong is its `problem`."""
 
-    def __init__(self, fleet: Fleet, send: Callable[[str, FromMaster], None]) -> None:
+    def __init__(self, fleet: Fleet, send: Callable[[str, FromMaster], None], door: Door) -> None:
         self._fleet = fleet
+        self._door = door
         self._send = send
         self.wanted = fleet.local + fleet.remote
         self.members: dict[int, Member] = {}
@@ -83,11 +86,13 @@ class Crew:
         """Take a worker in, or say why not."""
         known = self._by_client.get(client_id)
         if known is not None:  # it has not heard our answer yet
-            self.say(known, messages.Joined(index=known.index))
+            self._welcome(known)
             return
         if self.over:
             return  # it wants the next cell's master
         who = f"process {hello.pid} on {hello.host}"
+        if not self._has_proved(client_id, hello, who):
+            return
         number, code = self._code
         member = Member(index=self._index_of(hello), client_id=client_id, hello=hello)
         if hello.code != code:
@@ -108,7 +113,30 @@ class Crew:
             self.problem = self.problem or why
         else:
             self.members[member.index] = self._by_client[client_id] = member
-            self.say(member, messages.Joined(index=member.index))
+            self._welcome(member)
+
+    def _has_proved(self, client_id: str, hello: messages.Hello, who: str) -> bool:
+        """Whether a worker knows the secret; if not, ask it to prove that, or refuse it."""
+        secret, nonce = self._door.secret_of(hello), self._door.nonce
+        if secret is None or is_proof(hello.proof, secret, "worker", hello.token, nonce):
+            return True
+        if hello.proof is None:
+            self._send(client_id, messages.Challenge(nonce=nonce))
+        else:
+            why = f"does not know this run's {JOIN_VARIABLE}"
+            self.refused.append(f"{who} {why}")
+            hint = f"it {why}: set the variable there to what the master has, or has printed"
+            self._send(client_id, messages.Refused(why=hint))
+        return False
+
+    def _welcome(self, member: Member) -> None:
+        hello, secret = member.hello, self._door.secret_of(member.hello)
+        proof = secret and prove(secret, "master", hello.token, self._door.nonce)
+        self.say(member, messages.Joined(index=member.index, proof=proof))
+
+    def knows(self, client_id: str) -> bool:
+        """Whether a worker has joined under that name."""
+        return client_id in self._by_client
 
     def _index_of(self, hello: messages.Hello) -> int:
         if hello.slot is not None:

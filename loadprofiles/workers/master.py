@@ -40,6 +40,7 @@ from loadprofiles.records import BODIES_FILE, SAMPLES_FILE, DrivePlan, Fleet, re
 from loadprofiles.workers import messages, page
 from loadprofiles.workers.crew import Crew
 from loadprofiles.workers.fleet import joint_progress, joint_report
+from loadprofiles.workers.joining import JOIN_VARIABLE, Door
 from loadprofiles.workers.messages import (
     CHANNEL,
     REFUSED,
@@ -75,7 +76,8 @@ class Master:
     def __init__(self, fleet: Fleet, runner: MasterRunner, stack: ExitStack) -> None:
         self._fleet = fleet
         self._runner = runner
-        self.crew = Crew(fleet, self._send)
+        self._door = Door(os.environ.get(JOIN_VARIABLE) or None)
+        self.crew = Crew(fleet, self._send, self._door)
         self._local: dict[int, subprocess.Popen[bytes]] = {}
         self._changed = gevent.event.Event()
         self._mistake: BaseException | None = None
@@ -110,6 +112,7 @@ class Master:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            env=os.environ | {JOIN_VARIABLE: self._door.local},
         )
         stack.callback(process.wait)
         stack.callback(process.kill)
@@ -120,7 +123,13 @@ class Master:
 
     def _hear(self, msg: Any, **_: object) -> None:  # noqa: ANN401 - Locust's message
         try:
-            self.crew.take(msg.node_id, messages.from_worker(msg.data))
+            message = messages.from_worker(msg.data)
+        except (msgspec.DecodeError, TypeError) as error:
+            if self.crew.knows(msg.node_id):  # a stranger's garbage ends no run
+                self._mistake = error
+            return
+        try:
+            self.crew.take(msg.node_id, message)
         except BaseException as error:  # noqa: BLE001 - Locust would log it and go on
             self._mistake = error
         self._changed.set()

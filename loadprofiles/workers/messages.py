@@ -75,6 +75,8 @@ class Hello(_Message):
     version: str
     code: str
     """Of the code that it runs."""
+    proof: str | None = None
+    """That it knows the secret (`joining`); None before it is asked for one."""
 
 
 class Ping(_Message):
@@ -134,10 +136,18 @@ class Trouble(_Message):
 # --- master to worker ----------------------------------------------------------
 
 
+class Challenge(_Message):
+    """Prove that you know the secret, for this."""
+
+    nonce: str
+
+
 class Joined(_Message):
     """You are worker so and so."""
 
     index: int
+    proof: str | None = None
+    """That the master knows the secret; None where none is asked for."""
 
 
 class Pong(_Message):
@@ -194,7 +204,9 @@ class Refused(_Message):
 
 
 FromWorker = Hello | Ping | Want | Ready | Beat | Measured | Lines | Manifest | Trouble
-FromMaster = Joined | Pong | Task | Pieces | Start | Release | Stop | Got | Bye | Refused
+FromMaster = (
+    Challenge | Joined | Pong | Task | Pieces | Start | Release | Stop | Got | Bye | Refused
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _from_worker = msgspec.msgpack.Decoder(FromWorker).decode

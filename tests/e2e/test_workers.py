@@ -185,6 +185,10 @@ def test_a_worker_is_interrupted(workplace: Workplace) -> None:
     [
         (("--workers", "0"), "--workers: 0 is not in 1 to"),
         (("--expect-workers", "1"), "Add --bind HOST:PORT"),
+        (
+            ("--expect-workers", "1", "--bind", "0.0.0.0:18956", "--quiet"),
+            "Set HARNESS_JOIN_TOKEN here and for each worker",
+        ),
         (("--bind", "127.0.0.1:1"), "--bind goes with --expect-workers"),
         (("--expect-workers", "1", "--bind", "here"), '--bind: "here" is no HOST:PORT'),
         (("--web-port", "80"), "--web-port goes with --web"),
@@ -289,6 +293,9 @@ def network() -> Any:  # noqa: ANN401 - a generator
         subprocess.run(["ip", "link", "del", f"{name}a"], check=False, capture_output=True)
 
 
+SECRET = {"HARNESS_JOIN_TOKEN": "quiet-joining-4712"}
+
+
 def test_another_machine_with_another_clock(
     workplace: Workplace, mock: StartMock, network: str
 ) -> None:
@@ -301,7 +308,7 @@ def test_another_machine_with_another_clock(
     worker = subprocess.Popen(
         [*argv, "--join", "10.213.77.1:5599"],
         cwd=workplace.path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | SECRET,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -310,6 +317,7 @@ def test_another_machine_with_another_clock(
         *("--url", url, "--profile", "steady", "--rate", "40", "--duration", "3", *TOKENS),
         *("--workers", "1", "--expect-workers", "1", "--bind", "10.213.77.1:5599"),
         *("--repeats", "2"),
+        environment=SECRET,
     )
     try:
         assert done.went_well, done.err

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Serve = Callable[[Pages], str]
 
 FAKE = Path(__file__).with_name("fake_engine.py")
-TOKEN = "HARNESS_TEST_TOKEN"
+TOKEN = "HARNESS_TEST_MARK"
 
 
 class Tree:

@@ -23,7 +23,7 @@ from launchers.build import Build
 from launchers.devices import available_cpus
 from launchers.engines import Start
 from launchers.errors import BuildError, LaunchError
-from launchers.launch import Running, launch
+from launchers.launch import Running, check_build, launch
 from launchers.processes import ExitStatus, GuardedProcess
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def test_term_is_followed_by_kill_and_escaped_grandchildren_go_too(
     make_build: MakeBuild, tmp_path: Path, tree: Tree
 ) -> None:
     command = [*(make_build("children").command or []), "--port=0"]
-    start = Start(argv=command, environment={"HARNESS_TEST_TOKEN": tree.token})
+    start = Start(argv=command, environment={"HARNESS_TEST_MARK": tree.token})
     process = GuardedProcess(start, tmp_path / "log", grace_s=0.3)
     tree.wait_count(5)  # guard (two), server, two grandchildren
     began = time.monotonic()
@@ -215,11 +215,43 @@ def test_a_main_thread_that_ends_first_is_waited_for(make_build: MakeBuild, tmp_
 
 def test_what_a_dead_server_left_behind_goes_too(tmp_path: Path, tree: Tree) -> None:
     script = "sleep 600 & setsid sleep 600 & exit 7"
-    start = Start(argv=["/bin/sh", "-c", script], environment={"HARNESS_TEST_TOKEN": tree.token})
+    start = Start(argv=["/bin/sh", "-c", script], environment={"HARNESS_TEST_MARK": tree.token})
     process = GuardedProcess(start, tmp_path / "log")
     assert tree.wait_gone() == []
     assert process.poll() == ExitStatus(7)
     process.stop()
+
+
+def test_an_engine_does_not_get_the_keys_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {"GATEWAY_API_KEY": "a1", "AWS_SECRET_ACCESS_KEY": "b2", "DB_PASSWORD": "c3"}
+    secrets["OTHER"] = "sk-d4567890ab"  # called like none
+    theirs = {"HF_TOKEN": "e5", "VLLM_API_KEY": "f6", "CUDA_VISIBLE_DEVICES": "0", "PLAIN": "g7"}
+    for name, value in (secrets | theirs).items():
+        monkeypatch.setenv(name, value)
+    start = Start(argv=["/usr/bin/env"], secrets=("AWS_SECRET_ACCESS_KEY",))
+    process = GuardedProcess(start, tmp_path / "log")
+    deadline = time.monotonic() + 20
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.stop()
+    lines = (tmp_path / "log").read_text().splitlines()
+    seen = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert {name for name in secrets if name in seen} == {"AWS_SECRET_ACCESS_KEY"}
+    assert {name: seen.get(name) for name in theirs} == theirs
+    assert seen["PATH"] == os.environ["PATH"]
+
+
+def test_a_secret_that_a_build_needs_has_to_be_there(
+    make_build: MakeBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = make_build("serves").model_copy(update={"secrets": ["BUCKET_KEY"]})
+    with pytest.raises(BuildError, match="`secrets`: the environment variable BUCKET_KEY is not"):
+        check_build(build, tmp_path)
+    monkeypatch.setenv("BUCKET_KEY", "x")
+    check_build(build, tmp_path)
 
 
 def test_the_cleanup_command_runs_after_the_end(tmp_path: Path) -> None:

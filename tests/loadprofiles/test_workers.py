@@ -74,9 +74,12 @@ class Started:
     def hang_up(self, process: subprocess.Popen[str]) -> None:
         os.close(self.inputs.pop(process.pid))
 
-    def master(self, fleet: Fleet, folder: Path | None = None) -> subprocess.Popen[str]:
+    def master(
+        self, fleet: Fleet, folder: Path | None = None, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         argv = ["-m", "loadprofiles.workers.master", msgspec.json.encode(fleet).decode()]
-        return self.run(*argv, *([] if folder is None else [str(folder)]))
+        place = [] if folder is None else [str(folder)]
+        return self.run(*argv, *place, environment=environment)
 
     def worker(
         self,
@@ -421,6 +424,23 @@ def test_other_code_is_refused(make_cell: MakeCell, started: Started, tmp_path: 
     assert code == REFUSED
     assert "only 0 of 1 workers joined" in err
     assert f"refused: process {worker.pid} on" in err
+
+
+def test_a_stranger_does_not_join_and_one_who_knows_the_secret_does(
+    mock: StartMock, make_cell: MakeCell, started: Started
+) -> None:
+    port, secret = free_port(), {"HARNESS_JOIN_TOKEN": "one-4711"}
+    folder = make_cell(mock(*KNOWN), mode="closed", streams=2, requests=8)
+    master = started.master(Fleet(local=1, remote=1, port=port), folder, secret)
+    stranger = started.worker(port, environment={"HARNESS_JOIN_TOKEN": "another-4712"})
+    code, _, err = end(stranger)
+    assert code == REFUSED
+    assert err.startswith("it does not know this run's HARNESS_JOIN_TOKEN")
+    worker = started.worker(port, environment=secret)
+    assert (end(worker)[0], end(master)[0]) == (OVER, 0)
+    samples, report = results(folder)
+    assert {sample.worker for sample in samples} == {0, 1}
+    assert report.workers[1].pid == worker.pid
 
 
 def test_secrets_are_each_workers_own(
