@@ -21,6 +21,7 @@ from harness.comparing.values import grids
 from harness.comparing.weighed import weigh_load
 from harness.errors import BadInputError, did_you_mean
 from harness.evidence.limits import metrics_of, parse_limits
+from harness.evidence.model_code import MODEL_CODE
 from harness.gap import RESUMED
 from harness.measuring.measurement import Caveat
 from harness.measuring.repeats import REPEATS_DIFFER
@@ -212,6 +213,9 @@ def _of_runs(evidence: Evidence) -> list[Caveat]:
             )
     for graded in evidence.quality:
         found += [one for one in graded.result.caveats if one.invalidates]
+        found += [
+            one for each in graded.evaluations for one in each.caveats if one.code == MODEL_CODE
+        ]
         if RESUMED not in {one.code for one in found}:
             found += [one for one in graded.result.caveats if one.code == RESUMED]
         found += [

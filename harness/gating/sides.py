@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from harness.evidence.evidence import Evidence, read_evidence
 from harness.evidence.folders import EVAL, kind_of
+from harness.evidence.model_code import model_code
 from harness.evidence.weights import weights_of
 from harness.gap import RESUMED
 from harness.load.record import DRIVEN_AGAIN
@@ -51,8 +52,9 @@ class Known:
         return found
 
     def told(self) -> list[Caveat]:
-        """Return what its load runs say of how their cells came about."""
-        found = []
+        """Return what its runs say of how their cells came about, and of the model's own code."""
+        name = self.side.name
+        found = list(dict.fromkeys(one for told in self._told() for one in model_code(name, told)))
         for run in self.load:
             own = tuple(f"{c.id} " for c in run.measurements.cells if c.build == self.side.name)
             found += [
@@ -65,12 +67,16 @@ class Known:
 
     def weights(self) -> str | None:
         """Return what its build's weights are, as its servers' provenance says."""
+        found = map(weights_of, self._told())
+        return next((text for text in found if text), None)
+
+    def _told(self) -> list[dict[str, Any]]:
+        """The provenance of its servers, of all runs."""
         name = self.side.name
         told = [(run.manifest.get("servers") or {}).get(name) for run in self.load]
         graded = (read_manifest(run).servers.get(name) for run in self.quality)
         told += [facts.provenance for facts in graded if facts is not None]
-        found = (weights_of(one) for one in told if isinstance(one, dict))
-        return next((text for text in found if text), None)
+        return [one for one in told if isinstance(one, dict)]
 
     def driven(self, profile: str, levels: Collection[float] = ()) -> Evidence:
         """Return its load cells of one profile, at some levels; none named: at all of them."""

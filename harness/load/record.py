@@ -10,6 +10,7 @@ import msgspec
 
 from harness.calibration import find, summarize
 from harness.evidence.folders import kind_of
+from harness.evidence.model_code import MODEL_CODE, model_code
 from harness.gap import RESUMED, Gap, gap_of, words
 from harness.measuring.measurement import (
     Caveat,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 REPORTS = {"html": "report.html", "markdown": "report.md"}
 DRIVEN_AGAIN = "driven_again"
 """The code of the caveat of a cell that has a second time's numbers."""
+_KEPT = {RESUMED, DRIVEN_AGAIN, MODEL_CODE}
+"""Caveats that stay true of a run that goes on."""
 
 
 class RunRecord:
@@ -120,7 +123,7 @@ class RunRecord:
         servers, visits = manifest.get("servers"), manifest.get("visits")
         self._servers = dict(servers) if isinstance(servers, dict) else {}
         self._visits = list(visits) if isinstance(visits, list) else []
-        self._caveats = [one for one in before.caveats if one.code in {RESUMED, DRIVEN_AGAIN}]
+        self._caveats = [one for one in before.caveats if one.code in _KEPT]
         earlier = manifest.get("resumed")
         self._resumed = list(earlier) if isinstance(earlier, list) else []
         self._gap = gap_of(self.folder.path, kept=len(known), planned=len(self._cells))
@@ -141,6 +144,8 @@ class RunRecord:
         A server is up where something is to be measured: a run that went on says so from here on.
         """
         self._note_gap()
+        told = model_code(visit.build, found)
+        self._caveats += [caveat for caveat in told if caveat not in self._caveats]
         self._servers.setdefault(visit.build, found)
         self._visits.append({"build": visit.build, "visit": visit.number, **found})
 

@@ -11,6 +11,7 @@ import msgspec
 from evals.errors import DamagedError
 from evals.store import ANSWERS_FILE, cut_bytes, read_answers
 from harness.errors import BadInputError, ExitCode
+from harness.evidence.model_code import model_code
 from harness.evidence.weights import weights_of
 from harness.gap import RESUMED, words
 from harness.measuring.measurement import Caveat
@@ -120,6 +121,8 @@ def _build(run: RunFolder, manifest: EvalManifest, build: str) -> Evaluation:
         if (result := _suite(run, manifest, build, facts, cells)) is not None
     ]
     caveats = [*drift_caveats(run, build), *_tokenizer_caveats(manifest, build)]
+    if build in manifest.servers:
+        caveats += model_code(build, manifest.servers[build].provenance)
     if len(manifest.builds) == 1:
         caveats += _baseline_caveats(run, manifest)
     invalid = any(caveat.invalidates for caveat in caveats) or any(

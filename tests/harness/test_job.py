@@ -90,11 +90,11 @@ def test_a_run_goes_on_with_the_cells_that_were_not_driven_to_their_end(tmp_path
     told = after.record.measurements()
     assert [one.code for one in told.caveats] == ["incomplete"], "nothing was measured yet"
     after.record.add_server(after.visits[0], {"ready_s": 21.0})
-    after.record.add_server(after.visits[1], {"ready_s": 22.0})
+    after.record.add_server(after.visits[1], {"ready_s": 22.0, "argv": ["--trust-remote-code"]})
     after.record.save()
     told = after.record.measurements()
     assert [cell.id for cell in told.cells] == [whole.id]
-    assert [one.code for one in told.caveats] == ["resumed", "incomplete"]
+    assert [one.code for one in told.caveats] == ["resumed", "model_code", "incomplete"]
     assert "1 of 8 cells are from before" in told.caveats[0].text
     manifest: Any = after.folder.read_manifest()
     assert [visit["ready_s"] for visit in manifest["visits"]] == [20.0, 21.0, 22.0]

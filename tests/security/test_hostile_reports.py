@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from benchmarks.chromium import CHROMIUM, Browser
 from harness.errors import BadInputError
 from harness.reports.kinds import jobs_of
 from harness.rundir import RunFolder
@@ -41,6 +42,18 @@ HOSTILE = (
     "[red]zq[/red][/nope][link=http://zq.example]zq[/link]\\[bold",
     "@zqu/zqu \uff1dzq() javascript:zq data:text/html,zq &lt;zqx&gt; \u2028\u2029\ufffe\uffff",
 )
+SCRIPT = "window.zqran=1"
+ACTING = (
+    f"<script>{SCRIPT}</script>",
+    f"</script><script>{SCRIPT}</script>",
+    f"<img src=http://127.0.0.1:9/ onerror='{SCRIPT}'>",
+    f'"><svg onload={SCRIPT}>',
+    f"' onmouseover='{SCRIPT}' autofocus onfocus='{SCRIPT}' x='",
+    f"</style><iframe srcdoc='<script>parent.{SCRIPT}</script>'></iframe>",
+    f"--><body onload={SCRIPT}>",
+    f"javascript:{SCRIPT}//",
+)
+"""What a browser would run at once, were it markup."""
 FRAGMENTS = (
     *("<zqx>", "</script>", "<!--", "]]>", "`", "```\n", "\n\n", "\n# zqh", "|", "[a](zq:b)"),
     *("\\", "\x1b[2J", "\u202e", "@zqu", "=1", '"', "'", "[/x]", "{{", "&", "\r", "\x00"),
@@ -201,6 +214,38 @@ def test_a_run_of_hostile_texts_does_nothing(kind: str) -> None:
     assert len(names) > 20
     for payload in HOSTILE:
         with_texts(kind, {name: f"{payload}{at}" for at, name in enumerate(names)}, check)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("NOT TESTED: no Chromium on this machine to open hostile pages in")
+    with Browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_of_hostile_texts_runs_no_script_of_theirs(
+    kind: str, browser: Browser, tmp_path: Path
+) -> None:
+    """Neither does its policy have to stop one, which the console would say."""
+    page, payloads = tmp_path / "page.html", (*ACTING, HOSTILE[0])
+
+    def render(run: RunFolder) -> None:
+        [job] = jobs_of(run, "html")
+        page.write_text(job.report.render(job.run), encoding="utf-8")
+
+    names = enumerate(free(kind))
+    with_texts(kind, {name: f"{payloads[at % len(payloads)]}{at}" for at, name in names}, render)
+    assert page.read_text().count("zqran") > 10
+    browser.console.clear()
+    browser.requests.clear()
+    browser.open(page)
+    browser.ask("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert browser.ask("typeof window.zqran") == "undefined"
+    assert browser.console == []
+    assert {url.partition(":")[0] for url in browser.requests} <= {"file", "data", "about"}
+    assert browser.ask(f"(() => {{{SCRIPT}; return window.zqran}})()") == 1, "it would be seen"
 
 
 @settings(

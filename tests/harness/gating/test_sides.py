@@ -54,3 +54,12 @@ def test_what_was_driven_again_or_went_on_is_told_of_its_own_cells() -> None:
         ("driven_again", "load: awq-8-1 was driven a second time"),
         ("resumed", "load: cut off"),
     ]
+
+
+def test_code_that_came_with_the_model_is_told() -> None:
+    side = known("awq")
+    [run] = side.load
+    servers = {name: {"argv": ["--trust-remote-code"]} for name in ("awq", "nf4")}
+    told = replace(side, load=[replace(run, manifest={"servers": servers})] * 2).told()
+    assert [one.code for one in told] == ["model_code"]
+    assert told[0].text.startswith("awq runs code")
