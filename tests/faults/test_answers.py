@@ -27,7 +27,9 @@ def hit() -> list[bool]:
 @pytest.mark.parametrize("row", rows("answers"))
 def test_answers(row: Row, workplace: Workplace, mock: StartMock, shared_mock: StartMock) -> None:
     truth = workplace.path / "truth.jsonl"
-    faulty = mock(*TIMING, f"--fault={row.name}:{SHARE}", f"--seed={SEED}", f"--truth={truth}")
+    told = (f"--fault={row.name}:{SHARE}", f"--seed={SEED}", f"--truth={truth}")
+    # A byte every 5 ms would be so many reads without a body that nobody waits for the time-out.
+    faulty = mock(*TIMING[:1], "--itl-ms=25" if row.name == "slow_loris" else TIMING[1], *told)
     (workplace.path / "harness.toml").write_text(
         f'[servers.faulty]\nurl = "{faulty}"\n[servers.good]\nurl = "{shared_mock(*TIMING)}"\n'
     )
