@@ -47,30 +47,44 @@ def rows(family: str, *names: str) -> list[ParameterSet]:
 
 ANSWERS = (
     ("http_400", "400 and OpenAI's error body", 4, 400, "http_400", "told to 400"),
-    ("http_401", "401", 4, 401, "http_401", "told to 401"),
+    ("http_401", "401 (no or a wrong key)", 4, 401, "http_401", "told to 401"),
     ("http_429", "429 and Retry-After", 4, 429, "http_429", "Retry-After: 1: told to 429"),
     ("http_500", "500", 4, 500, "http_500", "told to 500"),
     ("http_503", "503 and a body that is no JSON", 4, 503, "http_503", "upstream unavailable"),
-    ("redirect", "307", 4, 307, "http_307", "redirects are not followed"),
+    ("redirect", "307 to another host", 4, 307, "http_307", "redirects are not followed"),
     ("error_event", "an error event inside of a 200", 4, 200, "error_event", "engine died"),
     ("reset", "a reset after three tokens", 4, 200, "reset", "Connection reset by peer"),
-    ("truncated", "the end after three tokens", 4, 200, "truncated", "closed in mid-answer"),
-    ("half_closed", "half the end after three tokens", 4, 200, "truncated", "closed in mid-answer"),
+    (
+        "truncated",
+        "a closed connection after three tokens",
+        4,
+        200,
+        "truncated",
+        "closed in mid-answer",
+    ),
+    (
+        "half_closed",
+        "a half-closed connection after three tokens",
+        4,
+        200,
+        "truncated",
+        "closed in mid-answer",
+    ),
     ("stall", "nothing more after three tokens", 4, 200, "timeout", "no end of the answer after"),
     ("endless", "tokens on and on", 4, 200, "timeout", "no end of the answer after"),
     ("slow_loris", "a head byte by byte", 4, 0, "timeout", "no end of the answer after"),
-    ("silent", "nothing", 4, 0, "timeout", "no end of the answer after"),
+    ("silent", "no answer at all", 4, 0, "timeout", "no end of the answer after"),
     ("empty", "no token", 4, 200, "empty", "holds no generated text"),
     ("malformed", "an event that is no JSON", 4, 200, "malformed", "oops"),
     ("cut_json", "half a JSON", 4, 200, "malformed", "truncated"),
-    ("no_stream", "one document", 4, 200, "malformed", "stream: true"),
+    ("no_stream", "one document in place of events", 4, 200, "malformed", "stream: true"),
     ("html", "a page for people", 4, 200, "malformed", "not an event stream but something else"),
     ("no_http", "another protocol", 4, 0, "malformed", "not HTTP"),
     ("big_event", "a token of 10 MB", 0, 200, None, ""),
     ("no_usage", "no usage chunk", 0, 200, None, ""),
     ("no_done", "no [DONE]", 0, 200, None, ""),
     ("wrong_type", "events as application/json", 0, 200, None, ""),
-    ("early_stop", "a third of the tokens", 0, 200, None, "stop"),
+    ("early_stop", "a third of the tokens asked for", 0, 200, None, "stop"),
     ("repeats", "three words over and over", 0, 200, None, ""),
 )
 KILLED = {
@@ -124,15 +138,17 @@ HARNESS = tuple(
         ("sigint_in_window", "Ctrl-C, to the whole process group", 130, None, None, _PART),
         ("sigterm_in_window", "SIGTERM, to the whole process group", 130, None, None, _PART),
         ("sighup_in_window", "SIGHUP, to the whole process group", 130, None, None, _PART),
-        ("sigint_in_warm_up", "SIGINT", 130, None, None, _PART),
-        ("sigint_in_drain", "SIGINT", 130, 200, "aborted", _PART),
-        ("sigint_in_second_cell", "SIGINT", 130, None, None, "interrupted: 2 of 2 cells"),
-        ("sigint_while_loading", "SIGINT", 130, None, None, _NONE),
+        ("sigint_in_warm_up", "SIGINT in the warm-up", 130, None, None, _PART),
+        ("sigint_in_drain", "SIGINT in the drain", 130, 200, "aborted", _PART),
+        ("sigint_in_second_cell", "SIGINT in the second cell", 130, None, None,
+         "interrupted: 2 of 2 cells"),
+        ("sigint_while_loading", "SIGINT while a server loads", 130, None, None, _NONE),
         ("sigint_twice", "SIGINT, and again before the answers under way have ended", 130,
-         None, None, "interrupted: . of 1 cells"),
-        ("sigterm_with_own_server", "SIGTERM", 130, None, None, _PART),
-        ("sigkill_in_window", "SIGKILL to the parent of all", -9, None, None, ""),
-        ("sigkill_while_loading", "SIGKILL to the parent of all", -9, None, None, ""),
+         None, None, "interrupted: [01] of 1 cells"),
+        ("sigterm_with_own_server", "SIGTERM, with a server of its own", 130, None, None, _PART),
+        ("sigkill_in_window", "SIGKILL to the parent of all, in the window", -9, None, None, ""),
+        ("sigkill_while_loading", "SIGKILL to the parent of all, while a server loads", -9,
+         None, None, ""),
         ("terminal_closed", "the terminal goes: SIGHUP twice, and writing fails", 130, None, None,
          _PART),
     )
@@ -149,7 +165,7 @@ MACHINE = tuple(
         ("removed_in_mid_run", "rm -r of the run's folder", 2, None, None,
          "cannot write .*: No such file or directory"),
         ("clock_step", "the driver's wall clock, patched, goes an hour ahead", 0, 200, None,
-         r"The wall clock was set by 3600000\.\d\d ms"),
+         "The wall clock was set by 3600000"),
         ("server_out_of_descriptors", "the server's limit of open files (RLIMIT_NOFILE)", 4, 0,
          "timeout", "timeout"),
     )
@@ -158,13 +174,13 @@ _OUT = "killed by SIGKILL, as the kernel does where memory runs out"
 VLLM = (
     Row(
         "vllm", "memory_while_loading", "less memory in its cgroup than torch takes", 3,
-        says=f"ended while it was loading .{_OUT}",
+        says=rf"ended while it was loading \({_OUT}\)",
     ),
     Row(
-        "vllm", "kill_in_mid_stream", "SIGKILL", 3,
-        says=f"the server died during fp16-closed-c2-1 .{_OUT}",
+        "vllm", "kill_in_mid_stream", "SIGKILL in mid-stream", 3,
+        says=rf"the server died during fp16-closed-c2-1 \({_OUT}\)",
     ),
-    Row("vllm", "parent_killed_while_loading", "SIGKILL to the parent of all", -9),
+    Row("vllm", "parent_killed_while_loading", "SIGKILL to the parent of all while it loads", -9),
 )  # fmt: skip
 MATRIX: tuple[Row, ...] = (
     *(
@@ -187,3 +203,16 @@ MATRIX: tuple[Row, ...] = (
     *MACHINE,
     *VLLM,
 )
+
+
+def as_markdown() -> str:
+    """The table of docs/faults.md."""
+    lines = ["| Family | Fault | Exit | Record | Said |", "| --- | --- | ---: | --- | --- |"]
+    for row in MATRIX:
+        record = ""
+        if row.status is not None:
+            record = f"{row.status or 'no status'}, {row.error or 'answered'}"
+        said = row.says.replace("\\", "").replace("|", " or ").replace(".*", "…")
+        cells = (row.family, row.made, str(row.code), record, said)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

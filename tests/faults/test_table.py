@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from launchers.mock import FAULTS
-from tests.faults.table import MATRIX
+from tests.faults.table import MATRIX, as_markdown
 
 NOT_OF_ONE_REQUEST = {"black_hole"}
 
@@ -30,3 +30,8 @@ def test_every_fault_of_the_mock_is_in_a_row() -> None:
     names = {row.name for row in MATRIX if row.family == "answers"}
     assert names == FAULTS.keys() - NOT_OF_ONE_REQUEST
     assert {row.name for row in MATRIX if row.family == "connections"} >= NOT_OF_ONE_REQUEST
+
+
+def test_the_documentation_has_the_table() -> None:
+    page = Path(__file__).parents[2] / "docs" / "faults.md"
+    assert page.read_text().endswith(as_markdown()), f"put as_markdown() at the end of {page}"
