@@ -1,4 +1,7 @@
-"""Every `harness …` line that the pages show is one that `harness` takes; nothing is run."""
+"""Every `harness …` line that the pages show is one that `harness` takes.
+
+Nothing is run here: test_task_pages.py types what docs/tasks tells to type.
+"""
 
 from __future__ import annotations
 
