@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from evals.errors import GARBAGE, SuiteError
+from evals.files import lines_of, open_file, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -101,10 +102,11 @@ def calibration_texts(path: Path) -> Iterator[str]:
     """
     try:
         if path.suffix != ".jsonl":
-            yield path.read_text(encoding="utf-8")
+            with open_file(path) as file:
+                yield whole(file).decode()
             return
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with open_file(path) as file:
+            for number, line in enumerate(lines_of(file), 1):
                 if line.strip():
                     yield "\n".join(_strings(_decoded(line, path, number)))
     except OSError as error:

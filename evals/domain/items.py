@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from evals.errors import GARBAGE, SuiteError
+from evals.files import open_file
 from evals.grading import Item
 from evals.transactions import choices, generate
 
@@ -98,12 +99,12 @@ def _transactions(settings: DomainSettings) -> Iterator[Item]:
 
 def _read(path: Path, mistakes: Mistakes) -> Iterator[Item]:
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_FILE_BYTES else None
+        with open_file(path) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SuiteError(f"domain.items: {path} cannot be read: {reason}") from error
-    if data is None:
+    if len(data) > MAX_FILE_BYTES:
         raise SuiteError(f"domain.items: {path} has more than {MAX_FILE_BYTES >> 20} MiB")
     seen: dict[str, int] = {}
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from evals.errors import GARBAGE, SuiteError
+from evals.files import open_file, whole
 from evals.perplexity import hub, prose
 from evals.perplexity.documents import Document
 
@@ -56,7 +57,8 @@ def load_documents(name: str, base_dir: Path, python: Path | None) -> Sequence[D
             raise SuiteError(f'[perplexity] text = "{name}": there is no file {path}')
         return read_lines(hub.read_table(path, python), name)
     try:
-        data = path.read_bytes()
+        with open_file(path) as file:
+            data = whole(file)
     except OSError as error:
         raise SuiteError(
             f'[perplexity] text = "{name}": cannot read {path}: {error.strerror}'

@@ -17,7 +17,7 @@ from harness.capacity.weigh import read_capacity
 from harness.cli.flags import at_least, naming_flags, servers_named, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sizing import SizingFlags, asked_of, show_sizing, size_runs_at
-from harness.cli.tables import stdout
+from harness.cli.tables import json_shown, stdout
 from harness.cli.workers import announcements, fleet_of
 from harness.config import Config, find_profile, is_build, load_config
 from harness.errors import BadInputError, ExitCode
@@ -212,7 +212,7 @@ def _show(run: RunFolder, code: ExitCode, *, json: bool, markdown: Path | None) 
     """Print what was found: as JSON, or as a table for a person."""
     found = read_capacity(run)
     if json:
-        sys.stdout.write((run.path / CAPACITY_FILE).read_text(encoding="utf-8"))
+        sys.stdout.write(json_shown((run.path / CAPACITY_FILE).read_text(encoding="utf-8")))
     else:
         print_capacity(found, stdout())
     if found.sizing is not None:

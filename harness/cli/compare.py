@@ -14,7 +14,7 @@ from harness.cli.eval import request_of as eval_request_of
 from harness.cli.flags import at_least, by_build, naming_flags, share
 from harness.cli.load import levels_of
 from harness.cli.pairs import pairs_of
-from harness.cli.tables import print_json
+from harness.cli.tables import json_shown, print_json
 from harness.comparing.checks import check
 from harness.comparing.manifest import read_compare_manifest
 from harness.comparing.plan import default_repeats, plan_comparison, words
@@ -358,7 +358,7 @@ def _show(folder: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     if not (folder.path / COMPARISON_FILE).is_file():
         print(f"No build has numbers; what there is lies in {folder.path}", file=sys.stderr)
     elif json:
-        sys.stdout.write(load_report("json").render(folder))
+        sys.stdout.write(json_shown(load_report("json").render(folder)))
     else:
         print_comparison(folder, Console(highlight=False, markup=False))
     return code

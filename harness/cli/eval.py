@@ -12,6 +12,7 @@ from evals.records import ROUTES, Route
 from evals.suite import JudgeSettings
 from harness.cli.flags import at_least, names_of, servers_named, share, urls_of
 from harness.cli.pairs import headers_of
+from harness.cli.tables import json_shown
 from harness.config import (
     Config,
     find_profile,
@@ -133,7 +134,7 @@ def evaluate(  # noqa: PLR0913 - one parameter for each flag
     with Live(quiet=quiet) as live:
         folder, code = run_eval(request, out, live)
     if json:
-        sys.stdout.write(load_report("json").render(folder))
+        sys.stdout.write(json_shown(load_report("json").render(folder)))
     else:
         print_evaluation(folder, Console(highlight=False, markup=False))
     return code

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.cli.flags import at_least
+from harness.cli.tables import json_shown
 from harness.config import Config, find_rules, load_config
 from harness.errors import BadInputError, ExitCode, did_you_mean
 from harness.gating.copied import find_finished
@@ -95,7 +96,7 @@ def gate(  # noqa: PLR0913 - one parameter for each flag
         if path is not None:
             write_atomically(path, load_report(name).render(run).encode())
     if json:
-        sys.stdout.write(load_report("json").render(run))
+        sys.stdout.write(json_shown(load_report("json").render(run)))
     else:
         print_gate(run, Console(highlight=False, markup=False))
     if bless is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from harness.cli.tables import stdout
+from harness.cli.tables import json_shown, stdout
 from harness.errors import BadInputError, ExitCode
 from harness.history.select import (
     HEADLINE,
@@ -94,7 +94,8 @@ def history(  # noqa: PLR0913 - one parameter for each flag
     if name == "terminal" and out is None:
         print_history(found, stdout())
     else:
-        _put(load_report(name).render(found), out)
+        text = load_report(name).render(found)
+        _put(json_shown(text) if name == "json" else text, out)
     return ExitCode.OK
 
 

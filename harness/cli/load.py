@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.cli.flags import at_least, naming_flags, servers_named, share, urls_of
 from harness.cli.pairs import headers_of, pairs_of
 from harness.cli.sweeping import check_same, check_sweep, plan_of, resumed
+from harness.cli.tables import json_shown
 from harness.cli.turns import turns_of
 from harness.cli.workers import announcements, fleet_of
 from harness.config import find_profile, load_config
@@ -317,7 +318,7 @@ def request_of(said: SimpleNamespace, run: RunFolder | None = None) -> LoadReque
 def _show(run: RunFolder, code: ExitCode, *, json: bool) -> ExitCode:
     """Print the numbers: as JSON, or as tables for a person."""
     if json:
-        sys.stdout.write(load_report("json").render(run))
+        sys.stdout.write(json_shown(load_report("json").render(run)))
     elif run.read_measurements().cells:
         print_run(run, Console(highlight=False, markup=False))
     else:

@@ -14,6 +14,7 @@ from evals.probe.card import Card
 from harness.cli.flags import at_least, urls_of
 from harness.cli.launching import launched
 from harness.cli.pairs import headers_of
+from harness.cli.tables import json_shown
 from harness.errors import BadInputError, ExitCode, ServerError
 from harness.load.checks import check_key, check_urls
 from harness.quality.endpoints import HUGGINGFACE, endpoint_of
@@ -92,7 +93,7 @@ def probe(  # noqa: PLR0913 - one parameter for each flag
                 endpoint = msgspec.structs.replace(endpoint, tokenizer=str(tokenizer))
             card = _ask(endpoint)
     if json:
-        print(msgspec.json.format(msgspec.json.encode(card), indent=2).decode())
+        print(json_shown(msgspec.json.format(msgspec.json.encode(card), indent=2).decode()))
     else:
         print(card_text(card), end="")
     return ExitCode.OK if card.route is not None else ExitCode.INVALID

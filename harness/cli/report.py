@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
+from harness.cli.tables import json_shown
 from harness.errors import ExitCode
 from harness.reports.anew import recompute
 from harness.reports.kinds import format_of, jobs_of
@@ -49,6 +50,10 @@ def report(run: Path, /, *runs: Path, format: str | None = None, out: Path | Non
         for job in jobs:
             with _opened(job.run.path / "report.html") as target:
                 job.write(target)
+    elif name == "json":
+        whole = StringIO()
+        write_all(jobs, name, whole)
+        sys.stdout.write(json_shown(whole.getvalue()))
     else:
         write_all(jobs, name, sys.stdout)
     return ExitCode.OK

@@ -7,9 +7,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from cyclopts import Parameter
 
-from harness.cli.tables import stdout
+from harness.cli.tables import json_shown, stdout
 from harness.errors import BadInputError, ExitCode
 from harness.measuring.slo import parse_slo
+from harness.reports.figures import plain_lines
 from harness.reports.simulation import lines
 from harness.rundir import RunFolder
 from harness.simulating.simulate import Scenario, simulate
@@ -89,9 +90,10 @@ def simulation(  # noqa: PLR0913 - one parameter for each flag
         ),
     )
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
+        text = msgspec.json.format(msgspec.json.encode(found)).decode()
+        sys.stdout.write(json_shown(text) + "\n")
     else:
         console = stdout(markup=False)
         for line in lines(found):
-            console.print(line)
+            console.print(plain_lines(line))
     return _CODES.get(found.verdict or "", ExitCode.OK)

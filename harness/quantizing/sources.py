@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from evals.errors import EvalError
+from evals.files import lines_of, open_file
 from evals.perplexity.documents import Document
 from evals.perplexity.texts import load_documents
 from evals.suite import builtin_suites
@@ -88,8 +89,8 @@ def documents_of(role: Role, name: str, python: Callable[[], Path]) -> Sequence[
 def _lines(role: Role, path: Path) -> list[Document]:
     found = []
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with open_file(path) as file:
+            for number, line in enumerate(lines_of(file), 1):
                 if line.strip():
                     found.append(_document(line, f"--{role}: {path}:{number}"))
     except OSError as error:

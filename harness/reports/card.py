@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.reports.figures import plain
+
 if TYPE_CHECKING:
     from evals.probe.card import Bos, Card
 
@@ -35,16 +37,16 @@ def card_text(card: Card) -> str:
     """Return the card as plain text."""
     console = Console(file=io.StringIO(), width=_WIDTH, highlight=False, markup=False)
     version = f" {card.engine_version}" if card.engine_version else ""
-    console.print(Text(f"{card.engine}{version} at {card.base_url}, model {card.model}"))
+    console.print(Text(plain(f"{card.engine}{version} at {card.base_url}, model {card.model}")))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in _facts(card):
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(plain(value)))
     for name, proved in msgspec.structs.asdict(card.capabilities).items():
         table.add_row(_WORDS[name], "proved" if proved else "not proved")
     console.print(table)
     for caveat in card.caveats:
         mark = "INVALID" if caveat.invalidates else "caveat"
-        console.print(Text(f"{mark} {caveat.code}: {caveat.text}"))
+        console.print(Text(plain(f"{mark} {caveat.code}: {caveat.text}")))
     if card.route is None:
         console.print("Nothing can be graded there: no route was proved.")
     else:

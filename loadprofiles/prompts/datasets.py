@@ -18,6 +18,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from loadprofiles.errors import ProfileError
+from loadprofiles.files import open_file
 from loadprofiles.prompts.bodies import without_marks
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Entries:
         self.silent = 0
         self._starts, self._ends, self._lines = array("q"), array("q"), array("q")
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 size = file.seek(0, 2)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         except OSError as error:
@@ -154,7 +155,7 @@ class Entries:
         start, line = _after_bom(self._map), 0
         while start < len(self._map):
             line += 1
-            end = self._map.find(b"\n", start)
+            end = self._map.find(b"\n", start, start + MAX_ENTRY_BYTES + 1)
             end = len(self._map) if end < 0 else end
             if end - start > MAX_ENTRY_BYTES:
                 raise self._mistake(line, f"has more than {MAX_ENTRY_BYTES >> 20} MiB")

@@ -24,17 +24,19 @@ from array import array
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from io import TextIOWrapper
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import numpy as np
 
 from loadprofiles.errors import ProfileError
+from loadprofiles.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-    from typing import TextIO
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -43,6 +45,12 @@ Layout = Literal["azure", "burstgpt", "mooncake", "generic"]
 BLOCK_TOKENS: Final = 512
 """Prompt tokens that one of Mooncake's hash ids stands for."""
 _MOST_TOKENS = 10_000_000
+_LINE_CHARS: Final = 1 << 20
+"""A row of 10 million tokens has 20,000 hash ids, 0.2 MB."""
+_PACKED: Final = 100
+_ANY_BYTES: Final = 1 << 28
+"""Traces were seen to shrink to a 10th at best; gzip can make a 1000th of nothing but zeros."""
+_LOOK_EVERY: Final = 4096
 _DATE = re.compile(r"\s*(\d{4}-\d\d-\d\d[ T]\d\d:\d\d):([0-5]\d(?:\.\d*)?)(Z|[+-]\d\d:?\d\d)?\s*")
 """Minute, seconds and zone: one minute of a trace has many requests and is read once."""
 
@@ -106,8 +114,8 @@ def _read(path: Path, layout: Layout | None, _changed_ns: int, _size: int) -> Tr
     blocks: list[tuple[int, ...]] = []
     found: tuple[Columns, str] | None = None
     try:
-        with _open(path) as file:
-            for line, row in _rows(path, file):
+        with open_file(path) as raw, _text(path, raw) as file:
+            for line, row in _rows(path, _lines(path, file)):
                 if found is None:
                     found = _layout_of(path, row, layout)
                 columns, name = found
@@ -139,9 +147,22 @@ def _read(path: Path, layout: Layout | None, _changed_ns: int, _size: int) -> Tr
     )
 
 
-def _open(path: Path) -> TextIO:
-    opened = gzip.open if path.suffix == ".gz" else open
-    return cast("TextIO", opened(path, "rt", encoding="utf-8-sig", newline=""))
+def _text(path: Path, raw: BinaryIO) -> TextIOWrapper:
+    unpacked = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+    return TextIOWrapper(cast("BinaryIO", unpacked), encoding="utf-8-sig", newline="")
+
+
+def _lines(path: Path, file: TextIOWrapper) -> Iterator[str]:
+    """Yield the lines; none without an end, and not of what unpacks to more than a trace does."""
+    most = max(_ANY_BYTES, _PACKED * path.stat().st_size)
+    number = 0
+    while line := file.readline(_LINE_CHARS + 1):
+        number += 1
+        if len(line) > _LINE_CHARS:
+            raise _bad(path, number, f"it has more than {_LINE_CHARS >> 20} Mi characters")
+        if not number % _LOOK_EVERY and cast("BinaryIO", file.buffer).tell() > most:
+            raise _bad(path, number, f"until here it unpacks to {_PACKED} times its size: no trace")
+        yield line
 
 
 def _rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, Mapping[str, object]]]:

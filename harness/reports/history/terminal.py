@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.reports.figures import plain
 from harness.reports.history import words
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ def print_history(history: History, console: Console) -> None:
     if history.metrics:
         for name, found in words.by_metric(history):
             if not found:
-                console.print(Text(f"{name}: no run has it."))
+                console.print(_text(f"{name}: no run has it."))
             for series in found:
                 _print_series(series, console, points=len(history.series) <= _FEW_SERIES)
     elif history.runs:
         _print_runs(history, console)
-    console.print(Text(words.summary(history), style="dim"))
+    console.print(_text(words.summary(history), style="dim"))
     for line in words.skipped(history):
-        console.print(Text(line, style="yellow"), soft_wrap=True)
+        console.print(_text(line, style="yellow"), soft_wrap=True)
 
 
 def _print_runs(history: History, console: Console) -> None:
@@ -61,23 +62,23 @@ def _print_runs(history: History, console: Console) -> None:
     for run in history.runs[:_MOST_RUNS]:
         style = "red" if not run.valid or run.verdict == "FAIL" else ""
         row = words.run_row(run)
-        table.add_row(*(Text(row[at]) for at in shown), style=style)
+        table.add_row(*(_text(row[at]) for at in shown), style=style)
     console.print(table)
     more = len(history.runs) - _MOST_RUNS
     if more > 0:
-        console.print(Text(f"and {more:,} older runs: --since, --build or --json", style="dim"))
+        console.print(_text(f"and {more:,} older runs: --since, --build or --json", style="dim"))
 
 
 def _print_series(series: Series, console: Console, *, points: bool) -> None:
-    head = Text(f"{series.build}  {series.metric}  {words.place(series)}", style="bold")
+    head = _text(f"{series.build}  {series.metric}  {words.place(series)}", style="bold")
     better = words.side(series.better)
-    console.print(head + Text(f"  {better}" if better else "", style="dim"), soft_wrap=True)
-    console.print(Text(f"  {words.basis(series)}", style="dim"), soft_wrap=True)
+    console.print(head + _text(f"  {better}" if better else "", style="dim"), soft_wrap=True)
+    console.print(_text(f"  {words.basis(series)}", style="dim"), soft_wrap=True)
     if spread := words.spread(series):
-        console.print(Text(f"  {words.sparkline(series)}  {spread}"))
+        console.print(_text(f"  {words.sparkline(series)}  {spread}"))
     styles = [_STYLES[change.side] for change in series.changes] or ["dim"]
     for line, style in zip(words.conclusion(series), styles, strict=True):
-        console.print(Text(f"  {line}", style=style), soft_wrap=True)
+        console.print(_text(f"  {line}", style=style), soft_wrap=True)
     if points:
         console.print(_points(series))
     console.print()
@@ -93,14 +94,18 @@ def _points(series: Series) -> Table:
         note = words.note(point)
         told = [f"{words.CHANGE} changed"] if point.run in starts else []
         table.add_row(
-            words.moment(point.started),
-            Text(point.run),
+            _text(words.moment(point.started)),
+            _text(point.run),
             words.value(point.value),
             words.interval(point),
             str(point.repeats),
-            Text(", ".join([*told, *filter(None, [note])])),
+            _text(", ".join([*told, *filter(None, [note])])),
         )
     return table
+
+
+def _text(told: str, style: str = "") -> Text:
+    return Text(plain(told), style=style)
 
 
 REPORT: HistoryReport = Terminal()
