@@ -81,7 +81,7 @@ ANSWERS = (
     ("html", "a page for people", 4, 200, "malformed", "not an event stream but something else"),
     ("no_http", "another protocol", 4, 0, "malformed", "not HTTP"),
     ("big_event", "a token of 10 MB", 0, 200, None, ""),
-    ("no_usage", "no usage chunk", 0, 200, None, ""),
+    ("no_usage", "no usage chunk", 0, 200, None, "did not count the tokens of"),
     ("no_done", "no [DONE]", 0, 200, None, ""),
     ("wrong_type", "events as application/json", 0, 200, None, ""),
     ("early_stop", "a third of the tokens asked for", 0, 200, None, "stop"),
@@ -166,6 +166,8 @@ MACHINE = tuple(
          "cannot write .*: No such file or directory"),
         ("clock_step", "the driver's wall clock, patched, goes an hour ahead", 0, 200, None,
          "The wall clock was set by 3600000"),
+        ("client_out_of_descriptors", "the client's limit of open files (RLIMIT_NOFILE)", 2, None,
+         None, "take at most 36"),
         ("server_out_of_descriptors", "the server's limit of open files (RLIMIT_NOFILE)", 4, 0,
          "timeout", "timeout"),
     )

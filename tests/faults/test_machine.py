@@ -117,6 +117,37 @@ def test_in_mid_run(row: Row, workplace: Workplace, shared_mock: StartMock) -> N
     check_next(workplace, url)
 
 
+@pytest.mark.parametrize("row", rows("machine", "client_out_of_descriptors"))
+def test_a_client_without_descriptors(
+    row: Row, workplace: Workplace, shared_mock: StartMock
+) -> None:
+    """Before anything starts, and the level that is named works."""
+    url = shared_mock(*TIMING)
+
+    def limited(level: int) -> subprocess.CompletedProcess[str]:
+        argv = ("--url", url, "--profile", "closed", "--level", str(level), "--requests", "40")
+        more = ("--warmup", "0", "--output-tokens", "6", "--json")
+        command = ("prlimit", "--nofile=100:100", sys.executable, "-m", "harness", "load")
+        return subprocess.run(
+            [*command, *argv, *more],
+            cwd=workplace.path,
+            env=os.environ | PATH,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = limited(37)
+    assert (done.returncode, done.stdout) == (row.code, "")
+    assert row.says in " ".join(done.stderr.split())
+    assert workplace.runs == []
+    done = limited(36)
+    [cell] = json.loads(done.stdout)["cells"]
+    assert cell["requests"]["ok"] == 40, done.stderr
+    check_numbers(workplace.runs[0], cell)
+    assert workplace.processes() == []
+
+
 @pytest.mark.parametrize("row", rows("machine", "server_out_of_descriptors"))
 def test_a_server_without_descriptors(
     row: Row, workplace: Workplace, shared_mock: StartMock
