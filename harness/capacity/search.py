@@ -265,6 +265,8 @@ class Search:
         low, high = self.estimate.interval
         if low <= self.bounds[0] * APART or high >= self.bounds[1] / APART:
             return self._unfinished()
+        if self._highest_held() is None:  # below, the client was too slow
+            return self._unfinished()
         precise = self.estimate.half_width <= self.precision
         sure = f"{CONFIDENCE:.0%} interval {low:.4g} to {high:.4g} {self.unit}"
         text = f"The limits hold up to {self.estimate.median:.4g} {self.unit} ({sure})."

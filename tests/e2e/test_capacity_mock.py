@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from typing import TYPE_CHECKING
@@ -36,8 +37,9 @@ def test_it_finds_where_the_queue_in_front_of_four_slots_gets_too_long(
     ]  # fmt: skip
     served = found["saturation"]["rate"]
     assert 0.5 * SLOTS / ANSWER_S < served < 1.1 * SLOTS / ANSWER_S
-    if found["outcome"] == "not_reached_by_client":  # this machine is busy with other things
+    if found["outcome"] in {"not_reached_by_client", "unfinished"}:
         assert done.code == 5
+        assert any(one["met"] is None for one in found["probes"]), "the client was in time"
         pytest.skip("the client was too slow on this machine just now")
     assert done.code == 0, done.err
     low, high = found["max_rate_ci95"]
@@ -70,7 +72,11 @@ def test_limits_that_a_slow_server_breaks_alone_are_met_at_no_load(
         "capacity", f"--url={url}", "--slo=ttft_due_p95_ms<=100", "--duration=2",
         "--output-tokens=2", "--prompt-tokens=16", "--json", "--quiet",
     )  # fmt: skip
-    if done.json["outcome"] == "not_reached_by_client":  # this machine is busy with other things
+    if done.json["outcome"] in {"not_reached_by_client", "unfinished"}:
+        assert (done.code, done.json["max_rate"]) == (5, None)
+        [run] = workplace.runs
+        client = json.loads((run / "measurements.json").read_text())["cells"][0]["client"]
+        assert not client["valid"], "one stream tells it, unless the client is late"
         pytest.skip("the client was too slow on this machine just now")
     assert done.code == 1, done.err
     assert (done.json["outcome"], done.json["max_rate"]) == ("not_met_at_any_load", None)

@@ -58,6 +58,18 @@ def law(rate: float, limit: float = 80.0, slope: float = 20.0) -> float:
     return min(1.0, 0.05 * (rate / limit) ** slope)
 
 
+def test_limits_that_break_wherever_the_client_was_in_time_hold_nowhere_that_is_known() -> None:
+    """Below the one probe that tells of the server, twice the client was too slow."""
+    slow = Scout(
+        streams=1, shares=(1.0,), requests=13, served_rate=6.6, latency_s=0.15, client_was_slow=True
+    )
+    many = Scout(streams=MANY, shares=(1.0,), requests=40, served_rate=20.0, latency_s=0.16)
+    found = search((16.0, None), (16.0, 1.0), (5.6, None), (5.6, None), scouts=(slow, many))
+    answer = found.answer()
+    assert (answer.outcome, answer.max_rate) == ("unfinished", None)
+    assert answer.text.endswith("do not say where the limits break. They broke at 16 requests/s.")
+
+
 def test_it_begins_with_one_stream_then_many_then_a_rate_below_what_was_served() -> None:
     assert search(scouts=()).next() == Ask(streams=1)
     assert search(scouts=(ALONE,)).next() == Ask(streams=MANY)
