@@ -1,8 +1,8 @@
 """`make fuzz`: a coverage-guided run over the wire path, which begins with the kept corpus.
 
 Prints how many inputs there were and how large the corpus is; a crash or a hang ends it with
-exit status 1 and leaves the input in `.fuzz/`. `--keep` puts what covers new ground, minimised,
-into the corpus that the tests replay.
+exit status 1 and leaves the input in `.fuzz/`. Ctrl-C ends it and says how many there were.
+`--keep` puts what covers new ground, minimised, into the corpus that the tests replay.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -24,6 +26,8 @@ OPTIONS = (
     f"-dict={HERE / 'wire.dict'}", f"-artifact_prefix={WORK}/",
 )  # fmt: skip
 PULSE = re.compile(r"#(\d+)\s+pulse .*corp: (\d+)")
+INTERRUPTED = 72
+"""libFuzzer's exit status after SIGINT."""
 STAT = re.compile(r"stat::(\w+):\s+(\d+)")
 
 
@@ -50,7 +54,7 @@ def size(inputs: list[bytes]) -> str:
 
 def fuzz(inputs: int) -> int:
     """Run so many inputs; return the exit status."""
-    seconds = None
+    began = time.monotonic()
     lines: list[str] = []
     stats: dict[str, int] = {}
     with target(f"-runs={inputs}", str(WORK / "corpus")) as running:
@@ -61,13 +65,14 @@ def fuzz(inputs: int) -> int:
                 sys.stdout.flush()
             if stat := STAT.match(line):
                 stats[stat[1]] = int(stat[2])
-            if done := re.match(r"Done \d+ runs in (\d+) second", line):
-                seconds = max(1, int(done[1]))
     count = stats.get("number_of_executed_units", 0)
-    if running.returncode or seconds is None:
+    seconds = max(1, round(time.monotonic() - began))
+    if running.returncode not in (0, INTERRUPTED):
         sys.stdout.write("".join(lines))
         sys.stdout.write(f"wire path: a crash or a hang after {count:,} inputs; see {WORK}\n")
         return 1
+    if running.returncode:
+        sys.stdout.write(f"stopped before {inputs:,} inputs\n")
     sys.stdout.write(
         f"wire path: {count:,} inputs in {seconds:,} s ({count // seconds:,} a second), no crash, "
         f"no hang; slowest below {stats['slowest_unit_time_sec'] + 1} s, "
@@ -93,6 +98,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000_000)
     parser.add_argument("--keep", action="store_true")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # libFuzzer takes it, and ends
     shutil.rmtree(WORK, ignore_errors=True)
     write(WORK / "corpus", corpus.kept())
     sys.stdout.write(f"kept corpus: {size(corpus.kept())}\n")
