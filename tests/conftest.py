@@ -45,6 +45,8 @@ BY_FILE = ("tests/harness/", "tests/evals/compare/")
 WAITING = ("tests/e2e/", "tests/faults/", "tests/security/", "tests/benchmarks/", "tests/contract/")
 WAITING += ("tests/evals/lmeval/", "tests/harness/reports/")
 """Folders of long tests."""
+CALIBRATING = ("tests/calibration/", "tests/e2e/")
+"""Folders that `make test` looks into for tests that want a quiet machine."""
 
 
 class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -68,7 +70,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneEngine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Engines first, then what waits for processes: the last minute has short tests only."""
+    """Engines first, then what waits for processes: the last minute has short tests only.
+
+    A test that wants a quiet machine and is not where `make test` looks for it is a mistake.
+    """
 
     def rank(item: pytest.Item) -> int:
         if item.nodeid.partition("::")[0].endswith(("_vllm.py", *ONE_SERVER)):
@@ -76,6 +81,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 if item.nodeid.startswith(WAITING) else 2
 
     items.sort(key=rank)
+    quiet = [item.nodeid for item in items if item.get_closest_marker("calibration")]
+    lost = [nodeid for nodeid in quiet if not nodeid.startswith(CALIBRATING)]
+    if lost:
+        raise pytest.UsageError(f"`make test` would not run {lost}: see CALIBRATING")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
