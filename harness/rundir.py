@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import os
 import re
 import shlex
@@ -102,6 +103,27 @@ class RunFolder:
                 hint="A run that was killed before it wrote one had measured nothing: begin anew.",
             )
         return cls(path)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Let no other process measure into this folder until the end, or this one's death.
+
+        Raises:
+            BadInputError: another one does.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system that knows no locks
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise BadInputError(
+                        f"{self.path} is being measured by another process",
+                        hint="It still runs: wait for its end, or stop it; then --resume goes on.",
+                    ) from error
+            yield
+        finally:
+            os.close(descriptor)
 
     def begun(self, command: Sequence[str], seed: int) -> RunInfo:
         """Which run this is, if it begins now; secrets must be masked in the command line."""

@@ -75,23 +75,24 @@ def run_search(
     sources = sources_of(load)
     names = [source.name for source in sources]
     folder = resumed or RunFolder.create(parent, f"capacity-{'-'.join(names)}")
-    job = LoadJob(load, folder, live, names, cells=_cells_of(folder))
-    job.record.save()
-    if request.sizing is not None:
-        write_asked(folder, request.sizing)
-    try:
-        for source in sources:
-            _Search(request, job, source, live).run()
-    except KeyboardInterrupt:
-        job.interrupted()
-    finally:
+    with folder.claimed():
+        job = LoadJob(load, folder, live, names, cells=_cells_of(folder))
         job.record.save()
-        live.status("what the probes come to, and the simulator fitted to them")
-        found = write_capacity(folder)
-        if found.sizing is not None:
-            text = markdown_of(found.sizing)
-            write_atomically(folder.path / SIZING_FILE, text.encode())
-        code = job.finish()
+        if request.sizing is not None:
+            write_asked(folder, request.sizing)
+        try:
+            for source in sources:
+                _Search(request, job, source, live).run()
+        except KeyboardInterrupt:
+            job.interrupted()
+        finally:
+            job.record.save()
+            live.status("what the probes come to, and the simulator fitted to them")
+            found = write_capacity(folder)
+            if found.sizing is not None:
+                text = markdown_of(found.sizing)
+                write_atomically(folder.path / SIZING_FILE, text.encode())
+            code = job.finish()
     if code in {ExitCode.SERVER, ExitCode.INTERRUPTED}:
         return folder, code
     worst = [CODES[one.outcome] for one in found.builds] or [CODES[None]]

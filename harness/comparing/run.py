@@ -27,9 +27,10 @@ from harness.rundir import RunFolder
 from harness.serving import Connected, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from evals.kinds import Size
     from harness.comparing.plan import ComparePlan
     from harness.comparing.request import CompareRequest
     from harness.live import Live
@@ -59,6 +60,18 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
     folder = request.resume
     if folder is None:
         folder = RunFolder.create(parent, f"compare-{'-'.join(one.name for one in sources)}")
+    with folder.claimed():
+        return folder, _begun(request, folder, sources, sizes, live).run()
+
+
+def _begun(
+    request: CompareRequest,
+    folder: RunFolder,
+    sources: list[Source],
+    sizes: Mapping[str, Size],
+    live: Live,
+) -> _Comparison:
+    if request.resume is None:
         manifest = new_manifest(
             folder,
             request.weighing,
@@ -81,7 +94,7 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
     if request.resume is not None and comparison.unfinished:
         manifest.resumed.append(gap)
         write_manifest(folder, manifest)
-    return folder, comparison.run()
+    return comparison
 
 
 def compare_runs(

@@ -38,20 +38,21 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
     folder = request.resume
     if folder is None:
         folder = RunFolder.create(parent, f"{request.profile.name}-{'-'.join(names)}")
-    job = LoadJob(request, folder, live, names, swept_cells(request))
-    try:
-        if request.sweep is not None:
-            for source in by_name.values():
-                sweep(request, job, source, live)
-        elif request.interleave:
-            _by_turns(job, by_name, live)
-        else:
-            for visit in job.visits:
-                job.visit(visit, by_name[visit.build])
-    except KeyboardInterrupt:
-        job.interrupted()
-    finally:
-        code = job.finish()
+    with folder.claimed():
+        job = LoadJob(request, folder, live, names, swept_cells(request))
+        try:
+            if request.sweep is not None:
+                for source in by_name.values():
+                    sweep(request, job, source, live)
+            elif request.interleave:
+                _by_turns(job, by_name, live)
+            else:
+                for visit in job.visits:
+                    job.visit(visit, by_name[visit.build])
+        except KeyboardInterrupt:
+            job.interrupted()
+        finally:
+            code = job.finish()
     return folder, code
 
 

@@ -78,15 +78,16 @@ def run_eval(request: EvalRequest, parent: Path, live: Live) -> tuple[RunFolder,
         slug = "-".join(suite.name for suite, _ in request.suites)
         builds = "-".join(builds_of(request))
         folder = RunFolder.create(parent, f"eval-{slug}-{builds}")
-    job = EvalJob(request, folder, live)
-    try:
-        job.begin()
-        for source in sources:
-            job.visit(source)
-    except KeyboardInterrupt:
-        job.interrupted()
-    finally:
-        code = job.finish()
+    with folder.claimed():
+        job = EvalJob(request, folder, live)
+        try:
+            job.begin()
+            for source in sources:
+                job.visit(source)
+        except KeyboardInterrupt:
+            job.interrupted()
+        finally:
+            code = job.finish()
     return folder, code
 
 

@@ -149,6 +149,8 @@ HARNESS = tuple(
         ("sigkill_in_window", "SIGKILL to the parent of all, in the window", -9, None, None, ""),
         ("sigkill_while_loading", "SIGKILL to the parent of all, while a server loads", -9,
          None, None, ""),
+        ("resumed_beside", "a second process is told to go on with a run that still runs", 2,
+         None, None, "is being measured by another process"),
         ("terminal_closed", "the terminal goes: SIGHUP twice, and writing fails", 130, None, None,
          _PART),
     )

@@ -250,6 +250,24 @@ def test_kill_before_anything_was_driven(
     check_next(workplace, shared_mock(*PROMPT))
 
 
+@pytest.mark.parametrize("row", rows("harness", "resumed_beside"))
+def test_a_run_that_still_runs_is_not_gone_on_with(
+    row: Row, workplace: Workplace, mock: StartMock
+) -> None:
+    url = mock(*PROMPT, f"--truth={workplace.path / 'truth.jsonl'}")
+    process = workplace.start("load", "--url", url, *LOAD, "--duration", "60", "--json")
+    workplace.wait_for(driving(workplace))
+    [run] = workplace.runs
+    check_row(row, workplace, workplace.inside("load", "--resume", str(run), "--quiet"))
+    process.send_signal(signal.SIGINT)
+    done = workplace.finish(process)
+    assert done.code == 130, done.err
+    assert done.cells[0]["requests"]["ok"] >= 5
+    check_kept(samples_of(done.run, done.cells[0]["id"]), workplace.path / "truth.jsonl")
+    check_numbers(done.run, done.cells[0])
+    check_next(workplace, url)
+
+
 @pytest.mark.parametrize("row", rows("harness", "terminal_closed"))
 def test_a_closed_terminal(row: Row, workplace: Workplace, mock: StartMock) -> None:
     """Its end is told by SIGHUP, several times, and nothing can be written to it any more."""
