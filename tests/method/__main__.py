@@ -43,7 +43,9 @@ def main(folders: Sequence[str]) -> int:
 
     bad = False
     for folder in map(Path, folders):
-        name = next(name for name in FILES if (folder / name).exists())
+        name = next((name for name in FILES if (folder / name).exists()), None)
+        if name is None:
+            sys.exit(f"{folder} has none of {', '.join(FILES)}")
         kept = json.loads((folder / name).read_text())
         tally = Tally(RELATIVE[name])
         walk(kept, import_module(FILES[name]).recomputed(folder), tally)

@@ -78,23 +78,43 @@ def most_behind(due: Sequence[int], sent: Sequence[int]) -> int:
 # --- tests in operational time -------------------------------------------------------------------
 
 
-def operational(cell: Cell, whole_s: float) -> list[tuple[float, float]]:
-    """Knots of Λ(t): seconds, and expected requests by then."""
+def operational(cell: Cell, whole_s: float, times: Sequence[float]) -> list[float]:
+    """Λ(t): the requests expected by each of these times, in seconds."""
+    plan, rate = cell.plan["arrival"], cell.plan["rate"]
+    if plan["kind"] != "diurnal" or plan["hourly"]:
+        at, count = zip(*knots(cell, whole_s), strict=True)
+        return np.interp(np.clip(times, 0.0, whole_s), at, count).tolist()
+    a = (plan["peak_to_trough"] - 1) / (plan["peak_to_trough"] + 1)
+    turn = 2 * math.pi * plan["days"] / whole_s
+    return [
+        rate * (t - a * math.sin(turn * t) / turn) for t in np.clip(times, 0.0, whole_s).tolist()
+    ]
+
+
+def knots(cell: Cell, whole_s: float) -> list[tuple[float, float]]:
+    """Seconds, and Λ by then, of a rate that is even between them."""
     kind, rate = cell.plan["arrival"]["kind"], cell.plan["rate"]
     if kind in {"poisson", "gamma"}:
         return [(0.0, 0.0), (whole_s, rate * whole_s)]
+    if kind == "diurnal":
+        hours = cell.plan["arrival"]["hourly"] * cell.plan["arrival"]["days"]
+        parts = itertools.accumulate(hours, initial=0.0)
+        return [
+            (whole_s * at / len(hours), rate * whole_s * part / sum(hours))
+            for at, part in enumerate(parts)
+        ]
     if kind not in {"bursty", "spike"}:
         raise NotImplementedError(kind)
     factor = cell.plan["arrival"]["burst_factor" if kind == "bursty" else "spike_factor"]
-    knots, area, at = [(0.0, 0.0)], 0.0, 0.0
+    found, area, at = [(0.0, 0.0)], 0.0, 0.0
     for begin, end in [(a / 1e9, b / 1e9) for a, b in cell.plan["bursts_ns"]]:
         area += begin - at
-        knots.append((begin, area))
+        found.append((begin, area))
         area += factor * (end - begin)
-        knots.append((end, area))
+        found.append((end, area))
         at = end
     area += whole_s - at
-    return [(t, a * rate * whole_s / area) for t, a in [*knots, (whole_s, area)]]
+    return [(t, a * rate * whole_s / area) for t, a in [*found, (whole_s, area)]]
 
 
 def tests(cell: Cell, planned: Sequence[int], sent: Sequence[int]) -> Record | None:
@@ -103,11 +123,9 @@ def tests(cell: Cell, planned: Sequence[int], sent: Sequence[int]) -> Record | N
     if not random or plan["rate"] is None or plan["duration_ns"] is None or len(planned) < 20:
         return None
     whole_s = max(plan["duration_ns"] / 1e9, cell.whole_s)
-    knots = operational(cell, whole_s)
 
     def expected(times: Sequence[float]) -> list[float]:
-        at, count = zip(*knots, strict=True)
-        return np.interp(np.clip(times, 0.0, whole_s), at, count).tolist()
+        return operational(cell, whole_s, times)
 
     unit = expected([at / 1e9 for at in sent])
     [total] = expected([cell.whole_s])

@@ -74,7 +74,7 @@ def mixture(cell: Cell, *, stable: bool) -> Record | None:
     def sides(name: str, since: str, until: str) -> tuple[list[float | None], list[float | None]]:
         found: tuple[list[float | None], list[float | None]] = [], []
         for one, value, n in zip(cell.answered, own, lengths, strict=True):
-            if n < edges[0]:
+            if n < edges[0] and None not in (one[since], one[until]):
                 found[not met(one[since], one[until])].append(value[name])
         return found
 

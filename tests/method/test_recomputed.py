@@ -25,6 +25,8 @@ KEPT = {
     "recomputed/sessions": 1_900,  # a sweep of users who talk, without a knee
     "recomputed/knee": 2_400,  # a sweep with one
     "recomputed/lengths": 900,  # two replicas, TTFT by prompt length
+    "recomputed/documents": 350,  # answers in one piece
+    "recomputed/days": 450,  # a day's swell
     "runs/schema-1-load-efb3887": 850,  # two builds side by side
     "runs/schema-1-capacity-efb3887": 1_700,  # Poisson arrivals beside closed loops
     "runs/schema-1-gate/quality-candidate": 120,  # an evaluation in which answers were lost
