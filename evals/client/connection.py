@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 from typing import TYPE_CHECKING, Final, Self
@@ -206,11 +207,14 @@ class Connection:
         for secret in self._secrets:
             if len(secret) >= _SHORTEST_IN_ANSWERS:
                 data = data.replace(secret.encode(), b"*" * len(secret))
+                if b"\\/" in data or b"\\u00" in data:
+                    spelled = spelled_by(secret).encode()
+                    data = re.sub(spelled, lambda found: b"*" * len(found[0]), data)
         return data
 
     def _hide(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, _MASK)
+            text = re.sub(spelled_by(secret), _MASK, text)
         return text
 
 
@@ -256,6 +260,11 @@ def secrets_in(values: Iterable[str]) -> list[str]:
     found |= {key for value in found if len(key := value.rpartition(" ")[2]) >= _SHORTEST}
     found |= {msgspec.json.encode(value).decode()[1:-1] for value in found}
     return sorted(found, key=len, reverse=True)
+
+
+def spelled_by(secret: str) -> str:
+    r"""Return what finds a secret however JSON may write it: `\/` for `/`, and `\u002f`."""
+    return "".join(rf"(?:\\?{re.escape(one)}|\\u(?i:{ord(one):04x}))" for one in secret)
 
 
 def _trust(endpoint: Endpoint) -> ssl.SSLContext:

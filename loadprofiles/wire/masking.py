@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,10 +29,15 @@ class Mask:
         sent |= {msgspec.json.encode(text).decode()[1:-1] for text in sent}
         found = {text.encode("latin-1", "replace") for text in sent if len(text) >= _SHORTEST}
         self._secrets = sorted(found, key=len, reverse=True)
+        self._spelled = {
+            least: re.compile(b"|".join(map(_spelled, chosen))) if chosen else None
+            for least in (_SHORTEST, _SHORTEST_IN_ANSWERS)
+            for chosen in [[one for one in self._secrets if len(one) >= least]]
+        }
 
     def hide(self, stream: Stream) -> None:
         """Put as many stars in each secret's place: where events lie does not change."""
-        least = _SHORTEST_IN_ANSWERS if stream.status == HTTP_OK else 0
+        least = _SHORTEST_IN_ANSWERS if stream.status == HTTP_OK else _SHORTEST
         for secret in self._secrets:
             stars = b"*" * len(secret)
             if len(secret) >= least and secret in stream.body:
@@ -40,3 +46,15 @@ class Mask:
                 if text := getattr(stream, name):
                     shown = text.replace(secret.decode("latin-1"), stars.decode())
                     setattr(stream, name, shown)
+        if (spelled := self._spelled[least]) and any(
+            mark in stream.body for mark in (rb"\/", rb"\u00")
+        ):
+            stream.body = spelled.sub(lambda found: b"*" * len(found[0]), stream.body)
+
+
+def _spelled(secret: bytes) -> bytes:
+    r"""Match it however JSON may write it: `\/` for `/`, and `\u002f`."""
+    return b"".join(
+        rb"(?:\\?" + re.escape(one) + rb"|\\u(?i:%04x))" % one[0]
+        for one in (secret[at : at + 1] for at in range(len(secret)))
+    )

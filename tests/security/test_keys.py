@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-KEY = "sesame-4711-open-up"
+KEY = "sesame/4711-open/up"
 TEAM = "quiet-team-4712"
 LOAD = (
     "--profile",
@@ -128,9 +129,14 @@ def nowhere(folder: Path, *texts: str) -> None:
     """No secret is in a file or in what was said."""
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         for secret in (KEY, TEAM):
-            assert secret.encode() not in path.read_bytes(), path
+            assert secret.encode() not in _unescaped(path.read_bytes()), path
     for secret in (KEY, TEAM):
-        assert not [text for text in texts if secret in text]
+        assert not [text for text in texts if secret.encode() in _unescaped(text.encode())]
+
+
+def _unescaped(data: bytes) -> bytes:
+    data = re.sub(rb"\\+u00([0-9a-fA-F]{2})", lambda found: bytes.fromhex(found[1].decode()), data)
+    return data.replace(rb"\/", b"/")
 
 
 def suite(folder: Path) -> str:
@@ -197,14 +203,16 @@ def test_a_key_that_a_server_repeats_is_masked(
     def answer(request: BaseHTTPRequestHandler, sent: str) -> tuple[int, str, bytes]:
         if request.path.endswith("/models"):
             return 200, "content-type: application/json", MODELS
-        text = f"you sent {sent} and {request.headers.get('x-team')}"
+        text = f"you sent {sent}, SLASHED, SPELLED and {request.headers.get('x-team')}"
         body: dict[str, object] = {"error": {"message": text, "type": "invalid"}}
         if status == HTTPStatus.OK and command == "eval":
             body = {
                 "choices": [{"index": 0, "text": text, "finish_reason": "stop"}],
                 "usage": USAGE,
             }
-        return status, f"content-type: application/json\nx-echo: {sent}", json.dumps(body).encode()
+        said = json.dumps(body).replace("SLASHED", sent.replace("/", r"\/"))
+        said = said.replace("SPELLED", "".join(rf"\u{ord(one):04X}" for one in sent))
+        return status, f"content-type: application/json\nx-echo: {sent}", said.encode()
 
     argv = {
         "load": ("load", *LOAD),
