@@ -16,7 +16,7 @@ from harness.measuring.arrivals import departures
 from harness.measuring.drift import drifts
 from harness.measuring.endpoints import replicas_failed
 from harness.measuring.measurement import Caveat
-from harness.measuring.outputs import answers_repeat
+from harness.measuring.outputs import answers_repeat, tokens_impossible
 from harness.measuring.prompts import PROMPT_RULES
 from harness.measuring.request import NS_PER_MS, NS_PER_S, silent_counts
 from harness.measuring.server_stats import ServerUse
@@ -317,6 +317,7 @@ def _answers(case: Case) -> Iterator[Caveat]:
             )
             + ". Use a server or dialect that sends usage.",
         )
+    yield from tokens_impossible(counted)
     tokens = np.where(counted.has("output_tokens"), counted.column("output_tokens"), 0)
     planned = counted.column("planned_output_tokens")
     made, asked, short = int(tokens.sum()), int(planned.sum()), int((tokens < planned).sum())

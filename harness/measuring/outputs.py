@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _HASH: Final = re.compile("[0-9a-f]{16}")
 REPEATING_ABOVE: Final = 2.4
 """Whisper's `compression_ratio_threshold`: text that zlib makes so much smaller repeats itself."""
+MOST_BYTES: Final = 4
+"""Of a character in UTF-8."""
 REPEATING_SHARE: Final = 0.05
 SHORTER: Final = 0.98
 SURE: Final = 0.01
@@ -155,6 +157,25 @@ def _prompts(ours: str, baselines: str) -> Literal["same", "others"] | None:
     if not (ours and baselines):
         return None
     return "same" if ours == baselines else "others"
+
+
+def tokens_impossible(counted: Samples) -> Iterator[Caveat]:
+    """Say that a server counted tokens that it cannot have made.
+
+    Above the limit that it was given (one more may be the end of text), and more than the bytes
+    that the answer's characters can have, a token having one at least, but for silent ones.
+    """
+    tokens, asked = _tokens(counted), counted.column("planned_output_tokens")
+    made = MOST_BYTES * counted.column("output_chars") + counted.column("silent_chunks")
+    wrong = (asked > 0) & (tokens > asked + 1) & (tokens > made)
+    if wrong.any():
+        yield Caveat(
+            "tokens_impossible",
+            f"The server counted more tokens than it was asked for and than their text can have in "
+            f"{int(wrong.sum())} of {len(counted)} answers (up to {int(tokens[wrong].max()):,}): "
+            "tokens/s, TPOT and everything by token are wrong. Mend the server's `usage`.",
+            invalidates=True,
+        )
 
 
 def answers_repeat(found: Outputs) -> Iterator[Caveat]:

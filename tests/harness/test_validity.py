@@ -461,6 +461,22 @@ def test_short_answers(short: int, tokens: int, *, pinned: bool, caveat: bool) -
     assert not caveat or ("although" in text(client, "short_answers")) is pinned
 
 
+@pytest.mark.parametrize(
+    ("tokens", "asked", "chars", "valid"),
+    [(10**13, 64, 12, False), (66, 64, 0, False), (65, 64, 0, True), (66, 64, 17, True),
+     (500, 512, 0, True), (90, 0, 0, True)],
+)  # fmt: skip
+def test_tokens_that_no_server_can_have_made(
+    tokens: int, asked: int, chars: int, *, valid: bool
+) -> None:
+    first = sample(
+        0, output_tokens=tokens, planned_output_tokens=asked, output_chars=chars, silent_chunks=1
+    )
+    client = judged(cell([first]))
+    assert client.valid is valid
+    assert (find(client, "tokens_impossible") is None) is valid
+
+
 def test_tokens_that_no_server_counted() -> None:
     client = judged(cell([sample(0, token_source="chunks")]))
     assert find(client, "tokens_from_chunks")

@@ -80,7 +80,7 @@ def uncounted(samples: list[Sample], _: dict[str, Any]) -> None:
             one["output_tokens"] = len(one["chunk_ns"]) + 1
         elif one["output_tokens"]:
             one["silent_chunks"] = 2
-            one["output_tokens"] += 3
+            one["output_tokens"] += 3 if place % 13 else 9_000
             one["end_ns"] += 5_000_000
         one["clock"] = "user" if place % 6 == 0 else one["clock"]
         one["output_hash"] = "00000000000000ff" if place % 9 == 0 else one["output_hash"]

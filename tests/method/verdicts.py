@@ -206,6 +206,8 @@ def the_answers(cell: Cell, found: Record, merged: Merges) -> Iterator[Verdict]:
     counted = [one for one in cell.answered if one["token_source"] == "server"]
     if len(counted) < len(cell.answered):
         yield "tokens_from_chunks", False
+    if any(map(impossible, counted)):
+        yield "tokens_impossible", True
     made, asked = map(sum, zip(*map(lengths, counted), strict=True)) if counted else (0, 0)
     short = sum(tokens_of(one) < one["planned_output_tokens"] for one in counted)
     if cell.facts["output_pinned"]:
@@ -226,6 +228,12 @@ def texts(found: Record) -> Iterator[Verdict]:
     p = compared["p_shorter"] if compared else None
     if p is not None and p < 0.01 and compared["length_ratio"] < 0.98:
         yield "stops_early", False
+
+
+def impossible(sample: Record) -> bool:
+    """More tokens than were asked for, and than the answer's bytes and silent chunks."""
+    made, asked = lengths(sample)
+    return 0 < asked < made - 1 and made > 4 * sample["output_chars"] + sample["silent_chunks"]
 
 
 def lengths(sample: Record) -> tuple[int, int]:
