@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
+import msgspec
 import numpy as np
 
 from harness.foreign import FolderName  # noqa: TC001 - msgspec reads it at run time
@@ -66,7 +67,7 @@ class CellFacts:
     model: str
     profile: str
     repeat: int
-    level: dict[str, float]
+    level: dict[str, Annotated[float, msgspec.Meta(ge=0, le=1e9)]]
     max_fail_ratio: float = MAX_FAIL_RATIO
     """Share of failed requests above which the cell is invalid."""
     shared_machine: bool = False

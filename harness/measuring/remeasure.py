@@ -19,7 +19,9 @@ from harness.measuring.sweep import SweepPlan
 from harness.rundir import CELLS, MEASUREMENTS_FILE, read_json, write_atomically
 from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
 from loadprofiles.decoding import decoded
+from loadprofiles.errors import RecordError
 from loadprofiles.records import (
+    DRIVE_FILE,
     SAMPLES_FILE,
     cut_bytes,
     read_drive_report,
@@ -36,8 +38,14 @@ if TYPE_CHECKING:
     from harness.measuring.sweep import Sweep
     from harness.rundir import RunFolder
     from launchers.telemetry.records import Reading
+    from loadprofiles.records import DriveReport
 
 FACTS_FILE = "facts.json"
+_LONGEST_NS: Final = 92 * 86_400 * 10**9
+_STAMPS: Final = (
+    "due_ns", "submitted_ns", "sent_ns", "first_ns", "first_answer_ns", "last_ns", "end_ns",
+    "done_ns",
+)  # fmt: skip
 DAMAGED: Final = "damaged"
 """The code of the caveat about a cell whose files are not as they were written."""
 
@@ -77,8 +85,9 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
     facts = read_facts(folder)
     samples = Samples.of(read_samples(folder))
     readings, problem = _readings(folder)
-    plan = read_plan(folder)
-    found = measure(facts, plan, samples, read_drive_report(folder), slo, readings, problem)
+    plan, drive = read_plan(folder), read_drive_report(folder)
+    _check_times(drive, samples)
+    found = measure(facts, plan, samples, drive, slo, readings, problem)
     if cut := cut_bytes(folder):
         caveat = Caveat(
             "cut_line",
@@ -91,6 +100,26 @@ def measure_folder(folder: Path, slo: Slo | None, baseline: Path | None = None) 
     own = Answers.of(samples.measured, plan.asked_digest)
     del samples  # one cell's at a time
     return _with_baseline(found, own, baseline)
+
+
+def _check_times(drive: DriveReport, samples: Samples) -> None:
+    """Find times that no run has: what is computed over a window must not take years of it.
+
+    Raises:
+        RecordError: there are some.
+    """
+    start_ns, end_ns = drive.window_start_ns, drive.window_end_ns
+    if not 0 <= end_ns - start_ns <= _LONGEST_NS:
+        raise RecordError(
+            f"{DRIVE_FILE}: window_end_ns lies {(end_ns - start_ns) / 1e9:.0f} s after "
+            "window_start_ns"
+        )
+    for name in _STAMPS:
+        times = samples.column(name)[samples.has(name)]
+        if times.size and not (
+            start_ns - _LONGEST_NS <= times.min() and times.max() <= end_ns + _LONGEST_NS
+        ):
+            raise RecordError(f"{SAMPLES_FILE}: a {name} lies months from the window")
 
 
 def _readings(folder: Path) -> tuple[list[Reading], str]:

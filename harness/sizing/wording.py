@@ -123,7 +123,7 @@ def _unknown(one: BuildSizing, demand: Demand | None, terms: Terms) -> list[str]
     doubts = {
         "How exact the highest rate is: it was measured without an interval.": supply.bounds
         is None,
-        "How much more it holds: the limits held at all that was measured.": (
+        "How much more it holds: what was measured does not say where the limits break.": (
             supply.bounds is not None and supply.bounds[1] is None
         ),
         "How replicas add up: one was measured, and N are taken to hold N times as much. Measure "

@@ -49,7 +49,7 @@ class Mask:
         if (spelled := self._spelled[least]) and any(
             mark in stream.body for mark in (rb"\/", rb"\u00")
         ):
-            stream.body = spelled.sub(lambda found: b"*" * len(found[0]), stream.body)
+            stream.body = bytearray(spelled.sub(lambda found: b"*" * len(found[0]), stream.body))
 
 
 def _spelled(secret: bytes) -> bytes:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 Place = tuple[str | int, ...]
 VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 7, 0.5, 1e308, -1e308, 1 << 40, 1 << 63, 1 << 70, "", "x", "x" * 2000,
-    "\x1b[31m\u202e", "\ud83d", "../..", "nan", [], {}, [[]], [None], {"": None}, [1, 2],
+    None, True, -1, 0, 7, 0.5, 1e308, -1e308, 1 << 40, 1 << 62, (1 << 63) - 1, 1 << 63, 1 << 70,
+    "", "x", "x" * 2000, "\x1b[31m\u202e", "\ud83d", "../..", "nan",
+    [], {}, [[]], [None], {"": None}, [1, 2],
 )  # fmt: skip
 DEEP = b"[" * 100_000
 WAYS = ("cut", "garbled", "value", "value", "value", "gone", "twice", "deep", "empty")

@@ -172,3 +172,27 @@ def test_harness_report_takes_the_numbers_from_the_samples(
     assert run.read_measurements() == remeasure(run)
     assert cli.run(["report", str(run.path), "--format", "json"]) == ExitCode.OK
     assert "anew" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (DRIVE_FILE, '"window_end_ns":30000000000', f'"window_end_ns":{2**62}'),
+        (DRIVE_FILE, '"window_end_ns":30000000000', '"window_end_ns":-1'),
+        (SAMPLES_FILE, '"due_ns":29000000000', f'"due_ns":{2**63 - 1}'),
+        (SAMPLES_FILE, '"done_ns":30000000000', f'"done_ns":{-(2**62)}'),
+        ("facts.json", '"concurrency": 8', '"concurrency": 1e308'),
+    ],
+)
+def test_times_and_levels_that_no_run_has_are_damage(
+    run: RunFolder, name: str, old: str, new: str
+) -> None:
+    path = run.path / "cells" / "awq-closed-c8-1" / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert cli.run(["report", str(run.path)]) == ExitCode.OK
+    found = remeasure(run)
+    assert [cell.id for cell in found.cells] == ["awq-closed-c1-1"]
+    [caveat] = [one for one in found.caveats if one.code == DAMAGED]
+    assert name in caveat.text
