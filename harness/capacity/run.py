@@ -85,6 +85,7 @@ def run_search(
                 _Search(request, job, source, live).run()
         except KeyboardInterrupt:
             job.interrupted()
+            live.problem(f"the same command with --resume {folder.path} goes on")
         finally:
             job.record.save()
             live.status("what the probes come to, and the simulator fitted to them")

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from harness.errors import BadInputError
-from launchers.redact import is_secret
+from launchers.redact import is_key, is_secret
 
 _FROM_ENVIRONMENT: Final = "env:"
 
@@ -41,7 +41,7 @@ def headers_of(values: tuple[str, ...]) -> dict[str, str]:
             raise BadInputError(f"--header: {name} is for the load driver to set; leave it out")
         if value.startswith(_FROM_ENVIRONMENT):
             headers[name] = _variable(name, value.removeprefix(_FROM_ENVIRONMENT))
-        elif is_secret(name):
+        elif is_secret(name) or is_key(value):
             raise BadInputError(
                 f"--header: the value of {name} would be in the list of processes for all to see",
                 hint=f"Use --api-key-env KEY, or --header {name}=env:KEY: sent is what the "

@@ -51,6 +51,7 @@ def run_load(request: LoadRequest, parent: Path, live: Live) -> tuple[RunFolder,
                     job.visit(visit, by_name[visit.build])
         except KeyboardInterrupt:
             job.interrupted()
+            live.problem(f"harness load --resume {folder.path} goes on")
         finally:
             code = job.finish()
     return folder, code

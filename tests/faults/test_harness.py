@@ -48,6 +48,7 @@ def check_row(row: Row, workplace: Workplace, done: Done) -> None:
     assert done.code == row.code, done.err
     assert re.search(row.says, done.err)
     if row.code == 130:
+        assert f"harness load --resume {workplace.runs[0]} goes on" in done.err
         report = (workplace.runs[0] / "report.md").read_text().replace("\\", "")
         assert re.search(row.says, report)
     truth = workplace.path / "truth.jsonl"

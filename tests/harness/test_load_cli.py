@@ -235,6 +235,7 @@ def test_a_secret_header_comes_from_the_environment(
     ("header", "text"),
     [
         ("Authorization=Bearer sesame", "--header Authorization=env:KEY"),
+        ("X-Foo=sk-abcdefgh12345678", "--header X-Foo=env:KEY"),
         ("x-api-key=sesame", "in the list of processes"),
         ("Cookie=a=sesame", "in the list of processes"),
         ("Authorization=env:sesame", "no environment variable of the name after env: is set"),
