@@ -35,8 +35,10 @@ def test_a_dialect(workplace: Workplace, mock: StartMock, dialect: str, *, strea
     assert metrics["e2e_ms"]["p50"] >= ANSWER_S * 1000
     assert metrics["sequence_tps"]["n"] == 12
     assert metrics["aggregate_tps"] > 0.5 * 2 * TOKENS / ANSWER_S
-    for name in ("ttft_ms", "ttft_due_ms", "ttfa_ms", "stall_ms", "tpot_ms", "decode_tps"):
+    for name in ("ttft_ms", "ttft_due_ms", "ttfa_ms"):
         assert metrics[name]["n"] == (12 if stream else 0)
+    for name in ("stall_ms", "tpot_ms", "decode_tps"):  # a late client may see an answer at once
+        assert metrics[name]["n"] in ((9, 10, 11, 12) if stream else (0,))
     assert metrics["itl_ms"]["n"] == (12 * (TOKENS - 1) if stream else 0)
     codes = {caveat["code"] for caveat in cell["client"]["caveats"]}
     assert ("one_document" in codes) is not stream
