@@ -636,14 +636,17 @@ def test_connections_opened_ahead(serve: Serve, client: MakeClient) -> None:
 
 
 def test_closed_ones_are_replaced(serve: Serve, client: MakeClient) -> None:
+    all_open = threading.Event()
+
     def handle(conn: socket.socket, number: int) -> None:
-        time.sleep(0.05)
+        all_open.wait(60)
         while number >= 20 and take(conn):
             conn.sendall(CHUNKED)
         conn.close()
 
     one = client(serve(handle))
     open_ahead(one, 20)
+    all_open.set()
     deadline = time.monotonic() + 60
     while one.engine.pools[0].idle:
         assert time.monotonic() < deadline
