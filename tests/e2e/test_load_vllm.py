@@ -77,7 +77,10 @@ def check_server(run: Path, cell: dict[str, Any]) -> None:
     assert found["problem"] == "", name
     assert found["requests_by"] == "finished", name
     for counted in ("requests", "prompt_tokens", "output_tokens"):
-        assert found[counted]["off"] == 0, (name, counted)
+        # vLLM counts an answer's last tokens once it has sent them: a page may come in between
+        assert abs(found[counted]["off"]) <= (0.005 if counted == "output_tokens" else 0), (
+            name, counted,
+        )  # fmt: skip
         assert found[counted]["client"] > 0, (name, counted)
     ttft, time = found["ttft"], found["time"]
     assert found["requests"]["client"] <= ttft["server_n"] <= found["requests"]["client_most"], name
