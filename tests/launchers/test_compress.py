@@ -15,10 +15,7 @@ PYTHON = installed("llm-compressor")
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        PYTHON is None,
-        reason="the managed environment is missing: run `harness engines install llm-compressor`",
-    ),
+    needs("llm-compressor"),
 ]
 PROGRAM = """
 import json, sys
@@ -28,6 +25,7 @@ from safetensors.torch import save_file
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization import initialize_module_for_quantization
 from launchers.quantize.compress import Originals, batches, errors, passed_over
+from tests.engines import needs
 
 torch.manual_seed(0)
 

@@ -19,6 +19,7 @@ import pytest
 
 from harness.quality.endpoints import HUGGINGFACE
 from launchers.environments import installed
+from tests.engines import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -258,10 +259,7 @@ def test_a_locust_user_asks_only_the_server_named(
 
 
 @pytest.mark.engine
-@pytest.mark.skipif(
-    installed(HUGGINGFACE) is None,
-    reason="the managed environment is missing: run `harness engines install text-generation`",
-)
+@needs(HUGGINGFACE)
 def test_hugging_faces_client_is_not_redirected(
     serving: Callable[..., Server], thief: Server
 ) -> None:

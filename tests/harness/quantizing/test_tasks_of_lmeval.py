@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from launchers.environments import installed
 from tests.evals.lmeval.test_texts import QUESTION, own_task
 from tests.harness.quantizing.test_quantize_cli import (
+from tests.engines import needs
     _workplace,  # noqa: F401 - a fixture
     python,  # noqa: F401 - a fixture
     quantized,
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-needs_lm_eval = pytest.mark.skipif(
-    installed("lm-eval") is None,
-    reason="the managed environment is missing: run `harness engines install lm-eval`",
-)
+needs_lm_eval = needs("lm-eval")
 
 
 @pytest.fixture
