@@ -10,6 +10,7 @@ import pytest
 
 import launchers
 from launchers.environments import installed
+from tests.engines import needs
 
 PYTHON = installed("llm-compressor")
 pytestmark = [
@@ -25,7 +26,6 @@ from safetensors.torch import save_file
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization import initialize_module_for_quantization
 from launchers.quantize.compress import Originals, batches, errors, passed_over
-from tests.engines import needs
 
 torch.manual_seed(0)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engines import needs
 from tests.evals.lmeval.test_texts import QUESTION, own_task
 from tests.harness.quantizing.test_quantize_cli import (
-from tests.engines import needs
     _workplace,  # noqa: F401 - a fixture
     python,  # noqa: F401 - a fixture
     quantized,
