@@ -113,14 +113,7 @@ class RunFolder:
         """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # a file system that knows no locks
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise BadInputError(
-                        f"{self.path} is being measured by another process",
-                        hint="It still runs: wait for its end, or stop it; then --resume goes on.",
-                    ) from error
+            _lock(descriptor, self.path)
             yield
         finally:
             os.close(descriptor)
@@ -263,6 +256,18 @@ def read_json(path: Path, kind: type[_T], schema: int) -> _T:
         f"{path} has schema {found}; this harness knows {schema}",
         hint="Install the newer harness that wrote it.",
     )
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BadInputError(
+            f"{path} is being measured by another process",
+            hint="It still runs: wait for its end, or stop it; then --resume goes on.",
+        ) from error
+    except OSError:
+        pass  # a file system that knows no locks
 
 
 def _sync_folder(path: Path) -> None:

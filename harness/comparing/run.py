@@ -61,10 +61,10 @@ def run_compare(request: CompareRequest, parent: Path, live: Live) -> tuple[RunF
     if folder is None:
         folder = RunFolder.create(parent, f"compare-{'-'.join(one.name for one in sources)}")
     with folder.claimed():
-        return folder, _begun(request, folder, sources, sizes, live).run()
+        return folder, _prepared(request, folder, sources, sizes, live).run()
 
 
-def _begun(
+def _prepared(
     request: CompareRequest,
     folder: RunFolder,
     sources: list[Source],

@@ -30,9 +30,8 @@ class Mask:
         found = {text.encode("latin-1", "replace") for text in sent if len(text) >= _SHORTEST}
         self._secrets = sorted(found, key=len, reverse=True)
         self._spelled = {
-            least: re.compile(b"|".join(map(_spelled, chosen))) if chosen else None
+            least: _any_of([one for one in self._secrets if len(one) >= least])
             for least in (_SHORTEST, _SHORTEST_IN_ANSWERS)
-            for chosen in [[one for one in self._secrets if len(one) >= least]]
         }
 
     def hide(self, stream: Stream) -> None:
@@ -50,6 +49,10 @@ class Mask:
             mark in stream.body for mark in (rb"\/", rb"\u00")
         ):
             stream.body = bytearray(spelled.sub(lambda found: b"*" * len(found[0]), stream.body))
+
+
+def _any_of(secrets: list[bytes]) -> re.Pattern[bytes] | None:
+    return re.compile(b"|".join(map(_spelled, secrets))) if secrets else None
 
 
 def _spelled(secret: bytes) -> bytes:
