@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from loadprofiles.records import DrivePlan
 
 _MS_PER_S: Final = 1000.0
+_ENDED: Final = ("e2e_s", "decode_s", "queue_s")
+"""Histograms that get a value when a request ends."""
 _SLACK: Final = 1e-9
 """Of a count that went through floating point."""
 
@@ -56,7 +58,7 @@ def reconcile(
         prompt_tokens=_prompt_tokens(grown(pages, "prompt_tokens"), plan, sent),
         output_tokens=_output_tokens(grown(pages, "generation_tokens"), sent),
         ttft=_ttft(histograms.get("ttft_s"), sent),
-        time=_time(pages, histograms, sent.answered),
+        time=_time(pages, histograms, sent),
     )
 
 
@@ -214,13 +216,16 @@ def _ttft(server: Histogram | None, sent: Samples) -> TtftCompared | None:
 
 
 def _time(
-    pages: Sequence[EnginePage], histograms: dict[str, Histogram], answered: Samples
+    pages: Sequence[EnginePage], histograms: dict[str, Histogram], sent: Samples
 ) -> TimeShares | None:
     """Where the time of the mean answer went."""
+    answered = sent.answered
     answered = answered.where(answered.has("last_ns"))
     if not answered:
         return None
-    own = _mean((answered.column("last_ns") - answered.column("sent_ns")) / NS_PER_MS)
+    took = (answered.column("last_ns") - answered.column("sent_ns")) / NS_PER_MS
+    ended = next((histograms[name].count for name in _ENDED if name in histograms), 0)
+    own = _mean(np.concatenate([took, _cut_but_ended(sent, round(ended) - took.size)]))
     found = {
         name: histogram.sum_s / histogram.count * _MS_PER_S
         for name, histogram in histograms.items()
@@ -246,6 +251,20 @@ def _time(
         engine_rest=None if whole is None or spent is None else _share(whole - spent, own),
         outside=None if inside is None else _share(own - inside, own),
     )
+
+
+def _cut_but_ended(sent: Samples, count: int) -> Floats:
+    """Time, in ms, of so many requests that the client gave up while the server ended them.
+
+    The word that a client has gone reaches a server up to a token later. So these are, of those cut
+    off, the ones with the fewest tokens left; each ended about when it was given up.
+    """
+    others = sent.where(~sent.is_in("error", {None}) & sent.has("first_ns") & sent.has("done_ns"))
+    if not 0 < count <= len(others):
+        return np.zeros(0)
+    left = others.column("planned_output_tokens") - chunk_counts(others)
+    chosen = np.argsort(left, kind="stable")[:count]
+    return (others.column("done_ns") - others.column("sent_ns"))[chosen] / NS_PER_MS
 
 
 def _share(left: float, own: float) -> float:

@@ -143,6 +143,20 @@ def test_the_time_of_a_request_is_shared_out() -> None:
     assert sum(part or 0 for part in parts) == pytest.approx(1)
 
 
+def test_a_request_that_ended_as_it_was_given_up_is_in_both_means() -> None:
+    """The client's mean without it would be 80 ms: less than the server's, which has it."""
+    slow = cut_off(0, 4)
+    assert slow.done_ns is not None
+    assert slow.sent_ns is not None
+    slow = msgspec.structs.replace(slow, done_ns=slow.sent_ns + 210_000_000)
+    samples = [*answers(), cut_off(1, 1), slow, cut_off(2, 2)]
+    histograms = told(10.5, N).histograms | {"e2e_s": histogram(*[0.076] * N, 0.206)}
+    time = found(cell(told(10.5, N + 1, histograms=histograms), samples)).time
+    assert time is not None
+    assert time.client_e2e_ms == pytest.approx((80 * N + 210) / (N + 1))
+    assert time.outside == pytest.approx(4 / time.client_e2e_ms)
+
+
 def test_an_engine_with_counters_of_time_alone() -> None:
     """As llama.cpp's: seconds in all, no histogram, no number of requests."""
     last = page(10.5, engine="llama.cpp", prefill_s=0.4 + 7, decode_s=1.0, generation_tokens=80)

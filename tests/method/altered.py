@@ -95,6 +95,15 @@ def quick_server(samples: list[Sample], _: dict[str, Any]) -> None:
             later(one, one["sent_ns"] + wait - one["first_ns"])
 
 
+def given_up(samples: list[Sample], _: dict[str, Any]) -> None:
+    """The client gave up some answers, with more or fewer tokens left, that the server ended."""
+    for place, one in enumerate(samples):
+        if one["error"] is None and place % 9 == 0 and len(one["chunk_ns"]) > 2:
+            for name in ("chunk_ns", "lag_us"):
+                del one[name][-(place % 4) or len(one[name]) :]
+            one |= {"error": "aborted", "prompt_tokens": None, "output_tokens": None}
+
+
 def gpus(cell: Path) -> None:
     """Two cards hold the server, a third does not; the page tells no requests that ended."""
     path = cell / "telemetry.jsonl"
@@ -119,6 +128,7 @@ def gpus(cell: Path) -> None:
 SAMPLES: dict[str, tuple[str, tuple[Change, ...]]] = {
     "late begin": ("recomputed/lengths", (slow_begin,)),
     "drift": ("recomputed/lengths", (drift,)),
+    "given up": ("recomputed/lengths", (given_up,)),
     "stalls": ("recomputed/sessions", (stalls,)),
     "no counts": ("recomputed/bursts", (uncounted, quick_server)),
 }

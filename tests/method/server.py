@@ -168,7 +168,7 @@ def reconciliation(cell: Cell) -> Record | None:
         "prompt_tokens": prompts(cell, grown(pages, "prompt_tokens"), sent),
         "output_tokens": outputs(grown(pages, "generation_tokens"), sent),
         "ttft": ttft(begun, sent),
-        "time": time(pages, histograms, answered),
+        "time": time(pages, histograms, sent),
     }
 
 
@@ -285,11 +285,12 @@ def ttft(server: Record | None, sent: Sequence[Record]) -> Record | None:
     }
 
 
-def time(pages: Sequence[Record], histograms: Record, answered: Sequence[Record]) -> Record | None:
-    those = [one for one in answered if one["last_ns"] is not None]
+def time(pages: Sequence[Record], histograms: Record, sent: Sequence[Record]) -> Record | None:
+    those = [one for one in sent if one["error"] is None and one["last_ns"] is not None]
     if not those:
         return None
-    own = mean([(one["last_ns"] - one["sent_ns"]) / 1e6 for one in those])
+    took = [(one["last_ns"] - one["sent_ns"]) / 1e6 for one in those]
+    own = mean(took + ended_as_cut(histograms, sent, len(those)))
     means = {name: one["sum_s"] / one["count"] * 1000 for name, one in histograms.items()}
     for name in ("prefill_s", "decode_s"):
         total = grown(pages, name)
@@ -310,3 +311,14 @@ def time(pages: Sequence[Record], histograms: Record, answered: Sequence[Record]
         "engine_rest": rest,
         "outside": None if inside is None else round((own - inside) / own, 9),
     }
+
+
+def ended_as_cut(histograms: Record, sent: Sequence[Record], answered: int) -> list[float]:
+    """What the engine ended beyond the answered, as cut off with the fewest tokens left."""
+    names = [name for name in ("e2e_s", "decode_s", "queue_s") if name in histograms]
+    more = round(histograms[names[0]]["count"]) - answered if names else 0
+    cut = [one for one in sent if one["error"] and None not in (one["first_ns"], one["done_ns"])]
+    cut.sort(key=lambda one: one["planned_output_tokens"] - chunks(one))
+    if more < 0 or more > len(cut):
+        return []
+    return [(one["done_ns"] - one["sent_ns"]) / 1e6 for one in cut[:more]]

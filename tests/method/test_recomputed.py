@@ -83,6 +83,9 @@ def test_what_no_recorded_run_has(tmp_path: Path) -> None:
     }
     assert any(cell["steady"]["part"] for cell in cells["late begin"])
     assert {cell["server"]["memory_kind"] for cell in cells["drift"]} == {"vram"}
+    gave_up = [cell["reconciliation"] for cell in cells["given up"]]
+    assert all(one["time"]["outside"] is not None for one in gave_up)
+    assert all(one["requests"]["server"] > one["requests"]["client"] for one in gave_up)
     assert sum(cell["stalls"]["count"] for cell in cells["stalls"]) > 10
     codes = {
         caveat["code"]
