@@ -74,7 +74,7 @@ def check_server(run: Path, cell: dict[str, Any]) -> None:
     assert found["problem"] == "", name
     assert found["requests_by"] == "finished", name
     for counted in ("requests", "prompt_tokens", "output_tokens"):
-        # vLLM counts an answer's last tokens once it has sent them: a page may come in between
+        # where two tokens came in one event, those of a request cut off are an estimate
         assert abs(found[counted]["off"]) <= (0.005 if counted == "output_tokens" else 0), (
             name, counted,
         )  # fmt: skip
@@ -85,7 +85,9 @@ def check_server(run: Path, cell: dict[str, Any]) -> None:
     assert 0 <= slower_ms < max(30, 0.3 * ttft["client_mean_ms"]), name
     parts = [time[part] for part in ("queue", "prefill", "decode", "engine_rest", "outside")]
     assert sum(parts) == pytest.approx(1), name
-    assert all(0 <= part < 1 for part in parts), (name, parts)
+    # vLLM's e2e is by the wall clock, which may be set: outside of it was -0.005 once, in CI
+    assert all(-0.01 < part < 1 for part in parts), (name, found)
+    assert all(part >= 0 for part in parts[:-1]), (name, found)
     assert time["decode"] > time["prefill"] > time["queue"], name
     hits = server["prefix_cache_hit_rate"]  # whatever the warm-up sent twice
     assert hits in {0, None}, name  # of a slow machine: no prompt between two pages
