@@ -39,6 +39,8 @@ CELLS = "cells"
 SERVERS = "servers"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})\.tmp")
+"""What `atomically` writes, and in which process."""
 _MAX_SLUG = 60
 _PROBE_BYTES = 4096
 _T = TypeVar("_T")
@@ -108,12 +110,17 @@ class RunFolder:
     def claimed(self) -> Iterator[None]:
         """Let no other process measure into this folder until the end, or this one's death.
 
+        What one before was writing when it was killed is removed.
+
         Raises:
             BadInputError: another one does.
         """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             _lock(descriptor, self.path)
+            for path in self.path.rglob(".*.tmp"):
+                if (writer := _TEMPORARY.fullmatch(path.name)) and not _runs(int(writer[1])):
+                    path.unlink(missing_ok=True)
             yield
         finally:
             os.close(descriptor)
@@ -268,6 +275,16 @@ def _lock(descriptor: int, path: Path) -> None:
         ) from error
     except OSError:
         pass  # a file system that knows no locks
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 def _sync_folder(path: Path) -> None:

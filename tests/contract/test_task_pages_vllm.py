@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,4 +31,8 @@ def test_pages_whose_server_stays_up(name: str, follow: Follow, fp16: Server) ->
 
 
 def test_a_page_that_brings_builds_up(follow: Follow) -> None:
-    assert follow("choose-a-quantization").told.run
+    reader = follow("choose-a-quantization")
+    assert reader.told.run
+    [found] = reader.folder.glob("runs/*-compare-*/comparison.json")
+    [awq] = [one for one in json.loads(found.read_bytes())["quality"] if one["build"] == "awq"]
+    assert awq["score"] > 0.85

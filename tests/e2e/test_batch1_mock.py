@@ -89,7 +89,7 @@ def test_the_break_even_s_interval_holds_the_truth(workplace: Workplace) -> None
     workplace.build("batcher", "--step-ms=24", serves="mock")
     done = workplace.load(
         *("--server", "light,batcher", "--profile", "batch1", "--level", "1,3,6", "--repeats", "2"),
-        *("--order", "mirrored", "--requests", "24", "--warmup", "2", "--output-tokens", "12"),
+        *("--order", "mirrored", "--requests", "14", "--warmup", "2", "--output-tokens", "12"),
         "--quiet",
     )
     assert done.went_well, done.err

@@ -1,4 +1,7 @@
-"""Each built-in build on a real vLLM (gptq: test_eval_vllm), and what is left of a killed one."""
+"""Built-in builds on a real vLLM, and what is left of a killed one.
+
+awq: tests/contract/test_task_pages_vllm; gptq and nf4: test_eval_vllm; nf4 and awq: test_load_vllm.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +38,12 @@ pytestmark = [
 
 KERNELS = {
     "fp16": None,
-    "awq": "CPUWNA16LinearKernel",
-    "nf4": None,
     "int8": "CPUInt8ScaledMMLinearKernel",
     "fp8": "ChannelWiseTorchFP8ScaledMMLinearKernel",
     "damaged": None,
 }
 SCHEMES = {
     "fp16": "float16",
-    "awq": "4-bit, group 128, asym",
-    "nf4": "by bitsandbytes while it is loaded",
     "int8": "8-bit, per channel, sym, activations int8 dynamic",
     "fp8": "8-bit float, per channel, activations fp8 dynamic",
     "damaged": "float16",

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -165,6 +167,20 @@ def test_the_file_is_whole_before_it_has_its_name(
     monkeypatch.setattr(Path, "replace", replace)
     write_atomically(tmp_path / "f", b"data")
     assert steps == ["fsync", "replace b'data'", "fsync"]
+
+
+def test_what_a_killed_writer_left_is_gone_once_a_run_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x")
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    cell = folder.cell("awq-closed-c1-1")
+    for pid in (died.pid, os.getpid()):
+        (cell / f".plan.json.{pid}.tmp").touch()
+    (cell / "notes.tmp").touch()
+    with folder.claimed():
+        assert {path.name for path in cell.iterdir()} == {
+            f".plan.json.{os.getpid()}.tmp", "notes.tmp",
+        }  # fmt: skip
 
 
 def test_measurements_on_disk_are_plain_json(tmp_path: Path) -> None:
