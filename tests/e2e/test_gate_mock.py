@@ -63,7 +63,8 @@ def place(workplace: Workplace) -> Workplace:
     )
     (workplace.path / "rules.toml").write_text(RULES)
     knows = ["--engine", "vllm", "--tokenizer", TOKENIZER]
-    knows += ["--knows", str(workplace.path / "facts.jsonl"), "--itl-ms", "4"]
+    knows += ["--knows", str(workplace.path / "facts.jsonl"), "--ttft-ms", "5"]
+    knows += ["--itl-ms", "4"]
     workplace.build("fp16", *knows, serves="mock")
     workplace.build("bad", *knows, "--wrong-in", "green:0.6", serves="mock")
     return workplace

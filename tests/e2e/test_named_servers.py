@@ -35,8 +35,9 @@ def place(workplace: Workplace, mock: StartMock) -> Workplace:
     for name, lines in (("items.jsonl", rows), ("facts.jsonl", facts)):
         (below / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     knows = ("--engine=vllm", f"--tokenizer={TOKENIZER}", f"--knows={below / 'facts.jsonl'}")
-    workplace.build("ours", *knows, "--itl-ms=4", serves="mock")
-    url = mock(*knows, "--itl-ms=8", "--api-key=geheim")
+    timing = ("--ttft-ms=5", "--itl-ms=4")
+    workplace.build("ours", *knows, *timing, serves="mock")
+    url = mock(*knows, *timing, "--api-key=geheim")
     with (workplace.path / "harness.toml").open("a") as file:
         file.write(
             f'[servers.theirs]\nurl = "{url}"\napi_key_env = "THEIR_KEY"\ntokenizer = "tok"\n'
