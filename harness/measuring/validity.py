@@ -193,7 +193,7 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
     if excused < HELD_SHARE * asked and idle_s > HELD_EDGE_S:
         yield Caveat(
             "streams_not_held",
-            f"On average {held:.1f} of {asked} streams were in flight, so the server had less "
+            f"On average {held:.2f} of {asked} streams were in flight, so the server had less "
             f"load than asked and throughput is too low. To cure it {OWN_CORE}; with very short "
             "answers ask for longer ones.",
             invalidates=True,
@@ -204,8 +204,8 @@ def _streams_not_held(case: Case) -> Iterator[Caveat]:
     ):
         yield Caveat(
             "streams_not_held",
-            f"On average {held:.1f} of {asked} streams were in flight, so the server had less "
-            f"load than asked: {paused:.1f} paused after failures and {connecting:.1f} were "
+            f"On average {held:.2f} of {asked} streams were in flight, so the server had less "
+            f"load than asked: {paused:.2f} paused after failures and {connecting:.2f} were "
             "connecting. Mend the failures, or let the server keep connections open.",
         )
 
