@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import msgspec
+import psutil
 
 from harness import __version__
 from harness.errors import BadInputError, did_you_mean
@@ -119,8 +120,10 @@ class RunFolder:
         try:
             _lock(descriptor, self.path)
             for path in self.path.rglob(".*.tmp"):
-                if (writer := _TEMPORARY.fullmatch(path.name)) and not _runs(int(writer[1])):
-                    path.unlink(missing_ok=True)
+                writer = _TEMPORARY.fullmatch(path.name)
+                if writer and not psutil.pid_exists(int(writer[1])):
+                    with contextlib.suppress(OSError):  # what cannot be written is told by who must
+                        path.unlink()
             yield
         finally:
             os.close(descriptor)
@@ -275,16 +278,6 @@ def _lock(descriptor: int, path: Path) -> None:
         ) from error
     except OSError:
         pass  # a file system that knows no locks
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
 
 
 def _sync_folder(path: Path) -> None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from loadprofiles.records import DrivePlan
 
 _MS_PER_S: Final = 1000.0
-_ENDED: Final = ("e2e_s", "decode_s", "queue_s")
-"""Histograms that get a value when a request ends."""
 _SLACK: Final = 1e-9
 """Of a count that went through floating point."""
 
@@ -224,8 +222,9 @@ def _time(
     if not answered:
         return None
     took = (answered.column("last_ns") - answered.column("sent_ns")) / NS_PER_MS
-    ended = next((histograms[name].count for name in _ENDED if name in histograms), 0)
-    own = _mean(np.concatenate([took, _cut_but_ended(sent, round(ended) - took.size)]))
+    if (ended := histograms.get("e2e_s")) is not None:
+        took = np.concatenate([took, _cut_but_ended(sent, round(ended.count) - took.size)])
+    own = _mean(took)
     found = {
         name: histogram.sum_s / histogram.count * _MS_PER_S
         for name, histogram in histograms.items()
@@ -254,10 +253,10 @@ def _time(
 
 
 def _cut_but_ended(sent: Samples, count: int) -> Floats:
-    """Time, in ms, of so many requests that the client gave up while the server ended them.
+    """Time, in ms, of so many requests that the client gave up and the server ended.
 
-    The word that a client has gone reaches a server up to a token later. So these are, of those cut
-    off, the ones with the fewest tokens left; each ended about when it was given up.
+    A server ends those whose last token it has made, read by the client or not. So they are, of
+    those cut off, the ones with the fewest tokens left; each ended about when it was given up.
     """
     others = sent.where(~sent.is_in("error", {None}) & sent.has("first_ns") & sent.has("done_ns"))
     if not 0 < count <= len(others):

@@ -76,7 +76,7 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
     """Where the mean request's time went, in shares of the client's mean; None where unknown."""
 
     client_e2e_ms: float
-    """Mean of last text − sent."""
+    """Mean of last text − sent, over the requests that are in the engine's means."""
     server_e2e_ms: float | None = None
     queue: float | None = None
     prefill: float | None = None

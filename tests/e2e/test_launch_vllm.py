@@ -1,6 +1,7 @@
 """Built-in builds on a real vLLM, and what is left of a killed one.
 
-awq: tests/contract/test_task_pages_vllm; gptq and nf4: test_eval_vllm; nf4 and awq: test_load_vllm.
+The others: awq in tests/contract/test_task_pages_vllm, gptq and nf4 in test_eval_vllm; under load
+awq and nf4 in test_load_vllm.
 """
 
 from __future__ import annotations
